@@ -1,0 +1,138 @@
+"""Where a client connects to, and how: targets, TLS, tokens, and the options of channels."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+DEFAULT_TARGET = "localhost:50051"
+DEFAULT_TIMEOUT = 10.0
+
+Metadata = tuple[tuple[str, str], ...]
+
+# Each name is explained in grpc's channel_arg_names.h.
+_CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    # Retries are ours, where they can see reasons and the deadline of the whole call. Those of gRPC would multiply them.
+    ("grpc.enable_retries", 0),
+    # For the same reason, nothing that DNS says may configure calls.
+    ("grpc.service_config_disable_resolution", 1),
+    # A connection that died silently is noticed within 40 seconds while calls are under way; the server allows it.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # After a restart of the server the connection is back soon: by default gRPC would wait up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # The size of a page is the server's decision, and it is trusted not to flood its clients.
+    ("grpc.max_receive_message_length", -1),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsOptions:
+    """TLS, and with a client certificate mutual TLS. All files are PEM and are read when the client is made."""
+
+    ca_file: str | os.PathLike[str] | None = None
+    """The authorities to trust; None: those that come with gRPC."""
+    client_cert_file: str | os.PathLike[str] | None = None
+    """The client's certificate chain; needs ``client_key_file``."""
+    client_key_file: str | os.PathLike[str] | None = None
+    """The private key of the client's certificate; needs ``client_cert_file``."""
+    server_name: str | None = None
+    """The name to expect in the server's certificate, where it is not the target's host, as behind a tunnel."""
+
+    def __post_init__(self) -> None:
+        if (self.client_cert_file is None) != (self.client_key_file is None):
+            raise ValueError("client_cert_file and client_key_file must be given together")
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files; OSError names one that cannot be read."""
+        return grpc.ssl_channel_credentials(
+            root_certificates=_read(self.ca_file),
+            private_key=_read(self.client_key_file),
+            certificate_chain=_read(self.client_cert_file),
+        )
+
+
+def _read(path: str | os.PathLike[str] | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """What a channel is made of, checked."""
+
+    target: str
+    tls: TlsOptions | None
+    """None is plaintext."""
+
+    @classmethod
+    def to(cls, target: str, *, token: str | None, tls: TlsOptions | None, insecure: bool) -> Connection:
+        """Decide on TLS: always, but for loopback targets and where ``insecure`` says so; never a token without."""
+        if not isinstance(target, str) or not target:
+            raise ValueError(f"target must be an address such as {DEFAULT_TARGET!r}, not {target!r}")
+        if tls is not None and insecure:
+            raise ValueError("tls and insecure exclude each other")
+        local = is_loopback(target)
+        if token is not None and insecure and not local:
+            raise ValueError(
+                f"a token must not travel in plaintext to {target}, which is not a loopback address: "
+                "use TLS (leave out insecure) or leave out the token"
+            )
+        plaintext = insecure or (local and tls is None)
+        return cls(target=target, tls=None if plaintext else tls or TlsOptions())
+
+    def options(self) -> list[tuple[str, Any]]:
+        """Return the options of the channel."""
+        options = list(_CHANNEL_OPTIONS)
+        if is_loopback(self.target):
+            # A proxy from the environment is for other machines, and would carry a token off this one in plaintext.
+            options.append(("grpc.enable_http_proxy", 0))
+        if self.tls is not None and self.tls.server_name is not None:
+            options.append(("grpc.ssl_target_name_override", self.tls.server_name))
+        return options
+
+
+def is_loopback(target: str) -> bool:
+    """Say whether a gRPC target cannot leave this machine; one that is not understood may."""
+    scheme, separator, rest = target.partition(":")
+    if separator and scheme in ("unix", "unix-abstract"):
+        return True
+    if separator and scheme in ("ipv4", "ipv6"):
+        return all(map(_is_loopback_host, rest.removeprefix("///").split(",")))
+    return _is_loopback_host(re.sub(r"^dns:(///)?", "", target))
+
+
+def _is_loopback_host(address: str) -> bool:
+    bracketed = re.fullmatch(r"\[([^]]+)\](:\d+)?", address)
+    # Several colons without brackets are an IPv6 address without a port.
+    host = bracketed[1] if bracketed else address if address.count(":") > 1 else address.partition(":")[0]
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def call_metadata(token: str | None) -> Metadata:
+    """Return the metadata of every call; ValueError, without a word of the token, if it cannot be a header."""
+    if token is None:
+        return ()
+    # The usual mistake is the line break at the end of a file; gRPC's own message would show the token.
+    if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
+        raise ValueError("token must be a non-empty str of visible ASCII characters, without spaces and line breaks")
+    return (("authorization", f"Bearer {token}"),)
+
+
+def positive_seconds(name: str, value: float) -> float:
+    """Return a timeout; it must be a positive number, as 0 would fail every call and infinity is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive number of seconds, not {value}")
+    return value

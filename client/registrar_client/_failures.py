@@ -1,0 +1,101 @@
+"""From the errors of gRPC to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from registrar.v1.error_reason_pb2 import RuleViolations
+from registrar_client import errors, reasons
+from registrar_client._convert import REASONS
+from registrar_client._enums import ErrorReason
+from registrar_client.errors import FieldViolation, RegistrarError, Violation
+
+Detail = TypeVar("Detail", bound=Message)
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_DOMAIN = "registrar"
+
+_BY_STATUS: dict[grpc.StatusCode, type[RegistrarError]] = {
+    kind.status: kind for kind in vars(errors).values() if isinstance(kind, type) and RegistrarError in kind.__bases__
+}
+_BY_REASON: dict[str, type[RegistrarError]] = {
+    kind.reason: kind
+    for kind in vars(reasons).values()
+    if isinstance(kind, type) and issubclass(kind, RegistrarError) and kind.reason
+}
+
+
+def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
+    """Make our error from what gRPC raised, with everything that the details say."""
+    call: Any = error
+    code = call.code()
+    details = _details(call.trailing_metadata())
+    info = _find(details, error_details_pb2.ErrorInfo)
+    reason = info.reason if info.domain == _DOMAIN else ""
+    return _class_for(code, reason)(
+        call.details() or code.name,
+        reason=_known(reason),
+        metadata=dict(info.metadata),
+        violations=[_violation(each) for each in _find(details, RuleViolations).violations],
+        field_violations=_field_violations(_find(details, error_details_pb2.BadRequest)),
+        retry_after=_retry_after(details),
+        request_id=getattr(request, "request_id", ""),
+    )
+
+
+def _class_for(code: grpc.StatusCode, reason: str) -> type[RegistrarError]:
+    kind = _BY_REASON.get(reason)
+    # A reason under another status than its own is from a server that this client does not understand.
+    return kind if kind is not None and kind.status is code else _BY_STATUS.get(code, RegistrarError)
+
+
+def _known(reason: str) -> str:
+    return ErrorReason(reason) if reason in _BY_REASON else reason
+
+
+def _details(trailers: Iterable[tuple[str, str | bytes]] | None) -> list[AnyMessage]:
+    for key, value in trailers or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return list(status_pb2.Status.FromString(value).details)
+            except DecodeError:
+                # Something between us and the server cut it; status and message still stand.
+                return []
+    return []
+
+
+def _find(details: Iterable[AnyMessage], kind: type[Detail]) -> Detail:
+    found = kind()
+    for detail in details:
+        if detail.Is(kind.DESCRIPTOR):
+            detail.Unpack(found)
+            break
+    return found
+
+
+def _violation(message: Any) -> Violation:
+    return Violation(
+        reason=REASONS.member(message.reason),
+        description=message.description,
+        values=dict(message.values),
+        overridable=message.overridable,
+    )
+
+
+def _field_violations(bad_request: error_details_pb2.BadRequest) -> list[FieldViolation]:
+    return [
+        FieldViolation(field=each.field, description=each.description) for each in bad_request.field_violations
+    ]
+
+
+def _retry_after(details: Iterable[AnyMessage]) -> float | None:
+    info = _find(details, error_details_pb2.RetryInfo)
+    if not info.HasField("retry_delay"):
+        return None
+    return max(0.0, info.retry_delay.seconds + info.retry_delay.nanos / 1e9)

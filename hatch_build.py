@@ -1,0 +1,128 @@
+"""Generates the gRPC stubs beside the protos, for every kind of build and by hand.
+
+hatchling calls `StubsHook` before it builds a wheel, an sdist or an editable install, and `make protos` runs
+this file as a script. Both end in `generate`, so the stubs never depend on the way they were made.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import distribution, version
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+STUB_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
+GENERATORS = ("grpcio-tools", "mypy-protobuf")
+
+
+class StubsHook(BuildHookInterface[Any]):
+    """Makes the stubs before a build, and puts the migrations into a wheel that leaves the checkout."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Generate the stubs; `version` says `editable` for a development install, else `standard`."""
+        root = Path(self.root)
+        generate(root)
+        # An editable install reads the migrations from the checkout, where a copy would only grow stale.
+        if self.target_name == "wheel" and version == "standard" and (root / "migrations").is_dir():
+            build_data["force_include"]["migrations"] = "registrar_server/migrations"
+
+
+def generate(root: Path) -> bool:
+    """Bring the stubs under `root/protos` up to date, and say whether that took any work."""
+    protos = root / "protos"
+    sources = sorted(protos.rglob("*.proto"))
+    stubs = stubs_of(sources)
+    markers = package_markers(protos, sources)
+    _remove_leftovers(protos, stubs)
+    if _is_fresh(stubs, [*sources, root / "hatch_build.py"]) and _hold(markers):
+        return False
+    # Two builds may run at once, and a server may be importing: files appear whole, or not at all. The
+    # markers come last, since they testify that everything else is there.
+    with tempfile.TemporaryDirectory(dir=root, prefix=".stubs-") as scratch:
+        _run_protoc(protos, sources, Path(scratch))
+        for marker, text in markers.items():
+            (Path(scratch) / marker.relative_to(protos)).write_text(text)
+        for path in [*sorted(stubs), *markers]:
+            (Path(scratch) / path.relative_to(protos)).replace(path)
+    return True
+
+
+def stubs_of(sources: list[Path]) -> set[Path]:
+    """Return the stubs that belong beside these protos."""
+    return {source.with_name(source.stem + suffix) for source in sources for suffix in STUB_SUFFIXES}
+
+
+def package_markers(protos: Path, sources: list[Path]) -> dict[Path, str]:
+    """Return the files, with their text, that make the folders of the protos packages with types.
+
+    Without an `__init__.py` any folder on the import path that happens to be called `registrar` would become
+    a part of the package. Its text names the generators, so that stubs made by other versions are seen to be
+    stale.
+    """
+    generators = " and ".join(f"{name} {version(name)}" for name in GENERATORS)
+    folders = {parent for source in sources for parent in source.parents if protos in parent.parents}
+    typed = {folder / "py.typed": "" for folder in sorted(folders) if folder.parent == protos}
+    text = f'"""Generated from the .proto files by {generators}."""\n'
+    return typed | {folder / "__init__.py": text for folder in sorted(folders)}
+
+
+def _remove_leftovers(protos: Path, wanted: set[Path]) -> None:
+    """Remove stubs whose proto was renamed or deleted, since they would still import."""
+    for suffix in STUB_SUFFIXES:
+        for path in set(protos.rglob(f"*{suffix}")) - wanted:
+            path.unlink(missing_ok=True)
+
+
+def _is_fresh(stubs: set[Path], sources: list[Path]) -> bool:
+    if not all(stub.exists() for stub in stubs):
+        return False
+    made = min((stub.stat().st_mtime_ns for stub in stubs), default=0)
+    return all(source.stat().st_mtime_ns <= made for source in sources)
+
+
+def _hold(markers: dict[Path, str]) -> bool:
+    return all(marker.exists() and marker.read_text() == text for marker, text in markers.items())
+
+
+def _run_protoc(protos: Path, sources: list[Path], output: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "grpc_tools.protoc"),
+        f"--proto_path={protos}",
+        f"--proto_path={_installed_protos()}",
+        f"--plugin=protoc-gen-mypy={_script('mypy-protobuf', 'protoc-gen-mypy')}",
+        f"--plugin=protoc-gen-mypy_grpc={_script('mypy-protobuf', 'protoc-gen-mypy_grpc')}",
+        f"--python_out={output}",
+        f"--grpc_python_out={output}",
+        f"--mypy_out=quiet:{output}",
+        f"--mypy_grpc_out=quiet:{output}",
+        *(str(source.relative_to(protos)) for source in sources),
+    ]
+    if subprocess.run(command, cwd=protos).returncode != 0:
+        raise SystemExit("The stubs were not generated: protoc refused the protos for the reasons above.")
+
+
+def _installed_protos() -> Path:
+    """Return the folder that holds google/api, google/rpc and google/type as .proto files."""
+    return Path(str(distribution("googleapis-common-protos").locate_file("")))
+
+
+def _script(package: str, name: str) -> Path:
+    """Return the script that this interpreter's copy of a package installed.
+
+    An isolated build has its scripts on no predictable path, and the first of that name on PATH may belong to
+    another version.
+    """
+    for file in distribution(package).files or ():
+        if Path(file).stem == name:
+            return Path(str(file.locate())).resolve()
+    raise FileNotFoundError(f"{package} is installed without its script {name}")
+
+
+if __name__ == "__main__":
+    print("Stubs generated." if generate(Path(__file__).parent.resolve()) else "Stubs are up to date.")

@@ -1,0 +1,217 @@
+"""The composition root: settings, then database, ledger, lanes, servicers, and a gRPC server over them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from registrar.v1 import (
+    course_service_pb2,
+    course_service_pb2_grpc,
+    enrollment_service_pb2,
+    enrollment_service_pb2_grpc,
+    student_service_pb2,
+    student_service_pb2_grpc,
+)
+from registrar_server import migrate
+from registrar_server.batching import Batcher, Lanes, Limits
+from registrar_server.database import Database
+from registrar_server.enrollment.ledger import Answer, Call, Ledger, microseconds_now
+from registrar_server.housekeeping import purge_request_ids
+from registrar_server.reading import Lookup, Reader
+from registrar_server.rpc.courses import CourseService
+from registrar_server.rpc.desk import Desk
+from registrar_server.rpc.enrollments import EnrollmentService
+from registrar_server.rpc.students import StudentService
+from registrar_server.settings import Settings
+
+SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (enrollment_service_pb2, "EnrollmentService"),
+        (student_service_pb2, "StudentService"),
+        (course_service_pb2, "CourseService"),
+    )
+)
+REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+PURGE_INTERVAL_S = 600.0
+
+log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+class Server:
+    """A server that is serving. Made by ``start``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database(
+            settings.database_url.get_secret_value(),
+            writers=settings.write_lanes,
+            readers=settings.read_lanes + 2,
+        )
+        ledger = Ledger(self._database)
+        reader = Reader(self._database)
+        limits = Limits(settings.max_batch, settings.max_waiting)
+        self._changes = Lanes[Call, Answer](
+            [Batcher(ledger.run, f"write-{lane}", limits) for lane in range(self._database.writers)],
+            key=lambda call: call.command.lane_key,
+        )
+        self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
+        self._queries = ThreadPoolExecutor(settings.read_lanes, thread_name_prefix="query")
+        self._desk = Desk(ledger, self._changes, reader, self._lookups, self._queries)
+        self._health = health.aio.HealthServicer()
+        self._grpc = grpc.aio.server(options=_options(settings))
+        self._tasks: list[asyncio.Task[None]] = []
+        self.address = ""
+        """Where the server can be reached, host:port."""
+
+    async def start(self) -> None:
+        """Bind, serve, and look after the database from then on."""
+        desk = self._desk
+        enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentService(desk), self._grpc)
+        student_service_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(desk), self._grpc)
+        course_service_pb2_grpc.add_CourseServiceServicer_to_server(CourseService(desk), self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        _add_reflection(self._grpc)
+        self.address = _bind(self._grpc, self._settings)
+        await self._tell_health(serving=True)
+        await self._grpc.start()
+        self._tasks = [
+            asyncio.create_task(_every(self._settings.health_interval, self._watch_database)),
+            asyncio.create_task(_every(PURGE_INTERVAL_S, self._purge)),
+        ]
+        log.info("server_started", address=self.address, database=self._settings.url.render_as_string())
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Take no more calls, finish those under way within ``grace`` seconds, and let go of everything."""
+        log.info("server_stopping")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._health.enter_graceful_shutdown()
+        await self._grpc.stop(self._settings.shutdown_grace if grace is None else grace)
+        await self._changes.close()
+        await self._lookups.close()
+        self._queries.shutdown()
+        self._database.close()
+        log.info("server_stopped")
+
+    async def _tell_health(self, *, serving: bool) -> None:
+        response = health_pb2.HealthCheckResponse
+        for name in ("", *SERVICES):
+            await self._health.set(name, response.SERVING if serving else response.NOT_SERVING)
+
+    async def _watch_database(self) -> None:
+        try:
+            await self._desk.query(self._database.ping)
+        except Exception as error:
+            log.warning("database_unreachable", error=str(error).splitlines()[0])
+            await self._tell_health(serving=False)
+        else:
+            await self._tell_health(serving=True)
+
+    async def _purge(self) -> None:
+        before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
+        deleted = await self._desk.query(purge_request_ids, self._database, before)
+        if deleted:
+            log.info("request_ids_purged", deleted=deleted)
+
+
+async def start(settings: Settings) -> Server:
+    """Start a server on a database whose schema is up to date.
+
+    Raises ``StartError`` when the schema is not the one this version knows, or the address cannot be had.
+    """
+    try:
+        report = await asyncio.to_thread(migrate.check, settings.database_url.get_secret_value())
+    except migrate.MigrationError as error:
+        raise StartError(str(error)) from error
+    if report.state is not migrate.State.UP_TO_DATE:
+        raise StartError(f"{report} (registrar-server serve --migrate does so before it serves.)")
+    server = Server(settings)
+    await server.start()
+    return server
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        # Without this a second server silently shares the port and takes half of the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # By default a server tells ordinary clients that ping every few seconds to go away.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+
+
+def _bind(server: grpc.aio.Server, settings: Settings) -> str:
+    try:
+        if settings.tls_cert_file and settings.tls_key_file:
+            port = server.add_secure_port(settings.listen, _credentials(settings))
+        else:
+            if not settings.listens_on_loopback:
+                log.warning("serving_without_tls", address=settings.listen)
+            port = server.add_insecure_port(settings.listen)
+    except RuntimeError as error:
+        raise StartError(
+            f"REGISTRAR_LISTEN={settings.listen}: the address is taken or is not this machine's; choose another."
+        ) from error
+    return f"{settings.listen.rpartition(':')[0]}:{port}"
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials:
+    def read(file: Path | None) -> bytes | None:
+        return file.read_bytes() if file else None
+
+    clients = read(settings.tls_client_ca_file)
+    pair = (read(settings.tls_key_file) or b"", read(settings.tls_cert_file) or b"")
+    return grpc.ssl_server_credentials([pair], root_certificates=clients, require_client_auth=clients is not None)
+
+
+def _add_reflection(server: grpc.aio.Server) -> None:
+    """Serve reflection under both names: the library knows v1alpha only, and v1 has the same messages."""
+    servicer = reflection.aio.ReflectionServicer((*SERVICES, health.SERVICE_NAME, *REFLECTION_SERVICES))
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in REFLECTION_SERVICES]
+    )
+
+
+async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await action()
+        except Exception as error:
+            log.warning("housekeeping_failed", error=str(error))
+        await asyncio.sleep(seconds)
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> Any:
+    """Serve within a ``with`` block."""
+    server = await start(settings)
+    try:
+        yield server
+    finally:
+        await server.stop()

@@ -1,0 +1,118 @@
+"""The command line: ``registrar-server serve | migrate``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+
+import structlog
+import uvloop
+
+from registrar_server import logs, migrate, settings
+from registrar_server.app import StartError, start
+
+log = structlog.get_logger()
+
+TRY_NEXT = """
+Registrar serves on {address}. Try, from another shell:
+
+  grpcurl -plaintext -d '{{"student":{{"student_id":"s-1","given_name":"Ada"}}}}' \\
+      {address} registrar.v1.StudentService/CreateStudent
+  grpcurl -plaintext -d '{{"course":{{"course_id":"CS-101","title":"Intro","capacity":30}}}}' \\
+      {address} registrar.v1.CourseService/CreateCourse
+  grpcurl -plaintext -d '{{"student_id":"s-1","course_id":"CS-101"}}' \\
+      {address} registrar.v1.EnrollmentService/EnrollStudent
+
+or in Python:
+
+  from registrar_client import RegistrarClient
+  with RegistrarClient("{address}") as registrar:
+      print(list(registrar.list_courses(student_id="s-1")))
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0 done, 1 refused or failed, 2 not understood."""
+    given = _parser().parse_args(arguments)
+    try:
+        found = settings.load(
+            listen=getattr(given, "listen", None),
+            database_url=given.database_url,
+            insecure=getattr(given, "insecure", None),
+            log_format=given.log_format,
+            log_level=given.log_level,
+        )
+        logs.configure(found.log_format, found.log_level)
+        for name in settings.unknown_names(settings.environment()):
+            log.warning("setting_unknown", name=name)
+        status: int = given.run(found, given)
+        return status
+    except (settings.SettingsError, migrate.MigrationError, StartError) as error:
+        print(f"registrar-server: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="registrar-server",
+        description="Course enrollment over gRPC. Every flag has an environment variable, see .env.example.",
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--database-url", help="REGISTRAR_DATABASE_URL")
+    common.add_argument("--log-format", help="REGISTRAR_LOG_FORMAT: auto, console or json")
+    common.add_argument("--log-level", help="REGISTRAR_LOG_LEVEL: debug, info, warning or error")
+    commands = parser.add_subparsers(required=True, metavar="serve | migrate")
+
+    serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM or SIGINT")
+    serve.add_argument("--migrate", action="store_true", help="upgrade the database first")
+    serve.add_argument("--listen", help="REGISTRAR_LISTEN, host:port")
+    serve.add_argument("--insecure", action="store_true", default=None, help="serve others without TLS")
+    serve.set_defaults(run=_serve)
+
+    migrating = commands.add_parser("migrate", parents=[common], help="bring the database up or down")
+    migrating.add_argument("action", choices=("upgrade", "downgrade", "current", "check"))
+    migrating.add_argument("revision", nargs="?", help="head, base, a revision, or a step such as +1 or -1")
+    migrating.set_defaults(run=_migrate)
+    return parser
+
+
+def _serve(found: settings.Settings, given: argparse.Namespace) -> int:
+    if given.migrate:
+        migrate.upgrade(found.database_url.get_secret_value())
+    uvloop.run(_serve_until_told(found))
+    return 0
+
+
+async def _serve_until_told(found: settings.Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = await start(found)
+    if sys.stderr.isatty() or found.log_format == "console":
+        print(TRY_NEXT.format(address=server.address), file=sys.stderr, flush=True)
+    await stop.wait()
+    await server.stop()
+
+
+def _migrate(found: settings.Settings, given: argparse.Namespace) -> int:
+    url = found.database_url.get_secret_value()
+    match given.action:
+        case "upgrade":
+            migrate.upgrade(url, given.revision or "head")
+        case "downgrade":
+            if given.revision is None:
+                print("registrar-server: downgrade to what? base, a revision, or -1", file=sys.stderr)
+                return 2
+            migrate.downgrade(url, given.revision)
+        case "current":
+            applied = migrate.current(url)
+            print(f"schema: {applied.revision or 'none'}")
+            print(f"data: {', '.join(applied.data_steps) or 'none'}")
+        case "check":
+            report = migrate.check(url)
+            print(report)
+            return 0 if report.state is migrate.State.UP_TO_DATE else 1
+    return 0

@@ -1,0 +1,214 @@
+"""Engines, connections and their failures, for SQLite and PostgreSQL.
+
+Writers and readers have engines of their own. A writer's transaction is begun here, worked on through the driver's own
+connection by ``bulk``, and committed there; readers run each statement by itself.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from sqlalchemy import Engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from registrar_server import bulk
+
+LOCK_TIMEOUT_MS = 5_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
+CONNECT_TIMEOUT_S = 5
+
+
+class Failure(Enum):
+    """What a database error means for the batch it met."""
+
+    CONFLICT = "transactions met and this one was rolled back; run again"
+    TAKEN = "another transaction wrote the same key first; run again and see it"
+    CONTENTION = "locks were held for too long"
+    DATA = "one of the values cannot be stored"
+    UNAVAILABLE = "the database cannot be reached or cannot work"
+    UNKNOWN = "none of these"
+
+
+_BY_SQLSTATE = {
+    "40001": Failure.CONFLICT,
+    "40P01": Failure.CONFLICT,
+    "23505": Failure.TAKEN,
+    "23503": Failure.TAKEN,
+    "25P03": Failure.UNAVAILABLE,
+    "55P03": Failure.CONTENTION,
+    "25006": Failure.UNAVAILABLE,
+}
+_BY_SQLSTATE_CLASS = {
+    "08": Failure.UNAVAILABLE,
+    "22": Failure.DATA,
+    "23": Failure.DATA,
+    "53": Failure.UNAVAILABLE,
+    "57": Failure.UNAVAILABLE,
+    "58": Failure.UNAVAILABLE,
+}
+_BY_SQLITE_CODE = {
+    sqlite3.SQLITE_BUSY: Failure.CONTENTION,
+    sqlite3.SQLITE_LOCKED: Failure.CONTENTION,
+    sqlite3.SQLITE_FULL: Failure.UNAVAILABLE,
+    sqlite3.SQLITE_IOERR: Failure.UNAVAILABLE,
+    sqlite3.SQLITE_CANTOPEN: Failure.UNAVAILABLE,
+    sqlite3.SQLITE_READONLY: Failure.UNAVAILABLE,
+    sqlite3.SQLITE_CORRUPT: Failure.UNAVAILABLE,
+    sqlite3.SQLITE_NOTADB: Failure.UNAVAILABLE,
+}
+
+
+def classify(error: BaseException) -> Failure:
+    """Tell what a driver's or SQLAlchemy's error means."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    if isinstance(error, PoolTimeout):
+        return Failure.UNAVAILABLE
+    if isinstance(error, psycopg.Error):
+        return _classify_postgresql(error)
+    if isinstance(error, sqlite3.Error | OverflowError):
+        return _classify_sqlite(error)
+    return Failure.UNKNOWN
+
+
+def _classify_postgresql(error: psycopg.Error) -> Failure:
+    if error.sqlstate is None:
+        return Failure.UNAVAILABLE if isinstance(error, psycopg.OperationalError) else Failure.DATA
+    by_class = _BY_SQLSTATE_CLASS.get(error.sqlstate[:2], Failure.UNKNOWN)
+    return _BY_SQLSTATE.get(error.sqlstate, by_class)
+
+
+def _classify_sqlite(error: sqlite3.Error | OverflowError) -> Failure:
+    if isinstance(error, sqlite3.IntegrityError):
+        keyed = "UNIQUE" in str(error) or "FOREIGN KEY" in str(error)
+        return Failure.TAKEN if keyed else Failure.DATA
+    if isinstance(error, sqlite3.DataError | OverflowError):
+        return Failure.DATA
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # The low byte is the primary result code.
+    return _BY_SQLITE_CODE.get(code, Failure.UNKNOWN)
+
+
+class CommitUncertain(Exception):
+    """The connection broke while committing: the changes may or may not have been made."""
+
+
+class Database:
+    """A database's engines: ``autocommit`` for statements by themselves, and write transactions for the ledger."""
+
+    def __init__(self, url: str, *, writers: int = 2, readers: int = 4) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._bulk: bulk.Dialect = bulk.SQLite() if self.is_sqlite else bulk.PostgreSQL()
+        self.writers = 1 if self.is_sqlite else writers
+        """How many write transactions are worth having at once; SQLite has one writer."""
+        self._writer = _create_engine(self.url, self.writers)
+        self.autocommit = _create_engine(self.url, readers, autocommit=True)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a write transaction; it is rolled back unless its ``commit`` ends it."""
+        with self._connection(self._writer) as connection:
+            if self.is_sqlite:
+                connection.execute("BEGIN IMMEDIATE")
+            yield Transaction(self._bulk, connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """Read in the ledger's own way, without locks and without a transaction."""
+        with self._connection(self.autocommit) as connection:
+            yield Transaction(self._bulk, connection)
+
+    @contextmanager
+    def _connection(self, engine: Engine) -> Iterator[Any]:
+        pooled = engine.raw_connection()
+        try:
+            yield pooled.driver_connection
+        except BaseException as error:
+            if classify(error) is Failure.UNAVAILABLE or isinstance(error, CommitUncertain):
+                pooled.invalidate()
+            raise
+        finally:
+            pooled.close()  # Rolls back whatever was not committed.
+
+    def ping(self) -> None:
+        """Ask the database for anything at all; raises when it does not answer."""
+        with self.autocommit.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close all pooled connections."""
+        self._writer.dispose()
+        self.autocommit.dispose()
+
+
+class Transaction:
+    """A driver's connection with ``bulk`` statements to run on it."""
+
+    def __init__(self, dialect: bulk.Dialect, connection: Any) -> None:
+        self._dialect = dialect
+        self._connection = connection
+
+    def read(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> list[bulk.Rows]:
+        """Run selects and locks in order and return the rows of each; those without keys are not sent."""
+        wanted = [request for request in requests if request[1]]
+        found = iter(self._dialect.read(self._connection, wanted) if wanted else ())
+        return [next(found) if rows else [] for _, rows in requests]
+
+    def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
+        """Write and commit; raises ``CommitUncertain`` when the answer to the commit was lost.
+
+        An error that the database itself reports about a statement leaves nothing committed and is raised as it is.
+        """
+        try:
+            self._dialect.write(self._connection, [request for request in requests if request[1]])
+        except Exception as error:
+            if classify(error) is Failure.UNAVAILABLE:
+                raise CommitUncertain from error
+            raise
+
+
+def _create_engine(url: URL, size: int, *, autocommit: bool = False) -> Engine:
+    options: dict[str, Any] = {"pool_size": size, "max_overflow": 0, "pool_timeout": CONNECT_TIMEOUT_S}
+    if url.get_backend_name() == "sqlite":
+        engine = sqlalchemy.create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_MS / 1000}, **options)
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    if autocommit:
+        options["isolation_level"] = "AUTOCOMMIT"
+    return sqlalchemy.create_engine(url, connect_args=_postgresql_arguments(url), **options)
+
+
+def _postgresql_arguments(url: URL) -> dict[str, Any]:
+    timeouts = (
+        f"-c lock_timeout={LOCK_TIMEOUT_MS} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+    )
+    given = url.query.get("options", "")
+    return {
+        "options": f"{timeouts} {given if isinstance(given, str) else ' '.join(given)}".strip(),
+        "connect_timeout": int(str(url.query.get("connect_timeout", CONNECT_TIMEOUT_S))),
+        "application_name": str(url.query.get("application_name", "registrar")),
+    }
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # The module's own BEGIN comes too late and is the wrong one for writers; transactions are begun explicitly.
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite URL, or None for another database or one in memory."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return None
+    return Path(str(parsed.database))

@@ -1,0 +1,221 @@
+"""Carries out batches of calls: lock, load, decide, write, commit, in a few set-based statements per batch.
+
+Whatever the size of the batch, a write is two round trips: one locks and reads, one writes and commits. Decisions are
+made in between, in memory, so that one refused call never disturbs its neighbours.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self
+
+import structlog
+
+from registrar_server import ids
+from registrar_server.bulk import Rows
+from registrar_server.database import CommitUncertain, Database, Failure, Transaction, classify
+from registrar_server.enrollment import statements
+from registrar_server.enrollment.commands import Command, Scope
+from registrar_server.enrollment.decide import decide
+from registrar_server.enrollment.records import Course, Enrollment, Event, StoredResponse, Student
+from registrar_server.enrollment.state import State
+from registrar_server.errors import Reason, Refusal, contention, database_unavailable
+
+ATTEMPTS = 5
+
+log = structlog.get_logger()
+
+
+class Message(Protocol):
+    """A response: whatever can be written as bytes and read back from them."""
+
+    def SerializeToString(self) -> bytes:
+        """Return the bytes to store."""
+
+    @classmethod
+    def FromString(cls, data: bytes) -> Self:
+        """Read a stored response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command as one caller sent it: how to answer it, and the ``request_id`` under which the answer is kept."""
+
+    command: Command
+    pack: Callable[[Any], Message]
+    """Makes the response from what the decision returned, before later commands of the batch change it."""
+    response: type[Message]
+    request_id: str = ""
+    fingerprint: bytes = b""
+    """A digest of the RPC and the request's content; the same ``request_id`` must mean the same content."""
+    caller: str = ""
+
+
+class Answer(NamedTuple):
+    """The response to a call, and the events it made; a repeated response made none."""
+
+    response: Any
+    events: Sequence[Event] = ()
+
+
+Outcome = Answer | Exception
+
+
+class Unlocked(Exception):
+    """A course that must be locked was found only after the locks were taken; the batch starts again with it."""
+
+    def __init__(self, course_ids: set[str]) -> None:
+        super().__init__(course_ids)
+        self.course_ids = course_ids
+
+
+def microseconds_now() -> int:
+    """Return the wall clock, in microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+class Ledger:
+    """Runs batches against one database. Time, ids and the pause between attempts can be given by tests."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], int] = microseconds_now,
+        new_id: Callable[[int], str] = ids.new_id,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._new_id = new_id
+        self._pause = pause
+
+    def run(self, calls: Sequence[Call]) -> list[Outcome]:
+        """Carry out a batch in one transaction; every call gets its own answer or its own error.
+
+        An error that belongs to one call but breaks the transaction is found by halving the batch until that call is
+        alone. After an uncertain commit nothing is run again: every call of the batch is told so.
+        """
+        try:
+            return self._run_repeatedly(calls)
+        except CommitUncertain as error:
+            log.error("commit_uncertain", calls=len(calls), exc_info=error)
+            return [database_unavailable(uncertain=True) for _ in calls]
+        except Exception as error:
+            match classify(error):
+                case Failure.UNAVAILABLE:
+                    log.error("database_unavailable", calls=len(calls), error=str(error.__cause__ or error))
+                    return [database_unavailable() for _ in calls]
+                case Failure.CONTENTION | Failure.CONFLICT:
+                    return [contention() for _ in calls]
+            if len(calls) == 1:
+                return [error]
+            half = len(calls) // 2
+            return self.run(calls[:half]) + self.run(calls[half:])
+
+    def _run_repeatedly(self, calls: Sequence[Call]) -> list[Outcome]:
+        """Run again what was definitely rolled back and may fare better the next time."""
+        courses: set[str] = set()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._run_once(calls, courses)
+            except Unlocked as missing:
+                courses |= missing.course_ids
+            except CommitUncertain:
+                raise
+            except Exception as error:
+                # A pooled connection may have died while idle, so a lost one is tried once more, on a new one.
+                tries = {Failure.CONFLICT: ATTEMPTS, Failure.TAKEN: ATTEMPTS, Failure.UNAVAILABLE: 2}
+                if attempt >= tries.get(classify(error), 1):
+                    raise
+                self._pause(random.uniform(0, 0.005 * 2**attempt))
+
+    def _run_once(self, calls: Sequence[Call], courses: Iterable[str]) -> list[Outcome]:
+        scope = Scope(courses=set(courses))
+        for call in calls:
+            call.command.touch(scope)
+        with self._database.transaction() as transaction:
+            state = self._load(transaction, scope, calls, lock=True)
+            outcomes = [_carry_out(state, call) for call in calls]
+            transaction.commit(*statements.writes(state))
+        return outcomes
+
+    def preview(self, call: Call) -> Message:
+        """Answer as the call would, without locks and without changing anything; raises the call's refusal.
+
+        What the server would make (ids, times, etags) is left empty.
+        """
+        scope = Scope()
+        call.command.touch(scope)
+        with self._database.snapshot() as transaction:
+            state = self._load(transaction, scope, (), lock=False)
+        result = decide(state, call.command)
+        state.forget_made()
+        return call.pack(result)
+
+    def _load(self, transaction: Transaction, scope: Scope, calls: Sequence[Call], *, lock: bool) -> State:
+        if scope.emptied_students:
+            (found,) = transaction.read((statements.COURSES_OF_STUDENTS, _keys(scope.emptied_students)))
+            scope.courses.update(course_id for (course_id,) in found)
+        locks = (scope.courses, scope.students) if lock else ((), ())
+        _, _, students, courses, attempts, of_students, of_courses, responses = transaction.read(
+            (statements.LOCK_COURSES, _keys(locks[0])),
+            (statements.LOCK_STUDENTS, _keys(locks[1])),
+            (statements.STUDENTS, _keys(scope.students | scope.seen_students)),
+            (statements.COURSES, _keys(scope.courses)),
+            (statements.ATTEMPTS, list(scope.pairs)),
+            (statements.LIVE_OF_STUDENTS, _keys(scope.emptied_students)),
+            (statements.LIVE_OF_COURSES, _keys(scope.emptied_courses)),
+            (
+                statements.RESPONSES,
+                list({(call.caller, call.request_id) for call in calls if call.request_id}),
+            ),
+        )
+        if unlocked := {row[0] for row in of_students} - scope.courses:
+            raise Unlocked(unlocked)
+        # Two statements may find one row, and one row must be one record.
+        enrollments = {row[:2]: Enrollment.from_row(row) for row in (*attempts, *of_students, *of_courses)}
+        # The clock is read after the locks: what waited for them happens after what it waited for.
+        state = State(self._clock(), self._new_id if lock else lambda now: "")
+        state.load(
+            map(Student.from_row, students),
+            map(Course.from_row, courses),
+            enrollments.values(),
+            (StoredResponse(*row) for row in responses),
+        )
+        return state
+
+
+def _keys(ids: Iterable[str]) -> Rows:
+    return [(key,) for key in ids]
+
+
+def _carry_out(state: State, call: Call) -> Outcome:
+    if call.request_id and (stored := state.responses.get((call.caller, call.request_id))):
+        return _replay(stored, call)
+    state.actor, state.request_id = call.caller, call.request_id
+    first = len(state.events)
+    try:
+        response = call.pack(decide(state, call.command))
+    except Refusal as refusal:
+        return refusal
+    if call.request_id:
+        state.answer(
+            StoredResponse(call.caller, call.request_id, call.fingerprint, response.SerializeToString(), state.now)
+        )
+    return Answer(response, state.events[first:])
+
+
+def _replay(stored: StoredResponse, call: Call) -> Outcome:
+    if stored.fingerprint != call.fingerprint:
+        return Refusal(
+            Reason.REQUEST_ID_REUSED,
+            f'request_id "{call.request_id}" was already used for another request; use a new one.',
+            request_id=call.request_id,
+        )
+    return Answer(call.response.FromString(stored.response))

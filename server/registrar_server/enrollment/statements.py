@@ -1,0 +1,69 @@
+"""The set-based statements of the ledger, over the tables of ``models``."""
+
+from __future__ import annotations
+
+from registrar_server.bulk import Append, Insert, Lock, Rows, Select, Statement, Update
+from registrar_server.enrollment.records import (
+    COURSE_COLUMNS,
+    ENROLLMENT_COLUMNS,
+    STUDENT_COLUMNS,
+    Event,
+    StoredResponse,
+    row_maker,
+)
+from registrar_server.enrollment.state import State
+from registrar_server.models import LIVE_STATES
+
+LIVE = f"state IN {LIVE_STATES!r}"
+COUNTERS = ("enrolled_count", "waitlisted_count", "last_number")
+SETTABLE = tuple(column for column in COURSE_COLUMNS if column not in ("course_id", *COUNTERS))
+PROGRESS = ("state", "grade", "passed", "bypassed_rules", "reason", "version", "update_time", "end_time")
+
+LOCK_COURSES = Lock("courses", ("course_id",))
+LOCK_STUDENTS = Lock("students", ("student_id",))
+
+STUDENTS = Select("students", ("student_id",), STUDENT_COLUMNS)
+COURSES = Select("courses", ("course_id",), COURSE_COLUMNS)
+ENROLLMENTS = Select("enrollments", ("enrollment_id",), ENROLLMENT_COLUMNS)
+ATTEMPTS = Select("enrollments", ("student_id", "course_id"), ENROLLMENT_COLUMNS)
+LIVE_OF_STUDENTS = Select("enrollments", ("student_id",), ENROLLMENT_COLUMNS, LIVE)
+LIVE_OF_COURSES = Select("enrollments", ("course_id",), ENROLLMENT_COLUMNS, LIVE)
+COURSES_OF_STUDENTS = Select("enrollments", ("student_id",), ("course_id",), LIVE)
+RESPONSES = Select("request_ids", ("caller", "request_id"), StoredResponse._fields)
+
+INSERT_STUDENTS = Insert("students", (), STUDENT_COLUMNS)
+INSERT_COURSES = Insert("courses", (), COURSE_COLUMNS)
+INSERT_ENROLLMENTS = Insert("enrollments", (), ENROLLMENT_COLUMNS)
+INSERT_RESPONSES = Insert("request_ids", (), StoredResponse._fields)
+UPDATE_STUDENTS = Update("students", ("student_id",), STUDENT_COLUMNS[1:])
+UPDATE_COURSES = Update("courses", ("course_id",), SETTABLE)
+COUNT_COURSES = Update("courses", ("course_id",), COUNTERS)
+UPDATE_ENROLLMENTS = Update("enrollments", ("course_id", "enrollment_id"), PROGRESS)
+APPEND_EVENTS = Append("events", (), Event._fields, number="revision", counter="event_counter")
+
+_student_row = row_maker(STUDENT_COLUMNS)
+_course_row = row_maker(COURSE_COLUMNS)
+_settable_row = row_maker(("course_id", *SETTABLE))
+_counters_row = row_maker(("course_id", *COUNTERS))
+_enrollment_row = row_maker(ENROLLMENT_COLUMNS)
+_progress_row = row_maker(("course_id", "enrollment_id", *PROGRESS))
+
+
+def writes(state: State) -> tuple[tuple[Statement, Rows], ...]:
+    """Return what a batch has to write, in the order in which it must be written.
+
+    Ended enrollments go before new ones, which may take their place in the index of live enrollments. Request ids go in
+    their own order, so that two batches waiting for each other's can't deadlock. The event counter, which all
+    batches share, is last.
+    """
+    return (
+        (INSERT_STUDENTS, [_student_row(student) for student in state.added_students.values()]),
+        (INSERT_COURSES, [_course_row(course) for course in state.added_courses.values()]),
+        (UPDATE_STUDENTS, [_student_row(student) for student in state.changed_students.values()]),
+        (UPDATE_COURSES, [_settable_row(course) for course in state.changed_courses.values()]),
+        (COUNT_COURSES, [_counters_row(course) for course in state.counted_courses.values()]),
+        (UPDATE_ENROLLMENTS, [_progress_row(ended) for ended in state.changed_enrollments.values()]),
+        (INSERT_ENROLLMENTS, [_enrollment_row(opened) for opened in state.added_enrollments.values()]),
+        (INSERT_RESPONSES, sorted(state.added_responses)),
+        (APPEND_EVENTS, state.events),
+    )

@@ -1,0 +1,197 @@
+"""Why a request is refused, in the domain's own terms: a reason, a sentence, and the values that decided it.
+
+Nothing here knows gRPC. ``STATUS`` gives each reason the name of its canonical status; ``rpc/endpoint.py`` turns a
+``Refusal`` into a ``google.rpc.Status``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Reason(StrEnum):
+    """The names of ``registrar.v1.ErrorReason`` without their prefix, as ``ErrorInfo.reason`` carries them."""
+
+    INVALID_FIELD = "INVALID_FIELD"
+    INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    STUDENT_NOT_FOUND = "STUDENT_NOT_FOUND"
+    COURSE_NOT_FOUND = "COURSE_NOT_FOUND"
+    ENROLLMENT_NOT_FOUND = "ENROLLMENT_NOT_FOUND"
+    NOT_ENROLLED = "NOT_ENROLLED"
+    HOLD_NOT_FOUND = "HOLD_NOT_FOUND"
+    STUDENT_EXISTS = "STUDENT_EXISTS"
+    COURSE_EXISTS = "COURSE_EXISTS"
+    ALREADY_ENROLLED = "ALREADY_ENROLLED"
+    ALREADY_WAITLISTED = "ALREADY_WAITLISTED"
+    STUDENT_INACTIVE = "STUDENT_INACTIVE"
+    STUDENT_HOLD = "STUDENT_HOLD"
+    COURSE_CANCELLED = "COURSE_CANCELLED"
+    ENROLLMENT_NOT_OPEN = "ENROLLMENT_NOT_OPEN"
+    ENROLLMENT_CLOSED = "ENROLLMENT_CLOSED"
+    PREREQUISITE_UNMET = "PREREQUISITE_UNMET"
+    SCHEDULE_CONFLICT = "SCHEDULE_CONFLICT"
+    CREDIT_LIMIT_EXCEEDED = "CREDIT_LIMIT_EXCEEDED"
+    COURSE_FULL = "COURSE_FULL"
+    WAITLIST_FULL = "WAITLIST_FULL"
+    DROP_DEADLINE_PASSED = "DROP_DEADLINE_PASSED"
+    COURSE_HAS_ENROLLMENTS = "COURSE_HAS_ENROLLMENTS"
+    STUDENT_HAS_ENROLLMENTS = "STUDENT_HAS_ENROLLMENTS"
+    ETAG_MISMATCH = "ETAG_MISMATCH"
+    CONTENTION = "CONTENTION"
+    OVERLOADED = "OVERLOADED"
+    RATE_LIMITED = "RATE_LIMITED"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    CREDENTIALS_MISSING = "CREDENTIALS_MISSING"
+    CREDENTIALS_INVALID = "CREDENTIALS_INVALID"
+    ROLE_REQUIRED = "ROLE_REQUIRED"
+
+
+_REASONS_BY_STATUS: Mapping[str, str] = {
+    "INVALID_ARGUMENT": "INVALID_FIELD INVALID_PAGE_TOKEN REQUEST_ID_REUSED",
+    "NOT_FOUND": "STUDENT_NOT_FOUND COURSE_NOT_FOUND ENROLLMENT_NOT_FOUND NOT_ENROLLED HOLD_NOT_FOUND",
+    "ALREADY_EXISTS": "STUDENT_EXISTS COURSE_EXISTS ALREADY_ENROLLED ALREADY_WAITLISTED",
+    "FAILED_PRECONDITION": (
+        "STUDENT_INACTIVE STUDENT_HOLD COURSE_CANCELLED ENROLLMENT_NOT_OPEN ENROLLMENT_CLOSED PREREQUISITE_UNMET"
+        " SCHEDULE_CONFLICT CREDIT_LIMIT_EXCEEDED COURSE_FULL WAITLIST_FULL DROP_DEADLINE_PASSED"
+        " COURSE_HAS_ENROLLMENTS STUDENT_HAS_ENROLLMENTS"
+    ),
+    "ABORTED": "ETAG_MISMATCH CONTENTION",
+    "RESOURCE_EXHAUSTED": "OVERLOADED RATE_LIMITED",
+    "UNAVAILABLE": "DATABASE_UNAVAILABLE SHUTTING_DOWN",
+    "UNAUTHENTICATED": "CREDENTIALS_MISSING CREDENTIALS_INVALID",
+    "PERMISSION_DENIED": "ROLE_REQUIRED",
+}
+
+STATUS: Mapping[Reason, str] = MappingProxyType(
+    {Reason(name): status for status, names in _REASONS_BY_STATUS.items() for name in names.split()}
+)
+
+#: The rules that an ``Override`` may name (``domain.md``, Rules).
+OVERRIDABLE = frozenset(
+    {
+        Reason.STUDENT_HOLD,
+        Reason.ENROLLMENT_NOT_OPEN,
+        Reason.ENROLLMENT_CLOSED,
+        Reason.PREREQUISITE_UNMET,
+        Reason.SCHEDULE_CONFLICT,
+        Reason.CREDIT_LIMIT_EXCEEDED,
+        Reason.COURSE_FULL,
+        Reason.DROP_DEADLINE_PASSED,
+    }
+)
+
+
+class Violation(NamedTuple):
+    """One violated rule: a sentence a student could read, and the values that decided it."""
+
+    reason: Reason
+    description: str
+    values: Mapping[str, str]
+
+    @property
+    def overridable(self) -> bool:
+        """Whether an ``Override`` may name this rule."""
+        return self.reason in OVERRIDABLE
+
+
+class FieldViolation(NamedTuple):
+    """One field of a request that is not as expected; ``field`` is its path, such as ``course.credits``."""
+
+    field: str
+    description: str
+
+
+class Refusal(Exception):
+    """A request was understood and refused; nothing was changed.
+
+    ``metadata`` holds the ids and values involved; ``retry_after`` the seconds after which another try makes sense.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        violations: Iterable[Violation] = (),
+        fields: Iterable[FieldViolation] = (),
+        retry_after: float | None = None,
+        **metadata: str,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+        self.violations = tuple(violations)
+        self.fields = tuple(fields)
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> str:
+        """The name of the canonical status, such as ``NOT_FOUND``."""
+        return STATUS[self.reason]
+
+
+def invalid_fields(fields: Iterable[FieldViolation]) -> Refusal:
+    """Every bad field of a request at once."""
+    found = tuple(fields)
+    message = "; ".join(f"{field}: {description}" for field, description in found)
+    return Refusal(Reason.INVALID_FIELD, message, fields=found)
+
+
+def rules_violated(violations: Iterable[Violation], **metadata: str) -> Refusal:
+    """Every violated rule at once; the first, in the order of the rules, gives the reason."""
+    found = tuple(violations)
+    message = " ".join(violation.description for violation in found)
+    refusal = Refusal(found[0].reason, message, violations=found)
+    refusal.metadata.update(metadata)
+    return refusal
+
+
+def student_not_found(student_id: str) -> Refusal:
+    """No such student, or a deleted one."""
+    return Refusal(Reason.STUDENT_NOT_FOUND, f'There is no student "{student_id}".', student_id=student_id)
+
+
+def course_not_found(course_id: str) -> Refusal:
+    """No such course, or a deleted one."""
+    return Refusal(Reason.COURSE_NOT_FOUND, f'There is no course "{course_id}".', course_id=course_id)
+
+
+def etag_mismatch(kind: str, resource_id: str, etag: str) -> Refusal:
+    """The resource was changed since the caller read it."""
+    message = f'The {kind} "{resource_id}" has changed since it was read: its etag is now "{etag}". Read it again.'
+    refusal = Refusal(Reason.ETAG_MISMATCH, message)
+    refusal.metadata[f"{kind}_id"] = resource_id
+    return refusal
+
+
+def overloaded(waiting: int, retry_after: float) -> Refusal:
+    """The queue is full; the call was not begun."""
+    message = f"{waiting} calls are already waiting; try again in {retry_after:g} s."
+    return Refusal(Reason.OVERLOADED, message, retry_after=retry_after)
+
+
+def contention(retry_after: float = 0.05) -> Refusal:
+    """Other transactions held the rows for too long; nothing was changed."""
+    message = "Other transactions held the same rows for too long; nothing was changed. Try again."
+    return Refusal(Reason.CONTENTION, message, retry_after=retry_after)
+
+
+def database_unavailable(*, uncertain: bool = False) -> Refusal:
+    """The database did not answer; with ``uncertain`` the change may or may not have been made."""
+    effect = (
+        "the change may or may not have been made. Retry with the same request_id to learn which"
+        if uncertain
+        else "nothing was changed. Try again"
+    )
+    return Refusal(Reason.DATABASE_UNAVAILABLE, f"The database is not reachable; {effect}.", retry_after=1.0)
+
+
+def shutting_down() -> Refusal:
+    """This server process is stopping and takes no more calls."""
+    return Refusal(Reason.SHUTTING_DOWN, "This server is shutting down; try again elsewhere.", retry_after=0.1)

@@ -1,0 +1,135 @@
+"""The schema side: connections fit for DDL, and one Alembic revision at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
+
+from registrar_server.migrate.errors import MigrationError
+from registrar_server.migrate.history import alembic_config
+
+SQLITE_BUSY_TIMEOUT_S = 30
+# DDL that waits for a table's lock makes every later query on that table wait behind it: better to give up
+# and be run again. Long statements are what migrations are made of, whatever limit the role has.
+POSTGRESQL_SETTINGS = "SET lock_timeout = '10s'; SET statement_timeout = 0"
+
+
+def parse_url(text: str) -> URL:
+    """Read a database URL and see that it names something that can be migrated.
+
+    Raises:
+        MigrationError: for a URL that cannot be read, another kind of database, a SQLite database in memory,
+            or a SQLite file in a folder that doesn't exist.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise MigrationError("The database URL cannot be read.") from error
+    if url.get_backend_name() == "sqlite":
+        _require_file(url)
+    elif url.get_backend_name() != "postgresql":
+        raise MigrationError(f"Neither SQLite nor PostgreSQL: {url.get_backend_name()}.")
+    return url
+
+
+def _require_file(url: URL) -> None:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise MigrationError("SQLite needs the plain path of a file; a database in memory cannot be migrated.")
+    parent = sqlite_file(url).parent
+    if not parent.is_dir():
+        raise MigrationError(f"The folder of the SQLite file does not exist: {parent}")
+
+
+def sqlite_file(url: URL) -> Path:
+    """The file that a SQLite URL names; a relative path is relative to the working folder."""
+    return Path(url.database or "").resolve()
+
+
+@contextmanager
+def connect(url: URL) -> Iterator[Connection]:
+    """Open a connection for DDL and close it for good after."""
+    engine = _engine(url)
+    prepare = _prepare_sqlite if engine.dialect.name == "sqlite" else _prepare_postgresql
+    prepare(engine)
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def connect_autocommit(url: URL) -> Iterator[Connection]:
+    """Open a connection on which each statement stands for itself."""
+    with _engine(url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+
+
+def _engine(url: URL) -> Engine:
+    timeout = {"timeout": SQLITE_BUSY_TIMEOUT_S} if url.get_backend_name() == "sqlite" else {}
+    try:
+        return create_engine(url, poolclass=NullPool, connect_args=timeout)
+    except ImportError as error:
+        raise MigrationError(f"The driver of {url.drivername} is not installed.") from error
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    # Python's sqlite3 begins a transaction only before INSERT, UPDATE and DELETE, so DDL would be committed
+    # statement by statement. With isolation_level None it begins none, and ours spans the revision.
+    @event.listens_for(engine, "connect")
+    def connected(connection: object, _record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]
+        # Batch mode drops and rebuilds a table, and with foreign keys on, dropping a parent deletes its
+        # children.
+        connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[attr-defined]
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _prepare_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def connected(connection: object, _record: object) -> None:
+        connection.execute(POSTGRESQL_SETTINGS)  # type: ignore[attr-defined]
+        connection.commit()  # type: ignore[attr-defined]
+
+
+def require_sound_foreign_keys(connection: Connection) -> None:
+    """On SQLite, see that no row points nowhere.
+
+    Raises:
+        MigrationError: naming the tables with such rows.
+    """
+    rows = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if rows:
+        tables = ", ".join(sorted({str(row[0]) for row in rows}))
+        raise MigrationError(f"The revision would leave rows that refer to nothing, in: {tables}.")
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The schema revision in force, ``None`` before the first."""
+    heads = MigrationContext.configure(connection).get_current_heads()
+    return max(heads, default=None)
+
+
+def upgrade(url: URL, revision: str) -> None:
+    """Take the one step up to a revision, in one transaction."""
+    _run(url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: URL, revision: str) -> None:
+    """Take the one step down from a revision, in one transaction."""
+    _run(url, lambda config: command.downgrade(config, f"{revision}-1"))
+
+
+def _run(url: URL, action: Callable[[Config], None]) -> None:
+    config = alembic_config()
+    with connect(url) as connection:
+        config.attributes["connection"] = connection
+        action(config)

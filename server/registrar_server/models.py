@@ -1,0 +1,224 @@
+"""The tables, their relationships and their named constraints.
+
+Three choices hold everywhere:
+
+* Times are whole microseconds since 1970-01-01 UTC in a BIGINT: exact, in the same order and of the same meaning on
+  every database, with no time zone to lose on the way.
+* Credits are integer thousandths, since SQLite has no decimals.
+* Id columns compare byte by byte (``COLLATE "C"`` on PostgreSQL), so that Python, SQLite and PostgreSQL sort alike:
+  the order of locks and the order of pages depend on it.
+
+Keys lead with ``course_id`` where rows belong to a course, so that a distributed PostgreSQL can keep a course together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+ID = String(128).with_variant(String(128, collation="C"), "postgresql")
+DOCUMENT = JSON().with_variant(JSONB(), "postgresql")
+
+STUDENT_STATES = ("ACTIVE", "INACTIVE")
+COURSE_STATES = ("OPEN", "CANCELLED")
+LIVE_STATES = ("ENROLLED", "WAITLISTED")
+ENROLLMENT_STATES = (*LIVE_STATES, "DROPPED", "COMPLETED")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    """The declarative base; its naming convention gives every constraint a name that a migration can speak of."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+
+
+class Student(Base):
+    """A person who may enroll. Deleting is soft: the row stays, with ``delete_time`` set."""
+
+    __tablename__ = "students"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", STUDENT_STATES), name="state"),
+        CheckConstraint("max_credits >= 0", name="max_credits"),
+    )
+
+    student_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    given_name: Mapped[str] = mapped_column(Text, default="")
+    family_name: Mapped[str] = mapped_column(Text, default="")
+    email: Mapped[str] = mapped_column(Text, default="")
+    state: Mapped[str] = mapped_column(String(16), default="ACTIVE")
+    max_credits: Mapped[int | None] = mapped_column(BigInteger)
+    holds: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
+    version: Mapped[int] = mapped_column(BigInteger, default=1)
+    create_time: Mapped[int] = mapped_column(BigInteger)
+    update_time: Mapped[int] = mapped_column(BigInteger)
+    delete_time: Mapped[int | None] = mapped_column(BigInteger)
+    search_text: Mapped[str] = mapped_column(Text, default="")
+
+    enrollments: Mapped[list[Enrollment]] = relationship(
+        back_populates="student", order_by="Enrollment.course_id, Enrollment.attempt"
+    )
+
+
+class Course(Base):
+    """One offering in one term, with its seat counters. ``capacity`` NULL means unlimited, 0 means closed."""
+
+    __tablename__ = "courses"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", COURSE_STATES), name="state"),
+        CheckConstraint("credits >= 0", name="credits"),
+        CheckConstraint("capacity >= 0", name="capacity"),
+        CheckConstraint("waitlist_capacity >= 0", name="waitlist_capacity"),
+        CheckConstraint("enrolled_count >= 0", name="enrolled_count"),
+        CheckConstraint("waitlisted_count >= 0", name="waitlisted_count"),
+        CheckConstraint("enroll_open_time < enroll_close_time", name="enroll_window"),
+        Index(None, "code", "course_id"),
+        Index(None, "term", "course_id"),
+    )
+
+    course_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    code: Mapped[str] = mapped_column(Text, default="")
+    title: Mapped[str] = mapped_column(Text, default="")
+    description: Mapped[str] = mapped_column(Text, default="")
+    term: Mapped[str] = mapped_column(Text, default="")
+    credits: Mapped[int] = mapped_column(BigInteger, default=0)
+    capacity: Mapped[int | None] = mapped_column(BigInteger)
+    waitlist_capacity: Mapped[int | None] = mapped_column(BigInteger)
+    enroll_open_time: Mapped[int | None] = mapped_column(BigInteger)
+    enroll_close_time: Mapped[int | None] = mapped_column(BigInteger)
+    drop_deadline_time: Mapped[int | None] = mapped_column(BigInteger)
+    meetings: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
+    prerequisite_course_ids: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
+    state: Mapped[str] = mapped_column(String(16), default="OPEN")
+    version: Mapped[int] = mapped_column(BigInteger, default=1)
+    create_time: Mapped[int] = mapped_column(BigInteger)
+    update_time: Mapped[int] = mapped_column(BigInteger)
+    delete_time: Mapped[int | None] = mapped_column(BigInteger)
+    search_text: Mapped[str] = mapped_column(Text, default="")
+    enrolled_count: Mapped[int] = mapped_column(BigInteger, default=0)
+    waitlisted_count: Mapped[int] = mapped_column(BigInteger, default=0)
+    last_number: Mapped[int] = mapped_column(BigInteger, default=0)
+
+    enrollments: Mapped[list[Enrollment]] = relationship(back_populates="course", order_by="Enrollment.number")
+
+
+class Enrollment(Base):
+    """One student's attempt at one course.
+
+    ``number`` is the course's own count of enrollments ever made; its order is the order of the queue. Of a student's
+    attempts at a course at most one is live, and ``uq_enrollments_live`` has the last word on it.
+    """
+
+    __tablename__ = "enrollments"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", ENROLLMENT_STATES), name="state"),
+        CheckConstraint("attempt >= 1", name="attempt"),
+        CheckConstraint(f"({_one_of('state', LIVE_STATES)}) = (end_time IS NULL)", name="end_time"),
+        UniqueConstraint("course_id", "number"),
+        UniqueConstraint("student_id", "course_id", "attempt"),
+        Index(
+            "uq_enrollments_live",
+            "student_id",
+            "course_id",
+            unique=True,
+            postgresql_where=text(_one_of("state", LIVE_STATES)),
+            sqlite_where=text(_one_of("state", LIVE_STATES)),
+        ),
+        Index(None, "enrollment_id"),
+    )
+
+    course_id: Mapped[str] = mapped_column(ID, ForeignKey("courses.course_id"), primary_key=True)
+    enrollment_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    student_id: Mapped[str] = mapped_column(ID, ForeignKey("students.student_id"))
+    number: Mapped[int] = mapped_column(BigInteger)
+    attempt: Mapped[int] = mapped_column(BigInteger, default=1)
+    state: Mapped[str] = mapped_column(String(16))
+    grade: Mapped[str] = mapped_column(Text, default="")
+    passed: Mapped[bool | None] = mapped_column()
+    bypassed_rules: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    version: Mapped[int] = mapped_column(BigInteger, default=1)
+    create_time: Mapped[int] = mapped_column(BigInteger)
+    update_time: Mapped[int] = mapped_column(BigInteger)
+    end_time: Mapped[int | None] = mapped_column(BigInteger)
+
+    student: Mapped[Student] = relationship(back_populates="enrollments")
+    course: Mapped[Course] = relationship(back_populates="enrollments")
+
+
+class Event(Base):
+    """One change, written in the transaction that made it; ``course_id`` and ``student_id`` are empty where not meant.
+
+    ``capacity`` and ``enrolled_count`` are those in force after the change, so that the seats given can be proven
+    against the seats there were. There are no foreign keys: a history outlives whatever it tells of.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (Index(None, "revision"), Index(None, "student_id", "revision"))
+
+    course_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    event_id: Mapped[str] = mapped_column(ID)
+    type: Mapped[str] = mapped_column(String(32))
+    time: Mapped[int] = mapped_column(BigInteger)
+    actor: Mapped[str] = mapped_column(Text, default="")
+    student_id: Mapped[str] = mapped_column(ID, default="")
+    enrollment_id: Mapped[str] = mapped_column(ID, default="")
+    state: Mapped[str] = mapped_column(String(16), default="")
+    previous_state: Mapped[str] = mapped_column(String(16), default="")
+    capacity: Mapped[int | None] = mapped_column(BigInteger)
+    enrolled_count: Mapped[int | None] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    comment: Mapped[str] = mapped_column(Text, default="")
+    bypassed_rules: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
+    changes: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
+    request_id: Mapped[str] = mapped_column(String(36), default="")
+
+
+class EventCounter(Base):
+    """The one row from which events take their ``revision``: raised last before commit, hence without gaps."""
+
+    __tablename__ = "event_counter"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    revision: Mapped[int] = mapped_column(BigInteger)
+
+
+class RequestId(Base):
+    """The first response given to a caller's ``request_id``, kept to be repeated word for word."""
+
+    __tablename__ = "request_ids"
+    __table_args__ = (Index(None, "create_time"),)
+
+    caller: Mapped[str] = mapped_column(Text, primary_key=True)
+    request_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    response: Mapped[bytes] = mapped_column(LargeBinary)
+    create_time: Mapped[int] = mapped_column(BigInteger)

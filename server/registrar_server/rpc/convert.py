@@ -1,0 +1,146 @@
+"""Records to messages. What was never set, or is left out of a preview, stays absent."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
+from google.type.dayofweek_pb2 import DayOfWeek
+from google.type.timeofday_pb2 import TimeOfDay
+
+from registrar.v1 import course_pb2, enrollment_pb2, student_pb2
+from registrar_server.enrollment.changes import format_credits
+from registrar_server.enrollment.records import Course, Enrollment, Meeting, Student
+from registrar_server.rpc.validation import reason_number
+
+STUDENT_STATES = {
+    "ACTIVE": student_pb2.STUDENT_STATE_ACTIVE,
+    "INACTIVE": student_pb2.STUDENT_STATE_INACTIVE,
+}
+COURSE_STATES = {
+    "OPEN": course_pb2.COURSE_STATE_OPEN,
+    "CANCELLED": course_pb2.COURSE_STATE_CANCELLED,
+}
+ENROLLMENT_STATES = {
+    "ENROLLED": enrollment_pb2.ENROLLMENT_STATE_ENROLLED,
+    "WAITLISTED": enrollment_pb2.ENROLLMENT_STATE_WAITLISTED,
+    "DROPPED": enrollment_pb2.ENROLLMENT_STATE_DROPPED,
+    "COMPLETED": enrollment_pb2.ENROLLMENT_STATE_COMPLETED,
+}
+
+
+def timestamp(microseconds: int | None) -> Timestamp | None:
+    """Return the time, or None for none."""
+    if microseconds is None:
+        return None
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
+
+
+def made(microseconds: int | None) -> Timestamp | None:
+    """Return a time that the server made; a preview has none."""
+    return timestamp(microseconds) if microseconds else None
+
+
+def etag(version: int) -> str:
+    """Return the etag of a version; a preview has none."""
+    return str(version) if version else ""
+
+
+def enrollment(record: Enrollment) -> enrollment_pb2.Enrollment:
+    """Return the resource of an enrollment."""
+    message = enrollment_pb2.Enrollment(
+        enrollment_id=record.enrollment_id,
+        student_id=record.student_id,
+        course_id=record.course_id,
+        state=ENROLLMENT_STATES[record.state],
+        attempt=record.attempt,
+        create_time=made(record.create_time),
+        update_time=made(record.update_time),
+        etag=etag(record.version),
+    )
+    if not record.live:
+        _describe_end(message, record)
+    if record.bypassed_rules:
+        message.bypassed_rules.extend(map(reason_number, record.bypassed_rules))
+    return message
+
+
+def _describe_end(message: enrollment_pb2.Enrollment, record: Enrollment) -> None:
+    message.reason = record.reason
+    message.grade = record.grade
+    if record.passed is not None:
+        message.passed = record.passed
+    if (end := made(record.end_time)) is not None:
+        message.end_time.CopyFrom(end)
+
+
+def student(record: Student) -> student_pb2.Student:
+    """Return the resource of a student."""
+    return student_pb2.Student(
+        student_id=record.student_id,
+        given_name=record.given_name,
+        family_name=record.family_name,
+        email=record.email,
+        state=STUDENT_STATES[record.state],
+        max_credits=None if record.max_credits is None else format_credits(record.max_credits),
+        holds=[
+            student_pb2.Hold(code=hold.code, reason=hold.reason, place_time=timestamp(hold.place_time))
+            for hold in record.holds
+        ],
+        etag=etag(record.version),
+        create_time=made(record.create_time),
+        update_time=made(record.update_time),
+        delete_time=made(record.delete_time),
+    )
+
+
+def course(record: Course) -> course_pb2.Course:
+    """Return the resource of a course."""
+    return course_pb2.Course(
+        course_id=record.course_id,
+        code=record.code,
+        title=record.title,
+        description=record.description,
+        term=record.term,
+        credits=format_credits(record.credits),
+        capacity=record.capacity,
+        waitlist_capacity=record.waitlist_capacity,
+        enroll_open_time=timestamp(record.enroll_open_time),
+        enroll_close_time=timestamp(record.enroll_close_time),
+        drop_deadline_time=timestamp(record.drop_deadline_time),
+        meetings=[meeting(one) for one in record.meetings],
+        prerequisite_course_ids=record.prerequisite_course_ids,
+        state=COURSE_STATES[record.state],
+        enrolled_count=record.enrolled_count,
+        waitlisted_count=record.waitlisted_count,
+        seats_available=record.seats_available,
+        etag=etag(record.version),
+        create_time=made(record.create_time),
+        update_time=made(record.update_time),
+        delete_time=made(record.delete_time),
+    )
+
+
+def meeting(record: Meeting) -> course_pb2.Meeting:
+    """Return the message of a meeting."""
+    return course_pb2.Meeting(
+        weekdays=[DayOfWeek.ValueType(weekday) for weekday in record.weekdays],
+        start_time=_time_of_day(record.start),
+        end_time=_time_of_day(record.end),
+        start_date=_date(record.start_date),
+        end_date=_date(record.end_date),
+        location=record.location,
+    )
+
+
+def _time_of_day(seconds: int | None) -> TimeOfDay | None:
+    if seconds is None:
+        return None
+    return TimeOfDay(hours=seconds // 3600, minutes=seconds // 60 % 60, seconds=seconds % 60)
+
+
+def _date(iso: str) -> Date | None:
+    if not iso:
+        return None
+    year, month, day = map(int, iso.split("-"))
+    return Date(year=year, month=month, day=day)

@@ -1,0 +1,84 @@
+"""What every RPC gets around it: errors as statuses, and one canonical log line. Nothing else aborts a call."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from registrar_server.errors import Refusal
+from registrar_server.rpc import status
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+Context = grpc.aio.ServicerContext[Any, Any]
+Method = Callable[[Any, Request, Context], Awaitable[Response]]
+
+log = structlog.get_logger()
+
+
+def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
+    """Wrap a servicer's method.
+
+    A ``Refusal`` becomes its status with rich details. Any other exception is logged whole and answered INTERNAL with a
+    constant message, so that nothing of the server's inside reaches the caller. Every call writes one ``rpc`` line:
+    method, status, reason, duration_ms, peer, and the ids involved.
+    """
+
+    @functools.wraps(method)
+    async def call(servicer: Any, request: Request, context: Context) -> Response:
+        begun = time.perf_counter()
+        line: dict[str, Any] = {"status": "OK"}
+        try:
+            response = await method(servicer, request, context)
+            line.update(_ids(response))
+            return response
+        except Refusal as refusal:
+            line.update(status=refusal.status, reason=refusal.reason.value, **refusal.metadata)
+            answer = status.of_refusal(refusal)
+        except asyncio.CancelledError:
+            line["status"] = "CANCELLED"
+            raise
+        except Exception:
+            request_id = str(uuid.uuid4())
+            line.update(status="INTERNAL", error_id=request_id)
+            log.exception("rpc_crashed", method=method.__name__, error_id=request_id)
+            answer = status.of_crash(request_id)
+        finally:
+            line.update(_ids(request))
+            duration_ms = round((time.perf_counter() - begun) * 1000, 3)
+            log.info("rpc", method=method.__name__, duration_ms=duration_ms, peer=context.peer(), **line)
+        await context.abort_with_status(answer)  # type: ignore[arg-type]  # It has the attributes of one.
+        raise AssertionError("abort_with_status returned")
+
+    return call
+
+
+def _ids(message: Message) -> dict[str, str]:
+    """Return the ids that a request or response names, its own and those of the one resource in it."""
+    found: dict[str, str] = {}
+    for resource, name in _id_fields(message.DESCRIPTOR):
+        value = getattr(getattr(message, resource) if resource else message, name)
+        if value:
+            found[name] = value
+    return found
+
+
+@functools.cache
+def _id_fields(message: Descriptor) -> tuple[tuple[str, str], ...]:
+    found = []
+    for field in message.fields:
+        if field.name.endswith("_id"):
+            found.append(("", field.name))
+        elif field.name in ("student", "course", "enrollment"):
+            nested = field.message_type.fields if field.message_type else ()
+            found.extend((field.name, inner.name) for inner in nested if inner.name.endswith("_id"))
+    return tuple(found)

@@ -1,0 +1,128 @@
+"""EnrollmentService: enrolling, unenrolling, and who is enrolled in what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from registrar.v1 import enrollment_service_pb2 as pb
+from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
+from registrar_server.enrollment.commands import Enroll, Unenroll
+from registrar_server.enrollment.records import Enrollment
+from registrar_server.enrollment.seats import Unenrolled
+from registrar_server.reading import CoursesOfStudent, EnrollmentById, RosterEntry, StudentCourse
+from registrar_server.rpc import convert
+from registrar_server.rpc.desk import Desk
+from registrar_server.rpc.endpoint import Context, endpoint
+from registrar_server.rpc.paging import Page
+from registrar_server.rpc.validation import Fields
+
+LIVE_STATES = ("ENROLLED", "WAITLISTED")
+_STATE_NAMES = {number: name for name, number in convert.ENROLLMENT_STATES.items()}
+
+
+class EnrollmentService(EnrollmentServiceServicer):
+    """See ``protos/registrar/v1/enrollment_service.proto``, which is the reference."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @endpoint
+    async def EnrollStudent(self, request: pb.EnrollStudentRequest, context: Context) -> pb.EnrollStudentResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        command = Enroll(
+            student_id=fields.id("student_id", request.student_id),
+            course_id=fields.id("course_id", request.course_id),
+            allow_existing=request.allow_existing,
+            no_waitlist=request.no_waitlist,
+            override=fields.override(request.override, given=request.HasField("override")),
+            comment=fields.text("comment", request.comment, 1000),
+        )
+        fields.check()
+        return await self._desk.change(context, request, command, pb.EnrollStudentResponse, _enrolled)
+
+    @endpoint
+    async def Unenroll(self, request: pb.UnenrollRequest, context: Context) -> pb.UnenrollResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        command = Unenroll(
+            student_id=fields.id("student_id", request.student_id),
+            course_id=fields.id("course_id", request.course_id),
+            allow_missing=request.allow_missing,
+            override=fields.override(request.override, given=request.HasField("override")),
+            reason=fields.text("reason", request.reason, 200),
+            comment=fields.text("comment", request.comment, 1000),
+        )
+        fields.check()
+        return await self._desk.change(context, request, command, pb.UnenrollResponse, _unenrolled)
+
+    @endpoint
+    async def ListCourses(self, request: pb.ListCoursesRequest, context: Context) -> pb.ListCoursesResponse:
+        fields = Fields()
+        student_id = fields.id("student_id", request.student_id)
+        states = _states(fields, request.states)
+        page = Page(fields, request)
+        fields.check()
+        if page.is_usual and states == LIVE_STATES:
+            rows = await self._desk.look_up(context, CoursesOfStudent(student_id))
+        else:
+            after = page.after()
+            rows = await self._desk.list_page(
+                lambda reader: reader.list_courses(student_id, states, after, page.size + 1)
+            )
+        shown, token = page.cut(rows, _courses_key)
+        return pb.ListCoursesResponse(courses=map(_student_course, shown), next_page_token=token)
+
+    @endpoint
+    async def ListRoster(self, request: pb.ListRosterRequest, context: Context) -> pb.ListRosterResponse:
+        fields = Fields()
+        course_id = fields.id("course_id", request.course_id)
+        states = _states(fields, request.states)
+        page = Page(fields, request)
+        fields.check()
+        after = page.after()
+        rows = await self._desk.list_page(lambda reader: reader.list_roster(course_id, states, after, page.size + 1))
+        shown, token = page.cut(rows, lambda entry: (entry.enrollment.number,))
+        return pb.ListRosterResponse(entries=map(_roster_entry, shown), next_page_token=token)
+
+    @endpoint
+    async def GetEnrollment(self, request: pb.GetEnrollmentRequest, context: Context) -> pb.GetEnrollmentResponse:
+        fields = Fields()
+        enrollment_id = fields.id("enrollment_id", request.enrollment_id)
+        fields.check()
+        found = await self._desk.look_up(context, EnrollmentById(enrollment_id))
+        return pb.GetEnrollmentResponse(enrollment=convert.enrollment(found))
+
+
+def _states(fields: Fields, numbers: Iterable[int]) -> Sequence[str]:
+    """Return the names of the states asked for, in one order; none asked for means the live ones."""
+    wanted = set()
+    for place, number in enumerate(numbers):
+        if number in _STATE_NAMES:
+            wanted.add(_STATE_NAMES[number])  # type: ignore[index]
+        else:
+            fields.wrong(f"states[{place}]", f"must be one of {', '.join(convert.ENROLLMENT_STATES)}")
+    return tuple(state for state in convert.ENROLLMENT_STATES if state in wanted) or LIVE_STATES
+
+
+def _courses_key(entry: StudentCourse) -> tuple[str, int]:
+    return entry.enrollment.course_id, entry.enrollment.attempt
+
+
+def _enrolled(enrollment: Enrollment) -> pb.EnrollStudentResponse:
+    return pb.EnrollStudentResponse(enrollment=convert.enrollment(enrollment))
+
+
+def _unenrolled(result: Unenrolled) -> pb.UnenrollResponse:
+    return pb.UnenrollResponse(
+        enrollment=convert.enrollment(result.enrollment) if result.enrollment else None,
+        promoted=map(convert.enrollment, result.promoted),
+    )
+
+
+def _student_course(entry: StudentCourse) -> pb.StudentCourse:
+    return pb.StudentCourse(course=convert.course(entry.course), enrollment=convert.enrollment(entry.enrollment))
+
+
+def _roster_entry(entry: RosterEntry) -> pb.RosterEntry:
+    return pb.RosterEntry(student=convert.student(entry.student), enrollment=convert.enrollment(entry.enrollment))

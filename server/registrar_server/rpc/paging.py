@@ -1,0 +1,87 @@
+"""Page sizes and page tokens (AIP-158).
+
+A token is the key of the page's last row together with a digest over RPC, filters and key. It needs no memory of the
+server's, so it is valid on every process and after a restart; a token of another list or a changed one is recognised.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from registrar_server.errors import FieldViolation, Reason, Refusal
+from registrar_server.rpc.validation import Fields
+
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 1000
+MAX_TOKEN_LENGTH = 512
+
+Row = TypeVar("Row")
+
+
+class Page:
+    """The page that a request asks for: how many rows, and after which key."""
+
+    def __init__(self, fields: Fields, request: Any) -> None:
+        if request.page_size < 0:
+            fields.wrong("page_size", f"must not be negative; 0 means {DEFAULT_PAGE_SIZE}")
+        self.size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        self._token = request.page_token
+        self._request = request
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether this is the first page in default size."""
+        return not self._token and self.size == DEFAULT_PAGE_SIZE
+
+    def after(self) -> list[Any] | None:
+        """Return the key after which the page begins, None for the first page.
+
+        Raises INVALID_PAGE_TOKEN for a token that this list did not make.
+        """
+        if not self._token:
+            return None
+        if len(self._token) > MAX_TOKEN_LENGTH:
+            raise _invalid_token()
+        try:
+            digest, *key = json.loads(base64.urlsafe_b64decode(self._token.encode()))
+        except (ValueError, TypeError, binascii.Error):
+            raise _invalid_token() from None
+        if digest != self._digest(key):
+            raise _invalid_token()
+        return list(key)
+
+    def cut(self, rows: Sequence[Row], key: Callable[[Row], Sequence[Any]]) -> tuple[Sequence[Row], str]:
+        """Return the page's rows and the next token, from one row more than the page holds if there are more."""
+        if len(rows) <= self.size:
+            return rows, ""
+        shown = rows[: self.size]
+        last = list(key(shown[-1]))
+        token = json.dumps([self._digest(last), *last], separators=(",", ":"))
+        return shown, base64.urlsafe_b64encode(token.encode()).decode()
+
+    def _digest(self, key: Sequence[Any]) -> str:
+        return blake2b(_scope(self._request) + json.dumps(key).encode(), digest_size=9).hexdigest()
+
+
+def _scope(request: Message) -> bytes:
+    filters = type(request)()
+    filters.CopyFrom(request)
+    filters.ClearField("page_size")
+    filters.ClearField("page_token")
+    return request.DESCRIPTOR.full_name.encode() + b"\0" + filters.SerializeToString(deterministic=True)
+
+
+def _invalid_token() -> Refusal:
+    expected = "must be a next_page_token of the same list with the same filters"
+    return Refusal(
+        Reason.INVALID_PAGE_TOKEN,
+        f"page_token {expected}.",
+        fields=[FieldViolation("page_token", expected)],
+    )

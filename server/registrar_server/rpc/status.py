@@ -1,0 +1,134 @@
+"""Refusals as ``google.rpc.Status``: the canonical code, a sentence, and typed details within the size that travels.
+
+Above 8 KiB of trailers calls fail at random. The status travels base64-encoded beside the message itself, hence the
+budget: what does not fit is dropped from the end, and its number is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
+from google.rpc.status_pb2 import Status
+
+from registrar.v1.error_reason_pb2 import RuleViolation, RuleViolations
+from registrar_server.errors import Reason, Refusal
+from registrar_server.rpc.validation import reason_number
+
+DOMAIN = "registrar"
+MAX_MESSAGE_CHARACTERS = 400
+MAX_STATUS_BYTES = 4_000
+DETAILS_KEY = "grpc-status-details-bin"
+
+_RESOURCES = {
+    Reason.STUDENT_NOT_FOUND: ("registrar.v1.Student", "student_id"),
+    Reason.STUDENT_EXISTS: ("registrar.v1.Student", "student_id"),
+    Reason.COURSE_NOT_FOUND: ("registrar.v1.Course", "course_id"),
+    Reason.COURSE_EXISTS: ("registrar.v1.Course", "course_id"),
+    Reason.ENROLLMENT_NOT_FOUND: ("registrar.v1.Enrollment", "enrollment_id"),
+    Reason.ALREADY_ENROLLED: ("registrar.v1.Enrollment", "enrollment_id"),
+    Reason.ALREADY_WAITLISTED: ("registrar.v1.Enrollment", "enrollment_id"),
+}
+
+
+class RpcStatus(NamedTuple):
+    """What ``context.abort_with_status`` takes (it has the attributes of ``grpc.Status``)."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, bytes], ...]
+
+
+def of_refusal(refusal: Refusal) -> RpcStatus:
+    """Return the status of a refusal with every detail that fits."""
+    return _assemble(grpc.StatusCode[refusal.status], refusal.message, list(_details(refusal)))
+
+
+def of_crash(request_id: str) -> RpcStatus:
+    """Return the constant answer to an unexpected error; ``request_id`` is the one its log line carries."""
+    message = f"Internal error; the server's log tells more under request {request_id}."
+    return _assemble(grpc.StatusCode.INTERNAL, message, [error_details_pb2.RequestInfo(request_id=request_id)])
+
+
+def _details(refusal: Refusal) -> Iterable[Any]:
+    yield error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=refusal.metadata)
+    if refusal.retry_after is not None:
+        nanos = round(refusal.retry_after * 1_000_000_000)
+        delay = Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+        yield error_details_pb2.RetryInfo(retry_delay=delay)
+    if refusal.reason in _RESOURCES:
+        kind, key = _RESOURCES[refusal.reason]
+        yield error_details_pb2.ResourceInfo(
+            resource_type=kind, resource_name=refusal.metadata.get(key, ""), description=refusal.message
+        )
+    if refusal.fields:
+        yield _bad_request(refusal)
+    if refusal.status == "FAILED_PRECONDITION":
+        yield from _broken_rules(refusal)
+
+
+def _bad_request(refusal: Refusal) -> error_details_pb2.BadRequest:
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
+            for field, description in refusal.fields[:100]
+        ]
+    )
+
+
+def _broken_rules(refusal: Refusal) -> Iterable[Any]:
+    found = [(one.reason, one.description) for one in refusal.violations] or [(refusal.reason, refusal.message)]
+    subject = "/".join(refusal.metadata.values())
+    yield error_details_pb2.PreconditionFailure(
+        violations=[
+            error_details_pb2.PreconditionFailure.Violation(type=reason, subject=subject, description=description)
+            for reason, description in found
+        ]
+    )
+    if refusal.violations:
+        yield RuleViolations(
+            violations=[
+                RuleViolation(
+                    reason=reason_number(violation.reason),
+                    description=violation.description,
+                    values=violation.values,
+                    overridable=violation.overridable,
+                )
+                for violation in refusal.violations
+            ]
+        )
+
+
+def _assemble(code: grpc.StatusCode, message: str, details: Sequence[Any]) -> RpcStatus:
+    kept = list(details)
+    left_out = _trim(kept)
+    if len(message) > MAX_MESSAGE_CHARACTERS:
+        message = message[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+    if left_out:
+        message += f" ({left_out} more details left out)"
+    status = Status(code=code.value[0], message=message, details=[_pack(detail) for detail in kept])
+    return RpcStatus(code, message, ((DETAILS_KEY, status.SerializeToString()),))
+
+
+def _trim(details: list[Any]) -> int:
+    """Drop from the end until the rest fits, entries of lists one by one; return how many were dropped."""
+    dropped = 0
+    while len(details) > 1 and sum(detail.ByteSize() for detail in details) > MAX_STATUS_BYTES:
+        last = details[-1]
+        entries = getattr(last, "field_violations", None) or getattr(last, "violations", None)
+        if entries and len(entries) > 1:
+            del entries[-1]
+        else:
+            details.pop()
+        dropped += 1
+    return dropped
+
+
+def _pack(detail: Any) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed

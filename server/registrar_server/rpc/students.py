@@ -1,0 +1,105 @@
+"""StudentService: the people who may enroll."""
+
+from __future__ import annotations
+
+from registrar.v1 import student_service_pb2 as pb
+from registrar.v1.student_service_pb2_grpc import StudentServiceServicer
+from registrar_server import ids
+from registrar_server.enrollment.commands import (
+    CreateStudent,
+    DeleteStudent,
+    UndeleteStudent,
+    UpdateStudent,
+)
+from registrar_server.enrollment.ledger import microseconds_now
+from registrar_server.enrollment.records import Student
+from registrar_server.reading import StudentById
+from registrar_server.rpc import convert
+from registrar_server.rpc.desk import Desk
+from registrar_server.rpc.endpoint import Context, endpoint
+from registrar_server.rpc.paging import Page
+from registrar_server.rpc.resources import STUDENT_FIELDS, masked, student_values
+from registrar_server.rpc.validation import Fields
+
+
+class StudentService(StudentServiceServicer):
+    """See ``protos/registrar/v1/student_service.proto``, which is the reference."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @endpoint
+    async def CreateStudent(self, request: pb.CreateStudentRequest, context: Context) -> pb.CreateStudentResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        student_id = fields.optional_id("student.student_id", request.student.student_id)
+        values = student_values(fields, request.student, STUDENT_FIELDS)
+        fields.check()
+        command = CreateStudent(student_id or ids.new_id(microseconds_now()), values)
+        return await self._desk.change(context, request, command, pb.CreateStudentResponse, _created)
+
+    @endpoint
+    async def GetStudent(self, request: pb.GetStudentRequest, context: Context) -> pb.GetStudentResponse:
+        fields = Fields()
+        student_id = fields.id("student_id", request.student_id)
+        fields.check()
+        found = await self._desk.look_up(context, StudentById(student_id, request.show_deleted))
+        return pb.GetStudentResponse(student=convert.student(found))
+
+    @endpoint
+    async def ListStudents(self, request: pb.ListStudentsRequest, context: Context) -> pb.ListStudentsResponse:
+        fields = Fields()
+        words = fields.text("query", request.query, 200).split()
+        page = Page(fields, request)
+        fields.check()
+        after = page.after()
+        rows = await self._desk.list_page(
+            lambda reader: reader.list_students(words, request.show_deleted, after, page.size + 1)
+        )
+        shown, token = page.cut(rows, lambda student: (student.student_id,))
+        return pb.ListStudentsResponse(students=map(convert.student, shown), next_page_token=token)
+
+    @endpoint
+    async def UpdateStudent(self, request: pb.UpdateStudentRequest, context: Context) -> pb.UpdateStudentResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        student_id = fields.id("student.student_id", request.student.student_id)
+        names = masked(fields, request.update_mask, request.student, STUDENT_FIELDS)
+        values = student_values(fields, request.student, names)
+        fields.check()
+        command = UpdateStudent(student_id, values, request.student.etag)
+        return await self._desk.change(context, request, command, pb.UpdateStudentResponse, _updated)
+
+    @endpoint
+    async def DeleteStudent(self, request: pb.DeleteStudentRequest, context: Context) -> pb.DeleteStudentResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        student_id = fields.id("student_id", request.student_id)
+        fields.check()
+        command = DeleteStudent(student_id, request.etag, request.force)
+        return await self._desk.change(context, request, command, pb.DeleteStudentResponse, _deleted)
+
+    @endpoint
+    async def UndeleteStudent(self, request: pb.UndeleteStudentRequest, context: Context) -> pb.UndeleteStudentResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        student_id = fields.id("student_id", request.student_id)
+        fields.check()
+        command = UndeleteStudent(student_id)
+        return await self._desk.change(context, request, command, pb.UndeleteStudentResponse, _undeleted)
+
+
+def _created(student: Student) -> pb.CreateStudentResponse:
+    return pb.CreateStudentResponse(student=convert.student(student))
+
+
+def _updated(student: Student) -> pb.UpdateStudentResponse:
+    return pb.UpdateStudentResponse(student=convert.student(student))
+
+
+def _deleted(student: Student) -> pb.DeleteStudentResponse:
+    return pb.DeleteStudentResponse(student=convert.student(student))
+
+
+def _undeleted(student: Student) -> pb.UndeleteStudentResponse:
+    return pb.UndeleteStudentResponse(student=convert.student(student))

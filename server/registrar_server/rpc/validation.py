@@ -1,0 +1,189 @@
+"""Checks of a request's fields. Every bad field is found before one answer names them all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal, InvalidOperation
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
+from google.type.timeofday_pb2 import TimeOfDay
+
+from registrar.v1.course_pb2 import Meeting as MeetingMessage
+from registrar.v1.enrollment_pb2 import Override as OverrideMessage
+from registrar.v1.error_reason_pb2 import ErrorReason
+from registrar_server.enrollment.commands import NO_OVERRIDE, Override
+from registrar_server.enrollment.records import Meeting
+from registrar_server.errors import OVERRIDABLE, FieldViolation, Reason, invalid_fields
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_DECIMAL = re.compile(r"\d{1,4}(?:\.\d{1,3})?")
+ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+MAX_CREDITS = 1000
+MAX_COUNT = 1_000_000
+MAX_MEETINGS = 50
+MAX_PREREQUISITES = 50
+DAY_S = 24 * 60 * 60
+
+
+class Fields:
+    """Reads fields one by one, remembers what is wrong with each, and says it all at once in ``check``."""
+
+    def __init__(self) -> None:
+        self._violations: list[FieldViolation] = []
+
+    def wrong(self, path: str, expected: str) -> None:
+        """Remember that the field at ``path`` is not as ``expected``."""
+        self._violations.append(FieldViolation(path, expected))
+
+    def check(self) -> None:
+        """Raise INVALID_FIELD with every violation found so far, if there is any."""
+        if self._violations:
+            raise invalid_fields(self._violations)
+
+    def id(self, path: str, value: str) -> str:
+        """An id that must be given."""
+        if not _ID.fullmatch(value):
+            self.wrong(path, ID_RULE if value else f"is required and {ID_RULE}")
+        return value
+
+    def optional_id(self, path: str, value: str) -> str:
+        """An id that may be left empty."""
+        return self.id(path, value) if value else ""
+
+    def request_id(self, value: str) -> str:
+        """A UUID, in lower case, or empty."""
+        if value and not _UUID.fullmatch(value):
+            self.wrong("request_id", "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11")
+        return value.lower()
+
+    def text(self, path: str, value: str, limit: int, *, required: bool = False) -> str:
+        """Text of at most ``limit`` characters, without NUL."""
+        if required and not value:
+            self.wrong(path, "is required")
+        if len(value) > limit:
+            self.wrong(path, f"must have at most {limit} characters, has {len(value)}")
+        if "\0" in value:
+            self.wrong(path, "must not contain the NUL character")
+        return value
+
+    def email(self, path: str, value: str) -> str:
+        """An e-mail address, or empty."""
+        if value and value.count("@") != 1:
+            self.wrong(path, "must contain exactly one @")
+        return self.text(path, value, 320)
+
+    def count(self, path: str, value: int) -> int:
+        """A number of seats or places."""
+        if not 0 <= value <= MAX_COUNT:
+            self.wrong(path, f"must be from 0 to {MAX_COUNT}")
+        return value
+
+    def credits(self, path: str, value: str) -> int:
+        """A decimal from 0 to 1,000 with up to 3 decimals, as thousandths."""
+        try:
+            thousandths = int(Decimal(value).scaleb(3)) if _DECIMAL.fullmatch(value) else -1
+        except InvalidOperation:
+            thousandths = -1
+        if not 0 <= thousandths <= MAX_CREDITS * 1000:
+            self.wrong(path, f"must be a decimal from 0 to {MAX_CREDITS} with up to 3 decimals, such as 3 or 1.5")
+        return thousandths
+
+    def time(self, path: str, value: Timestamp) -> int:
+        """A time as microseconds since 1970 UTC, finer parts cut off."""
+        if not -62135596800 <= value.seconds <= 253402300799 or not 0 <= value.nanos <= 999_999_999:
+            self.wrong(path, "must be a time from year 1 to 9999 with 0 to 999,999,999 nanoseconds")
+        return value.seconds * 1_000_000 + value.nanos // 1000
+
+    def window(self, path: str, opens: int | None, closes: int | None) -> None:
+        """A half-open window must not be empty."""
+        if opens is not None and closes is not None and opens >= closes:
+            self.wrong(path, "must be after enroll_open_time")
+
+    def ids(self, path: str, values: Iterable[str]) -> tuple[str, ...]:
+        """A list of ids, each named once."""
+        found = tuple(values)
+        if len(found) > MAX_PREREQUISITES:
+            self.wrong(path, f"must have at most {MAX_PREREQUISITES} entries, has {len(found)}")
+            return ()
+        if len(set(found)) < len(found):
+            self.wrong(path, "must not name an id twice")
+        return tuple(self.id(f"{path}[{place}]", value) for place, value in enumerate(found))
+
+    def meetings(self, path: str, messages: Iterable[MeetingMessage]) -> tuple[Meeting, ...]:
+        """A course's meetings."""
+        found = tuple(messages)
+        if len(found) > MAX_MEETINGS:
+            self.wrong(path, f"must have at most {MAX_MEETINGS} entries, has {len(found)}")
+            return ()
+        return tuple(self.meeting(f"{path}[{place}]", message) for place, message in enumerate(found))
+
+    def meeting(self, path: str, message: MeetingMessage) -> Meeting:
+        """One meeting: known weekdays, an end after the start, dates in order."""
+        weekdays = tuple(sorted(set(message.weekdays)))
+        if any(not 1 <= weekday <= 7 for weekday in weekdays):
+            self.wrong(f"{path}.weekdays", "must be MONDAY to SUNDAY")
+        start = self._time_of_day(f"{path}.start_time", message, "start_time")
+        end = self._time_of_day(f"{path}.end_time", message, "end_time")
+        if (start is None) != (end is None):
+            self.wrong(path, "must have both start_time and end_time, or neither")
+        elif start is not None and end is not None and start >= end:
+            self.wrong(f"{path}.end_time", "must be after start_time: a meeting does not cross midnight")
+        first = self._date(f"{path}.start_date", message, "start_date")
+        last = self._date(f"{path}.end_date", message, "end_date")
+        if first and last and first > last:
+            self.wrong(f"{path}.end_date", "must not be before start_date")
+        return Meeting(weekdays, start, end, first, last, self.text(f"{path}.location", message.location, 200))
+
+    def _time_of_day(self, path: str, message: MeetingMessage, field: str) -> int | None:
+        if not message.HasField(field):  # type: ignore[arg-type]
+            return None
+        value: TimeOfDay = getattr(message, field)
+        seconds = value.hours * 3600 + value.minutes * 60 + value.seconds
+        whole = 0 <= value.minutes < 60 and 0 <= value.seconds < 60 and value.nanos == 0
+        latest = DAY_S if field == "end_time" else DAY_S - 1
+        if not whole or value.hours < 0 or seconds > latest:
+            self.wrong(path, "must be a time of day in whole seconds; only an end may be 24:00")
+        return seconds
+
+    def _date(self, path: str, message: MeetingMessage, field: str) -> str:
+        if not message.HasField(field):  # type: ignore[arg-type]
+            return ""
+        value: Date = getattr(message, field)
+        try:
+            return date(value.year, value.month, value.day).isoformat()
+        except ValueError:
+            self.wrong(path, "must be a whole date: year, month and day")
+            return ""
+
+    def override(self, message: OverrideMessage, *, given: bool) -> Override:
+        """Rules to pass over, each overridable, and the reason that must be given."""
+        if not given:
+            return NO_OVERRIDE
+        allowed = ", ".join(sorted(OVERRIDABLE))
+        if not message.rules:
+            self.wrong("override.rules", f"must name at least one of {allowed}")
+        rules = set()
+        for place, number in enumerate(message.rules):
+            name = reason_name(number)
+            if name in OVERRIDABLE:
+                rules.add(name)
+            else:
+                self.wrong(f"override.rules[{place}]", f"must be one of {allowed}")
+        reason = self.text("override.reason", message.reason, 1000, required=True)
+        return Override(frozenset(rules), reason)
+
+
+def reason_name(number: int) -> str:
+    """Return the name of an ``ErrorReason`` without its prefix, or an empty one for an unknown number."""
+    if number not in ErrorReason.values():
+        return ""
+    return ErrorReason.Name(ErrorReason.ValueType(number)).removeprefix("ERROR_REASON_")
+
+
+def reason_number(name: str) -> ErrorReason.ValueType:
+    """Return the ``ErrorReason`` of a name without prefix."""
+    return ErrorReason.Value(f"ERROR_REASON_{Reason(name)}")

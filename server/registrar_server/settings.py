@@ -1,0 +1,205 @@
+"""Settings: the only reader of the environment. Flags win over environment, environment over ``.env``."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "REGISTRAR_"
+
+#: Names with our prefix that others read: the client, the migrations, the tests.
+FOREIGN_NAMES = frozenset(
+    PREFIX + name
+    for name in [
+        "TARGET",
+        "TOKEN",
+        "CA_FILE",
+        "CLIENT_CERT_FILE",
+        "CLIENT_KEY_FILE",
+        "TIMEOUT",
+        "INSECURE",
+        "MIGRATIONS_DIR",
+        "TEST_DATA",
+    ]
+)
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class SettingsError(Exception):
+    """The server cannot start with these settings; the message names the variable and what is allowed."""
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, int | float):
+        return float(value)
+    if match := _DURATION.fullmatch(str(value).strip()):
+        return float(match[1]) * _SECONDS[match[2]]
+    raise ValueError('must be a duration such as "500ms", "30s", "5m", "24h" or "7d"')
+
+
+Duration = Annotated[float, BeforeValidator(_seconds)]
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. Durations are in seconds once read."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, validate_default=True
+    )
+
+    listen: str = "127.0.0.1:50051"
+    """The address to serve on, host:port; port 0 takes a free one. Not loopback needs TLS."""
+    database_url: SecretStr = SecretStr("sqlite:///registrar.db")
+    """sqlite:///file, relative to the working folder, or postgresql://user:password@host/database."""
+    insecure: bool = False
+    """Serve without TLS on an address that is not loopback."""
+    tls_cert_file: Path | None = None
+    """The server's certificate chain, PEM."""
+    tls_key_file: Path | None = None
+    """The certificate's private key, PEM."""
+    tls_client_ca_file: Path | None = None
+    """Require client certificates signed by these authorities, PEM."""
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """auto: console on a terminal, else json."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are written."""
+    request_id_ttl: Annotated[Duration, Field(ge=60)] = 86400.0
+    """How long the answer to a request_id is kept, at least 1m."""
+    max_waiting: Annotated[int, Field(ge=1)] = 10_000
+    """Calls that may wait in one lane before new ones are refused as OVERLOADED."""
+    max_batch: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Calls carried out in one transaction, at most."""
+    write_lanes: Annotated[int, Field(ge=1, le=64)] = 2
+    """Write transactions at once on PostgreSQL; SQLite always has one."""
+    read_lanes: Annotated[int, Field(ge=1, le=64)] = 4
+    """Queries at once."""
+    max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    """The largest request and response, in bytes."""
+    shutdown_grace: Annotated[Duration, Field(ge=0)] = 30.0
+    """How long calls under way may take after SIGTERM."""
+    health_interval: Annotated[Duration, Field(gt=0)] = 5.0
+    """How often the database is asked whether it still answers."""
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        host, separator, port = value.rpartition(":")
+        if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise ValueError("must be host:port, such as 127.0.0.1:50051 or [::1]:50051")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr) -> SecretStr:
+        problem = _database_problem(value.get_secret_value())
+        if problem:
+            raise ValueError(f"{problem}; must be sqlite:///file.db or postgresql://user:password@host/database")
+        return value
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _ignore_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("tls_cert_file", "tls_key_file", "tls_client_ca_file", mode="before")
+    @classmethod
+    def _check_file(cls, value: Any) -> Any:
+        if value in (None, ""):
+            return None
+        if not os.access(value, os.R_OK) or not Path(value).is_file():
+            raise ValueError("must be a file that can be read")
+        return value
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE must be set together")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise ValueError(f"{PREFIX}TLS_CLIENT_CA_FILE needs {PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE")
+        if not (self.tls_cert_file or self.insecure or self.listens_on_loopback):
+            raise ValueError(
+                f"{PREFIX}LISTEN={self.listen} can be reached from other machines: set {PREFIX}TLS_CERT_FILE and"
+                f" {PREFIX}TLS_KEY_FILE, or pass --insecure ({PREFIX}INSECURE=true) to serve without encryption"
+            )
+        return self
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    @property
+    def url(self) -> URL:
+        """The database's URL; its text form hides the password."""
+        return make_url(self.database_url.get_secret_value())
+
+
+def _database_problem(value: str) -> str | None:
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        return "is not a database URL"
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return (
+            "needs a file, since a database in memory would lose what was acknowledged"
+            if (url.database in (None, "", ":memory:"))
+            else None
+        )
+    return None if backend == "postgresql" else f"speaks of {backend}, which is not supported"
+
+
+def load(**flags: Any) -> Settings:
+    """Read flags (those that are not None), environment and ``.env``.
+
+    Raises ``SettingsError`` that names every wrong variable and what is allowed.
+    """
+    _refuse_unguarded(environment())
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(map(_explain, error.errors()))) from None
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    name = PREFIX + str(problem["loc"][0]).upper()
+    shown = "" if name == f"{PREFIX}DATABASE_URL" else f"={problem['input']!s}"
+    return f"{name}{shown}: {message[0].lower()}{message[1:]}"
+
+
+def environment() -> Mapping[str, str | None]:
+    """Return the environment, and under it what ``.env`` adds."""
+    return {**dotenv_values(".env"), **os.environ}
+
+
+def _refuse_unguarded(names: Iterable[str]) -> None:
+    """A server told to check tokens must not serve without checking them."""
+    if wanted := sorted(name for name in names if name.startswith(f"{PREFIX}JWT_")):
+        raise SettingsError(
+            f"{', '.join(wanted)}: this version cannot check tokens and would let everyone in; unset it to start"
+        )
+
+
+def unknown_names(names: Iterable[str]) -> list[str]:
+    """Return the variables with our prefix that nothing reads: most often a misspelt setting."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
+    return sorted(name for name in names if name.startswith(PREFIX) and name not in known)

@@ -1,0 +1,52 @@
+"""Looking into a database from outside: single statements, and a description of its schema to compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import NullPool, Row, create_engine, inspect, text
+from sqlalchemy.engine import Inspector
+
+# Alembic's and yoyo's own tables, which no model describes.
+BOOKKEEPING = {"alembic_version", "_yoyo_migration", "_yoyo_log", "_yoyo_version", "yoyo_lock"}
+
+
+def execute(url: str, statement: str, **parameters: Any) -> list[Row[Any]]:
+    """Run one statement in a transaction of its own, and return its rows where it has any."""
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        result = connection.execute(text(statement), parameters)
+        return list(result) if result.returns_rows else []
+
+
+def tables(url: str) -> set[str]:
+    """The names of our tables."""
+    return set(described(url))
+
+
+def described(url: str) -> dict[str, dict[str, Any]]:
+    """Everything that the database itself says about our tables: columns in order, constraints and indexes by name."""
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        inspector = inspect(connection)
+        names = set(inspector.get_table_names()) - BOOKKEEPING
+        return {name: _table(inspector, name) for name in names}
+
+
+def _table(inspector: Inspector, name: str) -> dict[str, Any]:
+    columns = [_plain(column) for column in inspector.get_columns(name)]
+    described = [
+        inspector.get_pk_constraint(name),
+        *inspector.get_foreign_keys(name),
+        *inspector.get_unique_constraints(name),
+        *inspector.get_check_constraints(name),
+        *inspector.get_indexes(name),
+    ]
+    return {"columns": columns, "constraints": {str(item["name"]): _plain(item) for item in described}}
+
+
+def _plain(value: Any) -> Any:
+    """Types and SQL expressions have no equality of their own, but their text has."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, bool) else str(value)
