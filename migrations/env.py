@@ -30,7 +30,7 @@ def name_by_time(_context: MigrationContext, _revision: Any, scripts: Iterable[M
         script.rev_id = datetime.now(UTC).strftime("%Y%m%d_%H%M")
 
 
-def check_foreign_keys(ctx: MigrationContext, **_arguments: Any) -> None:
+def check_foreign_keys(ctx: MigrationContext, step: Any, heads: Any, run_args: Any) -> None:
     # Foreign keys are off on SQLite (see schema.py), so what a revision broke is looked for before its
     # commit.
     if ctx.connection is not None and ctx.dialect.name == "sqlite":

@@ -23,8 +23,11 @@ _numbers = itertools.count(1)
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which PostgreSQL the tests ran on."""
-    binaries = postgres.find_binaries()
-    terminalreporter.write_line(f"Databases: SQLite and {postgres.version(binaries)} from {binaries}")
+    try:
+        binaries = postgres.find_binaries()
+        terminalreporter.write_line(f"Databases: SQLite and {postgres.version(binaries)} from {binaries}")
+    except LookupError as missing:
+        terminalreporter.write_line(str(missing))
 
 
 @pytest.fixture(scope="session")

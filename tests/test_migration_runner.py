@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import signal
 import subprocess
 import sys
@@ -228,6 +229,18 @@ class TestRefusals:
         with pytest.raises(migrate.MigrationError) as refusal:
             migrate.check(url)
         assert str(refusal.value) == words
+
+    @pytest.mark.parametrize("driver", ["postgresql+psycopg2", "postgresql+nonsense", "sqlite+nonsense"])
+    def test_missing_driver(self, driver: str, tmp_path: Path) -> None:
+        """A driver that isn't installed, or doesn't exist, is named."""
+        with pytest.raises(migrate.MigrationError, match=rf"driver of {re.escape(driver)} is not installed"):
+            migrate.upgrade(f"{driver}:///{tmp_path}/registrar.db")
+
+    def test_read_only_folder(self, tmp_path: Path) -> None:
+        """Where no lock file can be made, nothing is done without it."""
+        (tmp_path / "registrar.db.migrate.lock").mkdir()
+        with pytest.raises(migrate.MigrationError, match="The lock file cannot be opened"):
+            migrate.upgrade(f"sqlite:///{tmp_path}/registrar.db")
 
     def test_unreachable(self, postgresql_url: str) -> None:
         """A database that refuses the connection is told from one that cannot be migrated, without the password."""

@@ -19,7 +19,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 # Each name is explained in grpc's channel_arg_names.h.
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
-    # Retries are ours, where they can see reasons and the deadline of the whole call. Those of gRPC would multiply them.
+    # Retries are ours, where they can see reasons and the deadline of the whole call; gRPC's would multiply them.
     ("grpc.enable_retries", 0),
     # For the same reason, nothing that DNS says may configure calls.
     ("grpc.service_config_disable_resolution", 1),
@@ -71,14 +71,20 @@ class Connection:
     target: str
     tls: TlsOptions | None
     """None is plaintext."""
+    given: object | None = None
+    """A channel that is there already."""
 
     @classmethod
-    def to(cls, target: str, *, token: str | None, tls: TlsOptions | None, insecure: bool) -> Connection:
+    def to(
+        cls, target: object, *, token: str | None, tls: TlsOptions | None, insecure: bool, given: object | None
+    ) -> Connection:
         """Decide on TLS: always, but for loopback targets and where ``insecure`` says so; never a token without."""
         if not isinstance(target, str) or not target:
             raise ValueError(f"target must be an address such as {DEFAULT_TARGET!r}, not {target!r}")
         if tls is not None and insecure:
             raise ValueError("tls and insecure exclude each other")
+        if given is not None and (tls is not None or insecure):
+            raise ValueError("tls and insecure are for channels that the client opens, and this one was given")
         local = is_loopback(target)
         if token is not None and insecure and not local:
             raise ValueError(
@@ -86,7 +92,12 @@ class Connection:
                 "use TLS (leave out insecure) or leave out the token"
             )
         plaintext = insecure or (local and tls is None)
-        return cls(target=target, tls=None if plaintext else tls or TlsOptions())
+        return cls(target=target, tls=None if plaintext else tls or TlsOptions(), given=given)
+
+    def __str__(self) -> str:
+        if self.given is not None:
+            return f"channel={self.given!r}"
+        return f"{self.target!r}, {'plaintext' if self.tls is None else 'TLS'}"
 
     def options(self) -> list[tuple[str, Any]]:
         """Return the options of the channel."""
@@ -119,7 +130,7 @@ def _is_loopback_host(address: str) -> bool:
         return host.lower() == "localhost"
 
 
-def call_metadata(token: str | None) -> Metadata:
+def call_metadata(token: object) -> Metadata:
     """Return the metadata of every call; ValueError, without a word of the token, if it cannot be a header."""
     if token is None:
         return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
@@ -28,7 +28,7 @@ UPDATE_COURSE = Rpc(CourseServiceStub, "UpdateCourse")
 DELETE_COURSE = Rpc(CourseServiceStub, "DeleteCourse")
 UNDELETE_COURSE = Rpc(CourseServiceStub, "UndeleteCourse")
 
-_CONVERTERS = {
+_CONVERTERS: dict[str, Callable[[str, Any], Any]] = {
     "credits": fields.decimal,
     "enroll_open_time": fields.timestamp,
     "enroll_close_time": fields.timestamp,
@@ -278,9 +278,7 @@ def delete(
     return Call(DELETE_COURSE, request, _read_course, timeout)
 
 
-def undelete(
-    *, course_id: str, request_id: str | UUID | None = None, timeout: float | None = None
-) -> Call[Course]:
+def undelete(*, course_id: str, request_id: str | UUID | None = None, timeout: float | None = None) -> Call[Course]:
     """Bring a deleted course back; enrollments that the deletion dropped stay dropped.
 
     Args:
@@ -292,7 +290,5 @@ def undelete(
         CourseNotFound: There never was a course with this id.
         RegistrarError: Any other failure.
     """
-    request = fields.message(
-        pb.UndeleteCourseRequest, course_id=course_id, request_id=fields.request_id(request_id)
-    )
+    request = fields.message(pb.UndeleteCourseRequest, course_id=course_id, request_id=fields.request_id(request_id))
     return Call(UNDELETE_COURSE, request, _read_course, timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import ModuleType
 from typing import Any, TypeVar
 
 import grpc
@@ -21,14 +22,14 @@ Detail = TypeVar("Detail", bound=Message)
 _DETAILS_KEY = "grpc-status-details-bin"
 _DOMAIN = "registrar"
 
-_BY_STATUS: dict[grpc.StatusCode, type[RegistrarError]] = {
-    kind.status: kind for kind in vars(errors).values() if isinstance(kind, type) and RegistrarError in kind.__bases__
-}
-_BY_REASON: dict[str, type[RegistrarError]] = {
-    kind.reason: kind
-    for kind in vars(reasons).values()
-    if isinstance(kind, type) and issubclass(kind, RegistrarError) and kind.reason
-}
+
+def _kinds(module: ModuleType) -> list[type[RegistrarError]]:
+    found = [kind for kind in vars(module).values() if isinstance(kind, type)]
+    return [kind for kind in found if issubclass(kind, RegistrarError) and kind is not RegistrarError]
+
+
+_BY_STATUS = {kind.status: kind for kind in _kinds(errors)}
+_BY_REASON = {kind.reason: kind for kind in _kinds(reasons) if kind.reason}
 
 
 def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
@@ -73,7 +74,7 @@ def _details(trailers: Iterable[tuple[str, str | bytes]] | None) -> list[AnyMess
 def _find(details: Iterable[AnyMessage], kind: type[Detail]) -> Detail:
     found = kind()
     for detail in details:
-        if detail.Is(kind.DESCRIPTOR):
+        if detail.TypeName() == kind.DESCRIPTOR.full_name:
             detail.Unpack(found)
             break
     return found
@@ -89,9 +90,7 @@ def _violation(message: Any) -> Violation:
 
 
 def _field_violations(bad_request: error_details_pb2.BadRequest) -> list[FieldViolation]:
-    return [
-        FieldViolation(field=each.field, description=each.description) for each in bad_request.field_violations
-    ]
+    return [FieldViolation(field=each.field, description=each.description) for each in bad_request.field_violations]
 
 
 def _retry_after(details: Iterable[AnyMessage]) -> float | None:

@@ -66,7 +66,7 @@ def request_id(value: str | uuid.UUID | None, *, validate_only: bool = False) ->
     return str(value)
 
 
-def items(name: str, values: Iterable[Any]) -> list[Any]:
+def items(name: str, values: object) -> list[Any]:
     """Return the values as a list; a single string is a mistake, though it could be iterated over."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise _wrong_type(name, "a sequence", values)
@@ -87,7 +87,7 @@ def numbers(name: str, table: EnumTable[Any], members: Iterable[str]) -> list[in
     return [table.number(name, member) for member in items(name, members)]
 
 
-def decimal(name: str, value: Decimal | int | str) -> str:
+def decimal(name: str, value: object) -> str:
     """Return a decimal string without an exponent; a float is refused, as it is seldom the number it looks like."""
     if isinstance(value, str):
         return value
@@ -117,7 +117,7 @@ def _time_of_day(name: str, value: dt.time | None, *, at_end: bool = False) -> T
     return TimeOfDay(hours=hours, minutes=value.minute, seconds=value.second, nanos=value.microsecond * 1000)
 
 
-def _date(name: str, value: dt.date | None) -> Date | None:
+def _date(name: str, value: object) -> Date | None:
     if value is None:
         return None
     # A datetime is a date to isinstance, but its time would be lost without a word.
@@ -151,9 +151,7 @@ def override(value: Override | None) -> enrollment_pb2.Override | None:
         return None
     if not isinstance(value, Override):
         raise _wrong_type("override", "an Override", value)
-    return message(
-        enrollment_pb2.Override, rules=numbers("override.rules", REASONS, value.rules), reason=value.reason
-    )
+    return message(enrollment_pb2.Override, rules=numbers("override.rules", REASONS, value.rules), reason=value.reason)
 
 
 def changes(values: Mapping[str, Any], converters: Mapping[str, Callable[[str, Any], Any]]) -> dict[str, Any]:

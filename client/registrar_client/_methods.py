@@ -54,7 +54,7 @@ def unary(describe: Callable[Params, Call[Result]]) -> Callable[Concatenate[Sync
     def method(self: SyncOwner, /, *args: Params.args, **kwargs: Params.kwargs) -> Result:
         return self._runner.run(describe(*args, **kwargs))
 
-    return _described(method, describe)
+    return _described(method, describe, "{}")
 
 
 def paged(describe: Callable[Params, ListCall[Item]]) -> Callable[Concatenate[SyncOwner, Params], Pager[Item]]:
@@ -63,7 +63,7 @@ def paged(describe: Callable[Params, ListCall[Item]]) -> Callable[Concatenate[Sy
     def method(self: SyncOwner, /, *args: Params.args, **kwargs: Params.kwargs) -> Pager[Item]:
         return Pager(describe(*args, **kwargs), self._runner.run)
 
-    return _described(method, describe)
+    return _described(method, describe, "Pager[{}]")
 
 
 def async_unary(
@@ -74,7 +74,7 @@ def async_unary(
     async def method(self: AsyncOwner, /, *args: Params.args, **kwargs: Params.kwargs) -> Result:
         return await self._runner.run(describe(*args, **kwargs))
 
-    return _described(method, describe)
+    return _described(method, describe, "{}")
 
 
 def async_paged(
@@ -85,15 +85,18 @@ def async_paged(
     def method(self: AsyncOwner, /, *args: Params.args, **kwargs: Params.kwargs) -> AsyncPager[Item]:
         return AsyncPager(describe(*args, **kwargs), self._runner.run)
 
-    return _described(method, describe)
+    return _described(method, describe, "AsyncPager[{}]")
 
 
-def _described(method: Method, describe: Callable[..., Any]) -> Method:
+def _described(method: Method, describe: Callable[..., Any], answer: str) -> Method:
     """Give the method the name, docstring and signature of its function, as `help()` and editors show them."""
     functools.update_wrapper(method, describe)
-    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    # A trailing underscore keeps a function from hiding a built-in one; a method hides nothing.
+    method.__name__ = method.__qualname__ = describe.__name__.rstrip("_")
     signature = inspect.signature(describe)
-    parameters = [this, *signature.parameters.values()]
-    # Without this, inspect would follow __wrapped__ to a function that has no place for self.
-    method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    # Without this, inspect would follow __wrapped__ to a function that has no place for self and answers with a Call.
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *signature.parameters.values()]
+    result = answer.format(signature.return_annotation.partition("[")[2].removesuffix("]"))
+    described: Any = method
+    described.__signature__ = signature.replace(parameters=parameters, return_annotation=result)
     return method

@@ -60,13 +60,13 @@ class Attempts:
         self._bound = options.initial_backoff
         self._last: RegistrarError | None = None
 
-    def pause_after(self, failure: RegistrarError) -> float:
-        """Return the seconds to wait before the next attempt; raise the failure, with its cause, if there is none."""
+    def pause_after(self, failure: RegistrarError) -> float | None:
+        """Return the seconds to wait before the next attempt; None if there is to be none."""
         self._made += 1
         pause = (failure.retry_after or 0.0) + self._timing.jitter() * self._bound
         if not self._may_repeat(failure) or self._timing.now() + pause >= self._deadline:
             self._mention_last(failure)
-            raise failure
+            return None
         self._bound = min(self._bound * self._options.backoff_multiplier, self._options.max_backoff)
         self._last = failure
         return pause

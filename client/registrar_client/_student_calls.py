@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
@@ -26,7 +27,7 @@ UPDATE_STUDENT = Rpc(StudentServiceStub, "UpdateStudent")
 DELETE_STUDENT = Rpc(StudentServiceStub, "DeleteStudent")
 UNDELETE_STUDENT = Rpc(StudentServiceStub, "UndeleteStudent")
 
-_CONVERTERS = {"state": STUDENT_STATES.number, "max_credits": fields.decimal}
+_CONVERTERS: dict[str, Callable[[str, Any], Any]] = {"state": STUDENT_STATES.number, "max_credits": fields.decimal}
 
 
 def _read_student(response: Any) -> Student:
@@ -205,9 +206,7 @@ def delete(
     return Call(DELETE_STUDENT, request, _read_student, timeout)
 
 
-def undelete(
-    *, student_id: str, request_id: str | UUID | None = None, timeout: float | None = None
-) -> Call[Student]:
+def undelete(*, student_id: str, request_id: str | UUID | None = None, timeout: float | None = None) -> Call[Student]:
     """Bring a deleted student back; enrollments that the deletion dropped stay dropped.
 
     Args:
@@ -219,7 +218,5 @@ def undelete(
         StudentNotFound: There never was a student with this id.
         RegistrarError: Any other failure.
     """
-    request = fields.message(
-        pb.UndeleteStudentRequest, student_id=student_id, request_id=fields.request_id(request_id)
-    )
+    request = fields.message(pb.UndeleteStudentRequest, student_id=student_id, request_id=fields.request_id(request_id))
     return Call(UNDELETE_STUDENT, request, _read_student, timeout)

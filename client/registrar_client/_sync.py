@@ -1,50 +1,123 @@
-"""The client for threads and scripts."""
+"""The client for scripts and threads."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 import grpc
 
 from registrar_client import _course_calls, _enrollment_calls, _student_calls
-from registrar_client._calls import Call, Rpc
-from registrar_client._connection import (
-    DEFAULT_TARGET,
-    DEFAULT_TIMEOUT,
-    Connection,
-    Metadata,
-    TlsOptions,
-    call_metadata,
-    positive_seconds,
-)
+from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
 from registrar_client._environment import arguments
-from registrar_client._failures import from_rpc_error
 from registrar_client._methods import paged, unary
-from registrar_client._retry import Attempts, RetryOptions, Timing
+from registrar_client._retry import RetryOptions
+from registrar_client._runners import Runner
 
-Result = TypeVar("Result")
+
+class Students:
+    """The calls about students."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    create = unary(_student_calls.create)
+    get = unary(_student_calls.get)
+    list = paged(_student_calls.list_)
+    update = unary(_student_calls.update)
+    delete = unary(_student_calls.delete)
+    undelete = unary(_student_calls.undelete)
 
 
-class Runner:
-    """Carries out calls over a channel: within the timeout, with retries, raising our errors."""
+class Courses:
+    """The calls about courses."""
 
-    def __init__(self, channel: grpc.Channel, metadata: Metadata, timeout: float, retry: RetryOptions) -> None:
-        self.timing = Timing()
-        self.sleep: Callable[[float], None] = time.sleep
-        self._methods = _Methods(channel)
-        self._metadata = metadata
-        self._timeout = timeout
-        self._retry = retry
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
 
-    def run(self, call: Call[Result], /) -> Result:
-        """Carry out one call."""
-        timeout = self._timeout if call.timeout is None else positive_seconds("timeout", call.timeout)
-        method = self._methods[call.rpc]
-        try:
-            return call.read(method(call.request, timeout=timeout, metadata=self._metadata))
-        except grpc.RpcError as error:
-"""
+    create = unary(_course_calls.create)
+    get = unary(_course_calls.get)
+    search = paged(_course_calls.search)
+    update = unary(_course_calls.update)
+    delete = unary(_course_calls.delete)
+    undelete = unary(_course_calls.undelete)
+
+
+class RegistrarClient:
+    """A client of Registrar. Threads may share it; it connects when it is first used, and again when it has to.
+
+    Calls raise ``RegistrarError``. Those that failed for a passing reason are repeated until their timeout; that is
+    safe, since a call that changes something carries a ``request_id``, under which the server never does it twice.
+
+    Args:
+        target: The server, as ``host:port`` or any other target of gRPC.
+        token: Sent as ``authorization: Bearer …``; ValueError where it would leave the machine unencrypted.
+        tls: How TLS is used. Left out, TLS with the public authorities, and plaintext to loopback addresses.
+        insecure: Plaintext to an address that is not loopback.
+        timeout: Seconds for all attempts at a call together, unless the call says otherwise.
+        retry: How calls are repeated.
+        channel: A channel to use instead of opening one to ``target``; it stays the caller's to close.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        token: str | None = None,
+        tls: TlsOptions | None = None,
+        insecure: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: RetryOptions | None = None,
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        metadata = call_metadata(token)
+        self._connection = Connection.to(target, token=token, tls=tls, insecure=insecure, given=channel)
+        self._runner = Runner(
+            _open(self._connection) if channel is None else channel,
+            metadata=metadata,
+            timeout=timeout,
+            retry=retry,
+            owned=channel is None,
+        )
+        self.students = Students(self._runner)
+        self.courses = Courses(self._runner)
+
+    enroll = unary(_enrollment_calls.enroll)
+    unenroll = unary(_enrollment_calls.unenroll)
+    get_enrollment = unary(_enrollment_calls.get_enrollment)
+    list_courses = paged(_enrollment_calls.list_courses)
+    list_roster = paged(_enrollment_calls.list_roster)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Make a client as the environment says.
+
+        ``REGISTRAR_TARGET`` (default ``localhost:50051``), ``REGISTRAR_TOKEN``, ``REGISTRAR_CA_FILE``,
+        ``REGISTRAR_CLIENT_CERT_FILE``, ``REGISTRAR_CLIENT_KEY_FILE``, ``REGISTRAR_TIMEOUT`` (seconds, or such as
+        ``500ms``; default 10) and ``REGISTRAR_INSECURE`` (``true`` or ``false``) are what the constructor's arguments
+        are; an empty one counts as absent. ValueError names one that is wrong.
+        """
+        return cls(**arguments(os.environ if environ is None else environ))
+
+    def close(self) -> None:
+        """Close the connection; calls under way in other threads raise Cancelled."""
+        self._runner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._connection})"
+
+
+def _open(connection: Connection) -> grpc.Channel:
+    if connection.tls is None:
+        return grpc.insecure_channel(connection.target, connection.options())
+    return grpc.secure_channel(connection.target, connection.tls.credentials(), connection.options())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from registrar.v1 import (
     course_service_pb2,
@@ -31,6 +29,7 @@ from registrar_server.reading import Lookup, Reader
 from registrar_server.rpc.courses import CourseService
 from registrar_server.rpc.desk import Desk
 from registrar_server.rpc.enrollments import EnrollmentService
+from registrar_server.rpc.reflection import add_reflection
 from registrar_server.rpc.students import StudentService
 from registrar_server.settings import Settings
 
@@ -42,8 +41,8 @@ SERVICES = tuple(
         (course_service_pb2, "CourseService"),
     )
 )
-REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 PURGE_INTERVAL_S = 600.0
+PING_TIMEOUT_S = 5.0
 
 log = structlog.get_logger()
 
@@ -60,7 +59,7 @@ class Server:
         self._database = Database(
             settings.database_url.get_secret_value(),
             writers=settings.write_lanes,
-            readers=settings.read_lanes + 2,
+            readers=settings.read_lanes + 2,  # One for the lookups, one for the pings.
         )
         ledger = Ledger(self._database)
         reader = Reader(self._database)
@@ -72,6 +71,7 @@ class Server:
         self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
         self._queries = ThreadPoolExecutor(settings.read_lanes, thread_name_prefix="query")
         self._desk = Desk(ledger, self._changes, reader, self._lookups, self._queries)
+        self._pings = ThreadPoolExecutor(1, thread_name_prefix="ping")
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(options=_options(settings))
         self._tasks: list[asyncio.Task[None]] = []
@@ -85,7 +85,7 @@ class Server:
         student_service_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(desk), self._grpc)
         course_service_pb2_grpc.add_CourseServiceServicer_to_server(CourseService(desk), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        _add_reflection(self._grpc)
+        add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
         self.address = _bind(self._grpc, self._settings)
         await self._tell_health(serving=True)
         await self._grpc.start()
@@ -106,6 +106,7 @@ class Server:
         await self._changes.close()
         await self._lookups.close()
         self._queries.shutdown()
+        self._pings.shutdown(wait=False, cancel_futures=True)
         self._database.close()
         log.info("server_stopped")
 
@@ -115,10 +116,12 @@ class Server:
             await self._health.set(name, response.SERVING if serving else response.NOT_SERVING)
 
     async def _watch_database(self) -> None:
+        # A database that hangs keeps the one pinging thread waiting; the time-out then speaks for it.
+        ping = asyncio.get_running_loop().run_in_executor(self._pings, self._database.ping)
         try:
-            await self._desk.query(self._database.ping)
+            await asyncio.wait_for(ping, PING_TIMEOUT_S)
         except Exception as error:
-            log.warning("database_unreachable", error=str(error).splitlines()[0])
+            log.warning("database_unreachable", error=next(iter(str(error).splitlines()), "it does not answer"))
             await self._tell_health(serving=False)
         else:
             await self._tell_health(serving=True)
@@ -185,19 +188,6 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials:
     return grpc.ssl_server_credentials([pair], root_certificates=clients, require_client_auth=clients is not None)
 
 
-def _add_reflection(server: grpc.aio.Server) -> None:
-    """Serve reflection under both names: the library knows v1alpha only, and v1 has the same messages."""
-    servicer = reflection.aio.ReflectionServicer((*SERVICES, health.SERVICE_NAME, *REFLECTION_SERVICES))
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in REFLECTION_SERVICES]
-    )
-
-
 async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
@@ -205,13 +195,3 @@ async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         except Exception as error:
             log.warning("housekeeping_failed", error=str(error))
         await asyncio.sleep(seconds)
-
-
-@contextlib.asynccontextmanager
-async def running(settings: Settings) -> Any:
-    """Serve within a ``with`` block."""
-    server = await start(settings)
-    try:
-        yield server
-    finally:
-        await server.stop()

@@ -6,11 +6,13 @@ import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import IO
 
 import structlog
 from sqlalchemy import URL, Connection, text
 
+from registrar_server.migrate.errors import MigrationError
 from registrar_server.migrate.schema import connect_autocommit, sqlite_file
 
 # Advisory locks are numbers shared by all who use a database: ours is "registra" in ASCII.
@@ -47,13 +49,20 @@ def _try_advisory(connection: Connection) -> bool:
 
 @contextmanager
 def _file_lock(url: URL) -> Iterator[None]:
-    database = sqlite_file(url)
-    # The lock file stays: if it were removed, two processes could hold locks on two files of the same name.
-    with database.with_name(f"{database.name}.migrate-lock").open("w") as file:
+    with _lock_file(sqlite_file(url)) as file:
         if not _try_flock(file):
             _log.info("migration_waiting", reason="another process is migrating this database")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _lock_file(database: Path) -> IO[str]:
+    # The file stays: if it were removed, two processes could hold locks on two files of the same name.
+    path = database.with_name(f"{database.name}.migrate.lock")
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise MigrationError(f"The lock file cannot be opened: {error}") from error
 
 
 def _try_flock(file: IO[str]) -> bool:

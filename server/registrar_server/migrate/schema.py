@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from registrar_server.migrate.errors import MigrationError
@@ -74,7 +74,7 @@ def _engine(url: URL) -> Engine:
     timeout = {"timeout": SQLITE_BUSY_TIMEOUT_S} if url.get_backend_name() == "sqlite" else {}
     try:
         return create_engine(url, poolclass=NullPool, connect_args=timeout)
-    except ImportError as error:
+    except (ImportError, NoSuchModuleError) as error:
         raise MigrationError(f"The driver of {url.drivername} is not installed.") from error
 
 

@@ -60,8 +60,8 @@ class CourseService(CourseServiceServicer):
         fields.check()
         after = page.after()
         rows = await self._desk.list_page(lambda reader: reader.search_courses(search, after, page.size + 1))
-        shown, token = page.cut(rows, lambda course: (course.course_id,))
-        return pb.SearchCoursesResponse(courses=map(convert.course, shown), next_page_token=token)
+        courses, token = page.fill(rows, convert.course, lambda course: (course.course_id,))
+        return pb.SearchCoursesResponse(courses=courses, next_page_token=token)
 
     @endpoint
     async def UpdateCourse(self, request: pb.UpdateCourseRequest, context: Context) -> pb.UpdateCourseResponse:

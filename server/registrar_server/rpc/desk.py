@@ -54,10 +54,10 @@ class Desk:
         A request that says ``validate_only`` is answered from a preview. The same ``request_id`` with the same content
         gets the first response again.
         """
+        if getattr(request, "validate_only", False):
+            previewed: Response = await self._preview(Call(command, pack, response))
+            return previewed
         try:
-            if getattr(request, "validate_only", False):
-                previewed: Response = await self._preview(Call(command, pack, response))
-                return previewed
             call = Call(command, pack, response, request.request_id.lower(), _fingerprint(request))
             answer = await self._changes.submit(call, timeout=context.time_remaining())
         except Refusal as refusal:

@@ -45,7 +45,7 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
             line.update(status=refusal.status, reason=refusal.reason.value, **refusal.metadata)
             answer = status.of_refusal(refusal)
         except asyncio.CancelledError:
-            line["status"] = "CANCELLED"
+            line["status"] = "CANCELLED" if context.time_remaining() else "DEADLINE_EXCEEDED"
             raise
         except Exception:
             request_id = str(uuid.uuid4())

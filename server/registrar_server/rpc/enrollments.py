@@ -70,8 +70,8 @@ class EnrollmentService(EnrollmentServiceServicer):
             rows = await self._desk.list_page(
                 lambda reader: reader.list_courses(student_id, states, after, page.size + 1)
             )
-        shown, token = page.cut(rows, _courses_key)
-        return pb.ListCoursesResponse(courses=map(_student_course, shown), next_page_token=token)
+        courses, token = page.fill(rows, _student_course, _courses_key)
+        return pb.ListCoursesResponse(courses=courses, next_page_token=token)
 
     @endpoint
     async def ListRoster(self, request: pb.ListRosterRequest, context: Context) -> pb.ListRosterResponse:
@@ -82,8 +82,8 @@ class EnrollmentService(EnrollmentServiceServicer):
         fields.check()
         after = page.after()
         rows = await self._desk.list_page(lambda reader: reader.list_roster(course_id, states, after, page.size + 1))
-        shown, token = page.cut(rows, lambda entry: (entry.enrollment.number,))
-        return pb.ListRosterResponse(entries=map(_roster_entry, shown), next_page_token=token)
+        entries, token = page.fill(rows, _roster_entry, lambda entry: (entry.enrollment.number,))
+        return pb.ListRosterResponse(entries=entries, next_page_token=token)
 
     @endpoint
     async def GetEnrollment(self, request: pb.GetEnrollmentRequest, context: Context) -> pb.GetEnrollmentResponse:

@@ -21,8 +21,10 @@ from registrar_server.rpc.validation import Fields
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 MAX_TOKEN_LENGTH = 512
+MAX_PAGE_BYTES = 3 * 1024 * 1024
 
 Row = TypeVar("Row")
+Entry = TypeVar("Entry", bound=Message)
 
 
 class Page:
@@ -57,17 +59,29 @@ class Page:
             raise _invalid_token()
         return list(key)
 
-    def cut(self, rows: Sequence[Row], key: Callable[[Row], Sequence[Any]]) -> tuple[Sequence[Row], str]:
-        """Return the page's rows and the next token, from one row more than the page holds if there are more."""
-        if len(rows) <= self.size:
-            return rows, ""
-        shown = rows[: self.size]
-        last = list(key(shown[-1]))
-        token = json.dumps([self._digest(last), *last], separators=(",", ":"))
-        return shown, base64.urlsafe_b64encode(token.encode()).decode()
+    def fill(
+        self, rows: Sequence[Row], pack: Callable[[Row], Entry], key: Callable[[Row], Sequence[Any]]
+    ) -> tuple[list[Entry], str]:
+        """Return the page's entries and the next token, from one row more than the page holds if there are more.
+
+        A page ends early rather than grow beyond what an ordinary client takes in one message.
+        """
+        entries: list[Entry] = []
+        size = 0
+        for row in rows[: self.size]:
+            entry = pack(row)
+            size += entry.ByteSize()
+            if entries and size > MAX_PAGE_BYTES:
+                break
+            entries.append(entry)
+        return entries, self._token_after(key(rows[len(entries) - 1])) if len(entries) < len(rows) else ""
+
+    def _token_after(self, key: Sequence[Any]) -> str:
+        token = json.dumps([self._digest(key), *key], separators=(",", ":"))
+        return base64.urlsafe_b64encode(token.encode()).decode()
 
     def _digest(self, key: Sequence[Any]) -> str:
-        return blake2b(_scope(self._request) + json.dumps(key).encode(), digest_size=9).hexdigest()
+        return blake2b(_scope(self._request) + json.dumps(list(key)).encode(), digest_size=9).hexdigest()
 
 
 def _scope(request: Message) -> bytes:

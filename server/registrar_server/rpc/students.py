@@ -56,8 +56,8 @@ class StudentService(StudentServiceServicer):
         rows = await self._desk.list_page(
             lambda reader: reader.list_students(words, request.show_deleted, after, page.size + 1)
         )
-        shown, token = page.cut(rows, lambda student: (student.student_id,))
-        return pb.ListStudentsResponse(students=map(convert.student, shown), next_page_token=token)
+        students, token = page.fill(rows, convert.student, lambda student: (student.student_id,))
+        return pb.ListStudentsResponse(students=students, next_page_token=token)
 
     @endpoint
     async def UpdateStudent(self, request: pb.UpdateStudentRequest, context: Context) -> pb.UpdateStudentResponse:

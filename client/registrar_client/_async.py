@@ -1,0 +1,110 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from registrar_client import _course_calls, _enrollment_calls, _student_calls
+from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
+from registrar_client._environment import arguments
+from registrar_client._methods import async_paged, async_unary
+from registrar_client._retry import RetryOptions
+from registrar_client._runners import AsyncRunner
+
+
+class AsyncStudents:
+    """The calls about students."""
+
+    def __init__(self, runner: AsyncRunner) -> None:
+        self._runner = runner
+
+    create = async_unary(_student_calls.create)
+    get = async_unary(_student_calls.get)
+    list = async_paged(_student_calls.list_)
+    update = async_unary(_student_calls.update)
+    delete = async_unary(_student_calls.delete)
+    undelete = async_unary(_student_calls.undelete)
+
+
+class AsyncCourses:
+    """The calls about courses."""
+
+    def __init__(self, runner: AsyncRunner) -> None:
+        self._runner = runner
+
+    create = async_unary(_course_calls.create)
+    get = async_unary(_course_calls.get)
+    search = async_paged(_course_calls.search)
+    update = async_unary(_course_calls.update)
+    delete = async_unary(_course_calls.delete)
+    undelete = async_unary(_course_calls.undelete)
+
+
+class AsyncRegistrarClient:
+    """``RegistrarClient`` for asyncio: the same calls, with ``await`` and, for lists, ``async for``.
+
+    A client may be made anywhere, and belongs to the event loop of its first call. It has the arguments of
+    ``RegistrarClient``; ``channel`` is a ``grpc.aio.Channel``.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        token: str | None = None,
+        tls: TlsOptions | None = None,
+        insecure: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: RetryOptions | None = None,
+        channel: grpc.aio.Channel | None = None,
+    ) -> None:
+        metadata = call_metadata(token)
+        self._connection = Connection.to(target, token=token, tls=tls, insecure=insecure, given=channel)
+        self._runner = AsyncRunner(
+            _opener(self._connection) if channel is None else lambda: channel,
+            metadata=metadata,
+            timeout=timeout,
+            retry=retry,
+            owned=channel is None,
+        )
+        self.students = AsyncStudents(self._runner)
+        self.courses = AsyncCourses(self._runner)
+
+    enroll = async_unary(_enrollment_calls.enroll)
+    unenroll = async_unary(_enrollment_calls.unenroll)
+    get_enrollment = async_unary(_enrollment_calls.get_enrollment)
+    list_courses = async_paged(_enrollment_calls.list_courses)
+    list_roster = async_paged(_enrollment_calls.list_roster)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Make a client as the environment says; see ``RegistrarClient.from_env``."""
+        return cls(**arguments(os.environ if environ is None else environ))
+
+    async def close(self) -> None:
+        """Close the connection; calls under way in other tasks end with an error."""
+        await self._runner.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._connection})"
+
+
+def _opener(connection: Connection) -> Callable[[], grpc.aio.Channel]:
+    options = connection.options()
+    if connection.tls is None:
+        return lambda: grpc.aio.insecure_channel(connection.target, options)
+    credentials = connection.tls.credentials()
+    return lambda: grpc.aio.secure_channel(connection.target, credentials, options)

@@ -1,0 +1,120 @@
+"""A real Registrar server inside the process, for tests of code that uses the client.
+
+    from registrar_client import RegistrarClient, testing
+
+    @pytest.fixture
+    def registrar():
+        with testing.server() as address, RegistrarClient(address) as client:
+            yield client
+
+Each server has an empty database of its own and a free port on 127.0.0.1. Settings in the environment do not reach it.
+It needs the server's libraries: ``pip install 'registrar[server]'``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+try:
+    from registrar_server import app, migrate
+    from registrar_server.settings import Settings
+except ModuleNotFoundError as missing:
+    raise ImportError(
+        f"registrar_client.testing runs a real server, which needs more than the client ({missing.name} is missing): "
+        "pip install 'registrar[server]'"
+    ) from missing
+
+Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def server(*, database_url: str | None = None) -> Iterator[str]:
+    """Serve on an event loop in a thread of its own; the value is the address, as ``host:port``.
+
+    For tests with ``RegistrarClient``. Tests with ``AsyncRegistrarClient`` take ``async_server``: gRPC wants all of a
+    process's asyncio on one event loop.
+
+    Args:
+        database_url: A database to use instead, which is migrated first; left out, a new SQLite file.
+    """
+    with _LoopThread() as loop:
+        running = async_server(database_url=database_url)
+        address = loop.run(running.__aenter__())
+        try:
+            yield address
+        finally:
+            loop.run(running.__aexit__(None, None, None))
+
+
+@contextlib.asynccontextmanager
+async def async_server(*, database_url: str | None = None) -> AsyncIterator[str]:
+    """Serve on the running event loop; the value is the address, as ``host:port``.
+
+    Args:
+        database_url: A database to use instead, which is migrated first; left out, a new SQLite file.
+    """
+    with tempfile.TemporaryDirectory(prefix="registrar-") as folder:
+        url = await asyncio.to_thread(_prepare, database_url, Path(folder))
+        running = await app.start(_settings(url))
+        try:
+            yield running.address
+        finally:
+            await running.stop(grace=0)
+
+
+def _prepare(database_url: str | None, folder: Path) -> str:
+    if database_url is None:
+        return f"sqlite:///{shutil.copy(_migrated_file(), folder)}"
+    migrate.upgrade(database_url)
+    return database_url
+
+
+@functools.cache
+def _template_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="registrar-template-")
+
+
+@functools.cache
+def _migrated_file() -> Path:
+    # Migrating takes longer than many a test; it is done once per process, and copied.
+    file = Path(_template_folder().name) / "registrar.db"
+    migrate.upgrade(f"sqlite:///{file}")
+    return file
+
+
+def _settings(database_url: str) -> Settings:
+    # Arguments win over the environment, which may be set up for a server that is meant for other things.
+    values: dict[str, Any] = {name: field.get_default() for name, field in Settings.model_fields.items()}
+    return Settings(**{**values, "listen": "127.0.0.1:0", "database_url": database_url})
+
+
+class _LoopThread:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="registrar-server", daemon=True)
+
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine there, and wait for its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
