@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import Engine, create_engine, event
 
 from registrar_server import migrate
 from tests import postgres
+from tests.servers import Gate, Log, Registrar, gate_before_ledgers, registrar_on
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -98,3 +100,33 @@ def empty_postgresql_url(cluster: postgres.Cluster) -> Iterator[str]:
 def empty_database_url(request: pytest.FixtureRequest) -> str:
     """A database without any table: the test runs once on SQLite and once on PostgreSQL."""
     return str(request.getfixturevalue(f"empty_{request.param}_url"))
+
+
+@pytest.fixture
+async def registrar(database_url: str) -> AsyncIterator[Registrar]:
+    """Stubs of a real server on a freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
+    async with registrar_on(database_url) as stubs:
+        yield stubs
+
+
+@pytest.fixture
+async def sqlite_registrar(sqlite_url: str) -> AsyncIterator[Registrar]:
+    """Stubs of a real server on SQLite, for what no database has a part in."""
+    async with registrar_on(sqlite_url) as stubs:
+        yield stubs
+
+
+@pytest.fixture
+async def log() -> AsyncIterator[Log]:
+    """What this process logs during the test."""
+    noted = Log()
+    with_ids = structlog.contextvars.merge_contextvars
+    structlog.configure(processors=[with_ids, structlog.processors.add_log_level, noted.note])
+    yield noted
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+async def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """A gate before the ledger of every server that starts after it."""
+    return gate_before_ledgers(monkeypatch)

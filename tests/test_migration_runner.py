@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from registrar_server import migrate
-from registrar_server.migrate import State
+from registrar_server.migrate import State, schema
 from registrar_server.migrate.history import History
 from registrar_server.migrate.lock import exclusive
 from tests.databases import execute, tables
@@ -131,7 +131,7 @@ KILLED_GOING_UP = [
     pytest.param(VERSION_WRITTEN, 1, id="in-the-first-revision"),
     pytest.param(VERSION_WRITTEN, 2, id="in-the-second-revision"),
     pytest.param(VERSION_WRITTEN, 3, id="in-the-third-revision"),
-    pytest.param(f"{YOYO}._delete_lock_row", 1, id="holding-yoyos-lock"),
+    pytest.param("yoyo.backends.base:internalmigrations.upgrade", 1, id="holding-yoyos-lock"),
     pytest.param(f"{YOYO}.apply_one", 1, id="before-the-data-step"),
     pytest.param(f"{YOYO}.mark_one", 1, id="before-the-data-step-is-marked"),
 ]
@@ -183,6 +183,13 @@ def test_a_stale_lock_of_yoyos_stops_nobody(database_url: str) -> None:
     execute(database_url, "INSERT INTO yoyo_lock (locked, pid) VALUES (1, 99999)")
     migrate.downgrade(database_url, "base")
     assert execute(database_url, "SELECT * FROM yoyo_lock") == []
+
+
+def test_ddl_does_not_wait_for_ever(postgresql_url: str) -> None:
+    """A revision that cannot get a table's lock gives up, for everyone queues behind it; slow ones may be slow."""
+    with schema.connect(make_url(postgresql_url)) as connection:
+        assert connection.scalar(text("SHOW lock_timeout")) == "10s"
+        assert connection.scalar(text("SHOW statement_timeout")) == "0"
 
 
 def test_a_user_without_a_name_can_migrate(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

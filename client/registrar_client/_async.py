@@ -87,7 +87,7 @@ class AsyncRegistrarClient:
         return cls(**arguments(os.environ if environ is None else environ))
 
     async def close(self) -> None:
-        """Close the connection; calls under way in other tasks end with an error."""
+        """Close the connection; calls under way in other tasks are cancelled."""
         await self._runner.close()
 
     async def __aenter__(self) -> Self:

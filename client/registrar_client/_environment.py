@@ -9,7 +9,9 @@ from typing import TypedDict
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TlsOptions
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
-_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+# The words that the server takes too, as both may read the same environment.
+_BOOLEANS = dict.fromkeys(["1", "true", "t", "yes", "y", "on"], True)
+_BOOLEANS |= dict.fromkeys(["0", "false", "f", "no", "n", "off"], False)
 
 
 class Arguments(TypedDict):

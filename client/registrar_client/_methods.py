@@ -25,6 +25,7 @@ class Runs(Protocol):
 
     def run(self, call: Call[Result], /) -> Result:
         """Carry out one call."""
+        ...
 
 
 class AsyncRuns(Protocol):
@@ -32,6 +33,7 @@ class AsyncRuns(Protocol):
 
     async def run(self, call: Call[Result], /) -> Result:
         """Carry out one call."""
+        ...
 
 
 class SyncOwner(Protocol):

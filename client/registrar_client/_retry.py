@@ -57,7 +57,7 @@ class Attempts:
         self._timing = timing
         self._deadline = deadline
         self._made = 0
-        self._bound = options.initial_backoff
+        self._bound = min(options.initial_backoff, options.max_backoff)
         self._last: RegistrarError | None = None
 
     def pause_after(self, failure: RegistrarError) -> float | None:
@@ -77,7 +77,7 @@ class Attempts:
 
     def _mention_last(self, failure: RegistrarError) -> None:
         # A deadline that passes while the service is away would otherwise hide why there was no answer.
-        if self._last is not None:
+        if self._last is not None and type(self._last) is not type(failure):
             failure.add_note(f"Attempt {self._made}; the one before failed with {self._last!r}.")
 
 

@@ -29,7 +29,7 @@ try:
     from registrar_server.settings import Settings
 except ModuleNotFoundError as missing:
     raise ImportError(
-        f"registrar_client.testing runs a real server, which needs more than the client ({missing.name} is missing): "
+        f"registrar_client.testing runs a real server, which needs more than the client ({missing}): "
         "pip install 'registrar[server]'"
     ) from missing
 

@@ -134,7 +134,8 @@ class Database:
         try:
             yield pooled.driver_connection
         except BaseException as error:
-            if classify(error) is Failure.UNAVAILABLE or isinstance(error, CommitUncertain):
+            lost = classify(error) is Failure.UNAVAILABLE or isinstance(error, CommitUncertain)
+            if lost or getattr(pooled.driver_connection, "closed", False):
                 pooled.invalidate()
             raise
         finally:

@@ -1,0 +1,1 @@
+"""How fast Registrar is, measured against other ways of doing the same, in one run: ``make bench``."""

@@ -1,0 +1,103 @@
+"""The calls of each workload: which student, which course, as bytes; and the check of every answer."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from bench import samples
+from registrar.v1 import enrollment_service_pb2 as pb
+from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED
+
+COURSES = 2_000
+STORED = 10_000
+COURSES_EACH = 5
+
+ENROLL = "/registrar.v1.EnrollmentService/EnrollStudent"
+LIST = "/registrar.v1.EnrollmentService/ListCourses"
+
+
+class Pairing(NamedTuple):
+    """Which students enroll in which courses; no two pairings of one run have a student and course in common."""
+
+    prefix: str
+    base: int
+    offset: int
+    courses: int
+
+    @classmethod
+    def of(cls, workload: str, round_number: int) -> Pairing:
+        """Every round has a hot course of its own, or gives each student another of the many courses."""
+        if workload == samples.HOT:
+            return cls("HOT-", round_number, 0, 1)
+        return cls("C-", 0, round_number + (100 if workload == samples.ONE else 0), COURSES)
+
+    def course_id(self, number: int) -> str:
+        """Return the course of the student with this number."""
+        return f"{self.prefix}{self.base + (number + self.offset) % self.courses}"
+
+
+def student_id(number: int) -> str:
+    """Return the id of a student; the first of them have courses already, see ``first_caller``."""
+    return f"S-{number}"
+
+
+def first_caller(stored: int) -> int:
+    """Return the number of the first student without courses, where ``stored`` enrollments were seeded."""
+    return stored // COURSES_EACH
+
+
+def enrollments(pairing: Pairing, first: int) -> Iterator[pb.EnrollStudentRequest]:
+    """Return requests without end, each with a request id as the client would make one."""
+    number = first
+    while True:
+        yield pb.EnrollStudentRequest(
+            student_id=student_id(number), course_id=pairing.course_id(number), request_id=str(uuid.uuid4())
+        )
+        number += 1
+
+
+def listings(stored: int) -> Iterator[pb.ListCoursesRequest]:
+    """Return requests without end for the students who have courses."""
+    while True:
+        for number in range(first_caller(stored)):
+            yield pb.ListCoursesRequest(student_id=student_id(number))
+
+
+def wrong_answers(method: str, pairs: Iterable[tuple[bytes, bytes]]) -> Counter[str]:
+    """Count what is wrong with answers, given (request, answer) pairs."""
+    found: Counter[str] = Counter()
+    seen: set[str] = set()
+    for request, answer in pairs:
+        if method == LIST:
+            found.update(_wrong_listing(pb.ListCoursesRequest.FromString(request), answer))
+        else:
+            found.update(_wrong_enrollment(pb.EnrollStudentRequest.FromString(request), answer, seen))
+    return found
+
+
+def _wrong_enrollment(request: pb.EnrollStudentRequest, answer: bytes, seen: set[str]) -> Sequence[str]:
+    enrollment = pb.EnrollStudentResponse.FromString(answer).enrollment
+    right = (
+        enrollment.student_id == request.student_id
+        and enrollment.course_id == request.course_id
+        and enrollment.state == ENROLLMENT_STATE_ENROLLED
+        and len(enrollment.enrollment_id) == 36
+        and enrollment.enrollment_id not in seen
+    )
+    seen.add(enrollment.enrollment_id)
+    return () if right else ("wrong answer",)
+
+
+def _wrong_listing(request: pb.ListCoursesRequest, answer: bytes) -> Sequence[str]:
+    courses: Sequence[Any] = pb.ListCoursesResponse.FromString(answer).courses
+    ids = [entry.course.course_id for entry in courses]
+    right = (
+        len(ids) == COURSES_EACH
+        and ids == sorted(set(ids))
+        and all(entry.enrollment.student_id == request.student_id for entry in courses)
+        and [entry.enrollment.course_id for entry in courses] == ids
+    )
+    return () if right else ("wrong answer",)

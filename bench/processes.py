@@ -1,0 +1,125 @@
+"""Processes of the bench: servers that say their address, and workers that measure."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from bench.samples import Sample
+
+ROOT = Path(__file__).parent.parent
+START_TIMEOUT_S = 30.0
+
+
+def environment() -> dict[str, str]:
+    """Return our environment without what would change the server's settings, and with the checkout importable."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRAR_", "PG"))}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, os.pathsep.join(paths).split(os.pathsep)))}
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU time a process has used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def peak_rss_mb(process: psutil.Process) -> float:
+    """Return the most memory a process ever had; where the system does not keep it, what it has now."""
+    status = Path(f"/proc/{process.pid}/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return float(process.memory_info().rss) / 2**20
+
+
+class Server:
+    """A server of Python's, told by ``arguments``; it writes its address as a JSON line to standard error.
+
+    The folder it runs in has no ``.env``, so that it has its default settings.
+    """
+
+    def __init__(self, folder: Path, name: str, *arguments: str) -> None:
+        self._log = folder / f"{name}.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+        self.pid = self._process.pid
+        self.address = ""
+
+    def __enter__(self) -> Self:
+        end = time.monotonic() + START_TIMEOUT_S
+        while not self.address:
+            if self._process.poll() is not None or time.monotonic() > end:
+                self._process.kill()
+                raise RuntimeError(f"The server did not start:\n{self._log.read_text()}")
+            time.sleep(0.05)
+            self.address = self._find_address()
+        return self
+
+    def _find_address(self) -> str:
+        for line in self._log.read_text().splitlines():
+            if '"server_started"' in line:
+                return str(json.loads(line)["address"])
+        return ""
+
+    def __exit__(self, *_exception: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Worker:
+    """A process of its own that calls ``run`` of one of our modules, as often as it is told."""
+
+    def __init__(self, module: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.worker", module],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def run(self, **given: Any) -> Sample:
+        """Measure once."""
+        return self.run_all(**given)[0]
+
+    def run_all(self, **given: Any) -> Sequence[Sample]:
+        """Measure several systems at once."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps(given), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("A worker ended; what it had to say stands above.")
+        found = json.loads(line)
+        return [Sample(**sample) for sample in (found if isinstance(found, list) else [found])]
+
+    def __exit__(self, *_exception: object) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()

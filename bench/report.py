@@ -1,0 +1,153 @@
+"""The report: one table for people, one object per row for programs, out of the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from bench.samples import Case, Sample
+from bench.targets import Measure, Target
+
+Results = Mapping[Case, Sequence[Sample]]
+
+HEADINGS = ("workload", "database", "system", "calls/s", "p50 ms", "p99 ms", "CPU µs", "RSS MB", "failed", "compared")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case as it was measured, with a target where it is ours."""
+
+    case: Case
+    samples: Sequence[Sample]
+    target: Target | None = None
+    ratios: Sequence[float] = ()
+
+    @property
+    def failed(self) -> int:
+        """Calls that went wrong, over all rounds."""
+        return sum(sum(sample.failed.values()) for sample in self.samples)
+
+    def median(self, figure: Callable[[Sample], float | None]) -> float | None:
+        """Return the median of a figure over the rounds, None if it was not measured."""
+        found = [value for sample in self.samples if (value := figure(sample)) is not None]
+        return median(found) if found else None
+
+
+def rows(targets: Sequence[Target], results: Results) -> list[Row]:
+    """Return the rows in the order of the targets; what several are held against comes once, after the first."""
+    made: list[Row] = []
+    shown: set[Case] = set()
+    for target in targets:
+        made.append(_own_row(target, results))
+        for case in target.against:
+            if case not in shown and all(case != other.ours for other in targets):
+                made.append(Row(case, results[case]))
+            shown.add(case)
+    return made
+
+
+def _own_row(target: Target, results: Results) -> Row:
+    rounds = zip(results[target.ours], *(results[case] for case in target.against), strict=False)
+    ratios = [target.ratio(ours, against) for ours, *against in rounds]
+    return Row(target.ours, results[target.ours], target, ratios)
+
+
+def as_objects(made: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return what ``results.json`` holds: medians over the rounds."""
+    return [
+        {
+            "workload": row.case.workload,
+            "database": row.case.database or None,
+            "system": row.case.system,
+            "calls_per_s": _rounded(row.median(lambda sample: sample.calls_per_s)),
+            "p50_ms": _rounded(row.median(lambda sample: sample.p50_ms)),
+            "p99_ms": _rounded(row.median(lambda sample: sample.p99_ms)),
+            "server_cpu_us_per_call": _rounded(row.median(lambda sample: sample.server_cpu_us_per_call)),
+            "peak_rss_mb": _rounded(row.median(lambda sample: sample.peak_rss_mb)),
+            "ratio_to": row.target.ratio_to if row.target else None,
+            "ratio": _rounded(median(row.ratios)) if row.ratios else None,
+        }
+        for row in made
+    ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def as_text(made: Sequence[Row]) -> str:
+    """Return the table."""
+    lines = [HEADINGS, *map(_cells, made)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(HEADINGS))]
+    numbers = range(3, 9)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if place in numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    # Rows that something is held against stand a little further in, below what is held against them.
+    workload = row.case.workload if row.target else f"  {row.case.workload}"
+    if not row.samples:
+        return (workload, row.case.database, row.case.system, "not found", "", "", "", "", "", _compared(row))
+    return (
+        workload,
+        row.case.database,
+        row.case.system,
+        _with_range([sample.calls_per_s for sample in row.samples], "{:,.0f}"),
+        _with_range([sample.p50_ms for sample in row.samples], "{:.2f}"),
+        _number(row.median(lambda sample: sample.p99_ms), "{:.1f}"),
+        _number(row.median(lambda sample: sample.server_cpu_us_per_call), "{:.0f}"),
+        _number(row.median(lambda sample: sample.peak_rss_mb), "{:.0f}"),
+        str(row.failed),
+        _compared(row),
+    )
+
+
+def _compared(row: Row) -> str:
+    if row.target is None:
+        return ""
+    target, sign = row.target, "≥" if row.target.measure.more_is_better else "≤"
+    if not row.ratios:
+        return f"{target.measure.value}: nothing to compare with ({target.ratio_to})"
+    ratio = median(row.ratios)
+    verdict = " and ".join(
+        f"{sign} {goal:g} {'met' if target.reached(ratio, goal) else 'MISSED'}" for goal in (target.first, target.aim)
+    )
+    return f"{target.measure.value} {_with_range(row.ratios, '{:.2f}')}x {target.ratio_to}: {verdict}"
+
+
+def _with_range(values: Sequence[float], form: str) -> str:
+    middle = form.format(median(values))
+    if len(values) < 2:
+        return middle
+    return f"{middle} [{form.format(min(values))}..{form.format(max(values))}]"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def complaints(made: Sequence[Row]) -> list[str]:
+    """Return every kind of failure, with its number."""
+    found: dict[Case, dict[str, int]] = {}
+    for row in made:
+        counted: dict[str, int] = {}
+        for sample in row.samples:
+            for what, number in sample.failed.items():
+                counted[what] = counted.get(what, 0) + number
+        found[row.case] = counted
+    return [
+        f"{', '.join(filter(None, case))}: {number} times {what}"
+        for case, counted in found.items()
+        for what, number in counted.items()
+    ]
+
+
+__all__ = ["Measure", "Row", "as_objects", "as_text", "complaints", "rows"]

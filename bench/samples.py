@@ -1,0 +1,56 @@
+"""What is measured: a case, and the sample that one run of it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import quantiles
+from typing import Any, NamedTuple, Self
+
+HOT = "hot course"
+MANY = "2,000 courses"
+READS = "ListCourses, 5 each"
+ONE = "one at a time"
+CLIENT = "client overhead"
+GROWN = "2,000 courses, 1M stored"
+
+REGISTRAR = "registrar"
+ECHO = "echo"
+PGBENCH = "pgbench"
+ORM = "one ORM transaction per call"
+BY_HAND = "statements by hand"
+OUR_CLIENT = "RegistrarClient.enroll"
+STUB = "bare stub"
+
+
+class Case(NamedTuple):
+    """One way of doing one workload. The database is empty where there is none."""
+
+    workload: str
+    database: str
+    system: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of a case."""
+
+    calls_per_s: float
+    p50_ms: float
+    p99_ms: float
+    server_cpu_us_per_call: float | None = None
+    peak_rss_mb: float | None = None
+    changes: int = 0
+    """Rows that the database must have more after the run, those of the warm-up among them."""
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """Calls that were refused, failed or answered wrongly, by what was wrong."""
+
+    @classmethod
+    def of(cls, latencies: Sequence[float], seconds: float, **others: Any) -> Self:
+        """Summarize calls that took ``latencies`` and together ``seconds``."""
+        cuts = quantiles(latencies, n=100) if len(latencies) > 1 else [0.0] * 99
+        return cls(len(latencies) / seconds, cuts[49] * 1000, cuts[98] * 1000, **others)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``Sample(**…)`` takes, for the way between processes."""
+        return vars(self)

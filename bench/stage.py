@@ -1,0 +1,203 @@
+"""The stage: brings up what a case needs when it is first needed, runs the case, and checks what it left behind."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import grpc
+
+from bench import echo, messages, pgbench, samples
+from bench.messages import STORED, Pairing
+from bench.processes import Server, Worker
+from bench.samples import Case, Sample
+from bench.stores import HOT_COURSES, Store, Stores
+from registrar.v1 import enrollment_service_pb2 as pb
+from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
+from tests import postgres
+
+GROWN = 1_000_000
+IN_FLIGHT = 64
+
+
+class Pace(NamedTuple):
+    """How long runs take, in seconds, and how many rounds there are."""
+
+    warm_up: float
+    seconds: float
+    rounds: int
+
+
+class NotFound(Exception):
+    """What the case measures is not on this machine."""
+
+
+class Stage:
+    """Everything that is measured, running inside a ``with`` block."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._stores: dict[Case, Store] = {}
+        self._servers: dict[Case, Server] = {}
+        self._workers: dict[str, Worker] = {}
+        self._clients: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="registrar-bench-")))
+            self._cluster = stack.enter_context(postgres.Cluster())
+            callers = 20_000 + int(load_limit(self._pace))
+            self._seeded = Stores(self.folder, self._cluster, callers)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
+
+    def version(self) -> str:
+        """What PostgreSQL calls itself."""
+        return postgres.version(self._cluster.binaries)
+
+    def run(self, case: Case, round_number: int) -> Sample:
+        """Measure a case once; wrong counts in its database are a failure of the sample."""
+        match case.system:
+            case samples.PGBENCH:
+                sample = self._run_pgbench(case, round_number)
+            case samples.BY_HAND:
+                sample = self._run_by_hand(case, round_number)
+            case samples.OUR_CLIENT | samples.STUB:
+                sample = self._run_client(case, round_number)
+            case _:
+                sample = self._run_load(case, round_number)
+        if not case.database:
+            return sample
+        wrong = self._store(case).check(sample.changes)
+        return replace(sample, failed={**sample.failed, wrong: 1}) if wrong else sample
+
+    def _run_load(self, case: Case, round_number: int) -> Sample:
+        server = self._server(case)
+        return self._worker("load").run(
+            address=server.address,
+            pid=server.pid,
+            workload=case.workload,
+            round_number=round_number,
+            stored=_stored(case),
+            in_flight=1 if case.workload == samples.ONE else IN_FLIGHT,
+            warm_up=self._pace.warm_up,
+            seconds=self._pace.seconds,
+            echoes=case.system == samples.ECHO,
+        )
+
+    def _run_pgbench(self, case: Case, round_number: int) -> Sample:
+        program = pgbench.find(self._cluster.binaries)
+        if program is None:
+            raise NotFound("pgbench")
+        return pgbench.run(
+            program,
+            self._store(case).url,
+            Pairing.of(case.workload, round_number),
+            first=messages.first_caller(_stored(case)),
+            response_size=self._response_size(),
+            warm_up=self._pace.warm_up,
+            seconds=self._pace.seconds,
+        )
+
+    def _run_by_hand(self, case: Case, round_number: int) -> Sample:
+        return self._worker("by_hand").run(
+            url=self._store(case).url,
+            workload=case.workload,
+            round_number=round_number,
+            stored=_stored(case),
+            response_size=self._response_size(),
+            warm_up=self._pace.warm_up,
+            seconds=self._pace.seconds,
+        )
+
+    def _run_client(self, case: Case, round_number: int) -> Sample:
+        """Our client and the stub take turns within one run, which then gives the samples of both."""
+        if round_number not in self._clients:
+            address = self._server(Case(case.workload, "", samples.ECHO)).address
+            both = self._worker("clients").run_all(
+                address=address, warm_up=self._pace.warm_up, seconds=self._pace.seconds
+            )
+            self._clients[round_number] = dict(zip((samples.OUR_CLIENT, samples.STUB), both, strict=True))
+        found: Sample = self._clients[round_number][case.system]
+        return found
+
+    def _worker(self, module: str) -> Worker:
+        if module not in self._workers:
+            self._workers[module] = self._stack.enter_context(Worker(module))
+        return self._workers[module]
+
+    def _store(self, case: Case) -> Store:
+        key = _of_all_workloads(case)
+        if key not in self._stores:
+            self._stores[key] = self._seeded.make(case.database, _stored(case))
+        return self._stores[key]
+
+    def _server(self, case: Case) -> Server:
+        key = _of_all_workloads(case)
+        if key not in self._servers:
+            name = "-".join(filter(None, key)).replace(" ", "_").replace(",", "")
+            self._servers[key] = self._stack.enter_context(Server(self.folder, name, *self._arguments(case)))
+        return self._servers[key]
+
+    def _arguments(self, case: Case) -> tuple[str, ...]:
+        if case.system == samples.ECHO:
+            self._prepare_echo()
+            return "bench.echo", str(self.folder)
+        url = self._store(case).url
+        if case.system == samples.ORM:
+            return "bench.orm", url
+        return "registrar_server", "serve", "--listen", "127.0.0.1:0", "--database-url", url
+
+    def _response_size(self) -> int:
+        self._prepare_echo()
+        return (self.folder / echo.ENROLLED_FILE).stat().st_size
+
+    def _prepare_echo(self) -> None:
+        """Ask Registrar once, so that the others' messages are those it really sends."""
+        file = self.folder / echo.ENROLLED_FILE
+        if file.exists():
+            return
+        case = Case(samples.HOT, "sqlite", samples.REGISTRAR)
+        with grpc.insecure_channel(self._server(case).address) as channel:
+            stub = EnrollmentServiceStub(channel)
+            request = next(messages.enrollments(Pairing("HOT-", HOT_COURSES - 1, 0, 1), messages.first_caller(STORED)))
+            enrolled = stub.EnrollStudent(request, wait_for_ready=True)
+            listed = stub.ListCourses(pb.ListCoursesRequest(student_id=messages.student_id(0)))
+        file.write_bytes(enrolled.SerializeToString())
+        (self.folder / echo.LISTED_FILE).write_bytes(listed.SerializeToString())
+        self._store(case).check(changes=1)
+
+    def sync_ms(self, times: int = 50) -> float:
+        """Return how long it takes here to bring one page to the disk, the floor under every commit."""
+        file = os.open(self.folder / "sync", os.O_WRONLY | os.O_CREAT)
+        begun = time.perf_counter()
+        for _ in range(times):
+            os.write(file, b"\0" * 8192)
+            os.fsync(file)
+        took = time.perf_counter() - begun
+        os.close(file)
+        return took / times * 1000
+
+
+def load_limit(pace: Pace) -> float:
+    """Return how many students one run may need."""
+    from bench.load import MOST_PER_SECOND
+
+    return MOST_PER_SECOND * (pace.warm_up + pace.seconds)
+
+
+def _stored(case: Case) -> int:
+    return GROWN if case.workload == samples.GROWN else STORED
+
+
+def _of_all_workloads(case: Case) -> Case:
+    """One database and one server serve all workloads of a system, but for those over more rows."""
+    return case._replace(workload=samples.GROWN if case.workload == samples.GROWN else "")

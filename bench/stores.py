@@ -1,0 +1,92 @@
+"""Databases with something in them: migrated, seeded, analyzed once, then copied for each system that is measured."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from sqlalchemy import NullPool, create_engine, make_url, text
+
+from bench.messages import COURSES, COURSES_EACH, first_caller
+from registrar_server import migrate
+from tests.postgres import Cluster
+
+HOT_COURSES = 64
+CAPACITY = 1_000_000
+
+_SEED = Path(__file__).with_name("seed.sql")
+_COUNTS = Path(__file__).with_name("counts.sql")
+
+
+class Store:
+    """One system's database, and how many enrollments it must have."""
+
+    def __init__(self, url: str, stored: int) -> None:
+        self.url = url
+        self._expected = stored
+
+    def check(self, changes: int) -> str:
+        """Say what is wrong with the counts after ``changes`` more enrollments; empty if nothing is."""
+        self._expected += changes
+        engine = create_engine(self.url, poolclass=NullPool)
+        with engine.connect() as connection:
+            *counts, miscounted = connection.execute(text(_COUNTS.read_text())).one()
+        found = [int(count) for count in counts]
+        if found == [self._expected] * len(found) and not miscounted:
+            return ""
+        expected, self._expected = self._expected, found[0]
+        return f"expected {expected} everywhere, found {found}, {miscounted} courses miscount"
+
+
+class Stores:
+    """Makes the stores, each kind seeded once."""
+
+    def __init__(self, folder: Path, cluster: Cluster, callers: int) -> None:
+        self._folder = folder
+        self._cluster = cluster
+        self._callers = callers
+        self._templates: dict[tuple[str, int], str] = {}
+        self._made = 0
+
+    def make(self, database: str, stored: int) -> Store:
+        """Return a new store with ``stored`` enrollments."""
+        self._made += 1
+        template = self._template(database, stored)
+        if database == "sqlite":
+            file = self._folder / f"store-{self._made}.db"
+            shutil.copy(self._folder / template, file)
+            return Store(f"sqlite:///{file}", stored)
+        return Store(self._cluster.create_database(f"store_{self._made}", template), stored)
+
+    def _template(self, database: str, stored: int) -> str:
+        if (database, stored) not in self._templates:
+            name = f"seeded_{stored}"
+            sqlite = f"sqlite:///{self._folder / name}"
+            url = sqlite if database == "sqlite" else self._cluster.create_database(name)
+            migrate.upgrade(url)
+            _seed(url, stored, self._callers)
+            self._templates[database, stored] = name
+        return self._templates[database, stored]
+
+
+def _seed(url: str, stored: int, callers: int) -> None:
+    given = {
+        "stored": stored,
+        "students": first_caller(stored) + callers,
+        "courses": COURSES,
+        "each": COURSES_EACH,
+        "hot_courses": HOT_COURSES,
+        "capacity": CAPACITY,
+        # Of now, since the server purges old request ids.
+        "now": time.time_ns() // 1000,
+        "fingerprint": b"\xab" * 32,
+        "response": b"\xcd" * 150,
+    }
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        for statement in _SEED.read_text().split(";\n")[:-1]:
+            connection.execute(text(statement), given)
+    # Without statistics the first thousands of calls would run on plans for empty tables.
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text("ANALYZE" if make_url(url).get_backend_name() == "sqlite" else "VACUUM ANALYZE"))

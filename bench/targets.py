@@ -1,0 +1,143 @@
+"""What performance is promised: the rows of ``make bench`` in order, each against something from the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from bench import samples
+from bench.samples import BY_HAND, ECHO, OUR_CLIENT, PGBENCH, REGISTRAR, STUB, Case, Sample
+
+POSTGRESQL = "postgresql"
+SQLITE = "sqlite"
+
+
+class Measure(Enum):
+    """What of two samples is compared."""
+
+    RATE = "calls/s"
+    CPU = "server CPU per call"
+    LATENCY = "latency"
+    COST = "time per call"
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether the ratio should be high."""
+        return self is Measure.RATE
+
+    def of(self, sample: Sample) -> float:
+        """Return the figure."""
+        match self:
+            case Measure.RATE:
+                return sample.calls_per_s
+            case Measure.CPU:
+                return sample.server_cpu_us_per_call or 0.0
+            case Measure.LATENCY:
+                return sample.p50_ms
+            case Measure.COST:
+                return 1 / sample.calls_per_s
+
+
+class Target(NamedTuple):
+    """A case, what it is held against (added up, where that is several things), and how far it should get."""
+
+    group: str
+    measure: Measure
+    ours: Case
+    against: Sequence[Case]
+    first: float
+    aim: float
+
+    @property
+    def ratio_to(self) -> str:
+        """What the ratio is to."""
+        return " + ".join(case.workload if case.system == self.ours.system else case.system for case in self.against)
+
+    def ratio(self, ours: Sample, against: Sequence[Sample]) -> float:
+        """Return the ratio within one round."""
+        theirs = sum(self.measure.of(sample) for sample in against)
+        return self.measure.of(ours) / theirs if theirs else 0.0
+
+    def reached(self, ratio: float, goal: float) -> bool:
+        """Whether a ratio is as good as a goal."""
+        return ratio >= goal if self.measure.more_is_better else ratio <= goal
+
+
+def _registrar(workload: str, database: str) -> Case:
+    return Case(workload, database, REGISTRAR)
+
+
+def _echo(workload: str) -> Case:
+    return Case(samples.READS if workload == samples.READS else workload, "", ECHO)
+
+
+def _pgbench(group: str, workload: str, first: float, aim: float) -> Target:
+    ours = _registrar(workload, POSTGRESQL)
+    return Target(group, Measure.RATE, ours, (ours._replace(system=PGBENCH),), first, aim)
+
+
+def _orm(group: str, workload: str, database: str, first: float, aim: float) -> Target:
+    ours = _registrar(workload, database)
+    return Target(group, Measure.RATE, ours, (ours._replace(system=samples.ORM),), first, aim)
+
+
+def _against_echo(group: str, measure: Measure, workload: str, database: str, first: float, aim: float) -> Target:
+    # What an echo costs does not depend on who enrolls in what, so the hot course has none of its own.
+    echoed = samples.MANY if workload == samples.HOT else workload
+    return Target(group, measure, _registrar(workload, database), (_echo(echoed),), first, aim)
+
+
+def _by_hand(database: str) -> Target:
+    ours = _registrar(samples.ONE, database)
+    against = (_echo(samples.ONE), ours._replace(system=BY_HAND))
+    return Target("one", Measure.LATENCY, ours, against, 2.0, 1.3)
+
+
+def _grown(database: str) -> Target:
+    ours = _registrar(samples.GROWN, database)
+    return Target("grown", Measure.COST, ours, (_registrar(samples.MANY, database),), 1.3, 1.1)
+
+
+TARGETS = (
+    _pgbench("hot", samples.HOT, 4.0, 10.0),
+    _pgbench("many", samples.MANY, 1.2, 4.0),
+    _against_echo("many", Measure.RATE, samples.MANY, POSTGRESQL, 0.25, 0.8),
+    _against_echo("many", Measure.RATE, samples.MANY, SQLITE, 0.25, 0.8),
+    _against_echo("hot", Measure.CPU, samples.HOT, POSTGRESQL, 2.5, 1.4),
+    _against_echo("many", Measure.CPU, samples.MANY, POSTGRESQL, 2.5, 1.4),
+    _against_echo("hot", Measure.CPU, samples.HOT, SQLITE, 2.5, 1.4),
+    _against_echo("many", Measure.CPU, samples.MANY, SQLITE, 2.5, 1.4),
+    _against_echo("reads", Measure.CPU, samples.READS, POSTGRESQL, 2.0, 1.4),
+    _against_echo("reads", Measure.CPU, samples.READS, SQLITE, 2.0, 1.4),
+    _orm("hot", samples.HOT, SQLITE, 4.0, 8.0),
+    _orm("many", samples.MANY, SQLITE, 4.0, 8.0),
+    _orm("hot", samples.HOT, POSTGRESQL, 5.0, 10.0),
+    _orm("many", samples.MANY, POSTGRESQL, 5.0, 10.0),
+    _by_hand(POSTGRESQL),
+    _by_hand(SQLITE),
+    _grown(POSTGRESQL),
+    _grown(SQLITE),
+    Target(
+        "client",
+        Measure.LATENCY,
+        Case(samples.CLIENT, "", OUR_CLIENT),
+        (Case(samples.CLIENT, "", STUB),),
+        1.3,
+        1.1,
+    ),
+)
+
+GROUPS = tuple(dict.fromkeys(target.group for target in TARGETS))
+# A million enrollments take minutes to seed.
+USUAL_GROUPS = tuple(group for group in GROUPS if group != "grown")
+
+
+def chosen(groups: Sequence[str]) -> list[Target]:
+    """Return the targets of some groups, in order."""
+    return [target for target in TARGETS if target.group in groups]
+
+
+def cases(targets: Sequence[Target]) -> list[Case]:
+    """Return every case that targets need, once, those to be compared close together."""
+    return list(dict.fromkeys(case for target in targets for case in (target.ours, *target.against)))

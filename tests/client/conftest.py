@@ -1,0 +1,23 @@
+"""What the client's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.client.fakes import AsyncDriver, Driver, SyncDriver
+
+DRIVERS: dict[str, Callable[..., Driver]] = {"sync": SyncDriver, "async": AsyncDriver}
+
+
+@pytest.fixture(params=DRIVERS)
+def make_driver(request: pytest.FixtureRequest) -> Callable[..., Driver]:
+    """Makes a client with a scripted server; the test runs once for each kind of client."""
+    return DRIVERS[request.param]
+
+
+@pytest.fixture
+def driver(make_driver: Callable[..., Driver]) -> Driver:
+    """A client with a scripted server; the test runs once for each kind of client."""
+    return make_driver()

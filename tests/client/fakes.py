@@ -1,0 +1,237 @@
+"""A scripted server behind both clients, without a network: grpcio-testing's fake channel, and one like it for asyncio.
+
+Time is fake too. Only scripted answers and the clients' pauses let it pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import grpc
+import grpc_testing
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from registrar.v1 import course_service_pb2, enrollment_service_pb2, student_service_pb2
+from registrar_client import AsyncPager, AsyncRegistrarClient, Pager, RegistrarClient, RetryOptions
+from registrar_client._retry import Timing
+
+SERVICES = [
+    service
+    for module in (enrollment_service_pb2, student_service_pb2, course_service_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+]
+METHODS: dict[str, MethodDescriptor] = {method.name: method for service in SERVICES for method in service.methods}
+
+
+def empty_answer(rpc: str) -> Message:
+    """The answer of an RPC with nothing in it."""
+    return message_factory.GetMessageClass(METHODS[rpc].output_type)()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An answer that is none, with what a server puts into the details."""
+
+    code: grpc.StatusCode
+    reason: str = ""
+    message: str = "told by the server"
+    details: Sequence[Message] = ()
+    retry_delay: Duration | None = None
+    domain: str = "registrar"
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def trailers(self) -> tuple[tuple[str, bytes], ...]:
+        details: list[Message] = []
+        if self.reason:
+            details.append(error_details_pb2.ErrorInfo(reason=self.reason, domain=self.domain, metadata=self.metadata))
+        details.extend(self.details)
+        if self.retry_delay is not None:
+            details.append(error_details_pb2.RetryInfo(retry_delay=self.retry_delay))
+        if not details:
+            return ()
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        for detail in details:
+            status.details.add().Pack(detail)
+        return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+@dataclass(frozen=True)
+class Late:
+    """An answer after some seconds."""
+
+    seconds: float
+    answer: Answer
+
+
+Answer = Message | Failure | Late
+UNSCRIPTED = Failure(grpc.StatusCode.UNIMPLEMENTED, message="the script has no more answers")
+
+
+@dataclass
+class Attempt:
+    """What the server got to see of one attempt at a call."""
+
+    rpc: str
+    request: Any
+    timeout: float | None
+    metadata: dict[str, str]
+    at: float
+
+
+class Script:
+    """The answers to come, the attempts so far, the pauses between them, and the time."""
+
+    def __init__(self) -> None:
+        self.time = grpc_testing.strict_fake_time(0)
+        self.jitter = 0.5
+        self.attempts: list[Attempt] = []
+        self.pauses: list[float] = []
+        self.answers: deque[Answer] = deque()
+
+    @property
+    def requests(self) -> list[Any]:
+        """The requests of all attempts."""
+        return [attempt.request for attempt in self.attempts]
+
+    @property
+    def timing(self) -> Timing:
+        """Our time, for a client."""
+        return Timing(now=self.time.time, jitter=lambda: self.jitter)
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass while a client waits."""
+        self.pauses.append(seconds)
+        self.time.sleep_for(seconds)
+
+    async def async_pause(self, seconds: float) -> None:
+        """Let time pass while an asynchronous client waits."""
+        self.pause(seconds)
+
+    def see(self, rpc: str, request: Message, timeout: float | None, metadata: Any) -> None:
+        """Note an attempt."""
+        copy = type(request)()
+        copy.CopyFrom(request)
+        headers = dict(metadata or ())
+        self.attempts.append(Attempt(rpc, copy, timeout, headers, self.time.time()))
+
+    def next_answer(self) -> Message | Failure:
+        """Take an answer off the script, and let the time pass that it takes."""
+        answer = self.answers.popleft() if self.answers else UNSCRIPTED
+        while isinstance(answer, Late):
+            self.time.sleep_for(answer.seconds)
+            answer = answer.answer
+        return answer
+
+
+class Driver(Protocol):
+    """A client of either kind, with its scripted server."""
+
+    script: Script
+
+    def call(self, name: str, /, **arguments: Any) -> Any:
+        """Make a call by its name, such as `students.create`; of a list, return all items."""
+
+    def pages(self, name: str, /, **arguments: Any) -> list[Any]:
+        """Return all pages of a list."""
+
+
+def method_of(client: object, name: str) -> Any:
+    """Find a method by its name."""
+    for part in name.split("."):
+        client = getattr(client, part)
+    return client
+
+
+class _TimedChannel:
+    """Notes what grpcio-testing's channel forgets: the timeout of each call."""
+
+    def __init__(self, channel: grpc_testing.Channel, script: Script) -> None:
+        self._channel = channel
+        self._script = script
+
+    def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        multicallable = self._channel.unary_unary(path, *args, **kwargs)
+
+        def call(request: Message, timeout: float | None = None, metadata: Any = None) -> Any:
+            rpc = path.rpartition("/")[2]
+            self._script.see(rpc, request, timeout, metadata)
+            threading.Thread(target=self._answer, args=(METHODS[rpc],), daemon=True).start()
+            return multicallable(request, timeout=timeout, metadata=metadata)
+
+        return call
+
+    def _answer(self, method: MethodDescriptor) -> None:
+        _, _, rpc = self._channel.take_unary_unary(method)
+        answer = self._script.next_answer()
+        if isinstance(answer, Failure):
+            rpc.terminate(None, answer.trailers(), answer.code, answer.message)
+        else:
+            rpc.terminate(answer, (), grpc.StatusCode.OK, "")
+
+
+class SyncDriver:
+    """RegistrarClient over grpcio-testing's fake channel."""
+
+    def __init__(self, *, token: str | None = None, timeout: float = 10.0, retry: RetryOptions | None = None) -> None:
+        self.script = Script()
+        channel: Any = _TimedChannel(grpc_testing.channel(SERVICES, self.script.time), self.script)
+        self.client = RegistrarClient(channel=channel, token=token, timeout=timeout, retry=retry)
+        self.client._runner.timing = self.script.timing
+        self.client._runner.sleep = self.script.pause
+
+    def call(self, name: str, /, **arguments: Any) -> Any:
+        result = method_of(self.client, name)(**arguments)
+        return list(result) if isinstance(result, Pager) else result
+
+    def pages(self, name: str, /, **arguments: Any) -> list[Any]:
+        return list(method_of(self.client, name)(**arguments).pages())
+
+
+class _AsyncChannel:
+    """What grpcio-testing does not have: its fake channel for asyncio, with calls answered at once."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Callable[..., Awaitable[Message]]:
+        async def call(request: Message, *, timeout: float | None = None, metadata: Any = None) -> Message:
+            self._script.see(path.rpartition("/")[2], request, timeout, metadata)
+            answer = self._script.next_answer()
+            if isinstance(answer, Failure):
+                empty, trailers = grpc.aio.Metadata(), grpc.aio.Metadata(*answer.trailers())
+                raise grpc.aio.AioRpcError(answer.code, empty, trailers, details=answer.message)
+            return answer
+
+        return call
+
+
+class AsyncDriver:
+    """AsyncRegistrarClient over a fake channel."""
+
+    def __init__(self, *, token: str | None = None, timeout: float = 10.0, retry: RetryOptions | None = None) -> None:
+        self.script = Script()
+        channel: Any = _AsyncChannel(self.script)
+        self.client = AsyncRegistrarClient(channel=channel, token=token, timeout=timeout, retry=retry)
+        self.client._runner.timing = self.script.timing
+        self.client._runner.sleep = self.script.async_pause
+
+    def call(self, name: str, /, **arguments: Any) -> Any:
+        return asyncio.run(self._call(method_of(self.client, name)(**arguments)))
+
+    async def _call(self, result: Any) -> Any:
+        return [item async for item in result] if isinstance(result, AsyncPager) else await result
+
+    def pages(self, name: str, /, **arguments: Any) -> list[Any]:
+        return asyncio.run(self._pages(method_of(self.client, name)(**arguments)))
+
+    async def _pages(self, pager: AsyncPager[Any]) -> list[Any]:
+        return [page async for page in pager.pages()]

@@ -1,0 +1,40 @@
+"""Every call that changes something carries a request id: the caller's, or a new one."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from tests.client.fakes import METHODS, Driver, empty_answer
+from tests.client.test_requests import REQUEST_ID, sent
+from tests.client.test_surface import SURFACE
+
+CHANGING = sorted(name for name, method in METHODS.items() if "request_id" in method.input_type.fields_by_name)
+PREVIEWED = sorted(name for name in CHANGING if "validate_only" in METHODS[name].input_type.fields_by_name)
+
+
+@pytest.mark.parametrize("rpc", CHANGING)
+def test_a_call_that_changes_something_gets_a_new_request_id(driver: Driver, rpc: str) -> None:
+    name, arguments = SURFACE[rpc]
+    driver.script.answers.extend([empty_answer(rpc)] * 2)
+    driver.call(name, **arguments)
+    driver.call(name, **arguments)
+    first, second = (uuid.UUID(request.request_id) for request in driver.script.requests)
+    assert first.version == second.version == 4
+    assert first != second
+
+
+@pytest.mark.parametrize("rpc", CHANGING)
+def test_the_callers_request_id_is_kept(driver: Driver, rpc: str) -> None:
+    name, arguments = SURFACE[rpc]
+    answer = empty_answer(rpc)
+    assert sent(driver, name, answer, **arguments, request_id=REQUEST_ID).request_id == REQUEST_ID
+
+
+@pytest.mark.parametrize("rpc", PREVIEWED)
+def test_a_preview_gets_no_request_id(driver: Driver, rpc: str) -> None:
+    name, arguments = SURFACE[rpc]
+    request = sent(driver, name, empty_answer(rpc), **arguments, validate_only=True)
+    assert request.validate_only
+    assert request.request_id == ""

@@ -1,0 +1,236 @@
+"""What the arguments of a call become on the wire."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type import date_pb2, dayofweek_pb2, timeofday_pb2
+
+from registrar.v1 import course_pb2, enrollment_pb2, error_reason_pb2, student_pb2
+from registrar.v1 import course_service_pb2 as courses
+from registrar.v1 import enrollment_service_pb2 as enrollments
+from registrar.v1 import student_service_pb2 as students
+from registrar_client import (
+    UNSET,
+    CourseState,
+    EnrollmentState,
+    ErrorReason,
+    Meeting,
+    Override,
+    StudentState,
+    Weekday,
+)
+from tests.client.fakes import Driver
+
+REQUEST_ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
+
+
+def sent(driver: Driver, name: str, answer: Any, /, **arguments: Any) -> Any:
+    """Make a call, and return the one request that it sent."""
+    driver.script.answers.append(answer)
+    driver.call(name, **arguments)
+    (request,) = driver.script.requests
+    return request
+
+
+def test_enroll_says_all_it_was_told(driver: Driver) -> None:
+    override = Override(rules=[ErrorReason.COURSE_FULL, ErrorReason.STUDENT_HOLD], reason="the dean said so")
+    request = sent(
+        driver,
+        "enroll",
+        enrollments.EnrollStudentResponse(),
+        student_id="s-1",
+        course_id="CS-101",
+        request_id=uuid.UUID(REQUEST_ID),
+        allow_existing=True,
+        no_waitlist=True,
+        override=override,
+        comment="by telephone",
+    )
+    assert request == enrollments.EnrollStudentRequest(
+        student_id="s-1",
+        course_id="CS-101",
+        request_id=REQUEST_ID,
+        allow_existing=True,
+        no_waitlist=True,
+        override=enrollment_pb2.Override(
+            rules=[error_reason_pb2.ERROR_REASON_COURSE_FULL, error_reason_pb2.ERROR_REASON_STUDENT_HOLD],
+            reason="the dean said so",
+        ),
+        comment="by telephone",
+    )
+
+
+def test_unenroll_says_all_it_was_told(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "unenroll",
+        enrollments.UnenrollResponse(),
+        student_id="s-1",
+        course_id="CS-101",
+        validate_only=True,
+        allow_missing=True,
+        reason="moved away",
+        comment="by letter",
+    )
+    assert request == enrollments.UnenrollRequest(
+        student_id="s-1",
+        course_id="CS-101",
+        validate_only=True,
+        allow_missing=True,
+        reason="moved away",
+        comment="by letter",
+    )
+
+
+def test_a_list_says_filters_and_page(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "list_courses",
+        enrollments.ListCoursesResponse(),
+        student_id="s-1",
+        states=[EnrollmentState.DROPPED, EnrollmentState.COMPLETED],
+        page_size=7,
+        page_token="next",
+    )
+    assert request == enrollments.ListCoursesRequest(
+        student_id="s-1",
+        states=[enrollment_pb2.ENROLLMENT_STATE_DROPPED, enrollment_pb2.ENROLLMENT_STATE_COMPLETED],
+        page_size=7,
+        page_token="next",
+    )
+
+
+def test_a_search_says_its_filters(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "courses.search",
+        courses.SearchCoursesResponse(),
+        query="intro",
+        term="2018-fall",
+        code="CS 101",
+        open_only=True,
+        show_deleted=True,
+    )
+    assert request == courses.SearchCoursesRequest(
+        query="intro", term="2018-fall", code="CS 101", open_only=True, show_deleted=True
+    )
+
+
+def test_a_course_is_created_from_plain_values(driver: Driver) -> None:
+    berlin = dt.timezone(dt.timedelta(hours=2))
+    request = sent(
+        driver,
+        "courses.create",
+        courses.CreateCourseResponse(),
+        course_id="CS-101",
+        title="Intro",
+        credits=Decimal("1.5E+1"),
+        capacity=0,
+        enroll_open_time=dt.datetime(2018, 8, 1, 8, 0, 0, 123457, tzinfo=berlin),
+        meetings=[
+            Meeting(
+                weekdays=[Weekday.MONDAY, Weekday.FRIDAY],
+                start_time=dt.time(22, 30),
+                end_time=dt.time(0),
+                start_date=dt.date(2018, 8, 27),
+                end_date=dt.date(2018, 12, 14),
+                location="Room 1",
+            )
+        ],
+        prerequisite_course_ids=("MATH-1",),
+        state=CourseState.OPEN,
+        request_id=REQUEST_ID,
+    )
+    course = course_pb2.Course(
+        course_id="CS-101",
+        title="Intro",
+        credits="15",
+        capacity=0,
+        enroll_open_time=Timestamp(seconds=1533103200, nanos=123457000),
+        meetings=[
+            course_pb2.Meeting(
+                weekdays=[dayofweek_pb2.MONDAY, dayofweek_pb2.FRIDAY],
+                start_time=timeofday_pb2.TimeOfDay(hours=22, minutes=30),
+                end_time=timeofday_pb2.TimeOfDay(hours=24),
+                start_date=date_pb2.Date(year=2018, month=8, day=27),
+                end_date=date_pb2.Date(year=2018, month=12, day=14),
+                location="Room 1",
+            )
+        ],
+        prerequisite_course_ids=["MATH-1"],
+        state=course_pb2.COURSE_STATE_OPEN,
+    )
+    assert request == courses.CreateCourseRequest(course=course, request_id=REQUEST_ID)
+
+
+def test_what_a_new_course_or_student_does_not_say_is_absent(driver: Driver) -> None:
+    course = sent(driver, "courses.create", courses.CreateCourseResponse()).course
+    assert course == course_pb2.Course(credits="0")
+    driver.script.answers.append(students.CreateStudentResponse())
+    driver.call("students.create", given_name="Ada")
+    assert driver.script.requests[-1].student == student_pb2.Student(given_name="Ada")
+
+
+def test_an_update_masks_what_is_passed_and_nothing_else(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "students.update",
+        students.UpdateStudentResponse(),
+        student_id="s-1",
+        family_name="Lovelace",
+        email=UNSET,
+        state=StudentState.INACTIVE,
+        max_credits=Decimal("7.5"),
+        etag="3",
+        request_id=REQUEST_ID,
+    )
+    assert list(request.update_mask.paths) == ["family_name", "state", "max_credits"]
+    assert request.student == student_pb2.Student(
+        student_id="s-1",
+        family_name="Lovelace",
+        state=student_pb2.STUDENT_STATE_INACTIVE,
+        max_credits="7.5",
+        etag="3",
+    )
+
+
+def test_none_in_an_update_clears(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "courses.update",
+        courses.UpdateCourseResponse(),
+        course_id="CS-101",
+        capacity=None,
+        title=None,
+        credits=None,
+        meetings=None,
+        drop_deadline_time=None,
+    )
+    assert set(request.update_mask.paths) == {"capacity", "title", "credits", "meetings", "drop_deadline_time"}
+    assert request.course == course_pb2.Course(course_id="CS-101")
+
+
+def test_zero_and_empty_in_an_update_are_values(driver: Driver) -> None:
+    request = sent(
+        driver, "courses.update", courses.UpdateCourseResponse(), course_id="CS-101", capacity=0, meetings=[]
+    )
+    assert list(request.update_mask.paths) == ["capacity", "meetings"]
+    assert request.course.HasField("capacity")
+
+
+def test_a_token_travels_with_every_attempt(make_driver: Callable[..., Driver]) -> None:
+    driver = make_driver(token="secret")
+    driver.script.answers.append(enrollments.GetEnrollmentResponse())
+    driver.call("get_enrollment", enrollment_id="e-1")
+    assert driver.script.attempts[0].metadata == {"authorization": "Bearer secret"}
+
+
+def test_without_a_token_there_is_no_metadata(driver: Driver) -> None:
+    sent(driver, "get_enrollment", enrollments.GetEnrollmentResponse(), enrollment_id="e-1")
+    assert driver.script.attempts[0].metadata == {}

@@ -1,0 +1,160 @@
+"""Every RPC has a method on both clients, with the same signature, precise types and documentation."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Coroutine
+from typing import Any, assert_type
+
+import pytest
+from google.api import field_behavior_pb2 as behavior
+from google.protobuf.descriptor import FieldDescriptor
+
+import registrar_client
+from registrar_client import (
+    AsyncPager,
+    AsyncRegistrarClient,
+    Course,
+    Enrollment,
+    Page,
+    Pager,
+    RegistrarClient,
+    RosterEntry,
+    Student,
+    StudentCourse,
+    Unenrolled,
+)
+from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of
+
+# The method of each RPC, with the arguments it cannot do without.
+SURFACE: dict[str, tuple[str, dict[str, str]]] = {
+    "EnrollStudent": ("enroll", {"student_id": "s-1", "course_id": "CS-101"}),
+    "Unenroll": ("unenroll", {"student_id": "s-1", "course_id": "CS-101"}),
+    "GetEnrollment": ("get_enrollment", {"enrollment_id": "e-1"}),
+    "ListCourses": ("list_courses", {"student_id": "s-1"}),
+    "ListRoster": ("list_roster", {"course_id": "CS-101"}),
+    "CreateStudent": ("students.create", {}),
+    "GetStudent": ("students.get", {"student_id": "s-1"}),
+    "ListStudents": ("students.list", {}),
+    "UpdateStudent": ("students.update", {"student_id": "s-1"}),
+    "DeleteStudent": ("students.delete", {"student_id": "s-1"}),
+    "UndeleteStudent": ("students.undelete", {"student_id": "s-1"}),
+    "CreateCourse": ("courses.create", {}),
+    "GetCourse": ("courses.get", {"course_id": "CS-101"}),
+    "SearchCourses": ("courses.search", {}),
+    "UpdateCourse": ("courses.update", {"course_id": "CS-101"}),
+    "DeleteCourse": ("courses.delete", {"course_id": "CS-101"}),
+    "UndeleteCourse": ("courses.undelete", {"course_id": "CS-101"}),
+}
+
+# What callers say in another way: the mask is made of what is passed.
+SAID_OTHERWISE = {"update_mask"}
+
+
+def test_every_rpc_has_a_method() -> None:
+    assert set(SURFACE) == {method.name for service in SERVICES for method in service.methods}
+
+
+@pytest.mark.parametrize("rpc", SURFACE)
+def test_a_method_calls_its_rpc(driver: Driver, rpc: str) -> None:
+    name, arguments = SURFACE[rpc]
+    driver.script.answers.append(empty_answer(rpc))
+    driver.call(name, **arguments)
+    assert [attempt.rpc for attempt in driver.script.attempts] == [rpc]
+
+
+@pytest.mark.parametrize("rpc", SURFACE)
+def test_a_method_has_an_argument_for_every_field_that_callers_set(rpc: str) -> None:
+    name, _ = SURFACE[rpc]
+    accepted = set(inspect.signature(method_of(RegistrarClient(), name)).parameters)
+    assert _settable(METHODS[rpc].input_type) - SAID_OTHERWISE <= accepted
+
+
+def _settable(message: Any) -> set[str]:
+    names = set()
+    for field in message.fields:
+        if field.message_type is not None and field.name in ("student", "course"):
+            creating = message.name.startswith("Create")
+            names |= {inner.name for inner in field.message_type.fields if not _is_answered(inner, creating=creating)}
+        else:
+            names.add(field.name)
+    return names
+
+
+def _is_answered(field: FieldDescriptor, *, creating: bool) -> bool:
+    return behavior.OUTPUT_ONLY in field.GetOptions().Extensions[behavior.field_behavior] or (
+        creating and field.name == "etag"
+    )
+
+
+@pytest.mark.parametrize(("name", "_arguments"), SURFACE.values())
+def test_both_clients_have_the_same_keyword_only_signature_and_documentation(
+    name: str, _arguments: dict[str, str]
+) -> None:
+    sync, asynchronous = method_of(RegistrarClient(), name), method_of(AsyncRegistrarClient(), name)
+    ours, theirs = inspect.signature(sync), inspect.signature(asynchronous)
+    assert ours.parameters == theirs.parameters
+    assert {parameter.kind for parameter in ours.parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert ours.return_annotation == theirs.return_annotation.removeprefix("Async")
+    assert sync.__doc__ == asynchronous.__doc__
+    assert "Raises:" in sync.__doc__
+    assert all(f"{parameter}: " in sync.__doc__ for parameter in ours.parameters)
+    assert sync.__name__ == asynchronous.__name__ == name.rpartition(".")[2]
+    assert inspect.iscoroutinefunction(asynchronous) or "AsyncPager" in theirs.return_annotation
+
+
+def test_type_checkers_see_precise_types() -> None:
+    """Mypy checks this one, as it checks all tests; it is not run."""
+
+    def precise(client: RegistrarClient, other: AsyncRegistrarClient) -> None:
+        assert_type(client.enroll(student_id="s", course_id="c"), Enrollment)
+        assert_type(client.unenroll(student_id="s", course_id="c"), Unenrolled)
+        assert_type(client.students.update(student_id="s", max_credits=None), Student)
+        assert_type(client.list_courses(student_id="s"), Pager[StudentCourse])
+        assert_type(next(client.list_roster(course_id="c").pages()), Page[RosterEntry])
+        assert_type(other.list_roster(course_id="c"), AsyncPager[RosterEntry])
+        coroutine = other.courses.update(course_id="c", capacity=None)
+        assert_type(coroutine, Coroutine[Any, Any, Course]).close()
+        # Each of these is an error, or mypy would call its comment unused.
+        client.enroll("s", "c")  # type: ignore[call-arg]
+        client.enroll(student_id="s")  # type: ignore[call-arg]
+        client.enroll(student_id=1, course_id="c")  # type: ignore[arg-type]
+        client.enroll(student_id="s", course_id="c", seat=1)  # type: ignore[call-arg]
+
+    async def precise_async(client: AsyncRegistrarClient) -> None:
+        assert_type(await client.enroll(student_id="s", course_id="c"), Enrollment)
+        async for student in client.students.list():
+            assert_type(student, Student)
+        async for page in client.courses.search().pages():
+            assert_type(page, Page[Course])
+
+    assert precise.__annotations__
+    assert precise_async.__annotations__
+
+
+def test_what_is_exported_is_public_and_documented() -> None:
+    assert len(registrar_client.__all__) == len(set(registrar_client.__all__))
+    for name in registrar_client.__all__:
+        assert not name.startswith("_")
+        assert getattr(registrar_client, name).__doc__
+
+
+def test_the_testing_module_says_what_it_needs() -> None:
+    script = "import sys; sys.modules['sqlalchemy'] = None; import registrar_client.testing"
+    failed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert failed.returncode == 1
+    last = failed.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: registrar_client.testing runs a real server")
+    assert "sqlalchemy" in last
+    assert last.endswith("pip install 'registrar[server]'")
+
+
+def test_importing_the_client_takes_none_of_the_servers_libraries() -> None:
+    script = "import json, sys, registrar_client; print(json.dumps(sorted(sys.modules)))"
+    output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    loaded = {name.partition(".")[0] for name in json.loads(output)}
+    assert "registrar_client" in loaded
+    assert not loaded & {"registrar_server", "sqlalchemy", "alembic", "pydantic", "structlog", "psycopg", "uvloop"}

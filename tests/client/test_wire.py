@@ -1,0 +1,224 @@
+"""Both clients against real servers: TLS, deadlines on the wire, closing, and `registrar_client.testing`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from registrar.v1 import enrollment_service_pb2 as pb
+from registrar_client import (
+    AsyncRegistrarClient,
+    Cancelled,
+    CourseFull,
+    DeadlineExceeded,
+    EnrollmentState,
+    RegistrarClient,
+    StudentNotFound,
+    TlsOptions,
+    Unavailable,
+    testing,
+)
+
+TLS = Path(__file__).parent / "tls"
+TRUSTED = TlsOptions(ca_file=TLS / "ca.pem")
+KNOWN = TlsOptions(ca_file=TLS / "ca.pem", client_cert_file=TLS / "client.pem", client_key_file=TLS / "client-key.pem")
+
+
+class _Anything(grpc.GenericRpcHandler):
+    """Answers every call with the caller's authorization, except that it sleeps on an id of `slow`."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        headers = dict(handler_call_details.invocation_metadata or ())
+
+        def answer(request: pb.GetEnrollmentRequest, _context: grpc.ServicerContext) -> pb.GetEnrollmentResponse:
+            if request.enrollment_id == "slow":
+                time.sleep(1)
+            response = pb.GetEnrollmentResponse()
+            response.enrollment.reason = str(headers.get("authorization", ""))
+            return response
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, pb.GetEnrollmentRequest.FromString, pb.GetEnrollmentResponse.SerializeToString
+        )
+
+
+def _serve(credentials: grpc.ServerCredentials | None) -> Iterator[int]:
+    server = grpc.server(futures.ThreadPoolExecutor(2), [_Anything()])
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    yield port
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def plain_port() -> Iterator[int]:
+    """A server without TLS."""
+    yield from _serve(None)
+
+
+@pytest.fixture(params=[False, True], ids=["tls", "mtls"])
+def tls_port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A server with TLS, which asks for client certificates the second time."""
+    pair = ((TLS / "server-key.pem").read_bytes(), (TLS / "server.pem").read_bytes())
+    authority = (TLS / "ca.pem").read_bytes()
+    yield from _serve(grpc.ssl_server_credentials([pair], authority if request.param else None, request.param))
+
+
+def test_tls_and_mutual_tls_with_a_token(tls_port: int) -> None:
+    with RegistrarClient(f"localhost:{tls_port}", tls=KNOWN, token="secret") as client:
+        assert client.get_enrollment(enrollment_id="e-1").reason == "Bearer secret"
+
+
+async def test_tls_and_mutual_tls_with_a_token_for_asyncio(tls_port: int) -> None:
+    async with AsyncRegistrarClient(f"localhost:{tls_port}", tls=KNOWN, token="secret") as client:
+        assert (await client.get_enrollment(enrollment_id="e-1")).reason == "Bearer secret"
+
+
+def test_a_server_that_is_not_trusted_is_unavailable(tls_port: int) -> None:
+    with (
+        RegistrarClient(f"localhost:{tls_port}", tls=TlsOptions(), timeout=1) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.get_enrollment(enrollment_id="e-1")
+
+
+def test_the_certificate_must_be_for_the_name(tls_port: int) -> None:
+    wrong = TlsOptions(
+        ca_file=KNOWN.ca_file,
+        client_cert_file=KNOWN.client_cert_file,
+        client_key_file=KNOWN.client_key_file,
+        server_name="registrar.example.edu",
+    )
+    with RegistrarClient(f"localhost:{tls_port}", tls=wrong, timeout=1) as client, pytest.raises(Unavailable):
+        client.get_enrollment(enrollment_id="e-1")
+
+
+def test_the_deadline_holds_on_the_wire(plain_port: int) -> None:
+    with RegistrarClient(f"127.0.0.1:{plain_port}") as client:
+        begun = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            client.get_enrollment(enrollment_id="slow", timeout=0.2)
+        assert 0.2 <= time.monotonic() - begun < 0.9
+
+
+async def test_the_deadline_holds_on_the_wire_for_asyncio(plain_port: int) -> None:
+    async with AsyncRegistrarClient(f"127.0.0.1:{plain_port}", timeout=0.2) as client:
+        begun = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            await client.get_enrollment(enrollment_id="slow")
+        assert 0.2 <= time.monotonic() - begun < 0.9
+
+
+async def test_a_cancelled_task_stays_cancelled(plain_port: int) -> None:
+    async with AsyncRegistrarClient(f"127.0.0.1:{plain_port}") as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await client.get_enrollment(enrollment_id="slow")
+
+
+def test_a_server_that_is_not_there_is_retried_until_the_timeout() -> None:
+    with RegistrarClient("127.0.0.1:1", timeout=0.5) as client:
+        begun = time.monotonic()
+        with pytest.raises(Unavailable) as failure:
+            client.get_enrollment(enrollment_id="e-1")
+        assert time.monotonic() - begun < 0.6
+    assert isinstance(failure.value.__cause__, grpc.RpcError)
+
+
+def test_closing_ends_the_calls_of_other_threads(plain_port: int) -> None:
+    client = RegistrarClient(f"127.0.0.1:{plain_port}")
+    with futures.ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(client.get_enrollment, enrollment_id="slow")
+        time.sleep(0.2)
+        client.close()
+        with pytest.raises(Cancelled):
+            under_way.result()
+
+
+def test_a_closed_client_says_so(plain_port: int) -> None:
+    client = RegistrarClient(f"127.0.0.1:{plain_port}")
+    client.get_enrollment(enrollment_id="e-1")
+    client.close()
+    client.close()
+    with pytest.raises(RuntimeError, match="this client is closed"):
+        client.get_enrollment(enrollment_id="e-1")
+
+
+async def test_a_closed_client_says_so_for_asyncio(plain_port: int) -> None:
+    for used in (True, False):
+        client = AsyncRegistrarClient(f"127.0.0.1:{plain_port}")
+        if used:
+            await client.get_enrollment(enrollment_id="e-1")
+        await client.close()
+        await client.close()
+        with pytest.raises(RuntimeError, match="this client is closed"):
+            await client.get_enrollment(enrollment_id="e-1")
+
+
+def test_a_channel_that_was_given_stays_open(plain_port: int) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{plain_port}") as channel:
+        for _ in range(2):
+            with RegistrarClient(channel=channel) as client:
+                client.get_enrollment(enrollment_id="e-1")
+
+
+async def test_a_channel_that_was_given_stays_open_for_asyncio(plain_port: int) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{plain_port}") as channel:
+        for _ in range(2):
+            async with AsyncRegistrarClient(channel=channel) as client:
+                await client.get_enrollment(enrollment_id="e-1")
+
+
+def test_the_testing_server_serves_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a shell is set up for must not reach a server for tests, least of all its database.
+    monkeypatch.setenv("REGISTRAR_DATABASE_URL", "postgresql://nobody@nowhere.example/production")
+    with testing.server() as address, RegistrarClient(address) as client:
+        client.students.create(student_id="s-1", given_name="Ada")
+        client.students.create(student_id="s-2")
+        client.courses.create(course_id="CS-101", capacity=1)
+        assert client.enroll(student_id="s-1", course_id="CS-101").state is EnrollmentState.ENROLLED
+        with pytest.raises(CourseFull) as full:
+            client.enroll(student_id="s-2", course_id="CS-101")
+        assert full.value.violations[0].values["capacity"] == "1"
+        assert [entry.course.course_id for entry in client.list_courses(student_id="s-1")] == ["CS-101"]
+        assert client.unenroll(student_id="s-1", course_id="CS-101").promoted == ()
+
+
+def test_every_testing_server_begins_empty() -> None:
+    for _ in range(2):
+        with testing.server() as address, RegistrarClient(address) as client:
+            assert list(client.students.list()) == []
+            client.students.create(student_id="s-1")
+
+
+@pytest.fixture
+async def asynchronous() -> AsyncIterator[AsyncRegistrarClient]:
+    """A client of a real server, both on the test's event loop."""
+    async with testing.async_server() as address, AsyncRegistrarClient(address) as client:
+        yield client
+
+
+async def test_the_testing_server_serves_asyncio(asynchronous: AsyncRegistrarClient) -> None:
+    await asynchronous.courses.create(course_id="CS-101", capacity=1)
+    with pytest.raises(StudentNotFound):
+        await asynchronous.enroll(student_id="nobody", course_id="CS-101")
+    created = await asyncio.gather(*(asynchronous.students.create(student_id=f"s-{n}") for n in range(5)))
+    assert [student async for student in asynchronous.students.list(page_size=2)] == created
+
+
+def test_the_testing_server_takes_another_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'kept.db'}"
+    for expected in (0, 1):
+        with testing.server(database_url=url) as address, RegistrarClient(address) as client:
+            assert len(list(client.students.list())) == expected
+            client.students.create()

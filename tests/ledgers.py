@@ -1,0 +1,154 @@
+"""Small parts for tests of the core: states to decide over, calls to run, and how to read what came of them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pytest
+
+from registrar_server import bulk
+from registrar_server.database import Database, Transaction
+from registrar_server.enrollment.commands import Command
+from registrar_server.enrollment.decide import decide
+from registrar_server.enrollment.ledger import Answer, Call, Ledger, Outcome
+from registrar_server.enrollment.records import Course, Enrollment, Student
+from registrar_server.enrollment.seats import Unenrolled
+from registrar_server.enrollment.state import State
+from registrar_server.errors import Reason, Refusal
+
+NOW = 1_795_449_600_123_456
+
+
+def given(*records: Student | Course | Enrollment, now: int = NOW) -> State:
+    """Return a state that has loaded these records, where the ids made are ``id-1``, ``id-2`` and so on."""
+    ids = itertools.count(1)
+    state = State(now, lambda _now: f"id-{next(ids)}")
+    state.load(
+        [record for record in records if isinstance(record, Student)],
+        [record for record in records if isinstance(record, Course)],
+        [record for record in records if isinstance(record, Enrollment)],
+        (),
+    )
+    return state
+
+
+def refusal(state: State, command: Command) -> Refusal:
+    """Decide, and return the refusal that it must be."""
+    with pytest.raises(Refusal) as refused:
+        decide(state, command)
+    return refused.value
+
+
+def contents(state: State) -> dict[str, Any]:
+    """A copy of everything that a state holds for others to read."""
+    return copy.deepcopy({name: value for name, value in vars(state).items() if not name.startswith("_")})
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A response: the fields of the record that a decision made, as they were when it was packed."""
+
+    fields: Mapping[str, Any]
+
+    def SerializeToString(self) -> bytes:
+        """Return the bytes to store."""
+        return json.dumps(self.fields).encode()
+
+    @classmethod
+    def FromString(cls, data: bytes) -> Self:
+        """Read a stored receipt."""
+        return cls(json.loads(data))
+
+    @classmethod
+    def of(cls, made: Any) -> Self:
+        """Write a receipt for what a decision made."""
+        if isinstance(made, Unenrolled):
+            made = made.enrollment
+        return cls({} if made is None else json.loads(json.dumps(dataclasses.asdict(made))))
+
+
+def call(command: Command, request_id: str = "", content: bytes = b"content", caller: str = "") -> Call:
+    """Return a call that is answered with a ``Receipt``."""
+    return Call(command, Receipt.of, Receipt, request_id, content if request_id else b"", caller)
+
+
+def carry_out(ledger: Ledger, *commands: Command) -> None:
+    """Run commands as one batch that must succeed."""
+    for outcome in ledger.run([call(command) for command in commands]):
+        assert isinstance(outcome, Answer), outcome
+
+
+def fields(outcome: Outcome) -> Mapping[str, Any]:
+    """Return what an answered call made."""
+    assert isinstance(outcome, Answer), outcome
+    assert isinstance(outcome.response, Receipt)
+    return outcome.response.fields
+
+
+def reasons(outcomes: Iterable[Outcome]) -> list[Reason | None]:
+    """Return why each call was refused, None where it was answered; anything else is raised."""
+    return [_reason(outcome) for outcome in outcomes]
+
+
+def _reason(outcome: Outcome) -> Reason | None:
+    if isinstance(outcome, Refusal):
+        return outcome.reason
+    if isinstance(outcome, Exception):
+        raise outcome
+    return None
+
+
+class Watched(Database):
+    """A real database where a test may look on, or meddle, just before each step of a write transaction.
+
+    ``before`` is called with ``"begin"``, ``"read"`` and ``"commit"``. What it raises is raised from that step.
+    """
+
+    def __init__(self, url: str, before: Callable[[str], None], **options: Any) -> None:
+        super().__init__(url, **options)
+        self._before = before
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a write transaction whose steps are told."""
+        self._before("begin")
+        with super().transaction() as transaction:
+            yield _Watched(transaction, self._before)
+
+
+class _Watched(Transaction):
+    def __init__(self, transaction: Transaction, before: Callable[[str], None]) -> None:
+        self._transaction = transaction
+        self._before = before
+
+    def read(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> list[bulk.Rows]:
+        self._before("read")
+        return self._transaction.read(*requests)
+
+    def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
+        self._before("commit")
+        self._transaction.commit(*requests)
+
+
+class Once:
+    """Something to do just before a step of a ``Watched`` database, once; notes every step.
+
+    With ``skip``, that many of these steps pass by first.
+    """
+
+    def __init__(self, step: str, action: Callable[[], object], skip: int = 0) -> None:
+        self._when = (step, skip + 1)
+        self._action = action
+        self.steps: list[str] = []
+
+    def __call__(self, step: str) -> None:
+        self.steps.append(step)
+        if (step, self.steps.count(step)) == self._when:
+            self._action()

@@ -1,0 +1,602 @@
+"""The three core RPCs over the wire: EnrollStudent, ListCourses and Unenroll, with every answer and every refusal."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc import StatusCode
+from sqlalchemy import Engine, text
+
+from registrar.v1 import enrollment_pb2
+from registrar.v1.course_service_pb2 import DeleteCourseRequest
+from registrar.v1.enrollment_pb2 import Enrollment, Override
+from registrar.v1.enrollment_service_pb2 import (
+    EnrollStudentRequest,
+    EnrollStudentResponse,
+    ListCoursesRequest,
+    ListCoursesResponse,
+    StudentCourse,
+    UnenrollRequest,
+    UnenrollResponse,
+)
+from registrar.v1.error_reason_pb2 import (
+    ERROR_REASON_COURSE_CANCELLED,
+    ERROR_REASON_COURSE_FULL,
+    ERROR_REASON_SCHEDULE_CONFLICT,
+    ERROR_REASON_STUDENT_HOLD,
+    RuleViolation,
+    RuleViolations,
+)
+from registrar.v1.student_service_pb2 import DeleteStudentRequest
+from registrar_server import database
+from tests.databases import execute
+from tests.failures import Failure, info, precondition, refused, resource
+from tests.servers import Registrar, registrar_on
+
+ENROLLED = enrollment_pb2.ENROLLMENT_STATE_ENROLLED
+WAITLISTED = enrollment_pb2.ENROLLMENT_STATE_WAITLISTED
+DROPPED = enrollment_pb2.ENROLLMENT_STATE_DROPPED
+COMPLETED = enrollment_pb2.ENROLLMENT_STATE_COMPLETED
+ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+OVERRIDABLE = (
+    "COURSE_FULL, CREDIT_LIMIT_EXCEEDED, DROP_DEADLINE_PASSED, ENROLLMENT_CLOSED, ENROLLMENT_NOT_OPEN,"
+    " PREREQUISITE_UNMET, SCHEDULE_CONFLICT, STUDENT_HOLD"
+)
+NO_STUDENT = Failure(
+    StatusCode.NOT_FOUND,
+    'There is no student "nobody".',
+    (
+        info("STUDENT_NOT_FOUND", student_id="nobody"),
+        resource("Student", "nobody", 'There is no student "nobody".'),
+    ),
+)
+NO_COURSE = Failure(
+    StatusCode.NOT_FOUND,
+    'There is no course "nothing".',
+    (
+        info("COURSE_NOT_FOUND", course_id="nothing"),
+        resource("Course", "nothing", 'There is no course "nothing".'),
+    ),
+)
+
+
+@pytest.fixture
+async def campus(registrar: Registrar) -> Registrar:
+    """Two students, s-1 and s-2, and a course CS-101 with two seats."""
+    await registrar.add_student("s-1")
+    await registrar.add_student("s-2")
+    await registrar.add_course("CS-101", capacity=2)
+    return registrar
+
+
+def full(course_id: str, capacity: int, sentence: str, enrolled: int | None = None) -> Failure:
+    """The refusal of a seat to s-1."""
+    count = capacity if enrolled is None else enrolled
+    violation = RuleViolation(
+        reason=ERROR_REASON_COURSE_FULL,
+        description=sentence,
+        values={"capacity": str(capacity), "enrolled_count": str(count)},
+        overridable=True,
+    )
+    return Failure(
+        StatusCode.FAILED_PRECONDITION,
+        sentence,
+        (
+            info("COURSE_FULL", student_id="s-1", course_id=course_id),
+            precondition("COURSE_FULL", f"s-1/{course_id}", sentence),
+            RuleViolations(violations=[violation]),
+        ),
+    )
+
+
+async def counts(registrar: Registrar, course_id: str = "CS-101") -> tuple[int, int, int]:
+    """Seats taken, waiters, and seats free."""
+    course = await registrar.course(course_id)
+    return course.enrolled_count, course.waitlisted_count, course.seats_available
+
+
+async def drop(registrar: Registrar, student_id: str, course_id: str) -> Enrollment:
+    request = UnenrollRequest(student_id=student_id, course_id=course_id)
+    return (await registrar.enrollments.Unenroll(request)).enrollment
+
+
+async def courses_of(
+    registrar: Registrar, student_id: str, *states: enrollment_pb2.EnrollmentState.ValueType
+) -> list[StudentCourse]:
+    request = ListCoursesRequest(student_id=student_id, states=states)
+    return list((await registrar.enrollments.ListCourses(request)).courses)
+
+
+def put_on_the_waitlist(engine: Engine, enrollment: Enrollment) -> None:
+    """Turn a seat into a place in the queue."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE enrollments SET state = 'WAITLISTED'"))
+        connection.execute(text("UPDATE courses SET enrolled_count = 0, waitlisted_count = 1"))
+
+
+class TestEnrollStudent:
+    """What EnrollStudent does."""
+
+    async def test_a_seat(self, campus: Registrar) -> None:
+        """A free seat is given, and the answer is the whole enrollment."""
+        before = time.time()
+        enrollment = await campus.enroll("s-1", "CS-101")
+        assert before - 1 < enrollment.create_time.ToNanoseconds() / 1e9 < time.time() + 1
+        assert enrollment == Enrollment(
+            enrollment_id=enrollment.enrollment_id,
+            student_id="s-1",
+            course_id="CS-101",
+            state=ENROLLED,
+            attempt=1,
+            create_time=enrollment.create_time,
+            update_time=enrollment.create_time,
+            etag=enrollment.etag,
+        )
+        assert enrollment.enrollment_id
+        assert enrollment.etag
+
+    async def test_the_course_counts_it(self, campus: Registrar) -> None:
+        """The course's counters move with the seats; its etag and update_time don't."""
+        before = await campus.course("CS-101")
+        await campus.enroll("s-1", "CS-101")
+        after = await campus.course("CS-101")
+        assert (after.enrolled_count, after.seats_available) == (1, 1)
+        before.enrolled_count, before.seats_available = 1, 1
+        assert after == before
+
+    async def test_its_event(self, campus: Registrar, engine: Engine) -> None:
+        """One event tells of the seat, with the caller's comment and the capacity and count in force."""
+        enrollment = await campus.enroll("s-1", "CS-101", comment="by phone")
+        query = (
+            "SELECT student_id, course_id, enrollment_id, state, previous_state, capacity, enrolled_count, comment"
+            " FROM events WHERE type = 'STUDENT_ENROLLED'"
+        )
+        with engine.connect() as connection:
+            (event,) = connection.execute(text(query))
+        assert event == ("s-1", "CS-101", enrollment.enrollment_id, "ENROLLED", "", 2, 1, "by phone")
+
+    async def test_the_last_seat(self, campus: Registrar) -> None:
+        """As many get in as there are seats."""
+        await campus.enroll("s-1", "CS-101")
+        await campus.enroll("s-2", "CS-101")
+        assert await counts(campus) == (2, 0, 0)
+
+    async def test_unlimited(self, campus: Registrar) -> None:
+        """A course without a capacity has always room, and no number of free seats."""
+        await campus.add_course("MOOC")
+        await campus.enroll("s-1", "MOOC")
+        course = await campus.course("MOOC")
+        assert course.enrolled_count == 1
+        assert not course.HasField("seats_available")
+
+    async def test_again_after_dropping(self, campus: Registrar) -> None:
+        """Enrolling again is another enrollment, the next attempt; the old one stays as it was."""
+        first = await campus.enroll("s-1", "CS-101")
+        dropped = await drop(campus, "s-1", "CS-101")
+        second = await campus.enroll("s-1", "CS-101")
+        assert (second.attempt, second.state) == (2, ENROLLED)
+        assert second.enrollment_id != first.enrollment_id
+        history = await courses_of(campus, "s-1", ENROLLED, DROPPED)
+        assert [entry.enrollment for entry in history] == [dropped, second]
+        assert await counts(campus) == (1, 0, 1)
+
+    async def test_allow_existing(self, campus: Registrar) -> None:
+        """With allow_existing the seat there is already is the answer; it is never a second one."""
+        first = await campus.enroll("s-1", "CS-101", allow_existing=True)
+        again = await campus.enroll("s-1", "CS-101", allow_existing=True)
+        assert again == first
+        assert await counts(campus) == (1, 0, 1)
+
+    async def test_no_waitlist(self, campus: Registrar) -> None:
+        """A free seat is given to those who would not wait, too."""
+        assert (await campus.enroll("s-1", "CS-101", no_waitlist=True)).state == ENROLLED
+
+    async def test_override(self, campus: Registrar) -> None:
+        """An override takes a seat beyond capacity, and the enrollment says which rule it passed over."""
+        await campus.add_course("FULL", capacity=0)
+        override = Override(rules=[ERROR_REASON_COURSE_FULL, ERROR_REASON_STUDENT_HOLD], reason="the dean's child")
+        enrollment = await campus.enroll("s-1", "FULL", override=override)
+        assert enrollment.state == ENROLLED
+        assert enrollment.bypassed_rules == [ERROR_REASON_COURSE_FULL]
+        assert await counts(campus, "FULL") == (1, 0, 0)
+
+    async def test_override_without_need(self, campus: Registrar) -> None:
+        """An override of what would not have refused leaves no trace."""
+        override = Override(rules=[ERROR_REASON_COURSE_FULL], reason="to be safe")
+        enrollment = await campus.enroll("s-1", "CS-101", override=override)
+        assert not enrollment.bypassed_rules
+
+    async def test_override_of_another_rule(self, campus: Registrar) -> None:
+        """A rule that the override does not name decides as ever."""
+        await campus.add_course("FULL", capacity=0)
+        override = Override(rules=[ERROR_REASON_STUDENT_HOLD], reason="paid today")
+        failure = await refused(campus.enroll("s-1", "FULL", override=override))
+        assert failure == full("FULL", 0, 'There are no seats in "FULL".')
+
+    async def test_validate_only(self, campus: Registrar) -> None:
+        """validate_only answers as the call would, without what the server makes, and changes nothing."""
+        request = EnrollStudentRequest(student_id="s-1", course_id="CS-101", validate_only=True)
+        answer = await campus.enrollments.EnrollStudent(request)
+        expected = Enrollment(student_id="s-1", course_id="CS-101", state=ENROLLED, attempt=1)
+        assert answer == EnrollStudentResponse(enrollment=expected)
+        assert await counts(campus) == (0, 0, 2)
+        assert not await courses_of(campus, "s-1")
+
+    async def test_validate_only_refused(self, campus: Registrar) -> None:
+        """validate_only is refused as the call would be."""
+        await campus.add_course("FULL", capacity=0)
+        failure = await refused(campus.enroll("s-1", "FULL", validate_only=True))
+        assert failure == full("FULL", 0, 'There are no seats in "FULL".')
+
+
+class TestEnrollStudentRefused:
+    """Why EnrollStudent refuses, told in full."""
+
+    async def test_student_not_found(self, campus: Registrar) -> None:
+        """There is no such student."""
+        assert await refused(campus.enroll("nobody", "CS-101")) == NO_STUDENT
+
+    async def test_course_not_found(self, campus: Registrar) -> None:
+        """There is no such course."""
+        assert await refused(campus.enroll("s-1", "nothing")) == NO_COURSE
+
+    async def test_student_first(self, campus: Registrar) -> None:
+        """Of two that are missing, the student is named."""
+        assert await refused(campus.enroll("nobody", "nothing")) == NO_STUDENT
+
+    async def test_deleted(self, campus: Registrar) -> None:
+        """A deleted student or course is as good as none."""
+        await campus.students.DeleteStudent(DeleteStudentRequest(student_id="s-1"))
+        await campus.courses.DeleteCourse(DeleteCourseRequest(course_id="CS-101"))
+        assert (await refused(campus.enroll("s-1", "CS-101"))).message == 'There is no student "s-1".'
+        assert (await refused(campus.enroll("s-2", "CS-101"))).message == 'There is no course "CS-101".'
+
+    async def test_already_enrolled(self, campus: Registrar) -> None:
+        """A student has one seat in a course; the refusal names the enrollment that is there."""
+        enrollment = await campus.enroll("s-1", "CS-101")
+        sentence = 'Student "s-1" is already enrolled in "CS-101".'
+        ids = {"student_id": "s-1", "course_id": "CS-101", "enrollment_id": enrollment.enrollment_id}
+        assert await refused(campus.enroll("s-1", "CS-101")) == Failure(
+            StatusCode.ALREADY_EXISTS,
+            sentence,
+            (info("ALREADY_ENROLLED", **ids), resource("Enrollment", enrollment.enrollment_id, sentence)),
+        )
+        assert await counts(campus) == (1, 0, 1)
+
+    async def test_already_waitlisted(self, campus: Registrar, engine: Engine) -> None:
+        """Nor has a student a seat and a place in the queue of one course."""
+        enrollment = await campus.enroll("s-1", "CS-101")
+        put_on_the_waitlist(engine, enrollment)
+        sentence = 'Student "s-1" is already on the waitlist of "CS-101".'
+        ids = {"student_id": "s-1", "course_id": "CS-101", "enrollment_id": enrollment.enrollment_id}
+        assert await refused(campus.enroll("s-1", "CS-101")) == Failure(
+            StatusCode.ALREADY_EXISTS,
+            sentence,
+            (info("ALREADY_WAITLISTED", **ids), resource("Enrollment", enrollment.enrollment_id, sentence)),
+        )
+
+    @pytest.mark.parametrize(
+        ("capacity", "sentence"),
+        [
+            (0, 'There are no seats in "FULL".'),
+            (1, 'The only seat is taken in "FULL".'),
+            (2, 'All 2 seats are taken in "FULL".'),
+        ],
+    )
+    async def test_course_full(self, registrar: Registrar, capacity: int, sentence: str) -> None:
+        """When every seat is taken the refusal says how many there are, for people and for programs."""
+        await registrar.add_course("FULL", capacity=capacity)
+        await registrar.add_student("s-1")
+        for number in range(capacity):
+            await registrar.add_student(f"other-{number}")
+            await registrar.enroll(f"other-{number}", "FULL")
+        assert await refused(registrar.enroll("s-1", "FULL")) == full("FULL", capacity, sentence)
+        assert await counts(registrar, "FULL") == (capacity, 0, 0)
+
+    async def test_already_enrolled_before_full(self, campus: Registrar) -> None:
+        """Whoever has a seat in a full course is told so, rather than that it is full."""
+        await campus.add_course("ONE", capacity=1)
+        await campus.enroll("s-1", "ONE")
+        assert (await refused(campus.enroll("s-1", "ONE"))).reason == "ALREADY_ENROLLED"
+
+    async def test_every_bad_field(self, sqlite_registrar: Registrar) -> None:
+        """All bad fields are told at once, each by its path."""
+        request = EnrollStudentRequest(
+            course_id="CS 101",
+            request_id="one",
+            override=Override(rules=[ERROR_REASON_SCHEDULE_CONFLICT, ERROR_REASON_COURSE_CANCELLED]),
+            comment="x" * 1001,
+        )
+        failure = await refused(sqlite_registrar.enrollments.EnrollStudent(request))
+        expected = {
+            "request_id": "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11",
+            "student_id": f"is required and {ID_RULE}",
+            "course_id": ID_RULE,
+            "override.rules[1]": f"must be one of {OVERRIDABLE}",
+            "override.reason": "is required",
+            "comment": "must have at most 1000 characters, has 1001",
+        }
+        assert failure.code is StatusCode.INVALID_ARGUMENT
+        assert failure.details[0] == info("INVALID_FIELD")
+        assert failure.fields == expected
+        assert len(failure.details) == 2
+        sentences = "; ".join(f"{path}: {problem}" for path, problem in expected.items())
+        assert failure.message == sentences[:399] + "…"
+
+    @pytest.mark.parametrize("bad", ["-x", " x", "a/b", "ä", "x" * 129, "a\n", "a\0b", "."])
+    async def test_ids(self, sqlite_registrar: Registrar, bad: str) -> None:
+        """An id that has not the form of one is a bad field, not a missing student."""
+        failure = await refused(sqlite_registrar.enroll(bad, "CS-101"))
+        assert failure.message == f"student_id: {ID_RULE}"
+        assert failure.fields == {"student_id": ID_RULE}
+
+    @pytest.mark.parametrize("good", ["x" * 128, "0", "a.b_c~d@e-f"])
+    async def test_ids_of_all_forms(self, sqlite_registrar: Registrar, good: str) -> None:
+        """Every character that ids may have, and their greatest length, are understood."""
+        assert (await refused(sqlite_registrar.enroll(good, "CS-101"))).reason == "STUDENT_NOT_FOUND"
+
+    async def test_empty_override(self, sqlite_registrar: Registrar) -> None:
+        """An override names rules and a reason, without NUL."""
+        failure = await refused(sqlite_registrar.enroll("s-1", "CS-101", override=Override(reason="\0")))
+        assert failure.fields == {
+            "override.rules": f"must name at least one of {OVERRIDABLE}",
+            "override.reason": "must not contain the NUL character",
+        }
+
+    async def test_contention(self, database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where others hold the course for too long the call is ABORTED, and says when to try again."""
+        monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", 50)
+        async with registrar_on(database_url) as registrar:
+            await registrar.add_student("s-1")
+            await registrar.add_course("CS-101")
+            with engine.connect() as holder:
+                holder.exec_driver_sql("BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "SELECT 1")
+                holder.execute(text("UPDATE courses SET title = 'held'"))
+                failure = await refused(registrar.enroll("s-1", "CS-101"))
+                holder.rollback()
+            await registrar.enroll("s-1", "CS-101")
+        assert failure == Failure(
+            StatusCode.ABORTED,
+            "Other transactions held the same rows for too long; nothing was changed. Try again.",
+            (info("CONTENTION"), RetryInfo(retry_delay=Duration(nanos=50_000_000))),
+        )
+
+
+class TestUnenroll:
+    """What Unenroll does."""
+
+    async def test_a_seat_given_back(self, campus: Registrar) -> None:
+        """The enrollment becomes DROPPED, with the reason given and its end."""
+        enrollment = await campus.enroll("s-1", "CS-101")
+        request = UnenrollRequest(student_id="s-1", course_id="CS-101", reason="too hard")
+        answer = await campus.enrollments.Unenroll(request)
+        end = answer.enrollment.end_time
+        assert end.ToNanoseconds() > enrollment.create_time.ToNanoseconds()
+        assert answer.enrollment.etag not in ("", enrollment.etag)
+        enrollment.MergeFrom(
+            Enrollment(state=DROPPED, reason="too hard", end_time=end, update_time=end, etag=answer.enrollment.etag)
+        )
+        enrollment.update_time.CopyFrom(end)
+        assert answer == UnenrollResponse(enrollment=enrollment)
+        assert await counts(campus) == (0, 0, 2)
+
+    async def test_its_event(self, campus: Registrar, engine: Engine) -> None:
+        """One event tells of it, with reason and comment and what was in force afterwards."""
+        await campus.enroll("s-1", "CS-101")
+        request = UnenrollRequest(student_id="s-1", course_id="CS-101", reason="moved", comment="by phone")
+        await campus.enrollments.Unenroll(request)
+        query = (
+            "SELECT student_id, course_id, state, previous_state, capacity, enrolled_count, reason, comment"
+            " FROM events WHERE type = 'STUDENT_UNENROLLED'"
+        )
+        with engine.connect() as connection:
+            (event,) = connection.execute(text(query))
+        assert event == ("s-1", "CS-101", "DROPPED", "ENROLLED", 2, 0, "moved", "by phone")
+
+    async def test_the_seat_is_free(self, campus: Registrar) -> None:
+        """The next student gets the seat."""
+        await campus.add_course("ONE", capacity=1)
+        await campus.enroll("s-1", "ONE")
+        await drop(campus, "s-1", "ONE")
+        assert (await campus.enroll("s-2", "ONE")).state == ENROLLED
+        assert await counts(campus, "ONE") == (1, 0, 0)
+
+    async def test_from_the_waitlist(self, campus: Registrar, engine: Engine) -> None:
+        """The same call leaves the queue; no seat gets free by that."""
+        put_on_the_waitlist(engine, await campus.enroll("s-1", "CS-101"))
+        assert (await drop(campus, "s-1", "CS-101")).state == DROPPED
+        assert await counts(campus) == (0, 0, 2)
+
+    async def test_allow_missing(self, campus: Registrar) -> None:
+        """With allow_missing nothing to drop is an answer without an enrollment."""
+        request = UnenrollRequest(student_id="s-1", course_id="CS-101", allow_missing=True)
+        assert await campus.enrollments.Unenroll(request) == UnenrollResponse()
+
+    async def test_allow_missing_drops(self, campus: Registrar) -> None:
+        """With allow_missing a seat that is there is given back as ever."""
+        await campus.enroll("s-1", "CS-101")
+        request = UnenrollRequest(student_id="s-1", course_id="CS-101", allow_missing=True)
+        assert (await campus.enrollments.Unenroll(request)).enrollment.state == DROPPED
+
+    async def test_validate_only(self, campus: Registrar) -> None:
+        """validate_only answers as the call would, without times and etag, and changes nothing."""
+        enrollment = await campus.enroll("s-1", "CS-101")
+        request = UnenrollRequest(student_id="s-1", course_id="CS-101", reason="perhaps", validate_only=True)
+        answer = await campus.enrollments.Unenroll(request)
+        expected = Enrollment(state=DROPPED, reason="perhaps")
+        expected.MergeFrom(
+            Enrollment(
+                enrollment_id=enrollment.enrollment_id,
+                student_id="s-1",
+                course_id="CS-101",
+                attempt=1,
+                create_time=enrollment.create_time,
+            )
+        )
+        assert answer == UnenrollResponse(enrollment=expected)
+        assert [entry.enrollment for entry in await courses_of(campus, "s-1")] == [enrollment]
+
+
+class TestUnenrollRefused:
+    """Why Unenroll refuses, told in full."""
+
+    NOT_ENROLLED = Failure(
+        StatusCode.NOT_FOUND,
+        'Student "s-1" has no live enrollment in "CS-101".',
+        (info("NOT_ENROLLED", student_id="s-1", course_id="CS-101"),),
+    )
+
+    async def test_not_enrolled(self, campus: Registrar) -> None:
+        """Whoever never enrolled has nothing to give back."""
+        assert await refused(drop(campus, "s-1", "CS-101")) == self.NOT_ENROLLED
+
+    async def test_dropped_already(self, campus: Registrar) -> None:
+        """A seat is given back once."""
+        await campus.enroll("s-1", "CS-101")
+        await drop(campus, "s-1", "CS-101")
+        assert await refused(drop(campus, "s-1", "CS-101")) == self.NOT_ENROLLED
+        assert await counts(campus) == (0, 0, 2)
+
+    async def test_completed(self, campus: Registrar, database_url: str) -> None:
+        """A completed course is not given back any more."""
+        await campus.enroll("s-1", "CS-101")
+        execute(database_url, "UPDATE enrollments SET state = 'COMPLETED', end_time = update_time")
+        assert await refused(drop(campus, "s-1", "CS-101")) == self.NOT_ENROLLED
+
+    @pytest.mark.parametrize("allow_missing", [False, True])
+    async def test_not_found(self, campus: Registrar, allow_missing: bool) -> None:
+        """An unknown student or course is told, whatever may be missing."""
+
+        def unenroll(student_id: str, course_id: str) -> UnenrollRequest:
+            return UnenrollRequest(student_id=student_id, course_id=course_id, allow_missing=allow_missing)
+
+        call = campus.enrollments.Unenroll
+        assert await refused(call(unenroll("nobody", "CS-101"))) == NO_STUDENT
+        assert await refused(call(unenroll("s-1", "nothing"))) == NO_COURSE
+        assert await refused(call(unenroll("nobody", "nothing"))) == NO_STUDENT
+
+    async def test_every_bad_field(self, sqlite_registrar: Registrar) -> None:
+        """All bad fields are told at once, each by its path."""
+        request = UnenrollRequest(
+            student_id="?",
+            request_id="6ba7b810-9dad-11d1-80b4-00c04fd430c",
+            override=Override(reason="x" * 1001),
+            reason="x" * 201,
+            comment="a\0b",
+        )
+        failure = await refused(sqlite_registrar.enrollments.Unenroll(request))
+        assert failure.details[0] == info("INVALID_FIELD")
+        assert failure.fields == {
+            "request_id": "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11",
+            "student_id": ID_RULE,
+            "course_id": f"is required and {ID_RULE}",
+            "override.rules": f"must name at least one of {OVERRIDABLE}",
+            "override.reason": "must have at most 1000 characters, has 1001",
+            "reason": "must have at most 200 characters, has 201",
+            "comment": "must not contain the NUL character",
+        }
+
+
+class TestListCourses:
+    """What ListCourses shows."""
+
+    async def test_courses_with_enrollments(self, campus: Registrar) -> None:
+        """Each course comes whole, as GetCourse has it, with the enrollment as EnrollStudent gave it."""
+        enrollment = await campus.enroll("s-1", "CS-101")
+        entry = StudentCourse(course=await campus.course("CS-101"), enrollment=enrollment)
+        answer = await campus.enrollments.ListCourses(ListCoursesRequest(student_id="s-1"))
+        assert answer == ListCoursesResponse(courses=[entry])
+
+    async def test_none(self, campus: Registrar) -> None:
+        """A student without courses has an empty list, not an error."""
+        answer = await campus.enrollments.ListCourses(ListCoursesRequest(student_id="s-1"))
+        assert answer == ListCoursesResponse()
+
+    @pytest.mark.parametrize("page_size", [0, 4, 1000], ids=["usual", "full", "large"])
+    async def test_byte_order(self, campus: Registrar, page_size: int) -> None:
+        """Courses come in the byte order of their ids, on every database and on every way to read them."""
+        for course_id in ("b", "B", "a-1", "a.1"):
+            await campus.add_course(course_id)
+            await campus.enroll("s-1", course_id)
+        request = ListCoursesRequest(student_id="s-1", page_size=page_size)
+        answer = await campus.enrollments.ListCourses(request)
+        assert [entry.course.course_id for entry in answer.courses] == ["B", "a-1", "a.1", "b"]
+        assert not answer.next_page_token
+
+    async def test_states(self, campus: Registrar, database_url: str) -> None:
+        """Live enrollments are listed unless other states are asked for, in any order and as often as one likes."""
+        await campus.add_course("MATH-1")
+        enrolled = await campus.enroll("s-1", "CS-101")
+        await campus.enroll("s-1", "MATH-1")
+        dropped = await drop(campus, "s-1", "MATH-1")
+        waiting = await campus.enroll("s-1", "MATH-1")
+        execute(database_url, "UPDATE enrollments SET state = 'WAITLISTED' WHERE attempt = 2")
+        waiting.state = WAITLISTED
+
+        async def listed(*states: enrollment_pb2.EnrollmentState.ValueType) -> list[Enrollment]:
+            found = [entry.enrollment for entry in await courses_of(campus, "s-1", *states)]
+            for one in found:
+                one.waitlist_position = 0
+            return found
+
+        assert await listed() == [enrolled, waiting]
+        assert await listed(WAITLISTED, ENROLLED, WAITLISTED) == [enrolled, waiting]
+        assert await listed(ENROLLED) == [enrolled]
+        assert await listed(WAITLISTED) == [waiting]
+        assert await listed(DROPPED) == [dropped]
+        assert await listed(COMPLETED) == []
+        assert await listed(COMPLETED, DROPPED, WAITLISTED, ENROLLED) == [enrolled, dropped, waiting]
+
+    async def test_deleted_course(self, campus: Registrar) -> None:
+        """A course deleted since is shown with its delete_time, and the enrollment says what became of it."""
+        await campus.enroll("s-1", "CS-101")
+        await campus.courses.DeleteCourse(DeleteCourseRequest(course_id="CS-101", force=True))
+        (entry,) = await courses_of(campus, "s-1", DROPPED)
+        assert entry.course.HasField("delete_time")
+        assert entry.enrollment.reason == "COURSE_DELETED"
+        assert not await courses_of(campus, "s-1")
+
+    async def test_only_the_students_own(self, campus: Registrar) -> None:
+        """Nobody sees another student's courses."""
+        await campus.enroll("s-2", "CS-101")
+        assert not await courses_of(campus, "s-1")
+
+
+class TestListCoursesRefused:
+    """Why ListCourses refuses, told in full."""
+
+    @pytest.mark.parametrize("page_size", [0, 7], ids=["usual", "other"])
+    async def test_student_not_found(self, campus: Registrar, page_size: int) -> None:
+        """There is no such student, or none any more."""
+        request = ListCoursesRequest(student_id="nobody", page_size=page_size)
+        assert await refused(campus.enrollments.ListCourses(request)) == NO_STUDENT
+        await campus.students.DeleteStudent(DeleteStudentRequest(student_id="s-1"))
+        request = ListCoursesRequest(student_id="s-1", page_size=page_size)
+        assert (await refused(campus.enrollments.ListCourses(request))).reason == "STUDENT_NOT_FOUND"
+
+    async def test_every_bad_field(self, sqlite_registrar: Registrar) -> None:
+        """All bad fields are told at once, each by its path."""
+        request = ListCoursesRequest(student_id="", states=[ENROLLED, 0, 99], page_size=-1)  # type: ignore[list-item]
+        failure = await refused(sqlite_registrar.enrollments.ListCourses(request))
+        states = "must be one of ENROLLED, WAITLISTED, DROPPED, COMPLETED"
+        assert failure.code is StatusCode.INVALID_ARGUMENT
+        assert failure.details[0] == info("INVALID_FIELD")
+        assert failure.fields == {
+            "student_id": f"is required and {ID_RULE}",
+            "states[1]": states,
+            "states[2]": states,
+            "page_size": "must not be negative; 0 means 50",
+        }
+
+    async def test_page_token(self, campus: Registrar) -> None:
+        """A token that this list did not give is told in full."""
+        request = ListCoursesRequest(student_id="s-1", page_token="page-2")
+        failure = await refused(campus.enrollments.ListCourses(request))
+        expected = "must be a next_page_token of the same list with the same filters"
+        assert failure.code is StatusCode.INVALID_ARGUMENT
+        assert failure.message == f"page_token {expected}."
+        assert failure.details[0] == info("INVALID_PAGE_TOKEN")
+        assert failure.fields == {"page_token": expected}
