@@ -19,10 +19,11 @@ USUAL = Pace(warm_up=1.0, seconds=3.0, rounds=3)
 QUICK = Pace(warm_up=0.5, seconds=1.0, rounds=1)
 
 CAPTION = (
-    "64 calls in flight unless the workload says otherwise. {postgresql} and SQLite, both durable (fsync on, synchronous"
-    " FULL); one fsync takes {sync:.2f} ms here. The server runs with its default settings and writes its JSON log, level"
-    " info, to a file; pgbench and the ORM baseline log nothing. Medians of {rounds} rounds [lowest..highest]; ratios are"
-    " taken within a round. CPU and RSS are those of the server process, without the database's."
+    "64 calls in flight unless the workload says otherwise. {postgresql} and SQLite, both durable (fsync on,"
+    " synchronous FULL); one fsync takes {sync:.2f} ms here. The server runs with its default settings and writes its"
+    " JSON log, level info, to a file; pgbench and the ORM baseline log nothing. Medians of {rounds} rounds"
+    " [lowest..highest]; ratios are taken within a round. CPU and RSS are those of the server process, without the"
+    " database's."
 )
 
 

@@ -37,7 +37,7 @@ class Echo:
 def handler(method: Method, request: Any, response: Any) -> grpc.RpcMethodHandler[Any, Any]:
     """Return what the generated code would make of a servicer's method."""
     return grpc.unary_unary_rpc_method_handler(
-        method,  # type: ignore[arg-type]  # On this server it may be async.
+        method,
         request_deserializer=request.FromString,
         response_serializer=response.SerializeToString,
     )

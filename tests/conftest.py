@@ -16,6 +16,8 @@ from sqlalchemy import Engine, create_engine, event
 
 from registrar_server import migrate
 from tests import postgres
+from tests.certificates import Certificates
+from tests.certificates import make as make_certificates
 from tests.servers import Gate, Log, Registrar, gate_before_ledgers, registrar_on
 
 DATABASES = ("sqlite", "postgresql")
@@ -100,6 +102,12 @@ def empty_postgresql_url(cluster: postgres.Cluster) -> Iterator[str]:
 def empty_database_url(request: pytest.FixtureRequest) -> str:
     """A database without any table: the test runs once on SQLite and once on PostgreSQL."""
     return str(request.getfixturevalue(f"empty_{request.param}_url"))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority with certificates for a server on this machine and for a client."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import pytest
+from sqlalchemy import Engine, text
 
 from registrar_server import bulk
 from registrar_server.database import Database, Transaction
-from registrar_server.enrollment.commands import Command
+from registrar_server.enrollment.commands import Command, CreateCourse, CreateStudent, Enroll
 from registrar_server.enrollment.decide import decide
 from registrar_server.enrollment.ledger import Answer, Call, Ledger, Outcome
 from registrar_server.enrollment.records import Course, Enrollment, Student
@@ -106,9 +107,10 @@ def _reason(outcome: Outcome) -> Reason | None:
 
 
 class Watched(Database):
-    """A real database where a test may look on, or meddle, just before each step of a write transaction.
+    """A real database where a test may look on, or meddle, just before each step.
 
-    ``before`` is called with ``"begin"``, ``"read"`` and ``"commit"``. What it raises is raised from that step.
+    ``before`` is called with ``"begin"``, ``"read"`` and ``"commit"``, and with ``"look"`` where a preview reads. What
+    it raises is raised from that step.
     """
 
     def __init__(self, url: str, before: Callable[[str], None], **options: Any) -> None:
@@ -121,6 +123,12 @@ class Watched(Database):
         self._before("begin")
         with super().transaction() as transaction:
             yield _Watched(transaction, self._before)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """Read in a way that is told."""
+        with super().snapshot() as transaction:
+            yield _Watched(transaction, lambda _step: self._before("look"))
 
 
 class _Watched(Transaction):
@@ -152,3 +160,42 @@ class Once:
         self.steps.append(step)
         if (step, self.steps.count(step)) == self._when:
             self._action()
+
+
+@contextmanager
+def meddled(url: str, meddle: Callable[[str], None]) -> Iterator[tuple[Ledger, list[float]]]:
+    """A ledger on a ``Watched`` database, and the pauses it made, which take no time."""
+    pauses: list[float] = []
+    database = Watched(url, meddle)
+    yield Ledger(database, pause=pauses.append), pauses
+    database.close()
+
+
+def found_university(url: str) -> str:
+    """Make s-1 to s-8 known, and c-1, a course of 8 seats; return the URL again."""
+    database = Database(url)
+    students = [CreateStudent(f"s-{number}") for number in range(1, 9)]
+    carry_out(Ledger(database), CreateCourse("c-1", {"capacity": 8}), *students)
+    database.close()
+    return url
+
+
+def enrollments(*numbers: int) -> list[Call]:
+    """Calls that enroll these students of the university in c-1, each with a request id."""
+    return [call(Enroll(f"s-{number}", "c-1"), f"enroll-{number}") for number in numbers]
+
+
+def seats(engine: Engine) -> list[str]:
+    """Who has a seat."""
+    query = "SELECT student_id FROM enrollments WHERE state = 'ENROLLED' ORDER BY student_id"
+    with engine.connect() as connection:
+        return list(connection.execute(text(query)).scalars())
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    """Something that raises this error."""
+
+    def fail() -> None:
+        raise error
+
+    return fail

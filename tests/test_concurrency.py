@@ -105,23 +105,22 @@ class TestOneStudentManyCalls:
 
     async def test_enroll(self, database_url: str, engine: Engine) -> None:
         """Of many calls for one seat, through two servers, one gets it and the others hear of it."""
-        async with serving(database_url) as one, serving(database_url) as other:
-            async with calling(one.address) as here, calling(other.address) as there:
-                await here.add_student("s-1")
-                await here.add_course("CS-101", capacity=20)
-                calls = [registrar.enroll("s-1", "CS-101") for registrar in (here, there) * 8]
-                outcomes = Counter(await asyncio.gather(*map(outcome, calls)))
+        async with registrar_on(database_url) as here, registrar_on(database_url) as there:
+            await here.add_student("s-1")
+            await here.add_course("CS-101", capacity=20)
+            calls = [registrar.enroll("s-1", "CS-101") for registrar in (here, there) * 8]
+            outcomes = Counter(await asyncio.gather(*map(outcome, calls)))
         assert outcomes == {"OK": 1, "ALREADY_ENROLLED": 15}
         assert seats(engine) == (1, 1)
         assert_consistent(engine)
 
     async def test_create(self, database_url: str, engine: Engine) -> None:
         """Of many who choose one id, through two servers, one gets it and the others hear of it."""
-        async with serving(database_url) as one, serving(database_url) as other:
-            async with calling(one.address) as here, calling(other.address) as there:
-                calls = [registrar.add_student("s-1") for registrar in (here, there) * 8]
-                outcomes = Counter(await asyncio.gather(*map(outcome, calls)))
+        async with registrar_on(database_url) as here, registrar_on(database_url) as there:
+            calls = [registrar.add_student("s-1") for registrar in (here, there) * 8]
+            outcomes = Counter(await asyncio.gather(*map(outcome, calls)))
         assert outcomes == {"OK": 1, "STUDENT_EXISTS": 15}
+        assert_consistent(engine)
 
 
 class TestWaiting:
@@ -177,10 +176,8 @@ class TestWaiting:
             at_work = asyncio.create_task(campus.enroll("s-0", "CS-101"))
             await gate.holds_one()
             waiting = campus.enrollments.EnrollStudent(EnrollStudentRequest(student_id="s-1", course_id="CS-101"))
-            await waiting.wait_for_connection()
-            # The one place to wait is taken when the next call finds none.
-            while await outcome(campus.enroll("s-3", "nothing")) != "OVERLOADED":
-                pass
+            # It waits by now, since the next call finds no room.
+            assert await outcome(campus.enroll("s-3", "CS-101")) == "OVERLOADED"
             waiting.cancel()
             line = await log.one("rpc", student_id="s-1", course_id="CS-101")
         await at_work

@@ -43,17 +43,11 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def ledger(database: Database) -> Ledger:
-    """A ledger where s-1, s-2 and c-1, a course of one seat, are known."""
+def ledger(database: Database, engine: Engine) -> Iterator[Ledger]:
+    """A ledger where s-1, s-2 and c-1, a course of one seat, are known; in the end the database must be consistent."""
     ledger = Ledger(database)
     carry_out(ledger, CreateStudent("s-1"), CreateStudent("s-2"), CreateCourse("c-1", {"capacity": 1}))
-    return ledger
-
-
-@pytest.fixture(autouse=True)
-def _consistent(engine: Engine) -> Iterator[None]:
-    """Whatever a test does here, it leaves the database consistent."""
-    yield
+    yield ledger
     assert_consistent(engine)
 
 
@@ -73,7 +67,12 @@ class TestBatch:
 
     def test_answers_in_order(self, ledger: Ledger) -> None:
         """One refused call does not disturb its neighbours."""
-        commands = [Enroll("s-1", "c-1"), Enroll("s-2", "c-1"), Unenroll("s-1", "c-1"), Enroll("s-2", "c-1")]
+        commands: list[Command] = [
+            Enroll("s-1", "c-1"),
+            Enroll("s-2", "c-1"),
+            Unenroll("s-1", "c-1"),
+            Enroll("s-2", "c-1"),
+        ]
         outcomes = ledger.run([call(command) for command in commands])
         assert reasons(outcomes) == [None, Reason.COURSE_FULL, None, None]
         assert [fields(outcomes[place])["state"] for place in (0, 2, 3)] == ["ENROLLED", "DROPPED", "ENROLLED"]
@@ -105,7 +104,7 @@ class TestBatch:
         assert (last.comment, last.enrollment_id) == ("„Zoë” \\ \"x\" {a,b} 'NULL'", row.enrollment_id)
 
 
-LARGE_BATCH = [
+LARGE_BATCH: list[Command] = [
     *(CreateStudent(f"p-{number}") for number in range(300)),
     CreateCourse("hall", {"capacity": 200}),
     *(Enroll(f"p-{number}", "hall") for number in range(300)),
@@ -296,7 +295,9 @@ class TestPreview:
         """While a write transaction holds everything, a preview is answered."""
         with database.transaction() as holding:
             holding.read((LOCK_COURSES, [("c-1",)]))
-            assert ledger.preview(call(Enroll("s-1", "c-1")))
+            made = ledger.preview(call(Enroll("s-1", "c-1")))
+        assert isinstance(made, Receipt)
+        assert made.fields["state"] == "ENROLLED"
 
 
 class TestClock:
@@ -340,7 +341,7 @@ class TestDeleteStudent:
     """Deleting by force touches courses that only reading tells."""
 
     @pytest.mark.parametrize("others", [[], [CreateStudent("s-3")]])
-    def test_a_course_that_appears_meanwhile(self, database_url: str, others: list[Command]) -> None:
+    def test_a_course_that_appears_meanwhile(self, database_url: str, engine: Engine, others: list[Command]) -> None:
         """Enrolled elsewhere between the first look and the locks: it starts again, with that course locked too."""
         elsewhere = Database(database_url)
         other = Ledger(elsewhere)
@@ -363,11 +364,12 @@ class TestDeleteStudent:
         assert enrolling.steps.count("commit") == 1
         database.close()
         elsewhere.close()
+        assert_consistent(engine)
 
     def test_and_back(self, ledger: Ledger) -> None:
         """Deleted by force, restored, enrolled again: the second attempt, all in one batch."""
         carry_out(ledger, Enroll("s-1", "c-1"))
-        commands = [DeleteStudent("s-1", force=True), UndeleteStudent("s-1"), Enroll("s-1", "c-1")]
+        commands: list[Command] = [DeleteStudent("s-1", force=True), UndeleteStudent("s-1"), Enroll("s-1", "c-1")]
         outcomes = ledger.run([call(command) for command in commands])
         assert fields(outcomes[-1])["attempt"] == 2
 

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 try:
-    from registrar_server import app, migrate
+    from registrar_server import app, logs, migrate
     from registrar_server.settings import Settings
 except ModuleNotFoundError as missing:
     raise ImportError(
@@ -62,6 +62,7 @@ async def async_server(*, database_url: str | None = None) -> AsyncIterator[str]
     Args:
         database_url: A database to use instead, which is migrated first; left out, a new SQLite file.
     """
+    logs.stay_quiet()
     with tempfile.TemporaryDirectory(prefix="registrar-") as folder:
         url = await asyncio.to_thread(_prepare, database_url, Path(folder))
         running = await app.start(_settings(url))

@@ -45,6 +45,12 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
     _redirect_standard_library(final, stream)
 
 
+def stay_quiet() -> None:
+    """Log nothing but errors, as a guest in another program; one that has set up structlog keeps its own way."""
+    if not structlog.is_configured():
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS["error"]))
+
+
 def _for_the_eyes(stream: TextIO) -> list[Any]:
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", exception_formatter=plain)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent import futures
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -25,21 +26,23 @@ from registrar_client import (
     Unavailable,
     testing,
 )
-
-TLS = Path(__file__).parent / "tls"
-TRUSTED = TlsOptions(ca_file=TLS / "ca.pem")
-KNOWN = TlsOptions(ca_file=TLS / "ca.pem", client_cert_file=TLS / "client.pem", client_key_file=TLS / "client-key.pem")
+from tests.certificates import Certificates
 
 
 class _Anything(grpc.GenericRpcHandler):
-    """Answers every call with the caller's authorization, except that it sleeps on an id of `slow`."""
+    """Answers every call with the caller's authorization, but one for the id `slow` only when the server stops."""
+
+    def __init__(self) -> None:
+        self.slow_arrived = threading.Event()
+        self.stopping = threading.Event()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         headers = dict(handler_call_details.invocation_metadata or ())
 
         def answer(request: pb.GetEnrollmentRequest, _context: grpc.ServicerContext) -> pb.GetEnrollmentResponse:
             if request.enrollment_id == "slow":
-                time.sleep(1)
+                self.slow_arrived.set()
+                self.stopping.wait()
             response = pb.GetEnrollmentResponse()
             response.enrollment.reason = str(headers.get("authorization", ""))
             return response
@@ -49,38 +52,62 @@ class _Anything(grpc.GenericRpcHandler):
         )
 
 
-def _serve(credentials: grpc.ServerCredentials | None) -> Iterator[int]:
-    server = grpc.server(futures.ThreadPoolExecutor(2), [_Anything()])
+class _Served(NamedTuple):
+    port: int
+    handler: _Anything
+
+
+def _serve(credentials: grpc.ServerCredentials | None) -> Iterator[_Served]:
+    handler = _Anything()
+    server = grpc.server(futures.ThreadPoolExecutor(2), [handler])
     if credentials is None:
         port = server.add_insecure_port("127.0.0.1:0")
     else:
         port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()
-    yield port
+    yield _Served(port, handler)
+    handler.stopping.set()
     server.stop(None).wait()
 
 
 @pytest.fixture
-def plain_port() -> Iterator[int]:
+def plain() -> Iterator[_Served]:
     """A server without TLS."""
     yield from _serve(None)
 
 
+@pytest.fixture
+def plain_port(plain: _Served) -> int:
+    """The port of a server without TLS."""
+    return plain.port
+
+
+@pytest.fixture
+def known(certificates: Certificates) -> TlsOptions:
+    """The options of a client that trusts the test's authority and is known to it."""
+    return TlsOptions(
+        ca_file=certificates.authority,
+        client_cert_file=certificates.client,
+        client_key_file=certificates.client_key,
+    )
+
+
 @pytest.fixture(params=[False, True], ids=["tls", "mtls"])
-def tls_port(request: pytest.FixtureRequest) -> Iterator[int]:
+def tls_port(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[int]:
     """A server with TLS, which asks for client certificates the second time."""
-    pair = ((TLS / "server-key.pem").read_bytes(), (TLS / "server.pem").read_bytes())
-    authority = (TLS / "ca.pem").read_bytes()
-    yield from _serve(grpc.ssl_server_credentials([pair], authority if request.param else None, request.param))
+    pair = (certificates.server_key.read_bytes(), certificates.server.read_bytes())
+    authority = certificates.authority.read_bytes()
+    credentials = grpc.ssl_server_credentials([pair], authority if request.param else None, request.param)
+    yield from (served.port for served in _serve(credentials))
 
 
-def test_tls_and_mutual_tls_with_a_token(tls_port: int) -> None:
-    with RegistrarClient(f"localhost:{tls_port}", tls=KNOWN, token="secret") as client:
+def test_tls_and_mutual_tls_with_a_token(tls_port: int, known: TlsOptions) -> None:
+    with RegistrarClient(f"localhost:{tls_port}", tls=known, token="secret") as client:
         assert client.get_enrollment(enrollment_id="e-1").reason == "Bearer secret"
 
 
-async def test_tls_and_mutual_tls_with_a_token_for_asyncio(tls_port: int) -> None:
-    async with AsyncRegistrarClient(f"localhost:{tls_port}", tls=KNOWN, token="secret") as client:
+async def test_tls_and_mutual_tls_with_a_token_for_asyncio(tls_port: int, known: TlsOptions) -> None:
+    async with AsyncRegistrarClient(f"localhost:{tls_port}", tls=known, token="secret") as client:
         assert (await client.get_enrollment(enrollment_id="e-1")).reason == "Bearer secret"
 
 
@@ -92,31 +119,21 @@ def test_a_server_that_is_not_trusted_is_unavailable(tls_port: int) -> None:
         client.get_enrollment(enrollment_id="e-1")
 
 
-def test_the_certificate_must_be_for_the_name(tls_port: int) -> None:
-    wrong = TlsOptions(
-        ca_file=KNOWN.ca_file,
-        client_cert_file=KNOWN.client_cert_file,
-        client_key_file=KNOWN.client_key_file,
-        server_name="registrar.example.edu",
-    )
+def test_the_certificate_must_be_for_the_name(tls_port: int, known: TlsOptions) -> None:
+    wrong = replace(known, server_name="registrar.example.edu")
     with RegistrarClient(f"localhost:{tls_port}", tls=wrong, timeout=1) as client, pytest.raises(Unavailable):
         client.get_enrollment(enrollment_id="e-1")
 
 
 def test_the_deadline_holds_on_the_wire(plain_port: int) -> None:
-    with RegistrarClient(f"127.0.0.1:{plain_port}") as client:
-        begun = time.monotonic()
-        with pytest.raises(DeadlineExceeded):
-            client.get_enrollment(enrollment_id="slow", timeout=0.2)
-        assert 0.2 <= time.monotonic() - begun < 0.9
+    with RegistrarClient(f"127.0.0.1:{plain_port}") as client, pytest.raises(DeadlineExceeded):
+        client.get_enrollment(enrollment_id="slow", timeout=0.2)
 
 
 async def test_the_deadline_holds_on_the_wire_for_asyncio(plain_port: int) -> None:
     async with AsyncRegistrarClient(f"127.0.0.1:{plain_port}", timeout=0.2) as client:
-        begun = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             await client.get_enrollment(enrollment_id="slow")
-        assert 0.2 <= time.monotonic() - begun < 0.9
 
 
 async def test_a_cancelled_task_stays_cancelled(plain_port: int) -> None:
@@ -127,19 +144,16 @@ async def test_a_cancelled_task_stays_cancelled(plain_port: int) -> None:
 
 
 def test_a_server_that_is_not_there_is_retried_until_the_timeout() -> None:
-    with RegistrarClient("127.0.0.1:1", timeout=0.5) as client:
-        begun = time.monotonic()
-        with pytest.raises(Unavailable) as failure:
-            client.get_enrollment(enrollment_id="e-1")
-        assert time.monotonic() - begun < 0.6
+    with RegistrarClient("127.0.0.1:1", timeout=0.5) as client, pytest.raises(Unavailable) as failure:
+        client.get_enrollment(enrollment_id="e-1")
     assert isinstance(failure.value.__cause__, grpc.RpcError)
 
 
-def test_closing_ends_the_calls_of_other_threads(plain_port: int) -> None:
-    client = RegistrarClient(f"127.0.0.1:{plain_port}")
+def test_closing_ends_the_calls_of_other_threads(plain: _Served) -> None:
+    client = RegistrarClient(f"127.0.0.1:{plain.port}")
     with futures.ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(client.get_enrollment, enrollment_id="slow")
-        time.sleep(0.2)
+        plain.handler.slow_arrived.wait()
         client.close()
         with pytest.raises(Cancelled):
             under_way.result()

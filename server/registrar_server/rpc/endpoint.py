@@ -45,7 +45,7 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
             line.update(status=refusal.status, reason=refusal.reason.value, **refusal.metadata)
             answer = status.of_refusal(refusal)
         except asyncio.CancelledError:
-            line["status"] = "CANCELLED" if context.time_remaining() else "DEADLINE_EXCEEDED"
+            line["status"] = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
             raise
         except Exception:
             request_id = str(uuid.uuid4())

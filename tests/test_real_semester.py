@@ -1,0 +1,205 @@
+"""A whole semester of a real university: every course, every seat, and every seat given back."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import json
+import os
+import random
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from sqlalchemy import Engine, text
+
+from registrar_client import (
+    AsyncRegistrarClient,
+    Course,
+    CourseFull,
+    EnrollmentState,
+    Meeting,
+    Weekday,
+)
+from tests.consistency import assert_consistent
+from tests.servers import server_process
+
+FILE = Path(os.environ.get("REGISTRAR_TEST_DATA", "")) / "fall2018_offerings.json"
+YEAR = 2018
+WEEKDAYS = dict(zip("MTWRFSU", Weekday, strict=False))
+CALLS_AT_ONCE = 128
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="REGISTRAR_TEST_DATA names no folder with a real semester")
+
+
+@pytest.fixture(scope="module")
+def offerings() -> list[dict[str, Any]]:
+    """The sections of Fall 2018, as published."""
+    found: list[dict[str, Any]] = json.loads(FILE.read_text())
+    assert len(found) == 1519
+    assert sum(offering["act"] for offering in found) == 25_595
+    return found
+
+
+@pytest.fixture
+async def registrar(database_url: str, tmp_path: Path) -> AsyncIterator[AsyncRegistrarClient]:
+    """A client of a server in a process of its own, which logs what is wrong and nothing else."""
+    async with server_process(database_url, tmp_path, LOG_LEVEL="warning") as server:
+        async with AsyncRegistrarClient(await server.address(), timeout=60) as client:
+            yield client
+        assert not server.lines
+        assert not server.others
+
+
+def clock(published: str) -> dt.time:
+    """Read a time such as ``0330pm``."""
+    return dt.datetime.strptime(published, "%I%M%p").time()
+
+
+def period(published: str) -> list[dt.date]:
+    """Read a period such as ``09/04-12/10``."""
+    return [dt.datetime.strptime(f"{YEAR}/{day}", "%Y/%m/%d").date() for day in published.split("-")]
+
+
+def meeting(published: dict[str, str]) -> Meeting:
+    """Read a meeting; what is to be announced is absent."""
+    start, end = map(clock, published["times"].split("-")) if published["times"] != "TBA" else (None, None)
+    first, last = period(published["dates"])
+    return Meeting(
+        weekdays=[WEEKDAYS[letter] for letter in published["days"]],
+        start_time=start,
+        end_time=end,
+        start_date=first,
+        end_date=last,
+        location=published["location"],
+    )
+
+
+def capacity(offering: dict[str, Any]) -> int:
+    """The published cap, or where that is shared with another section or was exceeded, the seats taken."""
+    cap, taken = offering["cap"], offering["act"]
+    return int(taken if cap == 0 or cap < taken else cap)
+
+
+def course(offering: dict[str, Any]) -> dict[str, Any]:
+    """Read a course; of a range of credits the lower end."""
+    return {
+        "course_id": str(offering["crn"]),
+        "code": offering["catalog_id"],
+        "title": offering["title"],
+        "term": f"{YEAR}-fall",
+        "credits": Decimal(re.split("[-/]", offering["credits"])[0]),
+        "capacity": capacity(offering),
+        "meetings": [meeting(published) for published in offering["meetings"]],
+    }
+
+
+def seat_holders(offering: dict[str, Any]) -> list[tuple[str, str]]:
+    """One student for each seat taken, with the course."""
+    return [(f"{offering['crn']}-{number:02}", str(offering["crn"])) for number in range(offering["act"])]
+
+
+async def each(call: Callable[[Item], Awaitable[Result]], items: Iterable[Item]) -> list[Result]:
+    """Make a call for every item, a bounded number at once."""
+    waiting, results = iter(items), []
+
+    async def work() -> None:
+        for item in waiting:
+            results.append(await call(item))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CALLS_AT_ONCE):
+            group.create_task(work())
+    return results
+
+
+async def test_the_whole_semester(
+    registrar: AsyncRegistrarClient, engine: Engine, offerings: Sequence[dict[str, Any]]
+) -> None:
+    """1,519 courses and 25,595 seats come out as they did in 2018, and are all given back."""
+    created = await each(lambda offering: registrar.courses.create(**course(offering)), offerings)
+    taken = {str(offering["crn"]): offering["act"] for offering in offerings}
+    holders = [holder for offering in offerings for holder in seat_holders(offering)]
+    random.Random(YEAR).shuffle(holders)
+    await each(lambda holder: registrar.students.create(student_id=holder[0]), holders)
+
+    given = await each(lambda holder: registrar.enroll(student_id=holder[0], course_id=holder[1]), holders)
+    assert {(one.student_id, one.course_id) for one in given} == set(holders)
+    assert {one.state for one in given} == {EnrollmentState.ENROLLED}
+    await assert_seats(registrar, created, taken)
+    await assert_rosters(registrar, holders, taken)
+    await assert_full_is_full(registrar, created, taken)
+
+    dropped = await each(lambda holder: registrar.unenroll(student_id=holder[0], course_id=holder[1]), holders)
+    assert {one.enrollment.state for one in dropped if one.enrollment} == {EnrollmentState.DROPPED}
+    await assert_seats(registrar, created, Counter())
+    assert_events(engine)
+    assert_consistent(engine)
+
+
+async def assert_seats(
+    registrar: AsyncRegistrarClient, created: Sequence[Course], taken: dict[str, int] | Counter[str]
+) -> None:
+    """The catalogue shows every course as it was created, with these seats taken, one by one and page by page."""
+    expected = {
+        one.course_id: dataclasses.replace(
+            one,
+            enrolled_count=taken[one.course_id],
+            seats_available=(one.capacity or 0) - taken[one.course_id],
+        )
+        for one in created
+    }
+    assert len(expected) == 1519
+    shown = await each(lambda course_id: registrar.courses.get(course_id=course_id), expected)
+    assert {one.course_id: one for one in shown} == expected
+    listed = [one async for one in registrar.courses.search(term=f"{YEAR}-fall", page_size=400)]
+    assert listed == [one for _, one in sorted(expected.items())]
+
+
+async def assert_rosters(
+    registrar: AsyncRegistrarClient, holders: Iterable[tuple[str, str]], taken: dict[str, int]
+) -> None:
+    """Every roster has exactly the students who got a seat."""
+
+    async def roster(course_id: str) -> list[tuple[str, str]]:
+        entries = registrar.list_roster(course_id=course_id)
+        return [(entry.student.student_id, entry.enrollment.course_id) async for entry in entries]
+
+    rosters = await each(roster, taken)
+    assert Counter(holder for found in rosters for holder in found) == Counter(holders)
+
+
+async def assert_full_is_full(
+    registrar: AsyncRegistrarClient, created: Iterable[Course], taken: dict[str, int]
+) -> None:
+    """Nobody gets into a course whose seats are taken."""
+    await registrar.students.create(student_id="too-late")
+    full = [one.course_id for one in created if one.capacity == taken[one.course_id]]
+    assert len(full) > 485
+
+    async def ask(course_id: str) -> str:
+        with pytest.raises(CourseFull) as refused:
+            await registrar.enroll(student_id="too-late", course_id=course_id)
+        return refused.value.violations[0].values["capacity"]
+
+    assert Counter(await each(ask, full)) == Counter(str(taken[course_id]) for course_id in full)
+
+
+def assert_events(engine: Engine) -> None:
+    """The history has one event for everything that happened."""
+    with engine.connect() as connection:
+        events = dict(connection.execute(text("SELECT type, count(*) FROM events GROUP BY type")).tuples().all())
+    assert events == {
+        "COURSE_CREATED": 1519,
+        "STUDENT_CREATED": 25_595 + 1,
+        "STUDENT_ENROLLED": 25_595,
+        "STUDENT_UNENROLLED": 25_595,
+    }
