@@ -20,6 +20,7 @@ from registrar_server.enrollment.commands import (
     Enroll,
     Unenroll,
 )
+from registrar_server.enrollment.decide import decide
 from registrar_server.enrollment.ledger import Answer, Ledger, Outcome
 from registrar_server.errors import Reason, Refusal
 from tests.consistency import assert_consistent
@@ -271,8 +272,6 @@ def wait_until(outside: Engine, query: str) -> None:
 
 def test_new_rows_are_written_in_order_of_their_keys() -> None:
     """Two processes that create the same ids in opposite orders must not wait for each other's in a circle."""
-    from registrar_server.enrollment.decide import decide
-
     state = given()
     for number in (3, 1, 2):
         decide(state, CreateStudent(f"s-{number}"))

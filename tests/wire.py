@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Self
 
 from sqlalchemy.engine import make_url
@@ -14,8 +17,7 @@ class Wire:
 
     def __init__(self, url: str) -> None:
         self._target = make_url(url)
-        self._lock = threading.Lock()
-        self._open: list[socket.socket] = []
+        self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._cut_at = b""
 
@@ -26,11 +28,12 @@ class Wire:
 
     def __exit__(self, *_exception: object) -> None:
         # Closing alone would not wake the thread that is waiting for a connection.
-        self._listener.shutdown(socket.SHUT_RDWR)
+        _end(self._listener)
         self.cut()
         for thread in self._threads:
             thread.join()
-        self._listener.close()
+        for end in (self._listener, *self._ends):
+            end.close()
 
     @property
     def url(self) -> str:
@@ -40,41 +43,41 @@ class Wire:
 
     def cut(self) -> None:
         """Cut every connection."""
-        with self._lock:
-            for end in self._open:
-                end.shutdown(socket.SHUT_RDWR)
-            self._open.clear()
+        for end in list(self._ends):
+            _end(end)
 
     def cut_at_answer(self, answer: bytes) -> None:
         """Cut every connection the next time that the database answers this: the answer is lost, and nothing else."""
         self._cut_at = answer
 
-    def _start(self, work: object, *arguments: object) -> None:
-        assert callable(work)
-        thread = threading.Thread(target=work, args=arguments)
+    def _accept(self) -> None:
+        while client := _accepted(self._listener):
+            server = socket.create_connection((str(self._target.host), self._target.port or 5432))
+            self._ends += [client, server]
+            self._start(partial(self._carry, client, server))
+            self._start(partial(self._carry, server, client, answers=True))
+
+    def _start(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work)
         self._threads.append(thread)
         thread.start()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection((str(self._target.host), self._target.port or 5432))
-            with self._lock:
-                self._open += [client, server]
-            self._start(self._carry, client, server, False)
-            self._start(self._carry, server, client, True)
-
-    def _carry(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, *, answers: bool = False) -> None:
         while data := _received(source):
             if answers and self._cut_at and self._cut_at in data:
                 self._cut_at = b""
                 self.cut()
-                break
-            sink.sendall(data)
-        source.close()
+                return
+            with suppress(OSError):
+                sink.sendall(data)
+        _end(sink)
+
+
+def _accepted(listener: socket.socket) -> socket.socket | None:
+    try:
+        return listener.accept()[0]
+    except OSError:
+        return None
 
 
 def _received(source: socket.socket) -> bytes:
@@ -82,3 +85,8 @@ def _received(source: socket.socket) -> bytes:
         return source.recv(65_536)
     except OSError:
         return b""
+
+
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

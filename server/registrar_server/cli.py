@@ -91,8 +91,9 @@ async def _serve_until_told(found: settings.Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = await start(found)
-    if sys.stderr.isatty() or found.log_format == "console":
-        print(TRY_NEXT.format(address=server.address), file=sys.stderr, flush=True)
+    # The log goes to standard error, so this disturbs none of its readers; who asks for JSON is a machine.
+    if found.log_format != "json" and found.tls_cert_file is None:
+        print(TRY_NEXT.format(address=server.address), flush=True)
     await stop.wait()
     await server.stop()
 

@@ -7,11 +7,11 @@ connection by ``bulk``, and committed there; readers run each statement by itsel
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy
@@ -21,6 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from registrar_server import bulk
+
+Result = TypeVar("Result")
 
 LOCK_TIMEOUT_MS = 5_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
@@ -128,6 +130,17 @@ class Database:
         with self._connection(self.autocommit) as connection:
             yield Transaction(self._bulk, connection)
 
+    def look(self, read: Callable[[Transaction], Result]) -> Result:
+        """Return what ``read`` finds in a snapshot; a connection that was lost is tried once more, on a new one."""
+        try:
+            with self.snapshot() as transaction:
+                return read(transaction)
+        except Exception as error:
+            if classify(error) is not Failure.UNAVAILABLE:
+                raise
+        with self.snapshot() as transaction:
+            return read(transaction)
+
     @contextmanager
     def _connection(self, engine: Engine) -> Iterator[Any]:
         pooled = engine.raw_connection()
@@ -137,6 +150,8 @@ class Database:
             lost = classify(error) is Failure.UNAVAILABLE or isinstance(error, CommitUncertain)
             if lost or getattr(pooled.driver_connection, "closed", False):
                 pooled.invalidate()
+            if lost:
+                engine.dispose()  # What ended this connection has likely ended all that were waiting in the pool.
             raise
         finally:
             pooled.close()  # Rolls back whatever was not committed.

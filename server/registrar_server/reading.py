@@ -93,8 +93,7 @@ class Reader:
     def look_up(self, lookups: Sequence[Lookup]) -> list[Any]:
         """Answer a batch of lookups, each with its record or its own error."""
         try:
-            with self._database.snapshot() as transaction:
-                found = _find(transaction, lookups)
+            found = self._database.look(lambda transaction: _find(transaction, lookups))
         except Exception as error:
             return [_unavailable(error)] * len(lookups)
         return [_answer(found, lookup) for lookup in lookups]

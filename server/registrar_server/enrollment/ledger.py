@@ -148,12 +148,16 @@ class Ledger:
     def preview(self, call: Call) -> Message:
         """Answer as the call would, without locks and without changing anything; raises the call's refusal.
 
-        What the server would make (ids, times, etags) is left empty.
+        What the server would make (ids, times, etags) is left empty. Raises DATABASE_UNAVAILABLE where it can't look.
         """
         scope = Scope()
         call.command.touch(scope)
-        with self._database.snapshot() as transaction:
-            state = self._load(transaction, scope, (), lock=False)
+        try:
+            state = self._database.look(lambda transaction: self._load(transaction, scope, (), lock=False))
+        except Exception as error:
+            if classify(error) is Failure.UNAVAILABLE:
+                raise database_unavailable() from error
+            raise
         result = decide(state, call.command)
         state.forget_made()
         return call.pack(result)
@@ -176,8 +180,10 @@ class Ledger:
                 list({(call.caller, call.request_id) for call in calls if call.request_id}),
             ),
         )
-        if unlocked := {row[0] for row in of_students} - scope.courses:
+        if lock and (unlocked := {row[0] for row in of_students} - scope.courses):
             raise Unlocked(unlocked)
+        # A preview answers for what its first look found.
+        of_students = [row for row in of_students if row[0] in scope.courses]
         # Two statements may find one row, and one row must be one record.
         enrollments = {row[:2]: Enrollment.from_row(row) for row in (*attempts, *of_students, *of_courses)}
         # The clock is read after the locks: what waited for them happens after what it waited for.

@@ -52,13 +52,13 @@ _progress_row = row_maker(("course_id", "enrollment_id", *PROGRESS))
 def writes(state: State) -> tuple[tuple[Statement, Rows], ...]:
     """Return what a batch has to write, in the order in which it must be written.
 
-    Ended enrollments go before new ones, which may take their place in the index of live enrollments. Request ids go in
-    their own order, so that two batches waiting for each other's can't deadlock. The event counter, which all
-    batches share, is last.
+    Ended enrollments go before new ones, which may take their place in the index of live enrollments. New students,
+    courses and request ids go in order of their keys, so that two batches waiting for each other's can't deadlock.
+    The event counter, which all batches share, is last.
     """
     return (
-        (INSERT_STUDENTS, [_student_row(student) for student in state.added_students.values()]),
-        (INSERT_COURSES, [_course_row(course) for course in state.added_courses.values()]),
+        (INSERT_STUDENTS, [_student_row(student) for _, student in sorted(state.added_students.items())]),
+        (INSERT_COURSES, [_course_row(course) for _, course in sorted(state.added_courses.items())]),
         (UPDATE_STUDENTS, [_student_row(student) for student in state.changed_students.values()]),
         (UPDATE_COURSES, [_settable_row(course) for course in state.changed_courses.values()]),
         (COUNT_COURSES, [_counters_row(course) for course in state.counted_courses.values()]),

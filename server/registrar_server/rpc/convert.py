@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 from google.type.dayofweek_pb2 import DayOfWeek
@@ -11,6 +15,9 @@ from registrar.v1 import course_pb2, enrollment_pb2, student_pb2
 from registrar_server.enrollment.changes import format_credits
 from registrar_server.enrollment.records import Course, Enrollment, Meeting, Student
 from registrar_server.rpc.validation import reason_number
+
+Record = TypeVar("Record")
+Response = TypeVar("Response", bound=Message)
 
 STUDENT_STATES = {
     "ACTIVE": student_pb2.STUDENT_STATE_ACTIVE,
@@ -26,6 +33,13 @@ ENROLLMENT_STATES = {
     "DROPPED": enrollment_pb2.ENROLLMENT_STATE_DROPPED,
     "COMPLETED": enrollment_pb2.ENROLLMENT_STATE_COMPLETED,
 }
+
+
+def answering(
+    response: type[Response], name: str, convert: Callable[[Record], Message]
+) -> Callable[[Record], Response]:
+    """Return what packs a record as the one resource of a response, under its name."""
+    return lambda record: response(**{name: pack(record)})
 
 
 def timestamp(microseconds: int | None) -> Timestamp | None:

@@ -12,7 +12,6 @@ from registrar_server.enrollment.commands import (
     UpdateCourse,
 )
 from registrar_server.enrollment.ledger import microseconds_now
-from registrar_server.enrollment.records import Course
 from registrar_server.reading import CourseById, CourseSearch
 from registrar_server.rpc import convert
 from registrar_server.rpc.desk import Desk
@@ -20,6 +19,11 @@ from registrar_server.rpc.endpoint import Context, endpoint
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.resources import COURSE_FIELDS, course_values, masked
 from registrar_server.rpc.validation import Fields
+
+_created = convert.answering(pb.CreateCourseResponse, "course", convert.course)
+_updated = convert.answering(pb.UpdateCourseResponse, "course", convert.course)
+_deleted = convert.answering(pb.DeleteCourseResponse, "course", convert.course)
+_undeleted = convert.answering(pb.UndeleteCourseResponse, "course", convert.course)
 
 
 class CourseService(CourseServiceServicer):
@@ -91,19 +95,3 @@ class CourseService(CourseServiceServicer):
         fields.check()
         command = UndeleteCourse(course_id)
         return await self._desk.change(context, request, command, pb.UndeleteCourseResponse, _undeleted)
-
-
-def _created(course: Course) -> pb.CreateCourseResponse:
-    return pb.CreateCourseResponse(course=convert.course(course))
-
-
-def _updated(course: Course) -> pb.UpdateCourseResponse:
-    return pb.UpdateCourseResponse(course=convert.course(course))
-
-
-def _deleted(course: Course) -> pb.DeleteCourseResponse:
-    return pb.DeleteCourseResponse(course=convert.course(course))
-
-
-def _undeleted(course: Course) -> pb.UndeleteCourseResponse:
-    return pb.UndeleteCourseResponse(course=convert.course(course))

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
 from registrar_server.enrollment.commands import Enroll, Unenroll
-from registrar_server.enrollment.records import Enrollment
 from registrar_server.enrollment.seats import Unenrolled
 from registrar_server.reading import CoursesOfStudent, EnrollmentById, RosterEntry, StudentCourse
 from registrar_server.rpc import convert
@@ -17,6 +16,7 @@ from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
 
 LIVE_STATES = ("ENROLLED", "WAITLISTED")
+_enrolled = convert.answering(pb.EnrollStudentResponse, "enrollment", convert.enrollment)
 _STATE_NAMES = {number: name for name, number in convert.ENROLLMENT_STATES.items()}
 
 
@@ -107,10 +107,6 @@ def _states(fields: Fields, numbers: Iterable[int]) -> Sequence[str]:
 
 def _courses_key(entry: StudentCourse) -> tuple[str, int]:
     return entry.enrollment.course_id, entry.enrollment.attempt
-
-
-def _enrolled(enrollment: Enrollment) -> pb.EnrollStudentResponse:
-    return pb.EnrollStudentResponse(enrollment=convert.enrollment(enrollment))
 
 
 def _unenrolled(result: Unenrolled) -> pb.UnenrollResponse:

@@ -12,7 +12,6 @@ from registrar_server.enrollment.commands import (
     UpdateStudent,
 )
 from registrar_server.enrollment.ledger import microseconds_now
-from registrar_server.enrollment.records import Student
 from registrar_server.reading import StudentById
 from registrar_server.rpc import convert
 from registrar_server.rpc.desk import Desk
@@ -20,6 +19,11 @@ from registrar_server.rpc.endpoint import Context, endpoint
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.resources import STUDENT_FIELDS, masked, student_values
 from registrar_server.rpc.validation import Fields
+
+_created = convert.answering(pb.CreateStudentResponse, "student", convert.student)
+_updated = convert.answering(pb.UpdateStudentResponse, "student", convert.student)
+_deleted = convert.answering(pb.DeleteStudentResponse, "student", convert.student)
+_undeleted = convert.answering(pb.UndeleteStudentResponse, "student", convert.student)
 
 
 class StudentService(StudentServiceServicer):
@@ -87,19 +91,3 @@ class StudentService(StudentServiceServicer):
         fields.check()
         command = UndeleteStudent(student_id)
         return await self._desk.change(context, request, command, pb.UndeleteStudentResponse, _undeleted)
-
-
-def _created(student: Student) -> pb.CreateStudentResponse:
-    return pb.CreateStudentResponse(student=convert.student(student))
-
-
-def _updated(student: Student) -> pb.UpdateStudentResponse:
-    return pb.UpdateStudentResponse(student=convert.student(student))
-
-
-def _deleted(student: Student) -> pb.DeleteStudentResponse:
-    return pb.DeleteStudentResponse(student=convert.student(student))
-
-
-def _undeleted(student: Student) -> pb.UndeleteStudentResponse:
-    return pb.UndeleteStudentResponse(student=convert.student(student))
