@@ -22,9 +22,11 @@ from registrar_server.enrollment.commands import (
 )
 from registrar_server.enrollment.decide import decide
 from registrar_server.enrollment.ledger import Answer, Ledger, Outcome
+from registrar_server.enrollment.records import StoredResponse
 from registrar_server.errors import Reason, Refusal
 from tests.consistency import assert_consistent
 from tests.ledgers import (
+    NOW,
     Once,
     Receipt,
     call,
@@ -276,6 +278,8 @@ def test_new_rows_are_written_in_order_of_their_keys() -> None:
     for number in (3, 1, 2):
         decide(state, CreateStudent(f"s-{number}"))
         decide(state, CreateCourse(f"c-{number}"))
-    written = {statement: [row[0] for row in rows] for statement, rows in statements.writes(state)}
-    assert written[statements.INSERT_STUDENTS] == ["s-1", "s-2", "s-3"]
-    assert written[statements.INSERT_COURSES] == ["c-1", "c-2", "c-3"]
+        state.answer(StoredResponse("caller", f"r-{number}", b"", b"", NOW))
+    written = {statement: [tuple(row)[:2] for row in rows] for statement, rows in statements.writes(state)}
+    for statement in (statements.INSERT_STUDENTS, statements.INSERT_COURSES, statements.INSERT_RESPONSES):
+        assert len(written[statement]) == 3
+        assert written[statement] == sorted(written[statement])

@@ -35,9 +35,7 @@ ENROLLMENT_STATES = {
 }
 
 
-def answering(
-    response: type[Response], name: str, convert: Callable[[Record], Message]
-) -> Callable[[Record], Response]:
+def answering(response: type[Response], name: str, pack: Callable[[Record], Message]) -> Callable[[Record], Response]:
     """Return what packs a record as the one resource of a response, under its name."""
     return lambda record: response(**{name: pack(record)})
 
