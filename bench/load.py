@@ -18,7 +18,6 @@ from bench import messages, samples
 from bench.processes import cpu_seconds, peak_rss_mb
 from bench.samples import Sample
 
-MOST_PER_SECOND = 10_000
 CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 
 
@@ -49,7 +48,7 @@ class Run:
         else:
             pairing = messages.Pairing.of(self.workload, self.round_number)
             generated = messages.enrollments(pairing, messages.first_caller(self.stored))
-        count = int((self.warm_up + self.seconds) * MOST_PER_SECOND)
+        count = int((self.warm_up + self.seconds) * messages.MOST_PER_SECOND)
         return [request.SerializeToString() for request in itertools.islice(generated, count)]
 
 

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from bench.samples import Case, Sample
-from bench.targets import Measure, Target
+from bench.targets import Target
 
 Results = Mapping[Case, Sequence[Sample]]
 
@@ -148,6 +148,3 @@ def complaints(made: Sequence[Row]) -> list[str]:
         for case, counted in found.items()
         for what, number in counted.items()
     ]
-
-
-__all__ = ["Measure", "Row", "as_objects", "as_text", "complaints", "rows"]

@@ -51,7 +51,8 @@ class Stage:
         with ExitStack() as stack:
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="registrar-bench-")))
             self._cluster = stack.enter_context(postgres.Cluster())
-            callers = 20_000 + int(load_limit(self._pace))
+            # pgbench begins its second run 10,000 students further on.
+            callers = 20_000 + int(messages.MOST_PER_SECOND * (self._pace.warm_up + self._pace.seconds))
             self._seeded = Stores(self.folder, self._cluster, callers)
             self._stack = stack.pop_all()
         return self
@@ -185,13 +186,6 @@ class Stage:
         took = time.perf_counter() - begun
         os.close(file)
         return took / times * 1000
-
-
-def load_limit(pace: Pace) -> float:
-    """Return how many students one run may need."""
-    from bench.load import MOST_PER_SECOND
-
-    return MOST_PER_SECOND * (pace.warm_up + pace.seconds)
 
 
 def _stored(case: Case) -> int:

@@ -69,7 +69,7 @@ def _registrar(workload: str, database: str) -> Case:
 
 
 def _echo(workload: str) -> Case:
-    return Case(samples.READS if workload == samples.READS else workload, "", ECHO)
+    return Case(workload, "", ECHO)
 
 
 def _pgbench(group: str, workload: str, first: float, aim: float) -> Target:

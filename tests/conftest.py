@@ -127,6 +127,7 @@ async def sqlite_registrar(sqlite_url: str) -> AsyncIterator[Registrar]:
 @pytest.fixture
 async def log() -> AsyncIterator[Log]:
     """What this process logs during the test."""
+    structlog.reset_defaults()  # Whoever ran before may have wished for quiet.
     noted = Log()
     with_ids = structlog.contextvars.merge_contextvars
     structlog.configure(processors=[with_ids, structlog.processors.add_log_level, noted.note])

@@ -15,19 +15,23 @@ from registrar_server.errors import Reason, Refusal
 Outcomes = Sequence[str | Exception]
 Submitted = list[asyncio.Task[str]]
 
+PATIENCE_S = 10
+"""After this long, what should have begun at once is taken for missing."""
+
 
 class Work:
     """Work that begins when a batcher begins it and ends when the test ends it; answers items in capitals."""
 
     def __init__(self) -> None:
         self.threads: set[str] = set()
+        self._over = False
         self._begun: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
         self._ends: queue.SimpleQueue[Outcomes | Exception | None] = queue.SimpleQueue()
 
     def __call__(self, batch: Sequence[str]) -> Outcomes:
         self.threads.add(threading.current_thread().name)
         self._begun.put(list(batch))
-        match self._ends.get():
+        match None if self._over else self._ends.get():
             case None:
                 return [item.upper() for item in batch]
             case Exception() as error:
@@ -37,11 +41,16 @@ class Work:
 
     async def begun(self) -> list[str]:
         """Wait until the next batch begins, and return its items."""
-        return await asyncio.to_thread(self._begun.get)
+        return await asyncio.to_thread(self._begun.get, timeout=PATIENCE_S)
 
     def end(self, outcomes: Outcomes | Exception | None = None) -> None:
         """End a batch with these outcomes, or with an error for all."""
         self._ends.put(outcomes)
+
+    def end_all(self) -> None:
+        """End this batch and every later one, so that a test that fails does not hang."""
+        self._over = True
+        self.end()
 
     @property
     def idle(self) -> bool:
@@ -73,6 +82,7 @@ async def batcher(work: Work, clock: Clock) -> AsyncIterator[Batcher[str, str]]:
     """A lane that takes up to 3 items at once, and lets 5 wait."""
     batcher = Batcher[str, str](work, "lane", Limits(max_batch=3, max_waiting=5), clock=clock)
     yield batcher
+    work.end_all()
     await batcher.close()
 
 

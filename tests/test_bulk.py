@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -357,3 +358,21 @@ class TestLock:
             found = other.execute("SELECT student_id FROM students WHERE student_id = 'b' FOR UPDATE NOWAIT")
             assert found.fetchall() == [("b",)]
         first.connection.close()
+
+    def test_is_taken_in_order_of_the_keys(self, postgresql_url: str) -> None:
+        """Whatever order was asked for and however rows lie: so nobody waits in a circle."""
+        first, second = on_postgresql(postgresql_url), on_postgresql(postgresql_url)
+        first.write((INSERT_STUDENTS, [student("c"), student("b"), student("a")]))
+        first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
+        request = (LOCK_STUDENTS, [("c",), ("b",), ("a",)])
+        waiting = threading.Thread(target=second.dialect.read, args=(second.connection, [request]))
+        waiting.start()
+        with psycopg.connect(postgresql_url, autocommit=True) as other:
+            while other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
+                pass
+            free = other.execute("SELECT student_id FROM students FOR UPDATE SKIP LOCKED").fetchall()
+        first.connection.rollback()
+        waiting.join()
+        assert free == [("c",)], "a is locked before b, which is held; c would come after"
+        first.connection.close()
+        second.connection.close()

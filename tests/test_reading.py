@@ -248,6 +248,7 @@ def walk(page: Pages, key: Key, size: int, between: Callable[[], None] = lambda:
     after: Sequence[Any] | None = None
     while rows := page(after, size):
         assert len(rows) <= size
+        assert after is None or key(rows[0]) > tuple(after), "pages go forward"
         found += map(key, rows)
         after = key(rows[-1])
         between()
