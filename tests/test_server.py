@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,8 @@ class TestStart:
     async def test_insecure_out_loud(self, sqlite_url: str, log: Log) -> None:
         """Whoever insists on serving others without TLS is warned."""
         async with serving(sqlite_url, listen="0.0.0.0:0", insecure=True) as server:
-            async with calling(server.address.replace("0.0.0.0", "127.0.0.1")) as registrar:
+            port = server.address.removeprefix("0.0.0.0:")
+            async with calling(f"127.0.0.1:{port}") as registrar:
                 await registrar.add_student("s-1")
         (line,) = log.of("serving_without_tls")
         assert (line["level"], line["address"]) == ("warning", "0.0.0.0:0")
@@ -125,12 +126,12 @@ class TestHealth:
     @pytest.mark.parametrize("service", ["", *SERVICES])
     async def test_serving(self, sqlite_registrar: Registrar, service: str) -> None:
         """The server as a whole, and each service, is SERVING."""
-        health = HealthStub(sqlite_registrar.channel)
-        assert (await health.Check(HealthCheckRequest(service=service))).status == SERVING
+        answer = await health(sqlite_registrar).Check(HealthCheckRequest(service=service))
+        assert answer.status == SERVING
 
     async def test_unknown_service(self, sqlite_registrar: Registrar) -> None:
         """A service that isn't there is NOT_FOUND."""
-        check = HealthStub(sqlite_registrar.channel).Check(HealthCheckRequest(service="registrar.v1.Lunch"))
+        check = health(sqlite_registrar).Check(HealthCheckRequest(service="registrar.v1.Lunch"))
         assert await failed(check) is StatusCode.NOT_FOUND
 
     @pytest.mark.parametrize("service", ["", SERVICES[0]])
@@ -139,12 +140,11 @@ class TestHealth:
     ) -> None:
         """While the database is away the server is NOT_SERVING, and SERVING again when it is back."""
         async with registrar_on(database_url, health_interval=0.02) as registrar:
-            watch = HealthStub(registrar.channel).Watch(HealthCheckRequest(service=service))
-            assert (await watch.read()).status == SERVING
-            with database_away(database_url, request):
-                assert (await watch.read()).status == NOT_SERVING
-            assert (await watch.read()).status == SERVING
-            watch.cancel()
+            async with watching(registrar, service) as next_status:
+                assert await next_status() == SERVING
+                with database_away(database_url, request):
+                    assert await next_status() == NOT_SERVING
+                assert await next_status() == SERVING
         (warning, *_) = log.of("database_unreachable")
         assert warning["level"] == "warning"
 
@@ -154,7 +154,7 @@ class TestHealth:
         """Calls are told that the database is away and when to come again, and work when it is back."""
         async with registrar_on(postgresql_url) as registrar:
             await registrar.add_student("s-1")
-            calls = {
+            calls: dict[str, Callable[[], Awaitable[Any]]] = {
                 "change": lambda: registrar.add_student("s-2"),
                 "lookup": lambda: registrar.students.GetStudent(GetStudentRequest(student_id="s-1")),
                 "list": lambda: registrar.students.ListStudents(ListStudentsRequest()),
@@ -173,12 +173,30 @@ class TestHealth:
         """A server that is stopping is NOT_SERVING before it refuses calls."""
         server = await start(settings(sqlite_url))
         async with calling(server.address) as registrar:
-            watch = HealthStub(registrar.channel).Watch(HealthCheckRequest())
-            assert (await watch.read()).status == SERVING
-            stopping = asyncio.create_task(server.stop(grace=5))
-            assert (await watch.read()).status == NOT_SERVING
-            watch.cancel()
+            async with watching(registrar) as next_status:
+                assert await next_status() == SERVING
+                stopping = asyncio.create_task(server.stop(grace=5))
+                assert await next_status() == NOT_SERVING
             await stopping
+
+
+def health(registrar: Registrar) -> Any:
+    """The health service's stub, whose methods have no types."""
+    return HealthStub(registrar.channel)
+
+
+@contextlib.asynccontextmanager
+async def watching(registrar: Registrar, service: str = "") -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Watch a service's health; each call waits for the next status, for a while."""
+    watch = health(registrar).Watch(HealthCheckRequest(service=service))
+
+    async def next_status() -> int:
+        async with asyncio.timeout(20):
+            status: int = (await watch.read()).status
+            return status
+
+    yield next_status
+    watch.cancel()
 
 
 @contextlib.contextmanager

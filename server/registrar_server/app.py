@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -183,9 +184,29 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials:
     def read(file: Path | None) -> bytes | None:
         return file.read_bytes() if file else None
 
+    _check_certificates(settings)
     clients = read(settings.tls_client_ca_file)
     pair = (read(settings.tls_key_file) or b"", read(settings.tls_cert_file) or b"")
     return grpc.ssl_server_credentials([pair], root_certificates=clients, require_client_auth=clients is not None)
+
+
+def _check_certificates(settings: Settings) -> None:
+    """Refuse files that gRPC would refuse too, but without saying so."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # Without a password of ours, a key that is encrypted would have it asked for on the terminal.
+        context.load_cert_chain(str(settings.tls_cert_file), str(settings.tls_key_file), password="")
+    except OSError as error:
+        raise StartError(
+            f"REGISTRAR_TLS_CERT_FILE={settings.tls_cert_file}, REGISTRAR_TLS_KEY_FILE={settings.tls_key_file}: must be"
+            f" a PEM certificate chain and its private key, not encrypted ({error})"
+        ) from error
+    try:
+        context.load_verify_locations(settings.tls_client_ca_file or settings.tls_cert_file)
+    except OSError as error:
+        raise StartError(
+            f"REGISTRAR_TLS_CLIENT_CA_FILE={settings.tls_client_ca_file}: must be PEM certificates ({error})"
+        ) from error
 
 
 async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:

@@ -110,6 +110,7 @@ class Database:
     def __init__(self, url: str, *, writers: int = 2, readers: int = 4) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._file = sqlite_file(url)
         self._bulk: bulk.Dialect = bulk.SQLite() if self.is_sqlite else bulk.PostgreSQL()
         self.writers = 1 if self.is_sqlite else writers
         """How many write transactions are worth having at once; SQLite has one writer."""
@@ -157,9 +158,15 @@ class Database:
             pooled.close()  # Rolls back whatever was not committed.
 
     def ping(self) -> None:
-        """Ask the database for anything at all; raises when it does not answer."""
+        """Ask the database for anything at all; raises when it does not answer.
+
+        A SQLite file that was moved away still answers those who have it open, and nobody else will ever see what is
+        written to it.
+        """
+        if self._file is not None and not self._file.exists():
+            raise FileNotFoundError(f"the file {self._file} is not there any more")
         with self.autocommit.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            connection.execute(text("SELECT revision FROM event_counter"))
 
     def close(self) -> None:
         """Close all pooled connections."""

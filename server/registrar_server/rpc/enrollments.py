@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
@@ -94,10 +94,10 @@ class EnrollmentService(EnrollmentServiceServicer):
         return pb.GetEnrollmentResponse(enrollment=convert.enrollment(found))
 
 
-def _states(fields: Fields, numbers: Iterable[int]) -> Sequence[str]:
+def _states(fields: Fields, numbers: Sequence[int]) -> Sequence[str]:
     """Return the names of the states asked for, in one order; none asked for means the live ones."""
     wanted = set()
-    for place, number in enumerate(numbers):
+    for place, number in enumerate(fields.few("states", numbers)):
         if number in _STATE_NAMES:
             wanted.add(_STATE_NAMES[number])  # type: ignore[index]
         else:

@@ -91,7 +91,8 @@ def masked(fields: Fields, mask: FieldMask, message: Any, settable: Mapping[str,
     """Return the names of the fields to update: those of the mask, or without one those that are populated."""
     if not mask.paths:
         return [field.name for field, _ in message.ListFields() if field.name in settable]
-    for path in mask.paths:
+    paths = fields.few("update_mask", mask.paths)
+    for path in paths:
         if path not in settable:
             fields.wrong("update_mask", f'"{path}" cannot be updated; must be among {", ".join(settable)}')
-    return [path for path in settable if path in set(mask.paths)]
+    return [path for path in settable if path in paths]

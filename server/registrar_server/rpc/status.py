@@ -75,7 +75,7 @@ def _bad_request(refusal: Refusal) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
-            for field, description in refusal.fields[:100]
+            for field, description in refusal.fields
         ]
     )
 
@@ -117,15 +117,18 @@ def _assemble(code: grpc.StatusCode, message: str, details: Sequence[Any]) -> Rp
 def _trim(details: list[Any]) -> int:
     """Drop from the end until the rest fits, entries of lists one by one; return how many were dropped."""
     dropped = 0
-    while len(details) > 1 and sum(detail.ByteSize() for detail in details) > MAX_STATUS_BYTES:
+    size = sum(map(_size, details))
+    while len(details) > 1 and size > MAX_STATUS_BYTES:
         last = details[-1]
-        entries = getattr(last, "field_violations", None) or getattr(last, "violations", None)
-        if entries and len(entries) > 1:
-            del entries[-1]
-        else:
-            details.pop()
+        entries = getattr(last, "field_violations", None) or getattr(last, "violations", None) or []
+        size -= _size((entries if len(entries) > 1 else details).pop())
         dropped += 1
     return dropped
+
+
+def _size(message: Any) -> int:
+    """Return what a message takes inside another: its bytes, their tag and their length."""
+    return int(message.ByteSize()) + 2
 
 
 def _pack(detail: Any) -> AnyMessage:

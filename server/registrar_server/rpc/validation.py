@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
@@ -18,14 +19,15 @@ from registrar_server.enrollment.commands import NO_OVERRIDE, Override
 from registrar_server.enrollment.records import Meeting
 from registrar_server.errors import OVERRIDABLE, FieldViolation, Reason, invalid_fields
 
+Item = TypeVar("Item")
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DECIMAL = re.compile(r"\d{1,4}(?:\.\d{1,3})?")
 ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
 MAX_CREDITS = 1000
 MAX_COUNT = 1_000_000
-MAX_MEETINGS = 50
-MAX_PREREQUISITES = 50
+MAX_ENTRIES = 50
 DAY_S = 24 * 60 * 60
 
 
@@ -103,27 +105,28 @@ class Fields:
         if opens is not None and closes is not None and opens >= closes:
             self.wrong(path, "must be after enroll_open_time")
 
-    def ids(self, path: str, values: Iterable[str]) -> tuple[str, ...]:
+    def few(self, path: str, values: Sequence[Item], limit: int = MAX_ENTRIES) -> Sequence[Item]:
+        """At most ``limit`` entries; of more none is looked at, so that a long list costs no time."""
+        if len(values) <= limit:
+            return values
+        self.wrong(path, f"must have at most {limit} entries, has {len(values)}")
+        return ()
+
+    def ids(self, path: str, values: Sequence[str]) -> tuple[str, ...]:
         """A list of ids, each named once."""
-        found = tuple(values)
-        if len(found) > MAX_PREREQUISITES:
-            self.wrong(path, f"must have at most {MAX_PREREQUISITES} entries, has {len(found)}")
-            return ()
+        found = self.few(path, values)
         if len(set(found)) < len(found):
             self.wrong(path, "must not name an id twice")
         return tuple(self.id(f"{path}[{place}]", value) for place, value in enumerate(found))
 
-    def meetings(self, path: str, messages: Iterable[MeetingMessage]) -> tuple[Meeting, ...]:
+    def meetings(self, path: str, messages: Sequence[MeetingMessage]) -> tuple[Meeting, ...]:
         """A course's meetings."""
-        found = tuple(messages)
-        if len(found) > MAX_MEETINGS:
-            self.wrong(path, f"must have at most {MAX_MEETINGS} entries, has {len(found)}")
-            return ()
+        found = self.few(path, messages)
         return tuple(self.meeting(f"{path}[{place}]", message) for place, message in enumerate(found))
 
     def meeting(self, path: str, message: MeetingMessage) -> Meeting:
         """One meeting: known weekdays, an end after the start, dates in order."""
-        weekdays = tuple(sorted(set(message.weekdays)))
+        weekdays = tuple(sorted(set(self.few(f"{path}.weekdays", message.weekdays))))
         if any(not 1 <= weekday <= 7 for weekday in weekdays):
             self.wrong(f"{path}.weekdays", "must be MONDAY to SUNDAY")
         start = self._time_of_day(f"{path}.start_time", message, "start_time")
@@ -167,7 +170,7 @@ class Fields:
         if not message.rules:
             self.wrong("override.rules", f"must name at least one of {allowed}")
         rules = set()
-        for place, number in enumerate(message.rules):
+        for place, number in enumerate(self.few("override.rules", message.rules)):
             name = reason_name(number)
             if name in OVERRIDABLE:
                 rules.add(name)
