@@ -139,12 +139,14 @@ class TestHealth:
         self, database_url: str, request: pytest.FixtureRequest, service: str, log: Log
     ) -> None:
         """While the database is away the server is NOT_SERVING, and SERVING again when it is back."""
-        async with registrar_on(database_url, health_interval=0.02) as registrar:
-            async with watching(registrar, service) as next_status:
-                assert await next_status() == SERVING
-                with database_away(database_url, request):
-                    assert await next_status() == NOT_SERVING
-                assert await next_status() == SERVING
+        async with (
+            registrar_on(database_url, health_interval=0.02) as registrar,
+            watching(registrar, service) as next_status,
+        ):
+            assert await next_status() == SERVING
+            with database_away(database_url, request):
+                assert await next_status() == NOT_SERVING
+            assert await next_status() == SERVING
         (warning, *_) = log.of("database_unreachable")
         assert warning["level"] == "warning"
 

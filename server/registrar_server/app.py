@@ -202,7 +202,8 @@ def _check_certificates(settings: Settings) -> None:
             f" a PEM certificate chain and its private key, not encrypted ({error})"
         ) from error
     try:
-        context.load_verify_locations(settings.tls_client_ca_file or settings.tls_cert_file)
+        if settings.tls_client_ca_file:
+            context.load_verify_locations(settings.tls_client_ca_file)
     except OSError as error:
         raise StartError(
             f"REGISTRAR_TLS_CLIENT_CA_FILE={settings.tls_client_ca_file}: must be PEM certificates ({error})"

@@ -8,7 +8,6 @@ pattern for reads).
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,6 +27,17 @@ class _Waiting(Generic[Item, Result]):
     future: asyncio.Future[Result | Exception]
     deadline: float
 
+    def lives(self, now: float) -> bool:
+        """Whether somebody still waits; one whose time is over is told so."""
+        if self.deadline <= now:
+            self.answer(TimeoutError())
+        return not self.future.done()
+
+    def answer(self, outcome: Result | Exception) -> None:
+        """Release the caller, if it is still there."""
+        if not self.future.done():
+            self.future.set_result(outcome)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -40,10 +50,10 @@ class Limits:
 
 
 class Batcher(Generic[Item, Result]):
-    """One lane: a queue at the event loop's side, and a thread that works on whatever has gathered.
+    """One lane: a queue in the event loop, and a thread that works on whatever has gathered.
 
     ``run`` is called in the lane's thread and returns one result or error for each item, in their order. A call beyond
-    those that may wait is refused as OVERLOADED.
+    those that may wait is refused as OVERLOADED. All else happens in the event loop, so nothing needs a lock.
     """
 
     def __init__(
@@ -58,28 +68,25 @@ class Batcher(Generic[Item, Result]):
         self._limits = limits
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._lock = threading.Lock()
         self._waiting: deque[_Waiting[Item, Result]] = deque()
-        self._working = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closing = False
         self._seconds_per_item = 0.001
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def submit(self, item: Item, *, timeout: float | None = None) -> Result:
         """Wait for ``item`` to be worked on and return its result, or raise its error.
 
-        An item whose caller is gone, or whose ``timeout`` (seconds) is over before its work begins, is dropped.
-        Raises a ``Refusal``: OVERLOADED when the queue is full, SHUTTING_DOWN after ``close``.
+        An item whose caller is gone before its work begins is dropped. Raises TimeoutError when ``timeout`` (seconds)
+        is over by then, and a ``Refusal``: OVERLOADED when the queue is full, SHUTTING_DOWN after ``close``.
         """
-        loop = self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         deadline = float("inf") if timeout is None else self._clock() + timeout
-        waiting = _Waiting[Item, Result](item, loop.create_future(), deadline)
-        with self._lock:
-            self._admit(waiting)
-            begin = not self._working
-            self._working = True
-        if begin:
-            self._thread.submit(self._work)
+        waiting: _Waiting[Item, Result] = _Waiting(item, loop.create_future(), deadline)
+        self._admit(waiting)
+        if self._idle.is_set():
+            self._idle.clear()
+            self._begin(loop)
         outcome = await waiting.future
         if isinstance(outcome, Exception):
             raise outcome
@@ -89,47 +96,60 @@ class Batcher(Generic[Item, Result]):
         if self._closing:
             raise shutting_down()
         if len(self._waiting) >= self._limits.max_waiting:
+            self._drop_dead()
+        if len(self._waiting) >= self._limits.max_waiting:
             seconds = min(max(len(self._waiting) * self._seconds_per_item, 0.05), 5.0)
             raise overloaded(len(self._waiting), round(seconds, 2))
         self._waiting.append(waiting)
 
-    def _work(self) -> None:
-        """Run in the lane's thread until nothing waits."""
-        while batch := self._take():
-            begun = self._clock()
-            outcomes = self._outcomes(batch)
-            self._seconds_per_item = (self._clock() - begun) / len(batch)
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(_release, batch, outcomes)
+    def _drop_dead(self) -> None:
+        now = self._clock()
+        self._waiting = deque(waiting for waiting in self._waiting if waiting.lives(now))
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand what has gathered to the lane's thread, or rest."""
+        batch = self._take()
+        if batch:
+            self._thread.submit(self._work, batch, loop)
+        else:
+            self._idle.set()
 
     def _take(self) -> list[_Waiting[Item, Result]]:
-        with self._lock:
-            batch: list[_Waiting[Item, Result]] = []
-            now = self._clock()
-            while self._waiting and len(batch) < self._limits.max_batch:
-                waiting = self._waiting.popleft()
-                if waiting.deadline > now and not waiting.future.cancelled():
-                    batch.append(waiting)
-            self._working = bool(batch)
-            return batch
+        batch: list[_Waiting[Item, Result]] = []
+        now = self._clock()
+        while self._waiting and len(batch) < self._limits.max_batch:
+            waiting = self._waiting.popleft()
+            if waiting.lives(now):
+                batch.append(waiting)
+        return batch
 
-    def _outcomes(self, batch: list[_Waiting[Item, Result]]) -> Sequence[Result | Exception]:
+    def _work(self, batch: list[_Waiting[Item, Result]], loop: asyncio.AbstractEventLoop) -> None:
+        begun = self._clock()
+        outcomes: Sequence[Result | Exception]
         try:
-            return self._run([waiting.item for waiting in batch])
+            outcomes = self._run([waiting.item for waiting in batch])
         except Exception as error:
-            return [error] * len(batch)
+            outcomes = [error] * len(batch)
+        self._seconds_per_item = (self._clock() - begun) / len(batch)
+        loop.call_soon_threadsafe(self._finish, batch, outcomes, loop)
+
+    def _finish(
+        self,
+        batch: list[_Waiting[Item, Result]],
+        outcomes: Sequence[Result | Exception],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.answer(outcome)
+        # Two turns of the loop let the released calls send their answers and those that arrived meanwhile join the
+        # queue: batches grow by half, and no time is spent on waiting.
+        loop.call_soon(loop.call_soon, self._begin, loop)
 
     async def close(self) -> None:
         """Take no more calls, and return when all that waited have been worked on."""
-        with self._lock:
-            self._closing = True
-        await asyncio.to_thread(self._thread.shutdown)
-
-
-def _release(batch: Sequence[_Waiting[Item, Result]], outcomes: Sequence[Result | Exception]) -> None:
-    for waiting, outcome in zip(batch, outcomes, strict=True):
-        if not waiting.future.done():
-            waiting.future.set_result(outcome)
+        self._closing = True
+        await self._idle.wait()
+        self._thread.shutdown(wait=False)
 
 
 class Lanes(Generic[Item, Result]):

@@ -7,7 +7,7 @@ connection by ``bulk``, and committed there; readers run each statement by itsel
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, Select, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -133,14 +133,21 @@ class Database:
 
     def look(self, read: Callable[[Transaction], Result]) -> Result:
         """Return what ``read`` finds in a snapshot; a connection that was lost is tried once more, on a new one."""
-        try:
+
+        def once() -> Result:
             with self.snapshot() as transaction:
                 return read(transaction)
-        except Exception as error:
-            if classify(error) is not Failure.UNAVAILABLE:
-                raise
-        with self.snapshot() as transaction:
-            return read(transaction)
+
+        return _twice_if_lost(once)
+
+    def rows(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
+        """Return what a query finds; a connection that was lost is tried once more, on a new one."""
+
+        def once() -> Sequence[Sequence[Any]]:
+            with self.autocommit.connect() as connection:
+                return connection.execute(query).all()
+
+        return _twice_if_lost(once)
 
     @contextmanager
     def _connection(self, engine: Engine) -> Iterator[Any]:
@@ -174,6 +181,15 @@ class Database:
         self.autocommit.dispose()
 
 
+def _twice_if_lost(read: Callable[[], Result]) -> Result:
+    try:
+        return read()
+    except Exception as error:
+        if classify(error) is not Failure.UNAVAILABLE:
+            raise
+    return read()
+
+
 class Transaction:
     """A driver's connection with ``bulk`` statements to run on it."""
 
@@ -188,9 +204,9 @@ class Transaction:
         return [next(found) if rows else [] for _, rows in requests]
 
     def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
-        """Write and commit; raises ``CommitUncertain`` when the answer to the commit was lost.
+        """Write and commit; raises ``CommitUncertain`` when the answer to the commit was, or may have been, lost.
 
-        An error that the database itself reports about a statement leaves nothing committed and is raised as it is.
+        Any other error was reported by the database about a statement: nothing was committed, and it is raised as is.
         """
         try:
             self._dialect.write(self._connection, [request for request in requests if request[1]])

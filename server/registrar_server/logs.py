@@ -7,10 +7,13 @@ among which a secret may be.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import json
 import logging
 import sys
-from typing import Any, TextIO
+import threading
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
@@ -31,6 +34,43 @@ def _as_json(_logger: Any, _method: str, event: dict[str, Any]) -> str:
     return _encode(head | event)
 
 
+class OncePerTurn:
+    """A stream that collects the lines of one turn of the event loop and writes them together.
+
+    A released batch logs dozens of lines at once, and each write of its own would be a call into the system. Threads
+    without a loop write at once.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: list[str] = []
+        self._lock = threading.Lock()
+        self._scheduled = False
+        atexit.register(self._write_out)
+
+    def write(self, line: str) -> None:
+        """Take a line."""
+        with self._lock:
+            self._lines.append(line)
+
+    def flush(self) -> None:
+        """See that what was taken is written by the loop's next turn."""
+        if self._scheduled:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self._write_out)
+            self._scheduled = True
+        except RuntimeError:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        self._scheduled = False
+        with self._lock:
+            lines, self._lines = self._lines, []
+            self._stream.write("".join(lines))
+            self._stream.flush()
+
+
 def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Set up logging for this process. ``log_format``: auto, console or json."""
     stream = stream or sys.stderr
@@ -39,7 +79,7 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
     structlog.configure(
         processors=[*_SHARED, *final],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", OncePerTurn(stream))),
         cache_logger_on_first_use=True,
     )
     _redirect_standard_library(final, stream)

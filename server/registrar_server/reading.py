@@ -167,8 +167,7 @@ class Reader:
 
     def _rows(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
         try:
-            with self._database.autocommit.connect() as connection:
-                return connection.execute(query).all()
+            return self._database.rows(query)
         except Exception as error:
             raise _unavailable(error) from error
 

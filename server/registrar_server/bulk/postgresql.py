@@ -59,13 +59,13 @@ class PostgreSQL(Dialect):
         pgconn = connection.pgconn
         queue = [partial(pgconn.send_prepare, name, text.encode()) for text, name in new.items()]
         queue += [partial(pgconn.send_query_prepared, names[text], values) for text, values in commands]
-        try:
-            results = _converse(connection, queue)
-        except BaseException:
-            # Which statements are prepared is no longer certain, nor is what else may still arrive.
-            connection.close()
-            raise
-        prepared.update(new)
+        results = _converse(connection, queue)
+        # A statement is prepared whatever becomes of the transaction, but not once an earlier one has failed.
+        for (text, name), result in zip(new.items(), results, strict=False):
+            if result.status == ExecStatus.COMMAND_OK:
+                prepared[text] = name
+        for result in results:
+            _check(result)
         return results[len(new) :]
 
 
@@ -75,18 +75,24 @@ def _new(commands: Sequence[Command], prepared: dict[str, bytes]) -> list[str]:
 
 def _converse(connection: Connection[Any], queue: Sequence[Callable[[], None]]) -> list[PGresult]:
     pgconn = connection.pgconn
-    pgconn.enter_pipeline_mode()
-    for send in queue:
-        send()
-    pgconn.pipeline_sync()
-    results = connection.wait(_results(pgconn, len(queue)))
-    pgconn.exit_pipeline_mode()
-    for result in results:
-        if result.status == ExecStatus.FATAL_ERROR:
-            raise error_from_result(result, encoding="utf-8")
-        if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-            raise OperationalError(f"unexpected answer from the database: {ExecStatus(result.status).name}")
+    try:
+        pgconn.enter_pipeline_mode()
+        for send in queue:
+            send()
+        pgconn.pipeline_sync()
+        results = connection.wait(_results(pgconn, len(queue)))
+        pgconn.exit_pipeline_mode()
+    except BaseException:
+        connection.close()  # What may still arrive on it would be taken for the answer to something else.
+        raise
     return results
+
+
+def _check(result: PGresult) -> None:
+    if result.status == ExecStatus.FATAL_ERROR:
+        raise error_from_result(result, encoding="utf-8")
+    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        raise OperationalError(f"unexpected answer from the database: {ExecStatus(result.status).name}")
 
 
 def _results(pgconn: PGconn, count: int) -> PQGen[list[PGresult]]:

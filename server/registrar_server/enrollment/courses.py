@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from registrar_server.enrollment.changes import check_etag, set_fields
 from registrar_server.enrollment.commands import CreateCourse, DeleteCourse, UndeleteCourse, UpdateCourse
 from registrar_server.enrollment.records import Course
@@ -21,6 +18,7 @@ def create(state: State, command: CreateCourse) -> Course:
             f'There is already a course "{command.course_id}", or was one: deleted ids are not given again.',
             course_id=command.course_id,
         )
+    _check_window(command.values.get("enroll_open_time"), command.values.get("enroll_close_time"))
     course = Course(command.course_id, create_time=state.now, update_time=state.now)
     set_fields(course, command.values)
     state.add_course(course)
@@ -35,17 +33,18 @@ def update(state: State, command: UpdateCourse) -> Course:
     """
     course = state.course(command.course_id)
     check_etag(course, command.etag)
-    _check_window(course, command.values)
+    # One end of the window may be set alone, so only here is it known whether the two still fit.
+    _check_window(
+        command.values.get("enroll_open_time", course.enroll_open_time),
+        command.values.get("enroll_close_time", course.enroll_close_time),
+    )
     if changes := set_fields(course, command.values):
         state.change_course(course)
         state.record("COURSE_UPDATED", course=course, changes=changes)
     return course
 
 
-def _check_window(course: Course, values: Mapping[str, Any]) -> None:
-    """One end of the window may be set alone, so only here is it known whether the two still fit."""
-    opens = values.get("enroll_open_time", course.enroll_open_time)
-    closes = values.get("enroll_close_time", course.enroll_close_time)
+def _check_window(opens: int | None, closes: int | None) -> None:
     if opens is not None and closes is not None and opens >= closes:
         raise invalid_fields([FieldViolation("course.enroll_close_time", "must be after enroll_open_time")])
 

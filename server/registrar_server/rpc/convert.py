@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,7 +15,7 @@ from google.type.timeofday_pb2 import TimeOfDay
 
 from registrar.v1 import course_pb2, enrollment_pb2, student_pb2
 from registrar_server.enrollment.changes import format_credits
-from registrar_server.enrollment.records import Course, Enrollment, Meeting, Student
+from registrar_server.enrollment.records import COURSE_COLUMNS, Course, Enrollment, Meeting, Student
 from registrar_server.rpc.validation import reason_number
 
 Record = TypeVar("Record")
@@ -107,7 +109,23 @@ def student(record: Student) -> student_pb2.Student:
 
 
 def course(record: Course) -> course_pb2.Course:
-    """Return the resource of a course."""
+    """Return the resource of a course. All but its counters seldom changes and is kept ready, since lists repeat it."""
+    message = course_pb2.Course()
+    message.CopyFrom(_course_without_counters(*_what_callers_set(record)))
+    message.enrolled_count = record.enrolled_count
+    message.waitlisted_count = record.waitlisted_count
+    if (seats := record.seats_available) is not None:
+        message.seats_available = seats
+    return message
+
+
+_COUNTERS = frozenset({"enrolled_count", "waitlisted_count", "last_number"})
+_what_callers_set = attrgetter(*(column for column in COURSE_COLUMNS if column not in _COUNTERS))
+
+
+@lru_cache(maxsize=4096)
+def _course_without_counters(*values: Any) -> course_pb2.Course:
+    record = Course(*values)
     return course_pb2.Course(
         course_id=record.course_id,
         code=record.code,
@@ -123,9 +141,6 @@ def course(record: Course) -> course_pb2.Course:
         meetings=[meeting(one) for one in record.meetings],
         prerequisite_course_ids=record.prerequisite_course_ids,
         state=COURSE_STATES[record.state],
-        enrolled_count=record.enrolled_count,
-        waitlisted_count=record.waitlisted_count,
-        seats_available=record.seats_available,
         etag=etag(record.version),
         create_time=made(record.create_time),
         update_time=made(record.update_time),

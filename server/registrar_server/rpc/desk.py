@@ -92,13 +92,13 @@ class Desk:
 
 def _fingerprint(request: Any) -> bytes:
     """Digest the RPC's name and the request without its ``request_id``, as deterministic bytes."""
-    if not request.request_id:
+    request_id = request.request_id
+    if not request_id:
         return b""
-    content = type(request)()
-    content.CopyFrom(request)
-    content.ClearField("request_id")
-    name = request.DESCRIPTOR.full_name.encode()
-    return blake2b(name + b"\0" + content.SerializeToString(deterministic=True), digest_size=32).digest()
+    request.request_id = ""
+    content = request.SerializeToString(deterministic=True)
+    request.request_id = request_id
+    return blake2b(request.DESCRIPTOR.full_name.encode() + b"\0" + content, digest_size=32).digest()
 
 
 def _log_refusal(command: Command, refusal: Refusal) -> None:

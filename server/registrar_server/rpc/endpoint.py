@@ -47,6 +47,9 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
         except asyncio.CancelledError:
             line["status"] = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
             raise
+        except TimeoutError:
+            line["status"] = "DEADLINE_EXCEEDED"
+            answer = status.of_deadline()
         except Exception:
             request_id = str(uuid.uuid4())
             line.update(status="INTERNAL", error_id=request_id)

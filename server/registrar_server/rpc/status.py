@@ -48,6 +48,12 @@ def of_refusal(refusal: Refusal) -> RpcStatus:
     return _assemble(grpc.StatusCode[refusal.status], refusal.message, list(_details(refusal)))
 
 
+def of_deadline() -> RpcStatus:
+    """Return the answer to a call whose deadline passed while it waited; hardly anybody is left to read it."""
+    message = "The deadline passed before the work began; nothing was changed."
+    return _assemble(grpc.StatusCode.DEADLINE_EXCEEDED, message, [])
+
+
 def of_crash(request_id: str) -> RpcStatus:
     """Return the constant answer to an unexpected error; ``request_id`` is the one its log line carries."""
     message = f"Internal error; the server's log tells more under request {request_id}."
