@@ -55,7 +55,7 @@ async def serving(database_url: str, **others: Any) -> AsyncIterator[Server]:
     try:
         yield server
     finally:
-        await server.stop()
+        await server.stop(grace=1)
 
 
 class Registrar(NamedTuple):

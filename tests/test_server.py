@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from registrar.v1.course_service_pb2 import CreateCourseRequest
 from registrar.v1.student_service_pb2 import GetStudentRequest, ListStudentsRequest
 from registrar_server import migrate
 from registrar_server.app import Server, StartError, start
-from registrar_server.database import sqlite_file
+from registrar_server.database import Database, sqlite_file
 from tests.certificates import Certificates
 from tests.databases import execute
 from tests.failures import info, refused
@@ -252,7 +253,7 @@ class TestReflection:
             ("registrar.v1.EnrollmentService", "registrar/v1/enrollment_service.proto"),
             ("registrar.v1.EnrollmentService.EnrollStudent", "registrar/v1/enrollment_service.proto"),
             ("registrar.v1.Course", "registrar/v1/course.proto"),
-            ("grpc.health.v1.Health", "grpc/health/v1/health.proto"),
+            ("grpc.health.v1.Health", "grpc_health/v1/health.proto"),
         ],
     )
     async def test_symbols(self, ask: Any, symbol: str, file: str) -> None:
@@ -408,6 +409,25 @@ class TestStop:
         """Whether a new connection finds no server any more."""
         async with calling(await server.address()) as late:
             return await failed(late.students.GetStudent(GetStudentRequest(student_id="s-1"))) is StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_stop_in_the_middle_of_a_ping(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """A stop is heard at whichever turn of the event loop the database's answer to a ping is being passed on."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def ping(_database: Database) -> None:
+        asked.set()
+        answer.wait()
+
+    monkeypatch.setattr(Database, "ping", ping)
+    server = await start(settings(sqlite_url))
+    await asyncio.to_thread(asked.wait)
+    answer.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await server.stop()
 
 
 @contextlib.contextmanager

@@ -120,7 +120,9 @@ class Server:
         # A database that hangs keeps the one pinging thread waiting; the time-out then speaks for it.
         ping = asyncio.get_running_loop().run_in_executor(self._pings, self._database.ping)
         try:
-            await asyncio.wait_for(ping, PING_TIMEOUT_S)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that meets the answer, and stop would wait on.
+            async with asyncio.timeout(PING_TIMEOUT_S):
+                await ping
         except Exception as error:
             log.warning("database_unreachable", error=next(iter(str(error).splitlines()), "it does not answer"))
             await self._tell_health(serving=False)

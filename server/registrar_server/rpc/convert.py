@@ -55,6 +55,13 @@ def made(microseconds: int | None) -> Timestamp | None:
     return timestamp(microseconds) if microseconds else None
 
 
+def set_time(message: Timestamp, microseconds: int | None) -> None:
+    """Fill in a time that the server made; a preview has none."""
+    if microseconds:
+        message.seconds, rest = divmod(microseconds, 1_000_000)
+        message.nanos = rest * 1000
+
+
 def etag(version: int) -> str:
     """Return the etag of a version; a preview has none."""
     return str(version) if version else ""
@@ -62,30 +69,38 @@ def etag(version: int) -> str:
 
 def enrollment(record: Enrollment) -> enrollment_pb2.Enrollment:
     """Return the resource of an enrollment."""
-    message = enrollment_pb2.Enrollment(
-        enrollment_id=record.enrollment_id,
-        student_id=record.student_id,
-        course_id=record.course_id,
-        state=ENROLLMENT_STATES[record.state],
-        attempt=record.attempt,
-        create_time=made(record.create_time),
-        update_time=made(record.update_time),
-        etag=etag(record.version),
-    )
-    if not record.live:
-        _describe_end(message, record)
-    if record.bypassed_rules:
-        message.bypassed_rules.extend(map(reason_number, record.bypassed_rules))
+    message = enrollment_pb2.Enrollment()
+    set_enrollment(message, record)
     return message
 
 
-def _describe_end(message: enrollment_pb2.Enrollment, record: Enrollment) -> None:
+def set_enrollment(message: enrollment_pb2.Enrollment, record: Enrollment) -> None:
+    """Fill in the resource of an enrollment, where it lies in a response: lists are long, and copies cost."""
+    message.enrollment_id = record.enrollment_id
+    message.student_id = record.student_id
+    message.course_id = record.course_id
+    message.state = ENROLLMENT_STATES[record.state]
+    message.attempt = record.attempt
+    message.etag = etag(record.version)
+    set_time(message.create_time, record.create_time)
+    set_time(message.update_time, record.update_time)
+    if not record.live:
+        _set_end(message, record)
+    if record.bypassed_rules:
+        message.bypassed_rules.extend(map(reason_number, record.bypassed_rules))
+
+
+def _set_end(message: enrollment_pb2.Enrollment, record: Enrollment) -> None:
     message.reason = record.reason
     message.grade = record.grade
     if record.passed is not None:
         message.passed = record.passed
-    if (end := made(record.end_time)) is not None:
-        message.end_time.CopyFrom(end)
+    set_time(message.end_time, record.end_time)
+
+
+def set_student(message: student_pb2.Student, record: Student) -> None:
+    """Fill in the resource of a student."""
+    message.CopyFrom(student(record))
 
 
 def student(record: Student) -> student_pb2.Student:
@@ -109,14 +124,19 @@ def student(record: Student) -> student_pb2.Student:
 
 
 def course(record: Course) -> course_pb2.Course:
-    """Return the resource of a course. All but its counters seldom changes and is kept ready, since lists repeat it."""
+    """Return the resource of a course."""
     message = course_pb2.Course()
+    set_course(message, record)
+    return message
+
+
+def set_course(message: course_pb2.Course, record: Course) -> None:
+    """Fill in the resource of a course. All but its counters seldom changes and is kept ready: lists repeat it."""
     message.CopyFrom(_course_without_counters(*_what_callers_set(record)))
     message.enrolled_count = record.enrolled_count
     message.waitlisted_count = record.waitlisted_count
     if (seats := record.seats_available) is not None:
         message.seats_available = seats
-    return message
 
 
 _COUNTERS = frozenset({"enrolled_count", "waitlisted_count", "last_number"})

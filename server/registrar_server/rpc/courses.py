@@ -64,8 +64,11 @@ class CourseService(CourseServiceServicer):
         fields.check()
         after = page.after()
         rows = await self._desk.list_page(lambda reader: reader.search_courses(search, after, page.size + 1))
-        courses, token = page.fill(rows, convert.course, lambda course: (course.course_id,))
-        return pb.SearchCoursesResponse(courses=courses, next_page_token=token)
+        response = pb.SearchCoursesResponse()
+        response.next_page_token = page.fill(
+            response.courses, rows, convert.set_course, lambda course: (course.course_id,)
+        )
+        return response
 
     @endpoint
     async def UpdateCourse(self, request: pb.UpdateCourseRequest, context: Context) -> pb.UpdateCourseResponse:

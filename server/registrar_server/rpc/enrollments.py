@@ -70,8 +70,9 @@ class EnrollmentService(EnrollmentServiceServicer):
             rows = await self._desk.list_page(
                 lambda reader: reader.list_courses(student_id, states, after, page.size + 1)
             )
-        courses, token = page.fill(rows, _student_course, _courses_key)
-        return pb.ListCoursesResponse(courses=courses, next_page_token=token)
+        response = pb.ListCoursesResponse()
+        response.next_page_token = page.fill(response.courses, rows, _student_course, _courses_key)
+        return response
 
     @endpoint
     async def ListRoster(self, request: pb.ListRosterRequest, context: Context) -> pb.ListRosterResponse:
@@ -82,8 +83,9 @@ class EnrollmentService(EnrollmentServiceServicer):
         fields.check()
         after = page.after()
         rows = await self._desk.list_page(lambda reader: reader.list_roster(course_id, states, after, page.size + 1))
-        entries, token = page.fill(rows, _roster_entry, lambda entry: (entry.enrollment.number,))
-        return pb.ListRosterResponse(entries=entries, next_page_token=token)
+        response = pb.ListRosterResponse()
+        response.next_page_token = page.fill(response.entries, rows, _roster_entry, _roster_key)
+        return response
 
     @endpoint
     async def GetEnrollment(self, request: pb.GetEnrollmentRequest, context: Context) -> pb.GetEnrollmentResponse:
@@ -116,9 +118,15 @@ def _unenrolled(result: Unenrolled) -> pb.UnenrollResponse:
     )
 
 
-def _student_course(entry: StudentCourse) -> pb.StudentCourse:
-    return pb.StudentCourse(course=convert.course(entry.course), enrollment=convert.enrollment(entry.enrollment))
+def _student_course(message: pb.StudentCourse, entry: StudentCourse) -> None:
+    convert.set_course(message.course, entry.course)
+    convert.set_enrollment(message.enrollment, entry.enrollment)
 
 
-def _roster_entry(entry: RosterEntry) -> pb.RosterEntry:
-    return pb.RosterEntry(student=convert.student(entry.student), enrollment=convert.enrollment(entry.enrollment))
+def _roster_key(entry: RosterEntry) -> tuple[int]:
+    return (entry.enrollment.number,)
+
+
+def _roster_entry(message: pb.RosterEntry, entry: RosterEntry) -> None:
+    convert.set_student(message.student, entry.student)
+    convert.set_enrollment(message.enrollment, entry.enrollment)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.message import Message
 
 from registrar_server.errors import FieldViolation, Reason, Refusal
@@ -60,21 +61,25 @@ class Page:
         return list(key)
 
     def fill(
-        self, rows: Sequence[Row], pack: Callable[[Row], Entry], key: Callable[[Row], Sequence[Any]]
-    ) -> tuple[list[Entry], str]:
-        """Return the page's entries and the next token, from one row more than the page holds if there are more.
+        self,
+        entries: RepeatedCompositeFieldContainer[Entry],
+        rows: Sequence[Row],
+        pack: Callable[[Entry, Row], None],
+        key: Callable[[Row], Sequence[Any]],
+    ) -> str:
+        """Fill in the page's entries and return the next token; ``rows`` has one more than the page if there are more.
 
         A page ends early rather than grow beyond what an ordinary client takes in one message.
         """
-        entries: list[Entry] = []
         size = 0
         for row in rows[: self.size]:
-            entry = pack(row)
+            entry = entries.add()
+            pack(entry, row)
             size += entry.ByteSize()
-            if entries and size > MAX_PAGE_BYTES:
+            if size > MAX_PAGE_BYTES and len(entries) > 1:
+                entries.pop()
                 break
-            entries.append(entry)
-        return entries, self._token_after(key(rows[len(entries) - 1])) if len(entries) < len(rows) else ""
+        return self._token_after(key(rows[len(entries) - 1])) if len(entries) < len(rows) else ""
 
     def _token_after(self, key: Sequence[Any]) -> str:
         token = json.dumps([self._digest(key), *key], separators=(",", ":"))

@@ -60,8 +60,11 @@ class StudentService(StudentServiceServicer):
         rows = await self._desk.list_page(
             lambda reader: reader.list_students(words, request.show_deleted, after, page.size + 1)
         )
-        students, token = page.fill(rows, convert.student, lambda student: (student.student_id,))
-        return pb.ListStudentsResponse(students=students, next_page_token=token)
+        response = pb.ListStudentsResponse()
+        response.next_page_token = page.fill(
+            response.students, rows, convert.set_student, lambda student: (student.student_id,)
+        )
+        return response
 
     @endpoint
     async def UpdateStudent(self, request: pb.UpdateStudentRequest, context: Context) -> pb.UpdateStudentResponse:

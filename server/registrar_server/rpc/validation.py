@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_DECIMAL = re.compile(r"\d{1,4}(?:\.\d{1,3})?")
+_DECIMAL = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,3})?")
 ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
 MAX_CREDITS = 1000
 MAX_COUNT = 1_000_000
