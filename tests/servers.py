@@ -119,16 +119,22 @@ class ServerProcess:
 
     async def _read(self) -> None:
         assert self._process.stderr
-        async for line in self._process.stderr:
+        rest = b""
+        while data := await self._process.stderr.read(65_536):
+            *lines, rest = (rest + data).split(b"\n")
             async with self._changed:
-                try:
-                    self.lines.append(json.loads(line))
-                except ValueError:
-                    self.others.append(line.decode())
+                for line in lines:
+                    self._take(line)
                 self._changed.notify_all()
         async with self._changed:
             self.ended = True
             self._changed.notify_all()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            self.lines.append(json.loads(line))
+        except ValueError:
+            self.others.append(line.decode())
 
     async def logged(self, event: str, where: Callable[[dict[str, Any]], bool] = lambda line: True) -> dict[str, Any]:
         """Wait for the first line of an event; fails when the process ends without having written it."""

@@ -206,25 +206,24 @@ class TestList:
         answer = await campus.students.ListStudents(ListStudentsRequest(query="turing"))
         assert list(answer.students) == [await get(campus, "a")]
 
-    @pytest.mark.parametrize(
-        ("query", "found"),
-        [
-            ("ada", ["b"]),
-            ("  BYRON\tada ", ["b"]),
-            ("example a", ["a", "b"]),
-            ("ada turing", []),
-            ("émilie châtelet", ["B"]),
-            ("%", ["B"]),
-            ("0%_", ["B"]),
-            ("_", ["B"]),
-            ("\\", []),
-            ("' OR 1=1 --", []),
-            ("", ["B", "a", "b"]),
-        ],
-    )
-    async def test_query(self, campus: Registrar, query: str, found: list[str]) -> None:
+    async def test_query(self, campus: Registrar) -> None:
         """Every word must occur in names or e-mail, in whatever case; no character means more than itself."""
-        assert await listed(campus, query=query) == found
+        everybody = ["B", "a", "b"]
+        for query, found in {
+            "ada": ["b"],
+            "  BYRON\tada ": ["b"],
+            "example a": ["a", "b"],
+            "ada turing": [],
+            "émilie châtelet": ["B"],
+            "%": ["B"],
+            "0%_": ["B"],
+            "_": ["B"],
+            "\\": [],
+            "' OR 1=1 --": [],
+            " ": everybody,
+            "": everybody,
+        }.items():
+            assert await listed(campus, query=query) == found, query
 
     async def test_bad_fields(self, sqlite_registrar: Registrar) -> None:
         """The query is text of limited length, the page size not negative."""

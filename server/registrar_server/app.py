@@ -107,7 +107,7 @@ class Server:
         await self._changes.close()
         await self._lookups.close()
         self._queries.shutdown()
-        self._pings.shutdown(wait=False, cancel_futures=True)
+        self._pings.shutdown(cancel_futures=True)
         self._database.close()
         log.info("server_stopped")
 

@@ -53,10 +53,11 @@ class Page:
         if len(self._token) > MAX_TOKEN_LENGTH:
             raise _invalid_token()
         try:
-            digest, *key = json.loads(base64.urlsafe_b64decode(self._token.encode()))
+            _digest, *key = json.loads(base64.urlsafe_b64decode(self._token.encode()))
         except (ValueError, TypeError, binascii.Error):
             raise _invalid_token() from None
-        if digest != self._digest(key):
+        # The whole token is compared, since decoding would forgive characters that do not belong there.
+        if self._token != self._token_after(key):
             raise _invalid_token()
         return list(key)
 
