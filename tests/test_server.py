@@ -273,9 +273,10 @@ class TestSizes:
 
     async def test_request(self, sqlite_url: str) -> None:
         """A request beyond the limit is refused before it is read; one under it is served."""
-        async with registrar_on(sqlite_url, max_message_bytes=2000) as registrar:
-            assert (await registrar.add_course("short", description="x" * 1500)).course_id == "short"
-            large = CreateCourseRequest(course=Course(description="x" * 2500))
+        async with registrar_on(sqlite_url, max_message_bytes=300_000) as registrar:
+            short = CreateCourseRequest(course=Course(description="x" * 290_000))
+            assert (await refused(registrar.courses.CreateCourse(short))).reason == "INVALID_FIELD"
+            large = CreateCourseRequest(course=Course(description="x" * 310_000))
             assert await failed(registrar.courses.CreateCourse(large)) is StatusCode.RESOURCE_EXHAUSTED
 
     async def test_default(self, sqlite_registrar: Registrar) -> None:

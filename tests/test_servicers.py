@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import grpc
@@ -35,7 +34,7 @@ from registrar_server.database import Database
 from registrar_server.enrollment.ledger import Answer, Call, Ledger
 from registrar_server.reading import Lookup, Reader
 from registrar_server.rpc.courses import CourseService
-from registrar_server.rpc.desk import Desk
+from registrar_server.rpc.desk import Desk, Queries
 from registrar_server.rpc.enrollments import EnrollmentService
 from registrar_server.rpc.students import StudentService
 from tests.failures import DETAILS_KEY, Failure, info, resource
@@ -151,10 +150,9 @@ async def desk(database_url: str, gate: Gate) -> AsyncIterator[Desk]:
     ledger, reader = Ledger(database), Reader(database)
     changes = Lanes[Call, Answer]([Batcher(ledger.run, "write")], key=lambda call: call.command.lane_key)
     lookups = Batcher[Lookup, Any](reader.look_up, "read")
-    with ThreadPoolExecutor(1) as queries:
-        yield Desk(ledger, changes, reader, lookups, queries)
-        await changes.close()
-        await lookups.close()
+    desk = Desk(ledger, changes, reader, lookups, Queries(1, 10), 4_194_304)
+    yield desk
+    await asyncio.gather(changes.close(), lookups.close(), desk.close())
     database.close()
 
 

@@ -61,14 +61,16 @@ def test_durations_have_units(monkeypatch: pytest.MonkeyPatch, written: str, sec
         ("LISTEN", ":50051", "must be host:port"),
         ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
-        ("REQUEST_ID_TTL", "soon", 'must be a duration such as "500ms"'),
+        ("REQUEST_ID_TTL", "soon", 'must be a duration of at most 3650d, such as "500ms"'),
+        ("REQUEST_ID_TTL", "3651d", "at most 3650d"),
+        ("LISTEN", "::1:50051", "an IPv6 address in brackets"),
         ("REQUEST_ID_TTL", "59s", "greater than or equal to 60"),
         ("MAX_WAITING", "0", "greater than or equal to 1"),
         ("MAX_BATCH", "10001", "less than or equal to 10000"),
         ("MAX_BATCH", "many", "valid integer"),
         ("WRITE_LANES", "65", "less than or equal to 64"),
         ("READ_LANES", "0", "greater than or equal to 1"),
-        ("MAX_MESSAGE_BYTES", "1", "greater than or equal to 1024"),
+        ("MAX_MESSAGE_BYTES", "1", "greater than or equal to 262144"),
         ("SHUTDOWN_GRACE", "-1s", "must be a duration"),
         ("HEALTH_INTERVAL", "0s", "greater than 0"),
         ("INSECURE", "perhaps", "valid boolean"),
@@ -97,6 +99,12 @@ def test_a_database_is_a_sqlite_file_or_postgresql(monkeypatch: pytest.MonkeyPat
     message = refusal()
     assert message.startswith("REGISTRAR_DATABASE_URL: ")
     assert "sqlite:///file.db or postgresql://" in message
+    assert "hunter2" not in message
+
+
+def test_a_password_that_breaks_the_url_is_not_shown() -> None:
+    message = refusal(database_url="postgresql://ada:p@ss:hunter2/registrar")
+    assert message.startswith("REGISTRAR_DATABASE_URL: ")
     assert "hunter2" not in message
 
 
@@ -131,10 +139,10 @@ def test_tls_files_come_in_pairs() -> None:
 @pytest.mark.parametrize("where", ["environment", "file"])
 def test_a_server_told_to_check_tokens_does_not_start_without(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     if where == "environment":
-        monkeypatch.setenv("REGISTRAR_JWT_KEYS", "keys.json")
+        monkeypatch.setenv("registrar_jwt_keys", "keys.json")
     else:
         Path(".env").write_text("REGISTRAR_JWT_KEYS=keys.json\n")
-    assert "REGISTRAR_JWT_KEYS" in refusal()
+    assert "REGISTRAR_JWT_KEYS" in refusal().upper()
 
 
 def test_a_misspelt_setting_is_noticed_and_names_of_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

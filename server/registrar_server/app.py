@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from sqlalchemy.engine import URL
 
 from registrar.v1 import (
     course_service_pb2,
@@ -28,7 +29,7 @@ from registrar_server.enrollment.ledger import Answer, Call, Ledger, microsecond
 from registrar_server.housekeeping import purge_request_ids
 from registrar_server.reading import Lookup, Reader
 from registrar_server.rpc.courses import CourseService
-from registrar_server.rpc.desk import Desk
+from registrar_server.rpc.desk import Desk, Queries
 from registrar_server.rpc.enrollments import EnrollmentService
 from registrar_server.rpc.reflection import add_reflection
 from registrar_server.rpc.students import StudentService
@@ -44,6 +45,8 @@ SERVICES = tuple(
 )
 PURGE_INTERVAL_S = 600.0
 PING_TIMEOUT_S = 5.0
+LINGER_S = 0.2
+REST_S = 5.0
 
 log = structlog.get_logger()
 
@@ -70,8 +73,8 @@ class Server:
             key=lambda call: call.command.lane_key,
         )
         self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
-        self._queries = ThreadPoolExecutor(settings.read_lanes, thread_name_prefix="query")
-        self._desk = Desk(ledger, self._changes, reader, self._lookups, self._queries)
+        queries = Queries(settings.read_lanes, settings.max_waiting)
+        self._desk = Desk(ledger, self._changes, reader, self._lookups, queries, settings.max_message_bytes)
         self._pings = ThreadPoolExecutor(1, thread_name_prefix="ping")
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(options=_options(settings))
@@ -94,22 +97,40 @@ class Server:
             asyncio.create_task(_every(self._settings.health_interval, self._watch_database)),
             asyncio.create_task(_every(PURGE_INTERVAL_S, self._purge)),
         ]
-        log.info("server_started", address=self.address, database=self._settings.url.render_as_string())
+        log.info("server_started", address=self.address, database=_shown(self._settings.url))
 
-    async def stop(self, grace: float | None = None) -> None:
-        """Take no more calls, finish those under way within ``grace`` seconds, and let go of everything."""
+    async def stop(self, grace: float | None = None) -> bool:
+        """Take no more calls, finish those under way within ``grace`` seconds, and let go of everything.
+
+        Returns whether all was finished; where not, threads are still in the hands of a database that does not answer.
+        """
         log.info("server_stopping")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._health.enter_graceful_shutdown()
-        await self._grpc.stop(self._settings.shutdown_grace if grace is None else grace)
-        await self._changes.close()
-        await self._lookups.close()
-        self._queries.shutdown()
-        self._pings.shutdown(cancel_futures=True)
-        self._database.close()
-        log.info("server_stopped")
+        seconds = self._settings.shutdown_grace if grace is None else grace
+        finished = await self._finish_calls(max(seconds, LINGER_S))
+        # Streams such as health's Watch have no end of their own, and nobody's work is in them.
+        await self._grpc.stop(LINGER_S)
+        # Callers whose grace is over are cut off by now; what the database still does for them may come to its end.
+        finished = finished or await self._finish_calls(REST_S)
+        if finished:
+            self._database.close()
+        log.info("server_stopped", finished=finished)
+        return finished
+
+    async def _finish_calls(self, seconds: float) -> bool:
+        """Refuse new calls as SHUTTING_DOWN, while the door is still open, and finish those under way."""
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(self._changes.close(), self._lookups.close(), self._desk.close())
+                await asyncio.to_thread(self._pings.shutdown, cancel_futures=True)
+        except TimeoutError:
+            return False
+        # Calls that were sent before the callers heard of it come in meanwhile, and are refused instead of cut off.
+        await asyncio.sleep(min(LINGER_S, seconds))
+        return True
 
     async def _tell_health(self, *, serving: bool) -> None:
         response = health_pb2.HealthCheckResponse
@@ -131,7 +152,7 @@ class Server:
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
-        deleted = await self._desk.query(purge_request_ids, self._database, before)
+        deleted = await asyncio.to_thread(purge_request_ids, self._database, before)
         if deleted:
             log.info("request_ids_purged", deleted=deleted)
 
@@ -152,10 +173,18 @@ async def start(settings: Settings) -> Server:
     return server
 
 
+def _shown(url: URL) -> str:
+    """Return a database's URL without the password, which may stand in the query too."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
 def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
         # Without this a second server silently shares the port and takes half of the calls.
         ("grpc.so_reuseport", 0),
+        # By default a burst of some thousand calls is thinned out with a bare CANCELLED; our own queue refuses better.
+        ("grpc.server.max_pending_requests", 2 * settings.max_waiting),
+        ("grpc.server.max_pending_requests_hard_limit", 4 * settings.max_waiting),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # By default a server tells ordinary clients that ping every few seconds to go away.

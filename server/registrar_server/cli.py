@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -91,13 +92,27 @@ async def _serve_until_told(found: settings.Settings) -> None:
     _collect_garbage_seldom()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, _told_to_stop, stop)
     server = await start(found)
     # The log goes to standard error, so this disturbs none of its readers; who asks for JSON is a machine.
     if found.log_format != "json" and found.tls_cert_file is None:
         print(TRY_NEXT.format(address=server.address), flush=True)
     await stop.wait()
-    await server.stop()
+    if not await server.stop():
+        _leave_at_once()
+
+
+def _told_to_stop(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        _leave_at_once()
+    stop.set()
+
+
+def _leave_at_once() -> None:
+    """Exit without waiting for threads that a database holds. What was acknowledged is committed, and safe."""
+    log.error("server_left_at_once")
+    logs.write_out()
+    os._exit(1)
 
 
 def _collect_garbage_seldom() -> None:

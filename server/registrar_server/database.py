@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from registrar_server import bulk
+from registrar_server.errors import contention, database_unavailable
 
 Result = TypeVar("Result")
 
@@ -74,7 +75,7 @@ def classify(error: BaseException) -> Failure:
     """Tell what a driver's or SQLAlchemy's error means."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
-    if isinstance(error, PoolTimeout):
+    if isinstance(error, PoolTimeout | DatabaseReplaced):
         return Failure.UNAVAILABLE
     if isinstance(error, psycopg.Error):
         return _classify_postgresql(error)
@@ -100,6 +101,20 @@ def _classify_sqlite(error: sqlite3.Error | OverflowError) -> Failure:
     return _BY_SQLITE_CODE.get(code, Failure.UNKNOWN)
 
 
+def refusal_of(error: Exception) -> Exception:
+    """Return what a caller is told of a failed read: a refusal where another try may help, else the error itself."""
+    match classify(error):
+        case Failure.UNAVAILABLE:
+            return database_unavailable()
+        case Failure.CONTENTION | Failure.CONFLICT:
+            return contention()
+    return error
+
+
+class DatabaseReplaced(Exception):
+    """The database's file is not the one that the server began with."""
+
+
 class CommitUncertain(Exception):
     """The connection broke while committing: the changes may or may not have been made."""
 
@@ -110,10 +125,11 @@ class Database:
     def __init__(self, url: str, *, writers: int = 2, readers: int = 4) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._file = sqlite_file(url)
         self._bulk: bulk.Dialect = bulk.SQLite() if self.is_sqlite else bulk.PostgreSQL()
         self.writers = 1 if self.is_sqlite else writers
         """How many write transactions are worth having at once; SQLite has one writer."""
+        self._file = sqlite_file(url)
+        self._identity = _identity(self._file)
         self._writer = _create_engine(self.url, self.writers)
         self.autocommit = _create_engine(self.url, readers, autocommit=True)
 
@@ -144,6 +160,7 @@ class Database:
         """Return what a query finds; a connection that was lost is tried once more, on a new one."""
 
         def once() -> Sequence[Sequence[Any]]:
+            self._check_file()
             with self.autocommit.connect() as connection:
                 return connection.execute(query).all()
 
@@ -151,6 +168,7 @@ class Database:
 
     @contextmanager
     def _connection(self, engine: Engine) -> Iterator[Any]:
+        self._check_file()
         pooled = engine.raw_connection()
         try:
             yield pooled.driver_connection
@@ -164,14 +182,17 @@ class Database:
         finally:
             pooled.close()  # Rolls back whatever was not committed.
 
-    def ping(self) -> None:
-        """Ask the database for anything at all; raises when it does not answer.
+    def _check_file(self) -> None:
+        """Refuse to work on a SQLite file that is no longer the one in the folder.
 
-        A SQLite file that was moved away still answers those who have it open, and nobody else will ever see what is
-        written to it.
+        It still answers those who have it open, and nobody else will ever see what is written to it.
         """
-        if self._file is not None and not self._file.exists():
-            raise FileNotFoundError(f"the file {self._file} is not there any more")
+        if self._identity is not None and _identity(self._file) != self._identity:
+            raise DatabaseReplaced(f"the file {self._file} was moved, removed or replaced since the server started")
+
+    def ping(self) -> None:
+        """Ask the database for something of ours; raises when it does not answer."""
+        self._check_file()
         with self.autocommit.connect() as connection:
             connection.execute(text("SELECT revision FROM event_counter"))
 
@@ -249,6 +270,14 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _identity(file: Path | None) -> tuple[int, int] | None:
+    try:
+        found = file.stat() if file else None
+    except FileNotFoundError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
 
 
 def sqlite_file(url: str) -> Path | None:

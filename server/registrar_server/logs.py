@@ -46,7 +46,7 @@ class OncePerTurn:
         self._lines: list[str] = []
         self._lock = threading.Lock()
         self._scheduled = False
-        atexit.register(self._write_out)
+        atexit.register(self.write_out)
 
     def write(self, line: str) -> None:
         """Take a line."""
@@ -58,12 +58,13 @@ class OncePerTurn:
         if self._scheduled:
             return
         try:
-            asyncio.get_running_loop().call_soon(self._write_out)
+            asyncio.get_running_loop().call_soon(self.write_out)
             self._scheduled = True
         except RuntimeError:
-            self._write_out()
+            self.write_out()
 
-    def _write_out(self) -> None:
+    def write_out(self) -> None:
+        """Write what was taken, now."""
         self._scheduled = False
         with self._lock:
             lines, self._lines = self._lines, []
@@ -71,15 +72,26 @@ class OncePerTurn:
             self._stream.flush()
 
 
+_streams: list[OncePerTurn] = []
+
+
+def write_out() -> None:
+    """Write what was gathered, before an exit that runs no clean-up."""
+    for stream in _streams:
+        stream.write_out()
+
+
 def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Set up logging for this process. ``log_format``: auto, console or json."""
     stream = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
     final = _for_the_eyes(stream) if console else _for_machines()
+    gathered = OncePerTurn(stream)
+    _streams[:] = [gathered]
     structlog.configure(
         processors=[*_SHARED, *final],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", OncePerTurn(stream))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", gathered)),
         cache_logger_on_first_use=True,
     )
     _redirect_standard_library(final, stream)

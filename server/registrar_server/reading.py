@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from registrar_server import models
 from registrar_server.bulk import Rows
-from registrar_server.database import Database, Failure, Transaction, classify
+from registrar_server.database import Database, Transaction, refusal_of
 from registrar_server.enrollment import statements
 from registrar_server.enrollment.records import (
     COURSE_COLUMNS,
@@ -25,7 +25,6 @@ from registrar_server.errors import (
     Reason,
     Refusal,
     course_not_found,
-    database_unavailable,
     student_not_found,
 )
 
@@ -95,7 +94,7 @@ class Reader:
         try:
             found = self._database.look(lambda transaction: _find(transaction, lookups))
         except Exception as error:
-            return [_unavailable(error)] * len(lookups)
+            return [refusal_of(error) for _ in lookups]
         return [_answer(found, lookup) for lookup in lookups]
 
     def require(self, lookup: Lookup) -> Any:
@@ -169,7 +168,7 @@ class Reader:
         try:
             return self._database.rows(query)
         except Exception as error:
-            raise _unavailable(error) from error
+            raise refusal_of(error) from error
 
 
 class CourseSearch(NamedTuple):
@@ -199,10 +198,6 @@ def _search(
     if not show_deleted:
         query = query.where(model.delete_time.is_(None))
     return query.where(key > after[0]) if after else query
-
-
-def _unavailable(error: Exception) -> Exception:
-    return database_unavailable() if classify(error) is Failure.UNAVAILABLE else error
 
 
 def _find(transaction: Transaction, lookups: Sequence[Lookup]) -> _Found:

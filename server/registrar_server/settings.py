@@ -34,6 +34,7 @@ FOREIGN_NAMES = frozenset(
 )
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+MAX_DURATION_S = 3650 * 86400.0
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -45,8 +46,10 @@ def _seconds(value: Any) -> Any:
     if isinstance(value, int | float):
         return float(value)
     if match := _DURATION.fullmatch(str(value).strip()):
-        return float(match[1]) * _SECONDS[match[2]]
-    raise ValueError('must be a duration such as "500ms", "30s", "5m", "24h" or "7d"')
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if seconds <= MAX_DURATION_S:
+            return seconds
+    raise ValueError('must be a duration of at most 3650d, such as "500ms", "30s", "5m", "24h" or "7d"')
 
 
 Duration = Annotated[float, BeforeValidator(_seconds)]
@@ -85,7 +88,7 @@ class Settings(BaseSettings):
     """Write transactions at once on PostgreSQL; SQLite always has one."""
     read_lanes: Annotated[int, Field(ge=1, le=64)] = 4
     """Queries at once."""
-    max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    max_message_bytes: Annotated[int, Field(ge=262_144)] = 4 * 1024 * 1024
     """The largest request and response, in bytes."""
     shutdown_grace: Annotated[Duration, Field(ge=0)] = 30.0
     """How long calls under way may take after SIGTERM."""
@@ -96,6 +99,8 @@ class Settings(BaseSettings):
     @classmethod
     def _check_listen(cls, value: str) -> str:
         host, separator, port = value.rpartition(":")
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise ValueError("must be host:port, with an IPv6 address in brackets, such as [::1]:50051")
         if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
             raise ValueError("must be host:port, such as 127.0.0.1:50051 or [::1]:50051")
         return value
@@ -153,7 +158,7 @@ class Settings(BaseSettings):
 def _database_problem(value: str) -> str | None:
     try:
         url = make_url(value)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return "is not a database URL"
     backend = url.get_backend_name()
     if backend == "sqlite":
@@ -193,7 +198,7 @@ def environment() -> Mapping[str, str | None]:
 
 def _refuse_unguarded(names: Iterable[str]) -> None:
     """A server told to check tokens must not serve without checking them."""
-    if wanted := sorted(name for name in names if name.startswith(f"{PREFIX}JWT_")):
+    if wanted := sorted(name for name in names if name.upper().startswith(f"{PREFIX}JWT_")):
         raise SettingsError(
             f"{', '.join(wanted)}: this version cannot check tokens and would let everyone in; unset it to start"
         )
@@ -202,4 +207,4 @@ def _refuse_unguarded(names: Iterable[str]) -> None:
 def unknown_names(names: Iterable[str]) -> list[str]:
     """Return the variables with our prefix that nothing reads: most often a misspelt setting."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
-    return sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+    return sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)

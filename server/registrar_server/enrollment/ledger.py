@@ -16,7 +16,7 @@ import structlog
 
 from registrar_server import ids
 from registrar_server.bulk import Rows
-from registrar_server.database import CommitUncertain, Database, Failure, Transaction, classify
+from registrar_server.database import CommitUncertain, Database, Failure, Transaction, classify, refusal_of
 from registrar_server.enrollment import statements
 from registrar_server.enrollment.commands import Command, Scope
 from registrar_server.enrollment.decide import decide
@@ -148,16 +148,15 @@ class Ledger:
     def preview(self, call: Call) -> Message:
         """Answer as the call would, without locks and without changing anything; raises the call's refusal.
 
-        What the server would make (ids, times, etags) is left empty. Raises DATABASE_UNAVAILABLE where it can't look.
+        What the server would make (ids, times, etags) is left empty. Raises DATABASE_UNAVAILABLE or CONTENTION where it
+        cannot look.
         """
         scope = Scope()
         call.command.touch(scope)
         try:
             state = self._database.look(lambda transaction: self._load(transaction, scope, (), lock=False))
         except Exception as error:
-            if classify(error) is Failure.UNAVAILABLE:
-                raise database_unavailable() from error
-            raise
+            raise refusal_of(error) from error
         result = decide(state, call.command)
         state.forget_made()
         return call.pack(result)

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple, Self
 
 LIVE_STATES = ("ENROLLED", "WAITLISTED")
+EMPTY = "[]"
 
 
 class Hold(NamedTuple):
@@ -38,27 +39,32 @@ class Meeting(NamedTuple):
     location: str
 
 
-@lru_cache(maxsize=4096)
 def decode_meetings(document: str) -> tuple[Meeting, ...]:
-    """Read the stored document; courses repeat it on every load, so it is read once."""
+    """Read the stored document of a course's meetings."""
+    # Courses repeat it on every load, so short ones, as nearly all are, are read once; long ones would fill the memory.
+    read = _decode_meetings if len(document) <= 1000 else _decode_meetings.__wrapped__
+    return read(document)
+
+
+@lru_cache(maxsize=4096)
+def _decode_meetings(document: str) -> tuple[Meeting, ...]:
     return tuple(Meeting(tuple(weekdays), *rest) for weekdays, *rest in json.loads(document))
 
 
-@lru_cache(maxsize=4096)
 def decode_holds(document: str) -> tuple[Hold, ...]:
     """Read the stored document of a student's holds."""
-    return tuple(Hold(*hold) for hold in json.loads(document))
+    return () if document == EMPTY else tuple(Hold(*hold) for hold in json.loads(document))
 
 
-@lru_cache(maxsize=4096)
 def decode_names(document: str) -> tuple[str, ...]:
     """Read a stored list of names, such as ids or reasons."""
-    return tuple(json.loads(document))
+    return () if document == EMPTY else tuple(json.loads(document))
 
 
-@lru_cache(maxsize=4096)
 def encode(document: Sequence[Any]) -> str:
     """Write a list of names, meetings or holds as its stored document."""
+    if not document:
+        return EMPTY
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 

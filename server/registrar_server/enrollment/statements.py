@@ -6,13 +6,13 @@ from registrar_server.bulk import Append, Insert, Lock, Rows, Select, Statement,
 from registrar_server.enrollment.records import (
     COURSE_COLUMNS,
     ENROLLMENT_COLUMNS,
+    LIVE_STATES,
     STUDENT_COLUMNS,
     Event,
     StoredResponse,
     row_maker,
 )
 from registrar_server.enrollment.state import State
-from registrar_server.models import LIVE_STATES
 
 LIVE = f"state IN {LIVE_STATES!r}"
 COUNTERS = ("enrolled_count", "waitlisted_count", "last_number")

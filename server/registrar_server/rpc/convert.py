@@ -132,7 +132,9 @@ def course(record: Course) -> course_pb2.Course:
 
 def set_course(message: course_pb2.Course, record: Course) -> None:
     """Fill in the resource of a course. All but its counters seldom changes and is kept ready: lists repeat it."""
-    message.CopyFrom(_course_without_counters(*_what_callers_set(record)))
+    small = len(record.description) + 100 * len(record.meetings) <= 1000
+    keep = _course_without_counters if small else _course_without_counters.__wrapped__
+    message.CopyFrom(keep(*_what_callers_set(record)))
     message.enrolled_count = record.enrolled_count
     message.waitlisted_count = record.waitlisted_count
     if (seats := record.seats_available) is not None:

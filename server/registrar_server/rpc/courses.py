@@ -60,9 +60,9 @@ class CourseService(CourseServiceServicer):
             open_only=request.open_only,
             show_deleted=request.show_deleted,
         )
-        page = Page(fields, request)
+        page = Page(fields, request, self._desk.max_page_bytes)
         fields.check()
-        after = page.after()
+        after = page.after(str)
         rows = await self._desk.list_page(lambda reader: reader.search_courses(search, after, page.size + 1))
         response = pb.SearchCoursesResponse()
         response.next_page_token = page.fill(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from registrar_server.batching import Batcher, Lanes
 from registrar_server.enrollment.commands import Command, Enroll, Unenroll
 from registrar_server.enrollment.ledger import Answer, Call, Ledger
-from registrar_server.errors import Refusal
+from registrar_server.errors import Refusal, overloaded, shutting_down
 from registrar_server.reading import Lookup, Reader
 from registrar_server.rpc.endpoint import Context
 
@@ -22,6 +22,33 @@ Response = TypeVar("Response", bound=Message)
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
+
+
+class Queries:
+    """Threads for lists and previews, with a bound to how many may wait for them."""
+
+    def __init__(self, threads: int, max_waiting: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="query")
+        self._max_waiting = max_waiting
+        self._under_way = 0
+        self._closing = False
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a blocking function in one of the threads; refuses as OVERLOADED or SHUTTING_DOWN."""
+        if self._closing:
+            raise shutting_down()
+        if self._under_way >= self._max_waiting:
+            raise overloaded(self._under_way, 1.0)
+        self._under_way += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        finally:
+            self._under_way -= 1
+
+    async def close(self) -> None:
+        """Refuse further functions, and return when those under way are done."""
+        self._closing = True
+        await asyncio.to_thread(self._threads.shutdown)
 
 
 class Desk:
@@ -33,13 +60,16 @@ class Desk:
         changes: Lanes[Call, Answer],
         reader: Reader,
         lookups: Batcher[Lookup, Any],
-        queries: Executor,
+        queries: Queries,
+        max_message_bytes: int,
     ) -> None:
         self._ledger = ledger
         self._changes = changes
         self._reader = reader
         self._lookups = lookups
         self._queries = queries
+        self.max_page_bytes = max_message_bytes * 3 // 4
+        """How large a page may grow; the rest is for what surrounds it."""
 
     async def change(
         self,
@@ -75,7 +105,7 @@ class Desk:
         return result
 
     async def _preview(self, call: Call) -> Any:
-        return await self.query(self._ledger.preview, call)
+        return await self._queries.run(self._ledger.preview, call)
 
     async def look_up(self, context: Context, lookup: Lookup) -> Any:
         """Return what a lookup finds, or raise its ``Refusal``."""
@@ -83,11 +113,11 @@ class Desk:
 
     async def list_page(self, query: Callable[[Reader], Sequence[Result]]) -> Sequence[Result]:
         """Run a list's query in a thread and return its rows."""
-        return await self.query(query, self._reader)
+        return await self._queries.run(query, self._reader)
 
-    async def query(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Run a blocking function in one of the reading threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._queries, function, *arguments)
+    async def close(self) -> None:
+        """Refuse further lists and previews, and return when those under way are done."""
+        await self._queries.close()
 
 
 def _fingerprint(request: Any) -> bytes:

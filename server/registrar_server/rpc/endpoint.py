@@ -22,6 +22,8 @@ Response = TypeVar("Response", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Request, Context], Awaitable[Response]]
 
+MAX_SHOWN_CHARACTERS = 128
+
 log = structlog.get_logger()
 
 
@@ -50,11 +52,10 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
         except TimeoutError:
             line["status"] = "DEADLINE_EXCEEDED"
             answer = status.of_deadline()
-        except Exception:
-            request_id = str(uuid.uuid4())
-            line.update(status="INTERNAL", error_id=request_id)
-            log.exception("rpc_crashed", method=method.__name__, error_id=request_id)
-            answer = status.of_crash(request_id)
+        except Exception as error:
+            error_id = _log_crash(error, method.__name__)
+            line.update(status="INTERNAL", error_id=error_id)
+            answer = status.of_crash(error_id)
         finally:
             line.update(_ids(request))
             duration_ms = round((time.perf_counter() - begun) * 1000, 3)
@@ -65,14 +66,30 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
     return call
 
 
+def _log_crash(error: Exception, method: str) -> str:
+    """Log an unexpected error whole and return its id; one that met a whole batch is logged once, for all its calls."""
+    error_id: str = getattr(error, "registrar_error_id", "")
+    if not error_id:
+        error_id = str(uuid.uuid4())
+        error.registrar_error_id = error_id  # type: ignore[attr-defined]
+        log.error("rpc_crashed", method=method, error_id=error_id, exc_info=error)
+    return error_id
+
+
 def _ids(message: Message) -> dict[str, str]:
     """Return the ids that a request or response names, its own and those of the one resource in it."""
     found: dict[str, str] = {}
     for resource, name in _id_fields(message.DESCRIPTOR):
         value = getattr(getattr(message, resource) if resource else message, name)
         if value:
-            found[name] = value
+            found[name] = _shown(value)
     return found
+
+
+def _shown(value: str) -> str:
+    """Cut an id that is none, and show what a terminal would take for commands."""
+    value = value[:MAX_SHOWN_CHARACTERS]
+    return value if value.isprintable() else value.encode("unicode_escape").decode()
 
 
 @functools.cache

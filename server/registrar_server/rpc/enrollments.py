@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
 from registrar_server.enrollment.commands import Enroll, Unenroll
+from registrar_server.enrollment.records import LIVE_STATES
 from registrar_server.enrollment.seats import Unenrolled
 from registrar_server.reading import CoursesOfStudent, EnrollmentById, RosterEntry, StudentCourse
 from registrar_server.rpc import convert
@@ -15,7 +16,6 @@ from registrar_server.rpc.endpoint import Context, endpoint
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
 
-LIVE_STATES = ("ENROLLED", "WAITLISTED")
 _enrolled = convert.answering(pb.EnrollStudentResponse, "enrollment", convert.enrollment)
 _STATE_NAMES = {number: name for name, number in convert.ENROLLMENT_STATES.items()}
 
@@ -60,13 +60,13 @@ class EnrollmentService(EnrollmentServiceServicer):
     async def ListCourses(self, request: pb.ListCoursesRequest, context: Context) -> pb.ListCoursesResponse:
         fields = Fields()
         student_id = fields.id("student_id", request.student_id)
-        states = _states(fields, request.states)
-        page = Page(fields, request)
+        states = _states(fields, request)
+        page = Page(fields, request, self._desk.max_page_bytes)
         fields.check()
         if page.is_usual and states == LIVE_STATES:
             rows = await self._desk.look_up(context, CoursesOfStudent(student_id))
         else:
-            after = page.after()
+            after = page.after(str, int)
             rows = await self._desk.list_page(
                 lambda reader: reader.list_courses(student_id, states, after, page.size + 1)
             )
@@ -78,10 +78,10 @@ class EnrollmentService(EnrollmentServiceServicer):
     async def ListRoster(self, request: pb.ListRosterRequest, context: Context) -> pb.ListRosterResponse:
         fields = Fields()
         course_id = fields.id("course_id", request.course_id)
-        states = _states(fields, request.states)
-        page = Page(fields, request)
+        states = _states(fields, request)
+        page = Page(fields, request, self._desk.max_page_bytes)
         fields.check()
-        after = page.after()
+        after = page.after(int)
         rows = await self._desk.list_page(lambda reader: reader.list_roster(course_id, states, after, page.size + 1))
         response = pb.ListRosterResponse()
         response.next_page_token = page.fill(response.entries, rows, _roster_entry, _roster_key)
@@ -96,15 +96,20 @@ class EnrollmentService(EnrollmentServiceServicer):
         return pb.GetEnrollmentResponse(enrollment=convert.enrollment(found))
 
 
-def _states(fields: Fields, numbers: Sequence[int]) -> Sequence[str]:
-    """Return the names of the states asked for, in one order; none asked for means the live ones."""
+def _states(fields: Fields, request: pb.ListCoursesRequest | pb.ListRosterRequest) -> Sequence[str]:
+    """Return the names of the states asked for; none asked for means the live ones.
+
+    They are put in order in the request too, so that a token is good for the same states however they are written.
+    """
     wanted = set()
-    for place, number in enumerate(fields.few("states", numbers)):
+    for place, number in enumerate(fields.few("states", request.states)):
         if number in _STATE_NAMES:
-            wanted.add(_STATE_NAMES[number])  # type: ignore[index]
+            wanted.add(_STATE_NAMES[number])
         else:
             fields.wrong(f"states[{place}]", f"must be one of {', '.join(convert.ENROLLMENT_STATES)}")
-    return tuple(state for state in convert.ENROLLMENT_STATES if state in wanted) or LIVE_STATES
+    found = tuple(state for state in convert.ENROLLMENT_STATES if state in wanted) or LIVE_STATES
+    request.states[:] = [convert.ENROLLMENT_STATES[state] for state in found]
+    return found
 
 
 def _courses_key(entry: StudentCourse) -> tuple[str, int]:

@@ -31,20 +31,21 @@ Entry = TypeVar("Entry", bound=Message)
 class Page:
     """The page that a request asks for: how many rows, and after which key."""
 
-    def __init__(self, fields: Fields, request: Any) -> None:
+    def __init__(self, fields: Fields, request: Any, max_bytes: int) -> None:
         if request.page_size < 0:
             fields.wrong("page_size", f"must not be negative; 0 means {DEFAULT_PAGE_SIZE}")
         self.size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         self._token = request.page_token
         self._request = request
+        self._max_bytes = min(max_bytes, MAX_PAGE_BYTES)
 
     @property
     def is_usual(self) -> bool:
         """Whether this is the first page in default size."""
         return not self._token and self.size == DEFAULT_PAGE_SIZE
 
-    def after(self) -> list[Any] | None:
-        """Return the key after which the page begins, None for the first page.
+    def after(self, *kinds: type) -> list[Any] | None:
+        """Return the key after which the page begins, its parts of these kinds; None for the first page.
 
         Raises INVALID_PAGE_TOKEN for a token that this list did not make.
         """
@@ -57,7 +58,7 @@ class Page:
         except (ValueError, TypeError, binascii.Error):
             raise _invalid_token() from None
         # The whole token is compared, since decoding would forgive characters that do not belong there.
-        if self._token != self._token_after(key):
+        if self._token != self._token_after(key) or not _is_key(key, kinds):
             raise _invalid_token()
         return list(key)
 
@@ -77,7 +78,7 @@ class Page:
             entry = entries.add()
             pack(entry, row)
             size += entry.ByteSize()
-            if size > MAX_PAGE_BYTES and len(entries) > 1:
+            if size > self._max_bytes and len(entries) > 1:
                 entries.pop()
                 break
         return self._token_after(key(rows[len(entries) - 1])) if len(entries) < len(rows) else ""
@@ -88,6 +89,16 @@ class Page:
 
     def _digest(self, key: Sequence[Any]) -> str:
         return blake2b(_scope(self._request) + json.dumps(list(key)).encode(), digest_size=9).hexdigest()
+
+
+def _is_key(key: Sequence[Any], kinds: Sequence[type]) -> bool:
+    """Anybody can compute a digest, so what it covers is checked too."""
+    fields = Fields()
+    for part in key:
+        if isinstance(part, str):
+            fields.id("page_token", part)
+    fits = all(not isinstance(part, int) or abs(part) < 2**63 for part in key)
+    return fits and [type(part) for part in key] == list(kinds) and not fields.any_wrong
 
 
 def _scope(request: Message) -> bytes:

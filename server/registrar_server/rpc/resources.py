@@ -94,5 +94,5 @@ def masked(fields: Fields, mask: FieldMask, message: Any, settable: Mapping[str,
     paths = fields.few("update_mask", mask.paths)
     for path in paths:
         if path not in settable:
-            fields.wrong("update_mask", f'"{path}" cannot be updated; must be among {", ".join(settable)}')
+            fields.wrong("update_mask", f'"{path[:64]}" cannot be updated; must be among {", ".join(settable)}')
     return [path for path in settable if path in paths]

@@ -20,7 +20,7 @@ from registrar_server.errors import Reason, Refusal
 from registrar_server.rpc.validation import reason_number
 
 DOMAIN = "registrar"
-MAX_MESSAGE_CHARACTERS = 400
+MAX_MESSAGE_BYTES = 600
 MAX_STATUS_BYTES = 4_000
 DETAILS_KEY = "grpc-status-details-bin"
 
@@ -111,20 +111,29 @@ def _broken_rules(refusal: Refusal) -> Iterable[Any]:
 
 def _assemble(code: grpc.StatusCode, message: str, details: Sequence[Any]) -> RpcStatus:
     kept = list(details)
-    left_out = _trim(kept)
-    if len(message) > MAX_MESSAGE_CHARACTERS:
-        message = message[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+    message = _shortened(message)
+    left_out = _trim(kept, MAX_STATUS_BYTES - len(message.encode()))
     if left_out:
         message += f" ({left_out} more details left out)"
     status = Status(code=code.value[0], message=message, details=[_pack(detail) for detail in kept])
     return RpcStatus(code, message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
-def _trim(details: list[Any]) -> int:
+def _shortened(message: str) -> str:
+    """Cut a message to what may travel; outside of printable ASCII a byte travels as three."""
+    travels = 0
+    for place, character in enumerate(message):
+        travels += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
+        if travels > MAX_MESSAGE_BYTES:
+            return message[:place] + "…"
+    return message
+
+
+def _trim(details: list[Any], budget: int) -> int:
     """Drop from the end until the rest fits, entries of lists one by one; return how many were dropped."""
     dropped = 0
     size = sum(map(_size, details))
-    while len(details) > 1 and size > MAX_STATUS_BYTES:
+    while len(details) > 1 and size > budget:
         last = details[-1]
         entries = getattr(last, "field_violations", None) or getattr(last, "violations", None) or []
         size -= _size((entries if len(entries) > 1 else details).pop())

@@ -54,9 +54,9 @@ class StudentService(StudentServiceServicer):
     async def ListStudents(self, request: pb.ListStudentsRequest, context: Context) -> pb.ListStudentsResponse:
         fields = Fields()
         words = fields.text("query", request.query, 200).split()
-        page = Page(fields, request)
+        page = Page(fields, request, self._desk.max_page_bytes)
         fields.check()
-        after = page.after()
+        after = page.after(str)
         rows = await self._desk.list_page(
             lambda reader: reader.list_students(words, request.show_deleted, after, page.size + 1)
         )

@@ -35,16 +35,21 @@ class Fields:
     """Reads fields one by one, remembers what is wrong with each, and says it all at once in ``check``."""
 
     def __init__(self) -> None:
-        self._violations: list[FieldViolation] = []
+        self._violations: dict[str, str] = {}
 
     def wrong(self, path: str, expected: str) -> None:
-        """Remember that the field at ``path`` is not as ``expected``."""
-        self._violations.append(FieldViolation(path, expected))
+        """Remember that the field at ``path`` is not as ``expected``; of several findings the first counts."""
+        self._violations.setdefault(path, expected)
+
+    @property
+    def any_wrong(self) -> bool:
+        """Whether any field read so far was wrong."""
+        return bool(self._violations)
 
     def check(self) -> None:
         """Raise INVALID_FIELD with every violation found so far, if there is any."""
         if self._violations:
-            raise invalid_fields(self._violations)
+            raise invalid_fields(FieldViolation(*found) for found in self._violations.items())
 
     def id(self, path: str, value: str) -> str:
         """An id that must be given."""
