@@ -55,7 +55,7 @@ async def serving(database_url: str, **others: Any) -> AsyncIterator[Server]:
     try:
         yield server
     finally:
-        await server.stop(grace=1)
+        await server.stop(grace=0)
 
 
 class Registrar(NamedTuple):

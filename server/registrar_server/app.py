@@ -46,6 +46,7 @@ SERVICES = tuple(
 PURGE_INTERVAL_S = 600.0
 PING_TIMEOUT_S = 5.0
 LINGER_S = 0.2
+MAX_PENDING = 20_000
 REST_S = 5.0
 
 log = structlog.get_logger()
@@ -111,6 +112,9 @@ class Server:
         await self._health.enter_graceful_shutdown()
         seconds = self._settings.shutdown_grace if grace is None else grace
         finished = await self._finish_calls(max(seconds, LINGER_S))
+        if finished:
+            # Calls sent before their callers heard of it come in meanwhile, and are refused instead of cut off.
+            await asyncio.sleep(min(seconds, LINGER_S))
         # Streams such as health's Watch have no end of their own, and nobody's work is in them.
         await self._grpc.stop(LINGER_S)
         # Callers whose grace is over are cut off by now; what the database still does for them may come to its end.
@@ -128,8 +132,6 @@ class Server:
                 await asyncio.to_thread(self._pings.shutdown, cancel_futures=True)
         except TimeoutError:
             return False
-        # Calls that were sent before the callers heard of it come in meanwhile, and are refused instead of cut off.
-        await asyncio.sleep(min(LINGER_S, seconds))
         return True
 
     async def _tell_health(self, *, serving: bool) -> None:
@@ -183,8 +185,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         # Without this a second server silently shares the port and takes half of the calls.
         ("grpc.so_reuseport", 0),
         # By default a burst of some thousand calls is thinned out with a bare CANCELLED; our own queue refuses better.
-        ("grpc.server.max_pending_requests", 2 * settings.max_waiting),
-        ("grpc.server.max_pending_requests_hard_limit", 4 * settings.max_waiting),
+        ("grpc.server.max_pending_requests", max(MAX_PENDING, 2 * settings.max_waiting)),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * max(MAX_PENDING, 2 * settings.max_waiting)),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # By default a server tells ordinary clients that ping every few seconds to go away.

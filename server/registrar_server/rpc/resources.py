@@ -92,7 +92,6 @@ def masked(fields: Fields, mask: FieldMask, message: Any, settable: Mapping[str,
     if not mask.paths:
         return [field.name for field, _ in message.ListFields() if field.name in settable]
     paths = fields.few("update_mask", mask.paths)
-    for path in paths:
-        if path not in settable:
-            fields.wrong("update_mask", f'"{path[:64]}" cannot be updated; must be among {", ".join(settable)}')
+    if unknown := [f'"{path[:64]}"' for path in paths if path not in settable]:
+        fields.wrong("update_mask", f"{', '.join(unknown)} cannot be updated; must be among {', '.join(settable)}")
     return [path for path in settable if path in paths]
