@@ -84,7 +84,7 @@ def _violation(message: Any) -> Violation:
     return Violation(
         reason=REASONS.member(message.reason),
         description=message.description,
-        values=dict(message.values),
+        values=dict(sorted(message.values.items())),
         overridable=message.overridable,
     )
 

@@ -14,6 +14,7 @@ It needs the server's libraries: ``pip install 'registrar[server]'``.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import functools
 import shutil
@@ -80,14 +81,16 @@ def _prepare(database_url: str | None, folder: Path) -> str:
 
 
 @functools.cache
-def _template_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="registrar-template-")
+def _template_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="registrar-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @functools.cache
 def _migrated_file() -> Path:
     # Migrating takes longer than many a test; it is done once per process, and copied.
-    file = Path(_template_folder().name) / "registrar.db"
+    file = _template_folder() / "registrar.db"
     migrate.upgrade(f"sqlite:///{file}")
     return file
 
