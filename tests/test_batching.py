@@ -198,7 +198,22 @@ class TestDropped:
         assert await work.begun() == ["b"]
         work.end()
         assert await timely == "B"
-        expired.cancel()  # As gRPC does with a call whose deadline is over.
+        with pytest.raises(TimeoutError):
+            await expired
+
+    async def test_the_dead_make_room(self, work: Work) -> None:
+        """Where the queue is full of calls whose callers are gone, a new one is admitted."""
+        batcher = Batcher[str, str](work, "lane", Limits(max_waiting=1))
+        (first,) = await busy(batcher, work)
+        (gone,) = await submit(batcher, "a")
+        gone.cancel()
+        await asyncio.sleep(0)
+        (last,) = await submit(batcher, "b")
+        work.end()
+        assert await work.begun() == ["b"]
+        work.end()
+        assert [await first, await last] == ["X", "B"]
+        await batcher.close()
 
     async def test_all_of_them(self, batcher: Batcher[str, str], work: Work) -> None:
         """Where nothing is left to do, nothing is done, and the lane is idle."""

@@ -398,6 +398,23 @@ class TestStop:
             assert await server.wait() == 0
         assert not server.others
 
+    async def test_a_second_signal(self, database_url: str, engine: Engine, tmp_path: Path) -> None:
+        """Who can't wait for the calls under way says so again; the server leaves at once and tells with its status."""
+        async with (
+            server_process(database_url, tmp_path) as server,
+            calling(await server.address()) as registrar,
+        ):
+            await registrar.add_student("s-1")
+            await registrar.add_course("CS-101")
+            with holding_the_course(engine):
+                under_way = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
+                server.signal(signal.SIGTERM)
+                await server.logged("server_stopping")
+                server.signal(signal.SIGTERM)
+                assert await server.wait() == 1
+                assert await failed(under_way) is StatusCode.UNAVAILABLE
+        assert await server.logged("server_left_at_once")
+
     async def started(self, registrar: Registrar, call: Any) -> asyncio.Task[Any]:
         """Start a call, and wait until the server has it: until it has answered one that came later on the wire."""
         task = asyncio.create_task(call)
