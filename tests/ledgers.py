@@ -20,7 +20,7 @@ from registrar_server.enrollment.commands import Command, CreateCourse, CreateSt
 from registrar_server.enrollment.decide import decide
 from registrar_server.enrollment.ledger import Answer, Call, Ledger, Outcome
 from registrar_server.enrollment.records import Course, Enrollment, Student
-from registrar_server.enrollment.seats import Unenrolled
+from registrar_server.enrollment.seats import Swapped, Unenrolled
 from registrar_server.enrollment.state import State
 from registrar_server.errors import Reason, Refusal
 
@@ -49,7 +49,8 @@ def refusal(state: State, command: Command) -> Refusal:
 
 def contents(state: State) -> dict[str, Any]:
     """A copy of everything that a state holds for others to read."""
-    return copy.deepcopy({name: value for name, value in vars(state).items() if not name.startswith("_")})
+    shown = {name: value for name, value in vars(state).items() if not name.startswith("_")}
+    return copy.deepcopy(shown | {"journal": {**vars(state.journal), "new_id": None}})
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,14 @@ class Receipt:
 
     @classmethod
     def of(cls, made: Any) -> Self:
-        """Write a receipt for what a decision made."""
-        if isinstance(made, Unenrolled):
-            made = made.enrollment
-        return cls({} if made is None else json.loads(json.dumps(dataclasses.asdict(made))))
+        """Write a receipt for what a decision made; of several records the first, with the others in it."""
+        fields = {}
+        if isinstance(made, Unenrolled | Swapped):
+            fields["promoted"] = [dataclasses.asdict(one) for one in made.promoted]
+        if isinstance(made, Swapped):
+            fields["dropped"] = dataclasses.asdict(made.dropped)
+        record = made.enrollment if fields else made
+        return cls({} if record is None else json.loads(json.dumps(dataclasses.asdict(record) | fields)))
 
 
 def call(command: Command, request_id: str = "", content: bytes = b"content", caller: str = "") -> Call:

@@ -27,6 +27,7 @@ from registrar.v1.course_service_pb2_grpc import CourseServiceStub
 from registrar.v1.enrollment_pb2 import Enrollment
 from registrar.v1.enrollment_service_pb2 import EnrollStudentRequest
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
+from registrar.v1.history_service_pb2_grpc import HistoryServiceStub
 from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import CreateStudentRequest
 from registrar.v1.student_service_pb2_grpc import StudentServiceStub
@@ -37,6 +38,7 @@ from registrar_server.settings import Settings
 if TYPE_CHECKING:
     from registrar.v1.course_service_pb2_grpc import CourseServiceAsyncStub
     from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceAsyncStub
+    from registrar.v1.history_service_pb2_grpc import HistoryServiceAsyncStub
     from registrar.v1.student_service_pb2_grpc import StudentServiceAsyncStub
 
 FREE_PORT = "127.0.0.1:0"
@@ -65,6 +67,7 @@ class Registrar(NamedTuple):
     enrollments: EnrollmentServiceAsyncStub
     students: StudentServiceAsyncStub
     courses: CourseServiceAsyncStub
+    history: HistoryServiceAsyncStub
 
     async def add_student(self, student_id: str, **fields: Any) -> Student:
         """Create a student."""
@@ -88,7 +91,13 @@ class Registrar(NamedTuple):
 
 def over(channel: grpc.aio.Channel) -> Registrar:
     """Stubs over a channel."""
-    return Registrar(channel, EnrollmentServiceStub(channel), StudentServiceStub(channel), CourseServiceStub(channel))
+    return Registrar(
+        channel,
+        EnrollmentServiceStub(channel),
+        StudentServiceStub(channel),
+        CourseServiceStub(channel),
+        HistoryServiceStub(channel),
+    )
 
 
 @contextlib.asynccontextmanager

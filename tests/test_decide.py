@@ -39,7 +39,7 @@ def told(state: State) -> list[tuple[Any, ...]]:
     """What the events of a state say: what happened, to whom, and the seats then in force."""
     return [
         (event.type, event.student_id, event.previous_state, event.state, event.enrolled_count, event.capacity)
-        for event in state.events
+        for event in state.journal.events
     ]
 
 
@@ -60,7 +60,7 @@ class TestEnroll:
         state.actor, state.request_id = "caller", "r-1"
         decide(state, Enroll("ada", "c-1", comment="by phone"))
         assert told(state) == [("STUDENT_ENROLLED", "ada", "", "ENROLLED", 2, 2)]
-        (event,) = state.events
+        (event,) = state.journal.events
         assert (event.course_id, event.enrollment_id, event.event_id, event.time) == ("c-1", "id-1", "id-2", NOW)
         assert (event.actor, event.request_id, event.comment, event.reason) == ("caller", "r-1", "by phone", "")
 
@@ -69,7 +69,7 @@ class TestEnroll:
         state = given(ada(), Student("bob"), course(taken=1))
         decide(state, Enroll("ada", "c-1"))
         assert refusal(state, Enroll("bob", "c-1")).reason is Reason.COURSE_FULL
-        assert len(state.events) == 1
+        assert len(state.journal.events) == 1
 
     def test_a_freed_seat_is_given_in_the_same_batch(self) -> None:
         """Later commands see what earlier ones decided."""
@@ -129,7 +129,7 @@ class TestEnroll:
         existing = seat(live)
         state = given(ada(), course(taken=1), existing)
         assert decide(state, Enroll("ada", "c-1", allow_existing=True)) is existing
-        assert (state.events, state.added_enrollments, state.counted_courses) == ([], {}, {})
+        assert (state.journal.events, state.journal.added_enrollments, state.journal.counted_courses) == ([], {}, {})
 
     def test_allow_existing_without_one_enrolls(self) -> None:
         """It allows an existing enrollment and does not ask for one."""
@@ -144,7 +144,7 @@ class TestEnroll:
         made = decide(state, Enroll("ada", "c-1"))
         assert before == seat(ended)
         assert (made.attempt, made.number, made.enrollment_id) == (2, 8, "id-1")
-        assert state.changed_enrollments == {}
+        assert state.journal.changed_enrollments == {}
         assert told(state) == [("STUDENT_ENROLLED", "ada", "", "ENROLLED", 1, 2)]
 
     def test_the_latest_attempt_counts(self) -> None:
@@ -168,7 +168,7 @@ class TestOverride:
         made = decide(state, Enroll("ada", "c-1", override=override))
         assert (made.state, made.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert told(state) == [("STUDENT_ENROLLED", "ada", "", "ENROLLED", 2, 1)]
-        (event,) = state.events
+        (event,) = state.journal.events
         assert (event.reason, event.bypassed_rules) == ("athlete", '["COURSE_FULL"]')
 
     def test_not_needed_is_not_kept(self) -> None:
@@ -176,7 +176,7 @@ class TestOverride:
         state = given(ada(), course())
         made = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
         assert made.bypassed_rules == ()
-        (event,) = state.events
+        (event,) = state.journal.events
         assert (event.reason, event.bypassed_rules) == ("", "[]")
 
     def test_of_another_rule_does_not_help(self) -> None:
@@ -197,7 +197,7 @@ class TestUnenroll:
         assert (ended.version, promoted) == (2, ())
         assert state.courses["c-1"].enrolled_count == 0
         assert told(state) == [("STUDENT_UNENROLLED", "ada", "ENROLLED", "DROPPED", 0, 2)]
-        (event,) = state.events
+        (event,) = state.journal.events
         assert (event.enrollment_id, event.reason, event.comment) == ("e-1", "moved", "by letter")
 
     def test_leaves_the_waitlist(self) -> None:
@@ -221,17 +221,17 @@ class TestUnenroll:
         """Nothing to end is fine, and nothing is what happens."""
         state = given(ada(), course(), *([seat(ended)] if ended else []))
         assert decide(state, Unenroll("ada", "c-1", allow_missing=True)) == (None, ())
-        assert state.events == []
+        assert state.journal.events == []
 
     def test_enrolled_and_dropped_in_one_batch(self) -> None:
         """A row that is made and ended at once is written once, as it ended, with an event for each change."""
         state = given(ada(), course())
         made = decide(state, Enroll("ada", "c-1"))
         decide(state, Unenroll("ada", "c-1"))
-        assert state.added_enrollments == {"id-1": made}
-        assert state.changed_enrollments == {}
+        assert state.journal.added_enrollments == {"id-1": made}
+        assert state.journal.changed_enrollments == {}
         assert (made.state, made.version) == ("DROPPED", 2)
-        assert [event.type for event in state.events] == ["STUDENT_ENROLLED", "STUDENT_UNENROLLED"]
+        assert [event.type for event in state.journal.events] == ["STUDENT_ENROLLED", "STUDENT_UNENROLLED"]
 
 
 @pytest.mark.parametrize("command", [Enroll("ada", "c-1"), Unenroll("ada", "c-1")])

@@ -87,7 +87,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 def types(state: State) -> list[str]:
-    return [event.type for event in state.events]
+    return [event.type for event in state.journal.events]
 
 
 class TestCreate:
@@ -107,7 +107,7 @@ class TestCreate:
         state = given()
         decide(state, kind.create("it", kind.values))
         assert types(state) == [f"{kind.name.upper()}_CREATED"]
-        (event,) = state.events
+        (event,) = state.journal.events
         assert getattr(event, f"{kind.name}_id") == "it"
         seats = (None, None) if kind is STUDENT else (30, 0)
         assert (event.capacity, event.enrolled_count) == seats
@@ -132,7 +132,10 @@ class TestCreate:
         made = decide(state, kind.create("it", {}))
         decide(state, kind.update("it", kind.values))
         decide(state, kind.delete("it"))
-        added, changed = state.added_students | state.added_courses, state.changed_students | state.changed_courses
+        added, changed = (
+            state.journal.added_students | state.journal.added_courses,
+            state.journal.changed_students | state.journal.changed_courses,
+        )
         assert (added, changed) == ({"it": made}, {})
         assert made.version == 3
 
@@ -146,27 +149,27 @@ class TestUpdate:
         changed = decide(state, kind.update("it", kind.values))
         assert changed == kind.existing(version=2, update_time=NOW)
         assert types(state) == [f"{kind.name.upper()}_UPDATED"]
-        assert json.loads(state.events[0].changes) == kind.changes
+        assert json.loads(state.journal.events[0].changes) == kind.changes
 
     def test_what_is_so_already(self, kind: Kind) -> None:
         """Values that are set already change nothing: no event, no new version, nothing to write."""
         state = given(kind.existing())
         assert decide(state, kind.update("it", kind.values)) == kind.existing()
-        assert (state.events, state.changed_students, state.changed_courses) == ([], {}, {})
+        assert (state.journal.events, state.journal.changed_students, state.journal.changed_courses) == ([], {}, {})
 
     def test_only_what_differs_is_told(self, kind: Kind) -> None:
         """Of the named fields, the history tells the changed ones."""
         state = given(kind.existing())
         field, value = ("given_name", "Bob") if kind is STUDENT else ("title", "Bob")
         decide(state, kind.update("it", {**kind.values, field: value}))
-        assert json.loads(state.events[0].changes) == [[field, kind.values[field], "Bob"]]
+        assert json.loads(state.journal.events[0].changes) == [[field, kind.values[field], "Bob"]]
 
     def test_clearing(self, kind: Kind) -> None:
         """Absent is a value too."""
         state = given(kind.existing())
         field, before = ("max_credits", "15.5") if kind is STUDENT else ("capacity", "30")
         assert getattr(decide(state, kind.update("it", {field: None})), field) is None
-        assert json.loads(state.events[0].changes) == [[field, before, None]]
+        assert json.loads(state.journal.events[0].changes) == [[field, before, None]]
 
     @pytest.mark.parametrize("etag", ["", "7"])
     def test_with_its_etag(self, kind: Kind, etag: str) -> None:
@@ -198,7 +201,7 @@ class TestUpdateCourse:
         state = given(Course("c-1", capacity=5, enrolled_count=4))
         lowered = decide(state, UpdateCourse("c-1", {"capacity": 2}))
         assert (lowered.enrolled_count, lowered.seats_available) == (4, 0)
-        (event,) = state.events
+        (event,) = state.journal.events
         assert (event.capacity, event.enrolled_count) == (2, 4)
         assert json.loads(event.changes) == [["capacity", "5", "2"]]
 
@@ -212,7 +215,7 @@ class TestUpdateCourse:
             "prerequisite_course_ids": ("CS-1", "CS-2"),
         }
         decide(state, UpdateCourse("c-1", values))
-        assert json.loads(state.events[0].changes) == [
+        assert json.loads(state.journal.events[0].changes) == [
             ["enroll_open_time", None, "2026-11-23T16:00:00Z"],
             ["meetings", None, '[[[1,3],32400,36000,"2026-09-01","2026-12-18","Aula"]]'],
             ["prerequisite_course_ids", None, '["CS-1","CS-2"]'],
@@ -237,7 +240,7 @@ class TestUpdateCourse:
         """A hold is written like every other list."""
         state = given(Student("ada"))
         decide(state, UpdateStudent("ada", {"holds": (Hold("LIBRARY", "a book", 10),)}))
-        assert json.loads(state.events[0].changes) == [["holds", None, '[["LIBRARY","a book",10]]']]
+        assert json.loads(state.journal.events[0].changes) == [["holds", None, '[["LIBRARY","a book",10]]']]
 
 
 class TestDelete:
@@ -273,13 +276,15 @@ class TestDelete:
         state = given(*crowd(kind))
         decide(state, kind.delete("it", force=True))
         dropped, reason = "STUDENT_UNENROLLED", f"{kind.name.upper()}_DELETED"
-        assert [(event.type, event.reason, event.previous_state) for event in state.events] == [
+        assert [(event.type, event.reason, event.previous_state) for event in state.journal.events] == [
             (dropped, reason, "ENROLLED"),
             (dropped, reason, "WAITLISTED"),
             (reason, "", ""),
         ]
-        assert {ended.reason for ended in state.changed_enrollments.values()} == {reason}
-        assert all(ended.state == "DROPPED" and ended.end_time == NOW for ended in state.changed_enrollments.values())
+        assert {ended.reason for ended in state.journal.changed_enrollments.values()} == {reason}
+        assert all(
+            ended.state == "DROPPED" and ended.end_time == NOW for ended in state.journal.changed_enrollments.values()
+        )
         assert sum(course.enrolled_count + course.waitlisted_count for course in state.courses.values()) == 0
 
     def test_ended_enrollments_do_not_matter(self, kind: Kind) -> None:
@@ -287,7 +292,7 @@ class TestDelete:
         ended = Enrollment("it", "e-1", "it", number=1, attempt=1, state="DROPPED", end_time=EARLIER)
         state = given(kind.existing(), ended)
         decide(state, kind.delete("it", force=True))
-        assert len(state.events) == 1
+        assert len(state.journal.events) == 1
 
 
 def crowd(kind: Kind) -> list[Student | Course | Enrollment]:
@@ -316,7 +321,7 @@ class TestUndelete:
         """It is answered as it is, without an event."""
         state = given(kind.existing())
         assert decide(state, kind.undelete("it")) == kind.existing()
-        assert state.events == []
+        assert state.journal.events == []
 
     def test_of_an_unknown_one(self, kind: Kind) -> None:
         """What never was cannot be restored."""
@@ -328,7 +333,7 @@ class TestUndelete:
         state = given(*crowd(kind))
         decide(state, kind.delete("it", force=True))
         decide(state, kind.undelete("it"))
-        assert {ended.state for ended in state.changed_enrollments.values()} == {"DROPPED"}
+        assert {ended.state for ended in state.journal.changed_enrollments.values()} == {"DROPPED"}
         assert types(state)[2:] == [f"{kind.name.upper()}_DELETED", f"{kind.name.upper()}_UNDELETED"]
 
 

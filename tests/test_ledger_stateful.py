@@ -19,11 +19,13 @@ from registrar_server.enrollment.commands import Command
 from registrar_server.enrollment.ledger import Answer, Call, Ledger, Outcome
 from registrar_server.errors import Refusal
 from tests.consistency import assert_consistent
-from tests.ledgers import call, fields
-from tests.reference import COMMANDS, FOUNDATION, Reference, Result, summary
+from tests.histories import COMMANDS, FOUNDATION, refused, summary
+from tests.ledgers import NOW, call, fields
+from tests.properties import scaled
+from tests.reference import Reference, Result
 
 QUICK = settings(
-    max_examples=12,
+    max_examples=scaled(12),
     stateful_step_count=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -40,13 +42,19 @@ class Campus(RuleBasedStateMachine):
     def found(self) -> None:
         """Begin with some students and courses."""
         empty(self.engine)
-        self.ledgers = itertools.cycle([Ledger(self.database), Ledger(self.database)])
-        self.reference = Reference()
+        self.reference = Reference(NOW)
+        ledgers = [Ledger(self.database, clock=lambda: self.reference.now) for _ in range(2)]
+        self.ledgers = itertools.cycle(ledgers)
         self.kept: dict[str, tuple[Call, Result]] = {}
         self.numbers = itertools.count(1)
         self.run_batch(list(FOUNDATION))
 
-    @rule(commands=st.lists(COMMANDS, min_size=1, max_size=12))
+    @rule(now=st.sampled_from([NOW - 1, NOW, NOW + 1]))
+    def let_time_pass(self, now: int) -> None:
+        """Windows open and close; the clock of a server may even go back."""
+        self.reference.now = now
+
+    @rule(commands=st.lists(COMMANDS, min_size=1, max_size=20))
     def run_batch(self, commands: list[Command]) -> None:
         """Every command has the outcome that the reference gives it."""
         calls = [call(command, f"r-{next(self.numbers)}") for command in commands]
@@ -71,12 +79,12 @@ class Campus(RuleBasedStateMachine):
     def preview(self, command: Command) -> None:
         """A preview is refused where the call would be, and leaves no trace, as the other checks will tell."""
         expected = copy.deepcopy(self.reference).do(command)
-        refused = None
+        found: Result = ()
         try:
             next(self.ledgers).preview(call(command))
         except Refusal as refusal:
-            refused = refusal.reason.value
-        assert refused == (expected[1] if expected[0] == "refused" else None)
+            found = refused(refusal)
+        assert found == (expected if expected[0] == "refused" else ())
 
     @invariant()
     def tells_one_story(self) -> None:
@@ -92,7 +100,7 @@ class Campus(RuleBasedStateMachine):
 def told(outcome: Outcome) -> Result:
     """What came of a call, as the reference says it."""
     if isinstance(outcome, Refusal):
-        return ("refused", outcome.reason.value)
+        return refused(outcome)
     return summary(fields(outcome))
 
 

@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client import _course_calls, _enrollment_calls, _student_calls
+from registrar_client import _completion_calls, _course_calls, _enrollment_calls, _history_calls, _student_calls
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
 from registrar_client._environment import arguments
 from registrar_client._methods import async_paged, async_unary
@@ -29,6 +29,8 @@ class AsyncStudents:
     update = async_unary(_student_calls.update)
     delete = async_unary(_student_calls.delete)
     undelete = async_unary(_student_calls.undelete)
+    place_hold = async_unary(_student_calls.place_hold)
+    release_hold = async_unary(_student_calls.release_hold)
 
 
 class AsyncCourses:
@@ -43,6 +45,15 @@ class AsyncCourses:
     update = async_unary(_course_calls.update)
     delete = async_unary(_course_calls.delete)
     undelete = async_unary(_course_calls.undelete)
+
+
+class AsyncHistory:
+    """The calls about what has happened."""
+
+    def __init__(self, runner: AsyncRunner) -> None:
+        self._runner = runner
+
+    list = async_paged(_history_calls.list_)
 
 
 class AsyncRegistrarClient:
@@ -74,9 +85,13 @@ class AsyncRegistrarClient:
         )
         self.students = AsyncStudents(self._runner)
         self.courses = AsyncCourses(self._runner)
+        self.history = AsyncHistory(self._runner)
 
     enroll = async_unary(_enrollment_calls.enroll)
     unenroll = async_unary(_enrollment_calls.unenroll)
+    swap = async_unary(_enrollment_calls.swap)
+    complete = async_unary(_completion_calls.complete)
+    record_completion = async_unary(_completion_calls.record_completion)
     get_enrollment = async_unary(_enrollment_calls.get_enrollment)
     list_courses = async_paged(_enrollment_calls.list_courses)
     list_roster = async_paged(_enrollment_calls.list_roster)

@@ -12,18 +12,22 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import date_pb2, dayofweek_pb2, timeofday_pb2
 
-from registrar.v1 import course_pb2, enrollment_pb2, enrollment_service_pb2, error_reason_pb2, student_pb2
-from registrar_client._enums import CourseState, EnrollmentState, ErrorReason, StudentState, Weekday
+from registrar.v1 import course_pb2, enrollment_pb2, enrollment_service_pb2, error_reason_pb2, event_pb2, student_pb2
+from registrar_client._enums import CourseState, EnrollmentState, ErrorReason, EventType, StudentState, Weekday
 from registrar_client._types import (
     Course,
     Enrollment,
+    Event,
+    FieldChange,
     Hold,
     Meeting,
     RosterEntry,
     Student,
     StudentCourse,
+    Swapped,
     Unenrolled,
 )
+from registrar_client.errors import Violation
 
 Member = TypeVar("Member", bound=StrEnum)
 
@@ -48,6 +52,10 @@ class EnumTable(Generic[Member]):
         """Return our member for a number of the wire, ``UNKNOWN`` for one that is new to this client."""
         return self._members.get(number, self._unknown)
 
+    def member_if_any(self, number: int) -> Member | None:
+        """Return our member for a number of the wire, None for that of "unspecified"."""
+        return self.member(number) if number else None
+
     def number(self, argument: str, member: str) -> int:
         """Return the wire's number for a member or its name; ValueError names the argument and what is allowed."""
         try:
@@ -57,18 +65,20 @@ class EnumTable(Generic[Member]):
 
 
 ENROLLMENT_STATES = EnumTable(EnrollmentState, enrollment_pb2.EnrollmentState, "ENROLLMENT_STATE_")
+EVENT_TYPES = EnumTable(EventType, event_pb2.EventType, "EVENT_TYPE_")
 STUDENT_STATES = EnumTable(StudentState, student_pb2.StudentState, "STUDENT_STATE_")
 COURSE_STATES = EnumTable(CourseState, course_pb2.CourseState, "COURSE_STATE_")
 WEEKDAYS = EnumTable(Weekday, dayofweek_pb2.DayOfWeek)
 REASONS = EnumTable(ErrorReason, error_reason_pb2.ErrorReason, "ERROR_REASON_")
 
 
-def _moment(owner: Message, field: str) -> dt.datetime | None:
-    if not owner.HasField(field):
-        return None
-    stamp: Timestamp = getattr(owner, field)
+def _instant(stamp: Timestamp) -> dt.datetime:
     # Adding to the epoch is exact, where a float of seconds would round microseconds away.
     return _EPOCH + dt.timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+
+
+def _moment(owner: Message, field: str) -> dt.datetime | None:
+    return _instant(getattr(owner, field)) if owner.HasField(field) else None
 
 
 def _time(owner: Message, field: str) -> dt.time | None:
@@ -179,4 +189,53 @@ def unenrolled(message: enrollment_service_pb2.UnenrollResponse) -> Unenrolled:
     return Unenrolled(
         enrollment=enrollment(message.enrollment) if message.HasField("enrollment") else None,
         promoted=tuple(map(enrollment, message.promoted)),
+    )
+
+
+def swapped(message: enrollment_service_pb2.SwapEnrollmentResponse) -> Swapped:
+    """Convert what a swap did."""
+    return Swapped(
+        enrollment=enrollment(message.enrollment),
+        dropped=enrollment(message.dropped),
+        promoted=tuple(map(enrollment, message.promoted)),
+    )
+
+
+def violation(message: error_reason_pb2.RuleViolation) -> Violation:
+    """Convert a rule that refused, its values in the order of their names."""
+    return Violation(
+        reason=REASONS.member(message.reason),
+        description=message.description,
+        values=dict(sorted(message.values.items())),
+        overridable=message.overridable,
+        override_rule=REASONS.member_if_any(message.override_rule),
+    )
+
+
+def _field_change(message: event_pb2.FieldChange) -> FieldChange:
+    return FieldChange(
+        field=message.field,
+        before=message.before if message.HasField("before") else None,
+        after=message.after if message.HasField("after") else None,
+    )
+
+
+def event(message: event_pb2.Event) -> Event:
+    """Convert an event."""
+    return Event(
+        revision=message.revision,
+        event_id=message.event_id,
+        type=EVENT_TYPES.member(message.type),
+        time=_instant(message.time),
+        actor=message.actor,
+        student_id=message.student_id,
+        course_id=message.course_id,
+        enrollment=enrollment(message.enrollment) if message.HasField("enrollment") else None,
+        previous_state=ENROLLMENT_STATES.member_if_any(message.previous_state),
+        reason=message.reason,
+        comment=message.comment,
+        bypassed_rules=tuple(map(REASONS.member, message.bypassed_rules)),
+        violations=tuple(map(violation, message.violations)),
+        changes=tuple(map(_field_change, message.changes)),
+        request_id=message.request_id,
     )

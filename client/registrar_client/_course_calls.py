@@ -187,7 +187,9 @@ def update(
     validate_only: bool = False,
     timeout: float | None = None,
 ) -> Call[Course]:
-    """Change a course: the fields that are passed, and no others; ``None`` clears a field. Drops nobody.
+    """Change a course: the fields that are passed, and no others; ``None`` clears a field.
+
+    Nobody is dropped, whatever changes. A capacity that is raised promotes those who wait.
 
     Args:
         course_id: The course.

@@ -13,10 +13,11 @@ from registrar_client import _fields as fields
 from registrar_client._calls import Call, ListCall, Rpc
 from registrar_client._convert import ENROLLMENT_STATES
 from registrar_client._enums import EnrollmentState
-from registrar_client._types import Enrollment, Override, RosterEntry, StudentCourse, Unenrolled
+from registrar_client._types import Enrollment, Override, RosterEntry, StudentCourse, Swapped, Unenrolled
 
 ENROLL_STUDENT = Rpc(EnrollmentServiceStub, "EnrollStudent")
 UNENROLL = Rpc(EnrollmentServiceStub, "Unenroll")
+SWAP_ENROLLMENT = Rpc(EnrollmentServiceStub, "SwapEnrollment")
 GET_ENROLLMENT = Rpc(EnrollmentServiceStub, "GetEnrollment")
 LIST_COURSES = Rpc(EnrollmentServiceStub, "ListCourses")
 LIST_ROSTER = Rpc(EnrollmentServiceStub, "ListRoster")
@@ -40,6 +41,9 @@ def enroll(
 ) -> Call[Enrollment]:
     """Enroll a student in a course; the enrollment's ``state`` says whether there was a seat or a place to wait.
 
+    Whoever waits and may have a free seat gets it before a newcomer. A student who waits can be seated out of turn by
+    an override of ``COURSE_FULL``, if all other rules allow it.
+
     Args:
         student_id: The student.
         course_id: The course.
@@ -54,7 +58,9 @@ def enroll(
     Raises:
         StudentNotFound, CourseNotFound: There is none with this id, or it is deleted.
         AlreadyEnrolled, AlreadyWaitlisted: The student is; ``metadata["enrollment_id"]`` says by which enrollment.
-        FailedPrecondition: Rules refuse, such as CourseFull; ``violations`` has all of them.
+        FailedPrecondition: Rules refuse, and ``violations`` has all of them. What is raised is the first of
+            StudentInactive, StudentHold, CourseCancelled, EnrollmentNotOpen, EnrollmentClosed, PrerequisiteUnmet,
+            ScheduleConflict, CreditLimitExceeded, CourseFull and WaitlistFull.
         RegistrarError: Any other failure.
     """
     request = fields.message(
@@ -85,6 +91,8 @@ def unenroll(
 ) -> Call[Unenrolled]:
     """Give up a student's seat in a course, or the place on its waitlist.
 
+    The seat goes to the first student on the waitlist whom the rules allow to have it; ``promoted`` says to whom.
+
     Args:
         student_id: The student.
         course_id: The course.
@@ -98,8 +106,8 @@ def unenroll(
 
     Raises:
         StudentNotFound, CourseNotFound: There is none with this id, or it is deleted.
-        NotEnrolled: The student has no live enrollment in the course.
-        FailedPrecondition: A rule refuses, such as DropDeadlinePassed; ``violations`` has all of them.
+        NotEnrolled: The student has no live enrollment in the course; a completed one is not live.
+        DropDeadlinePassed: It is too late to give up a seat; a place on the waitlist can be given up at any time.
         RegistrarError: Any other failure.
     """
     request = fields.message(
@@ -114,6 +122,55 @@ def unenroll(
         comment=comment,
     )
     return Call(UNENROLL, request, convert.unenrolled, timeout)
+
+
+def swap(
+    *,
+    student_id: str,
+    from_course_id: str,
+    to_course_id: str,
+    request_id: str | UUID | None = None,
+    validate_only: bool = False,
+    override: Override | None = None,
+    comment: str = "",
+    timeout: float | None = None,
+) -> Call[Swapped]:
+    """Give up a student's seat in one course for a seat in another: both, or nothing.
+
+    The rules of the other course are asked as if the seat were given up already. The student is never put on a
+    waitlist.
+
+    Args:
+        student_id: The student.
+        from_course_id: The course whose seat is given up.
+        to_course_id: The course whose seat is taken.
+        request_id: A UUID under which repeating the call changes nothing more; left out, the client makes one.
+        validate_only: Answer as the call would, and change nothing.
+        override: Rules to set aside, and why.
+        comment: A remark for the records.
+        timeout: Seconds for all attempts together; left out, the client's.
+
+    Raises:
+        StudentNotFound, CourseNotFound: There is none with this id, or it is deleted.
+        NotEnrolled: The student has no seat in ``from_course_id``; a place on its waitlist is none.
+        AlreadyEnrolled, AlreadyWaitlisted: The student is, in ``to_course_id``; ``metadata["enrollment_id"]`` says by
+            which enrollment.
+        FailedPrecondition: Rules refuse, and ``violations`` has all of them. What is raised is the first of those that
+            ``enroll`` names, for ``to_course_id``, and DropDeadlinePassed, for ``from_course_id``.
+        InvalidField: The two courses are the same, or the server refuses a value.
+        RegistrarError: Any other failure.
+    """
+    request = fields.message(
+        pb.SwapEnrollmentRequest,
+        student_id=student_id,
+        from_course_id=from_course_id,
+        to_course_id=to_course_id,
+        request_id=fields.request_id(request_id, validate_only=validate_only),
+        validate_only=validate_only,
+        override=fields.override(override),
+        comment=comment,
+    )
+    return Call(SWAP_ENROLLMENT, request, convert.swapped, timeout)
 
 
 def get_enrollment(*, enrollment_id: str, timeout: float | None = None) -> Call[Enrollment]:

@@ -20,6 +20,47 @@ class EnrollmentState(StrEnum):
     """A state that a newer server knows and this client does not."""
 
 
+class EventType(StrEnum):
+    """What happened."""
+
+    STUDENT_ENROLLED = "STUDENT_ENROLLED"
+    """A student got a seat in a course."""
+    STUDENT_WAITLISTED = "STUDENT_WAITLISTED"
+    """A student got a place on the waitlist of a course."""
+    STUDENT_PROMOTED = "STUDENT_PROMOTED"
+    """A student on the waitlist got a seat: in turn, or chosen by an override."""
+    PROMOTION_SKIPPED = "PROMOTION_SKIPPED"
+    """A seat was free, but rules kept the student on the waitlist from it; the place in the queue is kept."""
+    STUDENT_UNENROLLED = "STUDENT_UNENROLLED"
+    """A student gave up a seat or a place in the queue, or lost it when student or course was deleted."""
+    ENROLLMENT_COMPLETED = "ENROLLMENT_COMPLETED"
+    """A student finished a course; or the record of that was corrected, where the state was COMPLETED before."""
+    COMPLETION_RECORDED = "COMPLETION_RECORDED"
+    """A completion from elsewhere was recorded."""
+    HOLD_PLACED = "HOLD_PLACED"
+    """A hold was placed on a student, or replaced."""
+    HOLD_RELEASED = "HOLD_RELEASED"
+    """A hold on a student was released."""
+    STUDENT_CREATED = "STUDENT_CREATED"
+    """A student was created."""
+    STUDENT_UPDATED = "STUDENT_UPDATED"
+    """A student was changed."""
+    STUDENT_DELETED = "STUDENT_DELETED"
+    """A student was deleted."""
+    STUDENT_UNDELETED = "STUDENT_UNDELETED"
+    """A deleted student was brought back."""
+    COURSE_CREATED = "COURSE_CREATED"
+    """A course was created."""
+    COURSE_UPDATED = "COURSE_UPDATED"
+    """A course was changed."""
+    COURSE_DELETED = "COURSE_DELETED"
+    """A course was deleted."""
+    COURSE_UNDELETED = "COURSE_UNDELETED"
+    """A deleted course was brought back."""
+    UNKNOWN = "UNKNOWN"
+    """Something that a newer server knows and this client does not."""
+
+
 class StudentState(StrEnum):
     """Whether a student studies here at present."""
 
@@ -57,7 +98,7 @@ class Weekday(StrEnum):
 
 
 class ErrorReason(StrEnum):
-    """Why a call failed. Each reason but ``UNKNOWN`` has its exception in ``registrar_client.errors``."""
+    """Why a call failed. Each reason but ``UNKNOWN`` has its exception in ``registrar_client.reasons``."""
 
     INVALID_FIELD = "INVALID_FIELD"
     INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"

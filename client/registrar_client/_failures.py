@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from registrar.v1.error_reason_pb2 import RuleViolations
+from registrar_client import _convert as convert
 from registrar_client import errors, reasons
-from registrar_client._convert import REASONS
 from registrar_client._enums import ErrorReason
-from registrar_client.errors import FieldViolation, RegistrarError, Violation
+from registrar_client.errors import FieldViolation, RegistrarError
 
 Detail = TypeVar("Detail", bound=Message)
 
@@ -43,7 +43,7 @@ def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
         call.details() or code.name,
         reason=_known(reason),
         metadata=dict(info.metadata),
-        violations=[_violation(each) for each in _find(details, RuleViolations).violations],
+        violations=[convert.violation(each) for each in _find(details, RuleViolations).violations],
         field_violations=_field_violations(_find(details, error_details_pb2.BadRequest)),
         retry_after=_retry_after(details),
         request_id=getattr(request, "request_id", ""),
@@ -78,15 +78,6 @@ def _find(details: Iterable[AnyMessage], kind: type[Detail]) -> Detail:
             detail.Unpack(found)
             break
     return found
-
-
-def _violation(message: Any) -> Violation:
-    return Violation(
-        reason=REASONS.member(message.reason),
-        description=message.description,
-        values=dict(sorted(message.values.items())),
-        overridable=message.overridable,
-    )
 
 
 def _field_violations(bad_request: error_details_pb2.BadRequest) -> list[FieldViolation]:

@@ -48,7 +48,12 @@ def _try_field(kind: type[Message], name: str, value: Any) -> None:
 
 def _expected(kind: type[Message], name: str) -> str:
     field = kind.DESCRIPTOR.fields_by_name[name]
-    kinds = {field.CPPTYPE_STRING: "a str", field.CPPTYPE_INT32: "an int", field.CPPTYPE_BOOL: "a bool"}
+    kinds = {
+        field.CPPTYPE_STRING: "a str",
+        field.CPPTYPE_INT32: "an int",
+        field.CPPTYPE_INT64: "an int",
+        field.CPPTYPE_BOOL: "a bool",
+    }
     return kinds.get(field.cpp_type, "of another type")
 
 

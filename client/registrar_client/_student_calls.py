@@ -26,6 +26,8 @@ LIST_STUDENTS = Rpc(StudentServiceStub, "ListStudents")
 UPDATE_STUDENT = Rpc(StudentServiceStub, "UpdateStudent")
 DELETE_STUDENT = Rpc(StudentServiceStub, "DeleteStudent")
 UNDELETE_STUDENT = Rpc(StudentServiceStub, "UndeleteStudent")
+PLACE_HOLD = Rpc(StudentServiceStub, "PlaceHold")
+RELEASE_HOLD = Rpc(StudentServiceStub, "ReleaseHold")
 
 _CONVERTERS: dict[str, Callable[[str, Any], Any]] = {"state": STUDENT_STATES.number, "max_credits": fields.decimal}
 
@@ -220,3 +222,59 @@ def undelete(*, student_id: str, request_id: str | UUID | None = None, timeout: 
     """
     request = fields.message(pb.UndeleteStudentRequest, student_id=student_id, request_id=fields.request_id(request_id))
     return Call(UNDELETE_STUDENT, request, _read_student, timeout)
+
+
+def place_hold(
+    *,
+    student_id: str,
+    code: str,
+    reason: str = "",
+    request_id: str | UUID | None = None,
+    timeout: float | None = None,
+) -> Call[Student]:
+    """Place a hold on a student, who can then neither enroll nor be promoted from a waitlist.
+
+    A hold of the same code is replaced. No enrollment is dropped, and the student's ``etag`` changes.
+
+    Args:
+        student_id: The student.
+        code: Which kind of hold it is, such as ``BURSAR``, up to 64 characters.
+        reason: What it is about, for people; shown to those whom it keeps from enrolling.
+        request_id: A UUID under which repeating the call changes nothing more; left out, the client makes one.
+        timeout: Seconds for all attempts together; left out, the client's.
+
+    Raises:
+        StudentNotFound: There is none with this id, or the student is deleted.
+        InvalidField: The server refuses a value; ``field_violations`` names all of them.
+        RegistrarError: Any other failure.
+    """
+    request = fields.message(
+        pb.PlaceHoldRequest,
+        student_id=student_id,
+        code=code,
+        reason=reason,
+        request_id=fields.request_id(request_id),
+    )
+    return Call(PLACE_HOLD, request, _read_student, timeout)
+
+
+def release_hold(
+    *, student_id: str, code: str, request_id: str | UUID | None = None, timeout: float | None = None
+) -> Call[Student]:
+    """Release a hold on a student. Nobody is promoted by it: that takes a free seat, or somebody who asks for one.
+
+    Args:
+        student_id: The student.
+        code: The code of the hold.
+        request_id: A UUID under which repeating the call changes nothing more; left out, the client makes one.
+        timeout: Seconds for all attempts together; left out, the client's.
+
+    Raises:
+        StudentNotFound: There is none with this id, or the student is deleted.
+        HoldNotFound: The student has no hold of this code.
+        RegistrarError: Any other failure.
+    """
+    request = fields.message(
+        pb.ReleaseHoldRequest, student_id=student_id, code=code, request_id=fields.request_id(request_id)
+    )
+    return Call(RELEASE_HOLD, request, _read_student, timeout)

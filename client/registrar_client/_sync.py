@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client import _course_calls, _enrollment_calls, _student_calls
+from registrar_client import _completion_calls, _course_calls, _enrollment_calls, _history_calls, _student_calls
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
 from registrar_client._environment import arguments
 from registrar_client._methods import paged, unary
@@ -29,6 +29,8 @@ class Students:
     update = unary(_student_calls.update)
     delete = unary(_student_calls.delete)
     undelete = unary(_student_calls.undelete)
+    place_hold = unary(_student_calls.place_hold)
+    release_hold = unary(_student_calls.release_hold)
 
 
 class Courses:
@@ -43,6 +45,15 @@ class Courses:
     update = unary(_course_calls.update)
     delete = unary(_course_calls.delete)
     undelete = unary(_course_calls.undelete)
+
+
+class History:
+    """The calls about what has happened."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    list = paged(_history_calls.list_)
 
 
 class RegistrarClient:
@@ -83,9 +94,13 @@ class RegistrarClient:
         )
         self.students = Students(self._runner)
         self.courses = Courses(self._runner)
+        self.history = History(self._runner)
 
     enroll = unary(_enrollment_calls.enroll)
     unenroll = unary(_enrollment_calls.unenroll)
+    swap = unary(_enrollment_calls.swap)
+    complete = unary(_completion_calls.complete)
+    record_completion = unary(_completion_calls.record_completion)
     get_enrollment = unary(_enrollment_calls.get_enrollment)
     list_courses = paged(_enrollment_calls.list_courses)
     list_roster = paged(_enrollment_calls.list_roster)

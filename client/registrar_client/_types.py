@@ -13,7 +13,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final
 
-from registrar_client._enums import CourseState, EnrollmentState, ErrorReason, StudentState, Weekday
+from registrar_client._enums import CourseState, EnrollmentState, ErrorReason, EventType, StudentState, Weekday
+from registrar_client.errors import Violation
 
 
 class Unset(Enum):
@@ -36,7 +37,7 @@ class Hold:
     code: str
     """Which kind of hold it is, such as ``BURSAR``; a student has at most one of each."""
     reason: str = ""
-    """What it is about, for people."""
+    """What it is about, for people; shown to those whom it keeps from enrolling."""
     place_time: dt.datetime | None = None
     """When it was placed."""
 
@@ -127,7 +128,8 @@ class Enrollment:
     course_id: str
     state: EnrollmentState
     waitlist_position: int = 0
-    """The place in the queue at the time of the answer, from 1; ``0`` when not waitlisted."""
+    """The place in the queue at the time of the answer, from 1; ``0`` when not waitlisted. It moves up as those ahead
+    leave, without a change of ``etag`` or ``update_time``."""
     attempt: int = 1
     """Which of the student's enrollments in this course it is, from 1."""
     grade: str = ""
@@ -135,9 +137,10 @@ class Enrollment:
     passed: bool | None = None
     """Whether the student passed, when completed."""
     bypassed_rules: tuple[ErrorReason, ...] = ()
-    """The rules that an override set aside for this enrollment."""
+    """The rules that overrides set aside for this enrollment, also for its promotion from the waitlist."""
     reason: str = ""
-    """Why it was dropped."""
+    """Why it was dropped: what ``unenroll`` was told, ``SWAPPED`` after ``swap``, ``STUDENT_DELETED`` or
+    ``COURSE_DELETED`` after a forced deletion."""
     create_time: dt.datetime | None = None
     update_time: dt.datetime | None = None
     end_time: dt.datetime | None = None
@@ -173,10 +176,72 @@ class Unenrolled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Swapped:
+    """What a swap did."""
+
+    enrollment: Enrollment
+    """The enrollment in the course whose seat was taken."""
+    dropped: Enrollment
+    """The enrollment in the course whose seat was given up, now dropped."""
+    promoted: tuple[Enrollment, ...] = ()
+    """Enrollments that left a waitlist for a seat in the same transaction, in that order: first in the course whose
+    seat was taken, then in the other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldChange:
+    """A field's value before and after a change, as people read it: times as in RFC 3339, lists as JSON."""
+
+    field: str
+    """The name of the field, as in the resource."""
+    before: str | None = None
+    """``None`` where there was no value."""
+    after: str | None = None
+    """``None`` where there is no value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One change of a student, a course, a hold or an enrollment; never changed or removed itself."""
+
+    revision: int
+    """The place in the history, from 1 and without gaps. Whoever has seen an event never later finds a new one at or
+    under its revision."""
+    event_id: str
+    type: EventType
+    time: dt.datetime
+    """When it was decided. The order of events is that of revisions: clocks of several servers differ."""
+    actor: str = ""
+    """Who asked for it; empty until callers have an identity."""
+    student_id: str = ""
+    """Empty for events of courses."""
+    course_id: str = ""
+    """Empty for events of students and holds."""
+    enrollment: Enrollment | None = None
+    """The enrollment as the change left it, its ``waitlist_position`` only where it was waitlisted just then; ``None``
+    for events of students, courses and holds."""
+    previous_state: EnrollmentState | None = None
+    """The state of the enrollment before; ``None`` where it was new, and for events without one."""
+    reason: str = ""
+    """Why: the reason of the override where rules were set aside, or of the hold, or else of the drop."""
+    comment: str = ""
+    """The remark of the call."""
+    bypassed_rules: tuple[ErrorReason, ...] = ()
+    """The rules that have been set aside for the enrollment, now or before."""
+    violations: tuple[Violation, ...] = ()
+    """The rules that kept the student from being promoted, for PROMOTION_SKIPPED."""
+    changes: tuple[FieldChange, ...] = ()
+    """The fields that changed, for events of students, courses and holds and for corrections of a completion."""
+    request_id: str = ""
+    """What the call that asked for it was sent with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
     """A wish to have rules set aside for one call, on somebody's responsibility; it needs its own permission."""
 
     rules: Sequence[ErrorReason]
-    """The rules to set aside, each named by the reason it refuses with."""
+    """The rules to set aside, each named as the ``override_rule`` of its violation. ``COURSE_FULL`` takes a seat over
+    capacity."""
     reason: str
     """Why, for those who read the records later; must not be empty."""

@@ -23,10 +23,14 @@ class Violation:
     """The reason the rule refuses with."""
     description: str = ""
     """A sentence that a student could read; not for programs."""
-    values: Mapping[str, str] = field(default_factory=dict)
+    # A dict has no hash; without its part, violations that are equal still have the same.
+    values: Mapping[str, str] = field(default_factory=dict, hash=False)
     """The values that decided, by name."""
     overridable: bool = False
     """Whether an ``Override`` could set the rule aside."""
+    override_rule: ErrorReason | None = None
+    """What that ``Override`` would have to name: the reason itself, but ``COURSE_FULL`` for ``WAITLIST_FULL``. ``None``
+    where the rule cannot be set aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

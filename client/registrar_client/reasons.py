@@ -95,7 +95,7 @@ class StudentInactive(FailedPrecondition):
 
 
 class StudentHold(FailedPrecondition):
-    """There is a hold on the student."""
+    """There is a hold on the student; ``violations`` has one entry for each."""
 
     reason = ErrorReason.STUDENT_HOLD
 
@@ -125,7 +125,7 @@ class PrerequisiteUnmet(FailedPrecondition):
 
 
 class ScheduleConflict(FailedPrecondition):
-    """The course meets at the same time as another one in which the student has a seat."""
+    """The course meets at the same time as others in which the student has a seat, with one violation for each."""
 
     reason = ErrorReason.SCHEDULE_CONFLICT
 
@@ -137,7 +137,7 @@ class CreditLimitExceeded(FailedPrecondition):
 
 
 class CourseFull(FailedPrecondition):
-    """No seat is free, and the student was not put on a waitlist."""
+    """No seat is free, or those who wait have it first, and the student was not put on a waitlist."""
 
     reason = ErrorReason.COURSE_FULL
 

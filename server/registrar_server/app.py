@@ -19,6 +19,8 @@ from registrar.v1 import (
     course_service_pb2_grpc,
     enrollment_service_pb2,
     enrollment_service_pb2_grpc,
+    history_service_pb2,
+    history_service_pb2_grpc,
     student_service_pb2,
     student_service_pb2_grpc,
 )
@@ -31,6 +33,7 @@ from registrar_server.reading import Lookup, Reader
 from registrar_server.rpc.courses import CourseService
 from registrar_server.rpc.desk import Desk, Queries
 from registrar_server.rpc.enrollments import EnrollmentService
+from registrar_server.rpc.history import HistoryService
 from registrar_server.rpc.reflection import add_reflection
 from registrar_server.rpc.students import StudentService
 from registrar_server.settings import Settings
@@ -41,6 +44,7 @@ SERVICES = tuple(
         (enrollment_service_pb2, "EnrollmentService"),
         (student_service_pb2, "StudentService"),
         (course_service_pb2, "CourseService"),
+        (history_service_pb2, "HistoryService"),
     )
 )
 PURGE_INTERVAL_S = 600.0
@@ -89,6 +93,7 @@ class Server:
         enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentService(desk), self._grpc)
         student_service_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(desk), self._grpc)
         course_service_pb2_grpc.add_CourseServiceServicer_to_server(CourseService(desk), self._grpc)
+        history_service_pb2_grpc.add_HistoryServiceServicer_to_server(HistoryService(desk), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
         self.address = _bind(self._grpc, self._settings)

@@ -1,4 +1,4 @@
-"""The command line: ``registrar-server serve | migrate``."""
+"""The command line: ``registrar-server serve | migrate | verify``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from collections.abc import Sequence
 import structlog
 import uvloop
 
-from registrar_server import logs, migrate, settings
+from registrar_server import logs, migrate, settings, verify
 from registrar_server.app import StartError, start
+from registrar_server.database import Database
+from registrar_server.migrate.errors import explained
 
 log = structlog.get_logger()
 
@@ -66,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--database-url", help="REGISTRAR_DATABASE_URL")
     common.add_argument("--log-format", help="REGISTRAR_LOG_FORMAT: auto, console or json")
     common.add_argument("--log-level", help="REGISTRAR_LOG_LEVEL: debug, info, warning or error")
-    commands = parser.add_subparsers(required=True, metavar="serve | migrate")
+    commands = parser.add_subparsers(required=True, metavar="serve | migrate | verify")
 
     serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM or SIGINT")
     serve.add_argument("--migrate", action="store_true", help="upgrade the database first")
@@ -78,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     migrating.add_argument("action", choices=("upgrade", "downgrade", "current", "check"))
     migrating.add_argument("revision", nargs="?", help="head, base, a revision, or a step such as +1 or -1")
     migrating.set_defaults(run=_migrate)
+
+    verifying = commands.add_parser("verify", parents=[common], help="check that what is stored agrees with itself")
+    verifying.set_defaults(run=_verify)
     return parser
 
 
@@ -141,3 +146,19 @@ def _migrate(found: settings.Settings, given: argparse.Namespace) -> int:
             print(report)
             return 0 if report.state is migrate.State.UP_TO_DATE else 1
     return 0
+
+
+def _verify(found: settings.Settings, _given: argparse.Namespace) -> int:
+    url = found.database_url.get_secret_value()
+    report = migrate.check(url)
+    if report.state is not migrate.State.UP_TO_DATE:
+        raise migrate.MigrationError(str(report))
+    database = Database(url)
+    count = 0
+    with explained("The database cannot be read"), verify.snapshot(database.autocommit) as connection:
+        for count, disagreement in enumerate(verify.disagreements(connection), start=1):  # noqa: B007
+            print(disagreement)
+        extent = verify.extent(connection)
+    database.close()
+    print(f"{verify.numbered(count, 'disagreement')} in {extent}." if count else f"{extent} agree.")
+    return 1 if count else 0

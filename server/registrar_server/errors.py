@@ -94,9 +94,15 @@ class Violation(NamedTuple):
     values: Mapping[str, str]
 
     @property
+    def override_rule(self) -> str:
+        """What an ``Override`` has to name to set this rule aside; empty where none can."""
+        rule = Reason.COURSE_FULL if self.reason is Reason.WAITLIST_FULL else self.reason
+        return rule.value if rule in OVERRIDABLE else ""
+
+    @property
     def overridable(self) -> bool:
-        """Whether an ``Override`` may name this rule."""
-        return self.reason in OVERRIDABLE
+        """Whether an ``Override`` can set this rule aside."""
+        return bool(self.override_rule)
 
 
 class FieldViolation(NamedTuple):

@@ -132,7 +132,8 @@ class Enrollment(Base):
     """One student's attempt at one course.
 
     ``number`` is the course's own count of enrollments ever made; its order is the order of the queue. Of a student's
-    attempts at a course at most one is live, and ``uq_enrollments_live`` has the last word on it.
+    attempts at a course at most one is live, and ``uq_enrollments_live`` has the last word on it. ``last_skip`` holds
+    the violations for which a waiter was passed over last, so that the history tells of a skip only when they change.
     """
 
     __tablename__ = "enrollments"
@@ -149,6 +150,13 @@ class Enrollment(Base):
             unique=True,
             postgresql_where=text(_one_of("state", LIVE_STATES)),
             sqlite_where=text(_one_of("state", LIVE_STATES)),
+        ),
+        Index(
+            "ix_enrollments_waitlist",
+            "course_id",
+            "number",
+            postgresql_where=text("state = 'WAITLISTED'"),
+            sqlite_where=text("state = 'WAITLISTED'"),
         ),
         Index(None, "enrollment_id"),
     )
@@ -167,6 +175,7 @@ class Enrollment(Base):
     create_time: Mapped[int] = mapped_column(BigInteger)
     update_time: Mapped[int] = mapped_column(BigInteger)
     end_time: Mapped[int | None] = mapped_column(BigInteger)
+    last_skip: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
 
     student: Mapped[Student] = relationship(back_populates="enrollments")
     course: Mapped[Course] = relationship(back_populates="enrollments")
@@ -175,8 +184,10 @@ class Enrollment(Base):
 class Event(Base):
     """One change, written in the transaction that made it; ``course_id`` and ``student_id`` are empty where not meant.
 
-    ``capacity`` and ``enrolled_count`` are those in force after the change, so that the seats given can be proven
-    against the seats there were. There are no foreign keys: a history outlives whatever it tells of.
+    ``capacity`` and the counts are those in force after the change, so that the seats given can be proven against the
+    seats there were. ``state``, ``enrollment_version``, ``grade`` and ``passed`` are the enrollment's after the change;
+    what an enrollment keeps for ever is read from its row. There are no foreign keys: a history outlives whatever it
+    tells of.
     """
 
     __tablename__ = "events"
@@ -199,6 +210,11 @@ class Event(Base):
     bypassed_rules: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
     changes: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
     request_id: Mapped[str] = mapped_column(String(36), default="")
+    waitlisted_count: Mapped[int | None] = mapped_column(BigInteger)
+    enrollment_version: Mapped[int | None] = mapped_column(BigInteger)
+    grade: Mapped[str] = mapped_column(Text, default="")
+    passed: Mapped[bool | None] = mapped_column()
+    violations: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
 
 
 class EventCounter(Base):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import JSON, ColumnElement, Select, Text, cast, or_, select, tuple_
+from sqlalchemy import JSON, ColumnElement, Select, Text, cast, func, literal_column, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from registrar_server import models
@@ -27,6 +27,7 @@ from registrar_server.errors import (
     course_not_found,
     student_not_found,
 )
+from registrar_server.history import HistoryEntry, select_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Reader:
         self.require(StudentById(student_id))
         course, enrollment = models.Course, models.Enrollment
         query = (
-            select(*_columns(course), *_columns(enrollment))
+            select(*_columns(course), *_columns(enrollment), literal_column(statements.POSITION))
             .join_from(enrollment, course)
             .where(enrollment.student_id == student_id, enrollment.state.in_(states))
             .order_by(enrollment.course_id, enrollment.attempt)
@@ -127,22 +128,28 @@ class Reader:
     def list_roster(
         self, course_id: str, states: Sequence[str], after: Sequence[Any] | None, limit: int
     ) -> list[RosterEntry]:
-        """Return a course's enrollments with their students, by number after ``after``."""
+        """Return a course's enrollments with their students, by number after ``after``.
+
+        A roster that shows waiters shows all of them, so their places are counted on from those of earlier pages.
+        """
         self.require(CourseById(course_id))
         student, enrollment = models.Student, models.Enrollment
+        start = after[0] if after else 0
+        of_course = enrollment.course_id == course_id
+        ahead = select(func.count()).where(of_course, enrollment.state == "WAITLISTED", enrollment.number <= start)
         query = (
-            select(*_columns(student), *_columns(enrollment))
+            select(*_columns(student), *_columns(enrollment), ahead.scalar_subquery())
             .join_from(enrollment, student)
-            .where(enrollment.course_id == course_id, enrollment.state.in_(states))
+            .where(of_course, enrollment.state.in_(states), enrollment.number > start)
             .order_by(enrollment.number)
         )
-        if after:
-            query = query.where(enrollment.number > after[0])
         split = len(STUDENT_COLUMNS)
-        return [
-            RosterEntry(Student.from_row(row[:split]), Enrollment.from_row(row[split:]))
-            for row in self._rows(query.limit(limit))
-        ]
+        rows = self._rows(query.limit(limit))
+        entries = [RosterEntry(Student.from_row(row[:split]), Enrollment.from_row(row[split:-1])) for row in rows]
+        waiters = [entry.enrollment for entry in entries if entry.enrollment.waits]
+        for position, waiter in enumerate(waiters, start=rows[0][-1] + 1 if rows else 1):
+            waiter.waitlist_position = position
+        return entries
 
     def list_students(
         self, words: Iterable[str], show_deleted: bool, after: Sequence[Any] | None, limit: int
@@ -163,6 +170,11 @@ class Reader:
             free = or_(course.capacity.is_(None), course.enrolled_count < course.capacity)
             query = query.where(course.state == "OPEN", free)
         return [Course.from_row(row) for row in self._rows(query.limit(limit))]
+
+    def list_events(self, student_id: str, course_id: str, after: int, limit: int) -> list[HistoryEntry]:
+        """Return the events, those of a student and of a course where they are named, by revision after ``after``."""
+        query = select_events(student_id, course_id, after, limit)
+        return [HistoryEntry.from_row(row) for row in self._rows(query)]
 
     def _rows(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
         try:

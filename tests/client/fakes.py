@@ -20,13 +20,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from registrar.v1 import course_service_pb2, enrollment_service_pb2, student_service_pb2
+from registrar.v1 import course_service_pb2, enrollment_service_pb2, history_service_pb2, student_service_pb2
 from registrar_client import AsyncPager, AsyncRegistrarClient, Pager, RegistrarClient, RetryOptions
 from registrar_client._retry import Timing
 
 SERVICES = [
     service
-    for module in (enrollment_service_pb2, student_service_pb2, course_service_pb2)
+    for module in (enrollment_service_pb2, student_service_pb2, course_service_pb2, history_service_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 METHODS: dict[str, MethodDescriptor] = {method.name: method for service in SERVICES for method in service.methods}

@@ -15,20 +15,32 @@ from google.type import dayofweek_pb2, timeofday_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registrar.v1 import course_pb2, enrollment_pb2, enrollment_service_pb2, error_reason_pb2, student_pb2
+from registrar.v1 import (
+    course_pb2,
+    enrollment_pb2,
+    enrollment_service_pb2,
+    error_reason_pb2,
+    event_pb2,
+    student_pb2,
+)
 from registrar_client import (
     Course,
     CourseState,
     Enrollment,
     EnrollmentState,
     ErrorReason,
+    Event,
+    EventType,
+    FieldChange,
     Hold,
     Meeting,
     RosterEntry,
     Student,
     StudentCourse,
     StudentState,
+    Swapped,
     Unenrolled,
+    Violation,
     Weekday,
 )
 from registrar_client import _convert as convert
@@ -174,6 +186,16 @@ def test_pairs_are_converted_together() -> None:
     assert convert.unenrolled(
         enrollment_service_pb2.UnenrollResponse(enrollment=enrollment, promoted=[enrollment])
     ) == Unenrolled(enrollment=convert.enrollment(enrollment), promoted=(convert.enrollment(enrollment),))
+    dropped = enrollment_pb2.Enrollment(enrollment_id="d", state=enrollment_pb2.ENROLLMENT_STATE_DROPPED)
+    assert convert.swapped(
+        enrollment_service_pb2.SwapEnrollmentResponse(
+            enrollment=enrollment, dropped=dropped, promoted=[enrollment, dropped]
+        )
+    ) == Swapped(
+        enrollment=convert.enrollment(enrollment),
+        dropped=convert.enrollment(dropped),
+        promoted=(convert.enrollment(enrollment), convert.enrollment(dropped)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,6 +209,10 @@ def test_pairs_are_converted_together() -> None:
         (StudentCourse, enrollment_service_pb2.StudentCourse),
         (RosterEntry, enrollment_service_pb2.RosterEntry),
         (Unenrolled, enrollment_service_pb2.UnenrollResponse),
+        (Swapped, enrollment_service_pb2.SwapEnrollmentResponse),
+        (Violation, error_reason_pb2.RuleViolation),
+        (Event, event_pb2.Event),
+        (FieldChange, event_pb2.FieldChange),
     ],
 )
 def test_our_values_have_every_field_of_the_protos(kind: Any, message: Any) -> None:
@@ -199,6 +225,7 @@ def test_our_values_have_every_field_of_the_protos(kind: Any, message: Any) -> N
     ("kind", "names", "prefix"),
     [
         (EnrollmentState, enrollment_pb2.EnrollmentState, "ENROLLMENT_STATE_"),
+        (EventType, event_pb2.EventType, "EVENT_TYPE_"),
         (StudentState, student_pb2.StudentState, "STUDENT_STATE_"),
         (CourseState, course_pb2.CourseState, "COURSE_STATE_"),
         (ErrorReason, error_reason_pb2.ErrorReason, "ERROR_REASON_"),

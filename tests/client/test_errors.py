@@ -22,13 +22,14 @@ from registrar_client import (
     FieldViolation,
     InvalidField,
     NotFound,
+    Override,
     RegistrarError,
     ResourceExhausted,
     Unavailable,
     Violation,
     reasons,
 )
-from tests.client.fakes import Driver, Failure
+from tests.client.fakes import Driver, Failure, empty_answer
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()[1:]]
 STATUSES = [code for code in StatusCode if code is not StatusCode.OK]
@@ -127,7 +128,10 @@ def test_all_violated_rules_are_told(driver: Driver) -> None:
                 values={"state": "INACTIVE"},
             ),
             error_reason_pb2.RuleViolation(
-                reason=error_reason_pb2.ERROR_REASON_COURSE_FULL, description="No seat.", overridable=True
+                reason=error_reason_pb2.ERROR_REASON_WAITLIST_FULL,
+                description="No place.",
+                overridable=True,
+                override_rule=error_reason_pb2.ERROR_REASON_COURSE_FULL,
             ),
             error_reason_pb2.RuleViolation(reason=99),  # type: ignore[arg-type]
         ]
@@ -139,9 +143,46 @@ def test_all_violated_rules_are_told(driver: Driver) -> None:
             description="The student is not active.",
             values={"state": "INACTIVE"},
         ),
-        Violation(reason=ErrorReason.COURSE_FULL, description="No seat.", overridable=True),
+        Violation(
+            reason=ErrorReason.WAITLIST_FULL,
+            description="No place.",
+            overridable=True,
+            override_rule=ErrorReason.COURSE_FULL,
+        ),
         Violation(reason=ErrorReason.UNKNOWN),
     )
+
+
+def test_what_refused_can_be_overridden_by_what_the_violations_say(driver: Driver) -> None:
+    violations = error_reason_pb2.RuleViolations(
+        violations=[
+            error_reason_pb2.RuleViolation(
+                reason=error_reason_pb2.ERROR_REASON_STUDENT_HOLD,
+                overridable=True,
+                override_rule=error_reason_pb2.ERROR_REASON_STUDENT_HOLD,
+            ),
+            error_reason_pb2.RuleViolation(reason=error_reason_pb2.ERROR_REASON_COURSE_CANCELLED),
+            error_reason_pb2.RuleViolation(
+                reason=error_reason_pb2.ERROR_REASON_WAITLIST_FULL,
+                overridable=True,
+                override_rule=error_reason_pb2.ERROR_REASON_COURSE_FULL,
+            ),
+        ]
+    )
+    error = failed(driver, Failure(StatusCode.FAILED_PRECONDITION, "STUDENT_HOLD", details=[violations]))
+    rules = [violation.override_rule for violation in error.violations if violation.override_rule]
+    driver.script.answers.append(empty_answer("EnrollStudent"))
+    driver.call("enroll", student_id="s-1", course_id="CS-101", override=Override(rules=rules, reason="the dean"))
+    assert list(driver.script.requests[-1].override.rules) == [
+        error_reason_pb2.ERROR_REASON_STUDENT_HOLD,
+        error_reason_pb2.ERROR_REASON_COURSE_FULL,
+    ]
+
+
+def test_violations_are_hashable() -> None:
+    full, same = (Violation(reason=ErrorReason.COURSE_FULL, values={"capacity": "30"}) for _ in range(2))
+    other = Violation(reason=ErrorReason.COURSE_FULL, values={"capacity": "31"})
+    assert {full, same, other} == {full, other}
 
 
 def test_all_bad_fields_are_told(driver: Driver) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -11,17 +10,16 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import date_pb2, dayofweek_pb2, timeofday_pb2
 
-from registrar.v1 import course_pb2, enrollment_pb2, error_reason_pb2, student_pb2
+from registrar.v1 import course_pb2, enrollment_pb2, student_pb2
 from registrar.v1 import course_service_pb2 as courses
 from registrar.v1 import enrollment_service_pb2 as enrollments
+from registrar.v1 import history_service_pb2 as history
 from registrar.v1 import student_service_pb2 as students
 from registrar_client import (
     UNSET,
     CourseState,
     EnrollmentState,
-    ErrorReason,
     Meeting,
-    Override,
     StudentState,
     Weekday,
 )
@@ -36,56 +34,6 @@ def sent(driver: Driver, name: str, answer: Any, /, **arguments: Any) -> Any:
     driver.call(name, **arguments)
     (request,) = driver.script.requests
     return request
-
-
-def test_enroll_says_all_it_was_told(driver: Driver) -> None:
-    override = Override(rules=[ErrorReason.COURSE_FULL, ErrorReason.STUDENT_HOLD], reason="the dean said so")
-    request = sent(
-        driver,
-        "enroll",
-        enrollments.EnrollStudentResponse(),
-        student_id="s-1",
-        course_id="CS-101",
-        request_id=uuid.UUID(REQUEST_ID),
-        allow_existing=True,
-        no_waitlist=True,
-        override=override,
-        comment="by telephone",
-    )
-    assert request == enrollments.EnrollStudentRequest(
-        student_id="s-1",
-        course_id="CS-101",
-        request_id=REQUEST_ID,
-        allow_existing=True,
-        no_waitlist=True,
-        override=enrollment_pb2.Override(
-            rules=[error_reason_pb2.ERROR_REASON_COURSE_FULL, error_reason_pb2.ERROR_REASON_STUDENT_HOLD],
-            reason="the dean said so",
-        ),
-        comment="by telephone",
-    )
-
-
-def test_unenroll_says_all_it_was_told(driver: Driver) -> None:
-    request = sent(
-        driver,
-        "unenroll",
-        enrollments.UnenrollResponse(),
-        student_id="s-1",
-        course_id="CS-101",
-        validate_only=True,
-        allow_missing=True,
-        reason="moved away",
-        comment="by letter",
-    )
-    assert request == enrollments.UnenrollRequest(
-        student_id="s-1",
-        course_id="CS-101",
-        validate_only=True,
-        allow_missing=True,
-        reason="moved away",
-        comment="by letter",
-    )
 
 
 def test_a_list_says_filters_and_page(driver: Driver) -> None:
@@ -103,6 +51,22 @@ def test_a_list_says_filters_and_page(driver: Driver) -> None:
         states=[enrollment_pb2.ENROLLMENT_STATE_DROPPED, enrollment_pb2.ENROLLMENT_STATE_COMPLETED],
         page_size=7,
         page_token="next",
+    )
+
+
+def test_the_history_says_its_filters(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "history.list",
+        history.ListEventsResponse(),
+        student_id="s-1",
+        course_id="CS-101",
+        after_revision=2**40,
+        page_size=7,
+        page_token="next",
+    )
+    assert request == history.ListEventsRequest(
+        student_id="s-1", course_id="CS-101", after_revision=2**40, page_size=7, page_token="next"
     )
 
 
@@ -222,6 +186,33 @@ def test_zero_and_empty_in_an_update_are_values(driver: Driver) -> None:
     )
     assert list(request.update_mask.paths) == ["capacity", "meetings"]
     assert request.course.HasField("capacity")
+
+
+def test_a_hold_says_what_it_is_about(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "students.place_hold",
+        students.PlaceHoldResponse(),
+        student_id="s-1",
+        code="BURSAR",
+        reason="Unpaid fees.",
+        request_id=REQUEST_ID,
+    )
+    assert request == students.PlaceHoldRequest(
+        student_id="s-1", code="BURSAR", reason="Unpaid fees.", request_id=REQUEST_ID
+    )
+
+
+def test_a_hold_is_released_by_its_code(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "students.release_hold",
+        students.ReleaseHoldResponse(),
+        student_id="s-1",
+        code="BURSAR",
+        request_id=REQUEST_ID,
+    )
+    assert request == students.ReleaseHoldRequest(student_id="s-1", code="BURSAR", request_id=REQUEST_ID)
 
 
 def test_a_token_travels_with_every_attempt(make_driver: Callable[..., Driver]) -> None:

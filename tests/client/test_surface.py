@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Coroutine
@@ -19,12 +20,15 @@ from registrar_client import (
     AsyncRegistrarClient,
     Course,
     Enrollment,
+    Event,
     Page,
     Pager,
     RegistrarClient,
+    RegistrarError,
     RosterEntry,
     Student,
     StudentCourse,
+    Swapped,
     Unenrolled,
 )
 from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of
@@ -33,6 +37,9 @@ from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_o
 SURFACE: dict[str, tuple[str, dict[str, str]]] = {
     "EnrollStudent": ("enroll", {"student_id": "s-1", "course_id": "CS-101"}),
     "Unenroll": ("unenroll", {"student_id": "s-1", "course_id": "CS-101"}),
+    "SwapEnrollment": ("swap", {"student_id": "s-1", "from_course_id": "CS-101", "to_course_id": "CS-102"}),
+    "CompleteEnrollment": ("complete", {"student_id": "s-1", "course_id": "CS-101"}),
+    "RecordCompletion": ("record_completion", {"student_id": "s-1", "course_id": "CS-101"}),
     "GetEnrollment": ("get_enrollment", {"enrollment_id": "e-1"}),
     "ListCourses": ("list_courses", {"student_id": "s-1"}),
     "ListRoster": ("list_roster", {"course_id": "CS-101"}),
@@ -42,12 +49,15 @@ SURFACE: dict[str, tuple[str, dict[str, str]]] = {
     "UpdateStudent": ("students.update", {"student_id": "s-1"}),
     "DeleteStudent": ("students.delete", {"student_id": "s-1"}),
     "UndeleteStudent": ("students.undelete", {"student_id": "s-1"}),
+    "PlaceHold": ("students.place_hold", {"student_id": "s-1", "code": "BURSAR"}),
+    "ReleaseHold": ("students.release_hold", {"student_id": "s-1", "code": "BURSAR"}),
     "CreateCourse": ("courses.create", {}),
     "GetCourse": ("courses.get", {"course_id": "CS-101"}),
     "SearchCourses": ("courses.search", {}),
     "UpdateCourse": ("courses.update", {"course_id": "CS-101"}),
     "DeleteCourse": ("courses.delete", {"course_id": "CS-101"}),
     "UndeleteCourse": ("courses.undelete", {"course_id": "CS-101"}),
+    "ListEvents": ("history.list", {}),
 }
 
 # What callers say in another way: the mask is made of what is passed.
@@ -106,16 +116,30 @@ def test_both_clients_have_the_same_keyword_only_signature_and_documentation(
     assert inspect.iscoroutinefunction(asynchronous) or "AsyncPager" in theirs.return_annotation
 
 
+@pytest.mark.parametrize(("name", "_arguments"), SURFACE.values())
+def test_what_a_method_says_it_raises_can_be_caught(name: str, _arguments: dict[str, str]) -> None:
+    _, _, raises = method_of(RegistrarClient(), name).__doc__.partition("Raises:")
+    classes = re.findall(r"\b(?:[A-Z][a-z]+){2,}\b", raises)
+    assert "RegistrarError" in classes
+    assert all(issubclass(getattr(registrar_client, each), RegistrarError) for each in classes)
+
+
 def test_type_checkers_see_precise_types() -> None:
     """Mypy checks this one, as it checks all tests; it is not run."""
 
     def precise(client: RegistrarClient, other: AsyncRegistrarClient) -> None:
         assert_type(client.enroll(student_id="s", course_id="c"), Enrollment)
         assert_type(client.unenroll(student_id="s", course_id="c"), Unenrolled)
+        assert_type(client.swap(student_id="s", from_course_id="c", to_course_id="d"), Swapped)
+        assert_type(client.complete(student_id="s", course_id="c", passed=None), Enrollment)
+        assert_type(client.record_completion(student_id="s", course_id="c", passed=False), Enrollment)
         assert_type(client.students.update(student_id="s", max_credits=None), Student)
+        assert_type(client.students.place_hold(student_id="s", code="BURSAR"), Student)
+        assert_type(client.history.list(after_revision=7), Pager[Event])
         assert_type(client.list_courses(student_id="s"), Pager[StudentCourse])
         assert_type(next(client.list_roster(course_id="c").pages()), Page[RosterEntry])
         assert_type(other.list_roster(course_id="c"), AsyncPager[RosterEntry])
+        assert_type(other.history.list(student_id="s"), AsyncPager[Event])
         coroutine = other.courses.update(course_id="c", capacity=None)
         assert_type(coroutine, Coroutine[Any, Any, Course]).close()
         # Each of these is an error, or mypy would call its comment unused.
@@ -123,9 +147,15 @@ def test_type_checkers_see_precise_types() -> None:
         client.enroll(student_id="s")  # type: ignore[call-arg]
         client.enroll(student_id=1, course_id="c")  # type: ignore[arg-type]
         client.enroll(student_id="s", course_id="c", seat=1)  # type: ignore[call-arg]
+        client.swap(student_id="s", to_course_id="c")  # type: ignore[call-arg]
+        client.complete(student_id="s", course_id="c", passed="A")  # type: ignore[arg-type]
 
     async def precise_async(client: AsyncRegistrarClient) -> None:
         assert_type(await client.enroll(student_id="s", course_id="c"), Enrollment)
+        assert_type(await client.swap(student_id="s", from_course_id="c", to_course_id="d"), Swapped)
+        assert_type(await client.students.release_hold(student_id="s", code="BURSAR"), Student)
+        async for event in client.history.list():
+            assert_type(event, Event)
         async for student in client.students.list():
             assert_type(student, Student)
         async for page in client.courses.search().pages():

@@ -1,12 +1,13 @@
 """Set-based statements: many rows, one statement, the same few shapes on both databases."""
 
 from registrar_server.bulk.postgresql import PostgreSQL
-from registrar_server.bulk.shapes import Append, Dialect, Insert, Lock, Rows, Select, Statement, Update
+from registrar_server.bulk.shapes import Append, Dialect, Heads, Insert, Lock, Rows, Select, Statement, Update
 from registrar_server.bulk.sqlite import SQLite
 
 __all__ = [
     "Append",
     "Dialect",
+    "Heads",
     "Insert",
     "Lock",
     "PostgreSQL",

@@ -23,10 +23,10 @@ from psycopg.generators import fetch_many
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
-from sqlalchemy import BigInteger, Boolean, LargeBinary, SmallInteger, Table
+from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, SmallInteger, Table
 from sqlalchemy.types import JSON
 
-from registrar_server.bulk.shapes import Append, Dialect, Insert, Lock, Rows, Select, Statement, Update
+from registrar_server.bulk.shapes import Append, Dialect, Heads, Insert, Lock, Rows, Select, Statement, Update
 
 Command = tuple[str, list[bytes]]
 
@@ -153,12 +153,19 @@ def _text(statement: Statement) -> str:
     table, name = statement.model, statement.table
     key = ", ".join(statement.key)
     match statement:
-        case Select(columns=columns, where=where):
-            shown = ", ".join(f"{name}::text" if _type(table, name) == "jsonb" else name for name in columns)
-            return f"SELECT {shown} FROM {statement.table} WHERE {_key(statement)} AND {where}"
-        case Lock():
-            found = f"SELECT {key} FROM {name} WHERE {_key(statement)} ORDER BY {key}"
-            return f"{found} FOR NO KEY UPDATE"
+        case Select(columns=columns, computed=computed, where=where):
+            shown = ", ".join((*(_shown(statement.column(column)) for column in columns), *computed))
+            return f"SELECT {shown} FROM {statement.source} WHERE {_key(statement)} AND {where}"
+        case Heads(columns=columns):
+            shown = ", ".join(_shown(table.c[column], "head.") for column in columns)
+            return _heads(statement, shown, f"unnest({_arrays(table, statement.key)}, $2::bigint[])")
+        case Lock(heads=None):
+            return f"SELECT {key} FROM {name} WHERE {_key(statement)} ORDER BY {key} FOR NO KEY UPDATE"
+        case Lock(heads=Heads() as heads):
+            group = f"unnest({_arrays(heads.model, heads.key, first=2)}, $3::bigint[])"
+            # As an array, what is to be locked is known before the locking starts, and is looked up by the key's index.
+            wanted = f"SELECT unnest({_arrays(table, statement.key)}) UNION ALL {_heads(heads, f'head.{key}', group)}"
+            return f"SELECT {key} FROM {name} WHERE {key} = ANY(ARRAY({wanted})) ORDER BY {key} FOR NO KEY UPDATE"
         case Insert(columns=columns):
             return f"INSERT INTO {name} ({', '.join(columns)}) SELECT * FROM unnest({_arrays(table, columns)})"
         case Update(columns=columns):
@@ -178,6 +185,14 @@ def _text(statement: Statement) -> str:
     raise TypeError(f"not a statement: {statement!r}")
 
 
+def _heads(heads: Heads, shown: str, given: str) -> str:
+    (key,) = heads.key
+    of_group = f"{heads.table}.{key} = {heads.groups}.{key} AND {heads.where}"
+    head = f"SELECT * FROM {heads.table} WHERE {of_group} ORDER BY {heads.order} LIMIT {heads.limit}"
+    groups = f"{given} AS given ({key}, number) JOIN {heads.groups} ON {heads.groups}.{key} = given.{key}"
+    return f"SELECT {shown} FROM {groups} CROSS JOIN LATERAL ({head}) AS head WHERE {heads.limit} > 0"
+
+
 def _key(statement: Statement) -> str:
     arrays = _arrays(statement.model, statement.key)
     if len(statement.key) == 1:
@@ -186,11 +201,16 @@ def _key(statement: Statement) -> str:
 
 
 def _arrays(table: Table, columns: Iterable[str], first: int = 1) -> str:
-    return ", ".join(f"${place}::{_type(table, column)}[]" for place, column in enumerate(columns, start=first))
+    return ", ".join(f"${place}::{_type(table.c[column])}[]" for place, column in enumerate(columns, start=first))
 
 
-def _type(table: Table, column: str) -> str:
-    match table.c[column].type:
+def _shown(column: Column[Any], source: str = "") -> str:
+    """Show documents as the text that the ledger reads."""
+    return f"{source}{column.name}{'::text' if _type(column) == 'jsonb' else ''}"
+
+
+def _type(column: Column[Any]) -> str:
+    match column.type:
         case BigInteger() | SmallInteger():
             return "bigint"
         case Boolean():

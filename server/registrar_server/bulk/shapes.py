@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
 
 from registrar_server.models import Base
 
@@ -34,10 +34,42 @@ class Statement:
 
 @dataclass(frozen=True, eq=False)
 class Select(Statement):
-    """Rows by key; documents come as their JSON text."""
+    """Rows by key; documents come as their JSON text.
+
+    ``join`` names a second table, whose row goes with the first by the columns in ``using``; ``computed`` are
+    expressions that come behind the columns.
+    """
 
     columns: tuple[str, ...] = ()
     where: str = "TRUE"
+    join: str = ""
+    using: str = ""
+    computed: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """The table, or both."""
+        return f"{self.table} JOIN {self.join} USING ({self.using})" if self.join else self.table
+
+    def column(self, name: str) -> Column[Any]:
+        """The definition of a column of either table."""
+        tables = [self.model, *([Base.metadata.tables[self.join]] if self.join else [])]
+        return next(table.c[name] for table in tables if name in table.c)
+
+
+@dataclass(frozen=True, eq=False)
+class Heads(Statement):
+    """The first rows of groups: of each group named, as many as ``limit`` says, in the order of ``order``.
+
+    ``groups`` is the table whose rows are the groups, identified by ``key``. A key comes with a number, which ``limit``
+    may speak of as ``given.number``, next to the columns of the group.
+    """
+
+    groups: str
+    columns: tuple[str, ...]
+    where: str
+    order: str
+    limit: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +78,12 @@ class Lock(Statement):
 
     The lock is its own statement: one that locks and loads at once would, under READ COMMITTED, wait for the lock
     and then answer with what it saw before the wait. FOR NO KEY UPDATE lets foreign-key checks of others pass.
+
+    With ``heads`` the rows that those name are locked too, all in one order: each row of parameters is then the key of
+    a row, the key of a group, and the group's number; of the two keys one is empty.
     """
+
+    heads: Heads | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from registrar_server.bulk.shapes import Append, Dialect, Insert, Lock, Rows, Select, Statement, Update
+from registrar_server.bulk.shapes import Append, Dialect, Heads, Insert, Lock, Rows, Select, Statement, Update
 
 
 class SQLite(Dialect):
@@ -23,9 +23,17 @@ class SQLite(Dialect):
     def _fetch(self, connection: Any, statement: Statement, rows: Rows) -> Rows:
         if isinstance(statement, Lock):
             return []
+        if isinstance(statement, Heads):
+            return self._heads(connection, statement, rows)
         keys = [row[0] for row in rows] if len(statement.key) == 1 else [list(row) for row in rows]
         found: Rows = connection.execute(_sqlite(statement), (json.dumps(keys),)).fetchall()
         return found
+
+    def _heads(self, connection: Any, statement: Heads, rows: Rows) -> Rows:
+        """Ask how long each head is, then read only those there are: SQLite has no lateral joins."""
+        lengths = connection.execute(_lengths(statement), (json.dumps([list(row) for row in rows]),)).fetchall()
+        head = _sqlite(statement)
+        return [row for length in lengths for row in connection.execute(head, length)]
 
     def write(self, connection: Any, requests: Sequence[tuple[Statement, Rows]]) -> None:
         """Run one statement after the other, then commit."""
@@ -42,8 +50,12 @@ class SQLite(Dialect):
 def _sqlite(statement: Statement) -> str:
     name = statement.table
     match statement:
-        case Select(columns=columns, where=where):
-            return f"SELECT {', '.join(columns)} FROM {name} WHERE {_sqlite_key(statement)} AND {where}"
+        case Select(columns=columns, computed=computed, where=where):
+            shown = ", ".join((*columns, *computed))
+            return f"SELECT {shown} FROM {statement.source} WHERE {_sqlite_key(statement)} AND {where}"
+        case Heads(columns=columns, where=where, order=order):
+            found = f"SELECT {', '.join(columns)} FROM {name} WHERE {statement.key[0]} = ? AND {where}"
+            return f"{found} ORDER BY {order} LIMIT ?"
         case Update(columns=columns):
             # Numbered parameters let the row give its key first, although SQL names it last.
             first = len(statement.key) + 1
@@ -56,6 +68,14 @@ def _sqlite(statement: Statement) -> str:
             marks = ", ".join("?" * (len(columns) + 1))
             return f"INSERT INTO {name} ({number}, {', '.join(columns)}) VALUES ({marks})"
     raise TypeError(f"not a statement: {statement!r}")
+
+
+@cache
+def _lengths(statement: Heads) -> str:
+    given = "SELECT json_extract(value, '$[0]') AS key, json_extract(value, '$[1]') AS number FROM json_each(?)"
+    group = f"{statement.groups}.{statement.key[0]}"
+    lengths = f"SELECT {group} AS key, {statement.limit} AS length FROM ({given}) AS given"
+    return f"SELECT key, length FROM ({lengths} JOIN {statement.groups} ON {group} = given.key) WHERE length > 0"
 
 
 def _sqlite_key(statement: Statement) -> str:

@@ -7,6 +7,7 @@ from registrar_server.enrollment.commands import CreateCourse, DeleteCourse, Und
 from registrar_server.enrollment.records import Course
 from registrar_server.enrollment.seats import drop
 from registrar_server.enrollment.state import State
+from registrar_server.enrollment.waitlist import settle
 from registrar_server.errors import FieldViolation, Reason, Refusal, course_not_found, invalid_fields
 
 
@@ -20,16 +21,16 @@ def create(state: State, command: CreateCourse) -> Course:
         )
     _check_window(command.values.get("enroll_open_time"), command.values.get("enroll_close_time"))
     course = Course(command.course_id, create_time=state.now, update_time=state.now)
-    set_fields(course, command.values)
+    changes = set_fields(course, command.values)
     state.add_course(course)
-    state.record("COURSE_CREATED", course=course)
+    state.journal.record("COURSE_CREATED", course=course, changes=changes)
     return course
 
 
 def update(state: State, command: UpdateCourse) -> Course:
     """Set the given fields; setting what is so already changes nothing and writes no event.
 
-    A capacity below the count is accepted and evicts nobody.
+    A capacity below the count is accepted and evicts nobody. One that is raised adds seats, and the course settles.
     """
     course = state.course(command.course_id)
     check_etag(course, command.etag)
@@ -38,9 +39,12 @@ def update(state: State, command: UpdateCourse) -> Course:
         command.values.get("enroll_open_time", course.enroll_open_time),
         command.values.get("enroll_close_time", course.enroll_close_time),
     )
+    seats = course.capacity
     if changes := set_fields(course, command.values):
-        state.change_course(course)
-        state.record("COURSE_UPDATED", course=course, changes=changes)
+        state.journal.change_course(course)
+        state.journal.record("COURSE_UPDATED", course=course, changes=changes)
+    if seats is not None and (course.capacity is None or course.capacity > seats):
+        settle(state, course)
     return course
 
 
@@ -63,8 +67,8 @@ def delete(state: State, command: DeleteCourse) -> Course:
     for enrollment in state.live_of_course(course.course_id):
         drop(state, course, enrollment, reason="COURSE_DELETED")
     course.delete_time = state.now
-    state.change_course(course)
-    state.record("COURSE_DELETED", course=course)
+    state.journal.change_course(course)
+    state.journal.record("COURSE_DELETED", course=course)
     return course
 
 
@@ -75,6 +79,6 @@ def undelete(state: State, command: UndeleteCourse) -> Course:
         raise course_not_found(command.course_id)
     if course.delete_time is not None:
         course.delete_time = None
-        state.change_course(course)
-        state.record("COURSE_UNDELETED", course=course)
+        state.journal.change_course(course)
+        state.journal.record("COURSE_UNDELETED", course=course)
     return course

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from registrar_server.enrollment import commands, courses, seats, students
+from registrar_server.enrollment import commands, completions, courses, seats, students
 from registrar_server.enrollment.commands import Command
 from registrar_server.enrollment.state import State
 
@@ -18,10 +18,15 @@ _DECISIONS: Mapping[type[Any], Callable[[State, Any], Any]] = MappingProxyType(
     {
         commands.Enroll: seats.enroll,
         commands.Unenroll: seats.unenroll,
+        commands.Swap: seats.swap,
+        commands.Complete: completions.complete,
+        commands.RecordCompletion: completions.record_completion,
         commands.CreateStudent: students.create,
         commands.UpdateStudent: students.update,
         commands.DeleteStudent: students.delete,
         commands.UndeleteStudent: students.undelete,
+        commands.PlaceHold: students.place_hold,
+        commands.ReleaseHold: students.release_hold,
         commands.CreateCourse: courses.create,
         commands.UpdateCourse: courses.update,
         commands.DeleteCourse: courses.delete,

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
 import structlog
 
 from registrar_server import ids
-from registrar_server.bulk import Rows
 from registrar_server.database import CommitUncertain, Database, Failure, Transaction, classify, refusal_of
 from registrar_server.enrollment import statements
-from registrar_server.enrollment.commands import Command, Scope
+from registrar_server.enrollment.commands import Command
 from registrar_server.enrollment.decide import decide
-from registrar_server.enrollment.records import Course, Enrollment, Event, StoredResponse, Student
-from registrar_server.enrollment.state import State
+from registrar_server.enrollment.loading import Unlocked, Widened, load, look
+from registrar_server.enrollment.records import Event, StoredResponse
+from registrar_server.enrollment.state import OutOfWaiters, State
 from registrar_server.errors import Reason, Refusal, contention, database_unavailable
 
 ATTEMPTS = 5
@@ -62,14 +62,6 @@ class Answer(NamedTuple):
 
 
 Outcome = Answer | Exception
-
-
-class Unlocked(Exception):
-    """A course that must be locked was found only after the locks were taken; the batch starts again with it."""
-
-    def __init__(self, course_ids: set[str]) -> None:
-        super().__init__(course_ids)
-        self.course_ids = course_ids
 
 
 def microseconds_now() -> int:
@@ -118,14 +110,14 @@ class Ledger:
 
     def _run_repeatedly(self, calls: Sequence[Call]) -> list[Outcome]:
         """Run again what was definitely rolled back and may fare better the next time."""
-        courses: set[str] = set()
+        widened = Widened()
         attempt = 0
         while True:
             attempt += 1
             try:
-                return self._run_once(calls, courses)
-            except Unlocked as missing:
-                courses |= missing.course_ids
+                return self._run_once(calls, widened)
+            except (Unlocked, OutOfWaiters) as missing:
+                widened.widen(missing)
             except CommitUncertain:
                 raise
             except Exception as error:
@@ -135,14 +127,13 @@ class Ledger:
                     raise
                 self._pause(random.uniform(0, 0.005 * 2**attempt))
 
-    def _run_once(self, calls: Sequence[Call], courses: Iterable[str]) -> list[Outcome]:
-        scope = Scope(courses=set(courses))
-        for call in calls:
-            call.command.touch(scope)
+    def _run_once(self, calls: Sequence[Call], widened: Widened) -> list[Outcome]:
+        scope = widened.scope(call.command for call in calls)
+        asked = {(call.caller, call.request_id) for call in calls if call.request_id}
         with self._database.transaction() as transaction:
-            state = self._load(transaction, scope, calls, lock=True)
+            state = load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
             outcomes = [_carry_out(state, call) for call in calls]
-            transaction.commit(*statements.writes(state))
+            transaction.commit(*statements.writes(state.journal))
         return outcomes
 
     def preview(self, call: Call) -> Message:
@@ -151,60 +142,31 @@ class Ledger:
         What the server would make (ids, times, etags) is left empty. Raises DATABASE_UNAVAILABLE or CONTENTION where it
         cannot look.
         """
-        scope = Scope()
-        call.command.touch(scope)
-        try:
-            state = self._database.look(lambda transaction: self._load(transaction, scope, (), lock=False))
-        except Exception as error:
-            raise refusal_of(error) from error
-        result = decide(state, call.command)
-        state.forget_made()
-        return call.pack(result)
+        widened = Widened()
+        while True:
+            try:
+                result, state = self._database.look(lambda transaction: self._foresee(transaction, call, widened))
+            except OutOfWaiters as missing:
+                widened.widen(missing)
+            except Refusal:
+                raise
+            except Exception as error:
+                raise refusal_of(error) from error
+            else:
+                state.journal.forget_made()
+                return call.pack(result)
 
-    def _load(self, transaction: Transaction, scope: Scope, calls: Sequence[Call], *, lock: bool) -> State:
-        if scope.emptied_students:
-            (found,) = transaction.read((statements.COURSES_OF_STUDENTS, _keys(scope.emptied_students)))
-            scope.courses.update(course_id for (course_id,) in found)
-        locks = (scope.courses, scope.students) if lock else ((), ())
-        _, _, students, courses, attempts, of_students, of_courses, responses = transaction.read(
-            (statements.LOCK_COURSES, _keys(locks[0])),
-            (statements.LOCK_STUDENTS, _keys(locks[1])),
-            (statements.STUDENTS, _keys(scope.students | scope.seen_students)),
-            (statements.COURSES, _keys(scope.courses)),
-            (statements.ATTEMPTS, list(scope.pairs)),
-            (statements.LIVE_OF_STUDENTS, _keys(scope.emptied_students)),
-            (statements.LIVE_OF_COURSES, _keys(scope.emptied_courses)),
-            (
-                statements.RESPONSES,
-                list({(call.caller, call.request_id) for call in calls if call.request_id}),
-            ),
-        )
-        if lock and (unlocked := {row[0] for row in of_students} - scope.courses):
-            raise Unlocked(unlocked)
-        # A preview answers for what its first look found.
-        of_students = [row for row in of_students if row[0] in scope.courses]
-        # Two statements may find one row, and one row must be one record.
-        enrollments = {row[:2]: Enrollment.from_row(row) for row in (*attempts, *of_students, *of_courses)}
-        # The clock is read after the locks: what waited for them happens after what it waited for.
-        state = State(self._clock(), self._new_id if lock else lambda now: "")
-        state.load(
-            map(Student.from_row, students),
-            map(Course.from_row, courses),
-            enrollments.values(),
-            (StoredResponse(*row) for row in responses),
-        )
-        return state
-
-
-def _keys(ids: Iterable[str]) -> Rows:
-    return [(key,) for key in ids]
+    def _foresee(self, transaction: Transaction, call: Call, widened: Widened) -> tuple[Any, State]:
+        state = look(transaction, widened.scope([call.command]), clock=self._clock)
+        return decide(state, call.command), state
 
 
 def _carry_out(state: State, call: Call) -> Outcome:
     if call.request_id and (stored := state.responses.get((call.caller, call.request_id))):
         return _replay(stored, call)
-    state.actor, state.request_id = call.caller, call.request_id
-    first = len(state.events)
+    journal = state.journal
+    journal.actor, journal.request_id = call.caller, call.request_id
+    first = len(journal.events)
     try:
         response = call.pack(decide(state, call.command))
     except Refusal as refusal:
@@ -213,7 +175,7 @@ def _carry_out(state: State, call: Call) -> Outcome:
         state.answer(
             StoredResponse(call.caller, call.request_id, call.fingerprint, response.SerializeToString(), state.now)
         )
-    return Answer(response, state.events[first:])
+    return Answer(response, journal.events[first:])
 
 
 def _replay(stored: StoredResponse, call: Call) -> Outcome:

@@ -12,6 +12,8 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple, Self
 
+from registrar_server.errors import Reason, Violation
+
 LIVE_STATES = ("ENROLLED", "WAITLISTED")
 EMPTY = "[]"
 
@@ -61,8 +63,15 @@ def decode_names(document: str) -> tuple[str, ...]:
     return () if document == EMPTY else tuple(json.loads(document))
 
 
+def decode_violations(document: str) -> tuple[Violation, ...]:
+    """Read a stored list of violations."""
+    if document == EMPTY:
+        return ()
+    return tuple(Violation(Reason(reason), *rest) for reason, *rest in json.loads(document))
+
+
 def encode(document: Sequence[Any]) -> str:
-    """Write a list of names, meetings or holds as its stored document."""
+    """Write a list of names, meetings, holds or violations as its stored document."""
     if not document:
         return EMPTY
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
@@ -160,12 +169,16 @@ class Enrollment:
     create_time: int = 0
     update_time: int = 0
     end_time: int | None = None
+    last_skip: tuple[Violation, ...] = ()
+    waitlist_position: int = 0
+    """Counted when it is asked for, from 1, and never stored; 0 where nobody asked or nobody waits."""
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
         """Make the record of a row as the ledger loads it, documents as text."""
         enrollment = cls(*row)
         enrollment.bypassed_rules = decode_names(row[8])
+        enrollment.last_skip = decode_violations(row[14])
         if enrollment.passed is not None:
             enrollment.passed = bool(enrollment.passed)  # SQLite answers 0 and 1.
         return enrollment
@@ -174,6 +187,27 @@ class Enrollment:
     def live(self) -> bool:
         """Whether this enrollment holds a seat or a place in the queue."""
         return self.end_time is None
+
+    @property
+    def waits(self) -> bool:
+        """Whether this enrollment holds a place in the queue."""
+        return self.state == "WAITLISTED"
+
+
+class Commitment(NamedTuple):
+    """What a seat asks of a student: the fields of its course that the rules look at, credits in thousandths."""
+
+    course_id: str
+    term: str
+    credits: int
+    meetings: tuple[Meeting, ...]
+
+
+class Subject(NamedTuple):
+    """What a prerequisite asks for, and a completion gives: a course, or any other of the same non-empty code."""
+
+    course_id: str
+    code: str
 
 
 class Change(NamedTuple):
@@ -198,10 +232,15 @@ class Event(NamedTuple):
     previous_state: str
     capacity: int | None
     enrolled_count: int | None
+    waitlisted_count: int | None
+    enrollment_version: int | None
+    grade: str
+    passed: bool | None
     reason: str
     comment: str
     bypassed_rules: str
     changes: str
+    violations: str
     request_id: str
 
 
@@ -217,9 +256,9 @@ class StoredResponse(NamedTuple):
 
 STUDENT_COLUMNS = tuple(field.name for field in fields(Student))
 COURSE_COLUMNS = tuple(field.name for field in fields(Course))
-ENROLLMENT_COLUMNS = tuple(field.name for field in fields(Enrollment))
+ENROLLMENT_COLUMNS = tuple(field.name for field in fields(Enrollment) if field.name != "waitlist_position")
 
-_DOCUMENTS = frozenset({"holds", "meetings", "prerequisite_course_ids", "bypassed_rules"})
+_DOCUMENTS = frozenset({"holds", "meetings", "prerequisite_course_ids", "bypassed_rules", "last_skip"})
 
 
 def row_maker(columns: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:

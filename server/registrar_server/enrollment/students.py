@@ -1,4 +1,4 @@
-"""Decisions about students: create, update, delete, undelete."""
+"""Decisions about students: create, update, delete, undelete, and their holds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from registrar_server.enrollment.changes import check_etag, set_fields
 from registrar_server.enrollment.commands import (
     CreateStudent,
     DeleteStudent,
+    PlaceHold,
+    ReleaseHold,
     UndeleteStudent,
     UpdateStudent,
 )
-from registrar_server.enrollment.records import Student
+from registrar_server.enrollment.records import Change, Hold, Student
 from registrar_server.enrollment.seats import drop
 from registrar_server.enrollment.state import State
+from registrar_server.enrollment.waitlist import settle
 from registrar_server.errors import Reason, Refusal, student_not_found
 
 
@@ -24,9 +27,9 @@ def create(state: State, command: CreateStudent) -> Student:
             student_id=command.student_id,
         )
     student = Student(command.student_id, create_time=state.now, update_time=state.now)
-    set_fields(student, command.values)
+    changes = set_fields(student, command.values)
     state.add_student(student)
-    state.record("STUDENT_CREATED", student_id=student.student_id)
+    state.journal.record("STUDENT_CREATED", student_id=student.student_id, changes=changes)
     return student
 
 
@@ -35,13 +38,13 @@ def update(state: State, command: UpdateStudent) -> Student:
     student = state.student(command.student_id)
     check_etag(student, command.etag)
     if changes := set_fields(student, command.values):
-        state.change_student(student)
-        state.record("STUDENT_UPDATED", student_id=student.student_id, changes=changes)
+        state.journal.change_student(student)
+        state.journal.record("STUDENT_UPDATED", student_id=student.student_id, changes=changes)
     return student
 
 
 def delete(state: State, command: DeleteStudent) -> Student:
-    """Delete softly; live enrollments stand in the way unless ``force`` drops them."""
+    """Delete softly; live enrollments stand in the way unless ``force`` drops them, and their courses settle then."""
     student = state.student(command.student_id)
     check_etag(student, command.etag)
     live = state.live_of_student(student.student_id)
@@ -51,11 +54,14 @@ def delete(state: State, command: DeleteStudent) -> Student:
             f'Student "{student.student_id}" still has live enrollments ({len(live)}); end them first, or use force.',
             student_id=student.student_id,
         )
+    left = [state.courses[enrollment.course_id] for enrollment in live if not enrollment.waits]
     for enrollment in live:
         drop(state, state.courses[enrollment.course_id], enrollment, reason="STUDENT_DELETED")
     student.delete_time = state.now
-    state.change_student(student)
-    state.record("STUDENT_DELETED", student_id=student.student_id)
+    state.journal.change_student(student)
+    state.journal.record("STUDENT_DELETED", student_id=student.student_id)
+    for course in left:
+        settle(state, course)
     return student
 
 
@@ -66,6 +72,53 @@ def undelete(state: State, command: UndeleteStudent) -> Student:
         raise student_not_found(command.student_id)
     if student.delete_time is not None:
         student.delete_time = None
-        state.change_student(student)
-        state.record("STUDENT_UNDELETED", student_id=student.student_id)
+        state.journal.change_student(student)
+        state.journal.record("STUDENT_UNDELETED", student_id=student.student_id)
     return student
+
+
+def place_hold(state: State, command: PlaceHold) -> Student:
+    """Place a hold; one of the same code is replaced."""
+    student = state.student(command.student_id)
+    before = _hold(student, command.code)
+    _set_hold(state, student, command.code, Hold(command.code, command.reason, state.now))
+    _record_hold(state, "HOLD_PLACED", student, before, _hold(student, command.code))
+    return student
+
+
+def release_hold(state: State, command: ReleaseHold) -> Student:
+    """Release a hold. Nobody is promoted by it: it frees no seat."""
+    student = state.student(command.student_id)
+    before = _hold(student, command.code)
+    if before is None:
+        raise Refusal(
+            Reason.HOLD_NOT_FOUND,
+            f'There is no hold "{command.code}" on student "{student.student_id}".',
+            student_id=student.student_id,
+            code=command.code,
+        )
+    _set_hold(state, student, command.code, None)
+    _record_hold(state, "HOLD_RELEASED", student, before, None)
+    return student
+
+
+def _hold(student: Student, code: str) -> Hold | None:
+    return next((hold for hold in student.holds if hold.code == code), None)
+
+
+def _set_hold(state: State, student: Student, code: str, hold: Hold | None) -> None:
+    others = [other for other in student.holds if other.code != code]
+    student.holds = tuple(sorted([*others, hold] if hold else others))
+    state.journal.change_student(student)
+
+
+def _record_hold(state: State, type: str, student: Student, before: Hold | None, after: Hold | None) -> None:
+    codes = Change("code", before and before.code, after and after.code)
+    reasons = Change("reason", (before and before.reason) or None, (after and after.reason) or None)
+    state.journal.record(
+        type,
+        student_id=student.student_id,
+        reason=reasons.after or reasons.before or "",
+        # The code says which hold it is, also where it stays.
+        changes=(codes, reasons) if reasons.before != reasons.after else (codes,),
+    )

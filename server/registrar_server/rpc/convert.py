@@ -13,9 +13,11 @@ from google.type.date_pb2 import Date
 from google.type.dayofweek_pb2 import DayOfWeek
 from google.type.timeofday_pb2 import TimeOfDay
 
-from registrar.v1 import course_pb2, enrollment_pb2, student_pb2
+from registrar.v1 import course_pb2, enrollment_pb2, error_reason_pb2, event_pb2, student_pb2
 from registrar_server.enrollment.changes import format_credits
 from registrar_server.enrollment.records import COURSE_COLUMNS, Course, Enrollment, Meeting, Student
+from registrar_server.errors import Violation
+from registrar_server.history import HistoryEntry
 from registrar_server.rpc.validation import reason_number
 
 Record = TypeVar("Record")
@@ -35,6 +37,7 @@ ENROLLMENT_STATES = {
     "DROPPED": enrollment_pb2.ENROLLMENT_STATE_DROPPED,
     "COMPLETED": enrollment_pb2.ENROLLMENT_STATE_COMPLETED,
 }
+EVENT_TYPES = {name.removeprefix("EVENT_TYPE_"): number for name, number in event_pb2.EventType.items()}
 
 
 def answering(response: type[Response], name: str, pack: Callable[[Record], Message]) -> Callable[[Record], Response]:
@@ -80,6 +83,7 @@ def set_enrollment(message: enrollment_pb2.Enrollment, record: Enrollment) -> No
     message.student_id = record.student_id
     message.course_id = record.course_id
     message.state = ENROLLMENT_STATES[record.state]
+    message.waitlist_position = record.waitlist_position
     message.attempt = record.attempt
     message.etag = etag(record.version)
     set_time(message.create_time, record.create_time)
@@ -193,3 +197,36 @@ def _date(iso: str) -> Date | None:
         return None
     year, month, day = map(int, iso.split("-"))
     return Date(year=year, month=month, day=day)
+
+
+def set_event(message: event_pb2.Event, record: HistoryEntry) -> None:
+    """Fill in an event of the history."""
+    event = record.event
+    message.revision = record.revision
+    message.event_id = event.event_id
+    message.type = EVENT_TYPES[event.type]
+    set_time(message.time, event.time)
+    message.actor = event.actor
+    message.student_id = event.student_id
+    message.course_id = event.course_id
+    message.reason = event.reason
+    message.comment = event.comment
+    message.request_id = event.request_id
+    if record.enrollment:
+        set_enrollment(message.enrollment, record.enrollment)
+        message.bypassed_rules.extend(message.enrollment.bypassed_rules)
+    if event.previous_state:
+        message.previous_state = ENROLLMENT_STATES[event.previous_state]
+    message.violations.extend(map(violation, record.violations))
+    message.changes.extend(event_pb2.FieldChange(**change._asdict()) for change in record.changes)
+
+
+def violation(record: Violation) -> error_reason_pb2.RuleViolation:
+    """Return the message of a violated rule."""
+    return error_reason_pb2.RuleViolation(
+        reason=reason_number(record.reason),
+        description=record.description,
+        values=record.values,
+        overridable=record.overridable,
+        override_rule=reason_number(record.override_rule),
+    )

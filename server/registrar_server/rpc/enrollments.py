@@ -1,4 +1,4 @@
-"""EnrollmentService: enrolling, unenrolling, and who is enrolled in what."""
+"""EnrollmentService: enrolling, unenrolling, swapping, completing, and who is enrolled in what."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
-from registrar_server.enrollment.commands import Enroll, Unenroll
+from registrar_server.enrollment.commands import Complete, Enroll, RecordCompletion, Swap, Unenroll
 from registrar_server.enrollment.records import LIVE_STATES
-from registrar_server.enrollment.seats import Unenrolled
+from registrar_server.enrollment.seats import Swapped, Unenrolled
 from registrar_server.reading import CoursesOfStudent, EnrollmentById, RosterEntry, StudentCourse
 from registrar_server.rpc import convert
 from registrar_server.rpc.desk import Desk
@@ -17,6 +17,8 @@ from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
 
 _enrolled = convert.answering(pb.EnrollStudentResponse, "enrollment", convert.enrollment)
+_completed = convert.answering(pb.CompleteEnrollmentResponse, "enrollment", convert.enrollment)
+_recorded = convert.answering(pb.RecordCompletionResponse, "enrollment", convert.enrollment)
 _STATE_NAMES = {number: name for name, number in convert.ENROLLMENT_STATES.items()}
 
 
@@ -55,6 +57,54 @@ class EnrollmentService(EnrollmentServiceServicer):
         )
         fields.check()
         return await self._desk.change(context, request, command, pb.UnenrollResponse, _unenrolled)
+
+    @endpoint
+    async def SwapEnrollment(self, request: pb.SwapEnrollmentRequest, context: Context) -> pb.SwapEnrollmentResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        command = Swap(
+            student_id=fields.id("student_id", request.student_id),
+            from_course_id=fields.id("from_course_id", request.from_course_id),
+            to_course_id=fields.id("to_course_id", request.to_course_id),
+            override=fields.override(request.override, given=request.HasField("override")),
+            comment=fields.text("comment", request.comment, 1000),
+        )
+        if command.from_course_id == command.to_course_id:
+            fields.wrong("to_course_id", "must be another course than from_course_id")
+        fields.check()
+        return await self._desk.change(context, request, command, pb.SwapEnrollmentResponse, _swapped)
+
+    @endpoint
+    async def CompleteEnrollment(
+        self, request: pb.CompleteEnrollmentRequest, context: Context
+    ) -> pb.CompleteEnrollmentResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        command = Complete(
+            student_id=fields.id("student_id", request.student_id),
+            course_id=fields.id("course_id", request.course_id),
+            grade=fields.grade(request.grade),
+            passed=_passed(request),
+            etag=request.etag,
+        )
+        fields.check()
+        return await self._desk.change(context, request, command, pb.CompleteEnrollmentResponse, _completed)
+
+    @endpoint
+    async def RecordCompletion(
+        self, request: pb.RecordCompletionRequest, context: Context
+    ) -> pb.RecordCompletionResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        command = RecordCompletion(
+            student_id=fields.id("student_id", request.student_id),
+            course_id=fields.id("course_id", request.course_id),
+            grade=fields.grade(request.grade),
+            passed=_passed(request),
+            comment=fields.text("comment", request.comment, 1000),
+        )
+        fields.check()
+        return await self._desk.change(context, request, command, pb.RecordCompletionResponse, _recorded)
 
     @endpoint
     async def ListCourses(self, request: pb.ListCoursesRequest, context: Context) -> pb.ListCoursesResponse:
@@ -114,6 +164,18 @@ def _states(fields: Fields, request: pb.ListCoursesRequest | pb.ListRosterReques
 
 def _courses_key(entry: StudentCourse) -> tuple[str, int]:
     return entry.enrollment.course_id, entry.enrollment.attempt
+
+
+def _passed(request: pb.CompleteEnrollmentRequest | pb.RecordCompletionRequest) -> bool:
+    return request.passed if request.HasField("passed") else True
+
+
+def _swapped(result: Swapped) -> pb.SwapEnrollmentResponse:
+    return pb.SwapEnrollmentResponse(
+        enrollment=convert.enrollment(result.enrollment),
+        dropped=convert.enrollment(result.dropped),
+        promoted=map(convert.enrollment, result.promoted),
+    )
 
 
 def _unenrolled(result: Unenrolled) -> pb.UnenrollResponse:

@@ -103,6 +103,7 @@ def _broken_rules(refusal: Refusal) -> Iterable[Any]:
                     description=violation.description,
                     values=violation.values,
                     overridable=violation.overridable,
+                    override_rule=reason_number(violation.override_rule),
                 )
                 for violation in refusal.violations
             ]

@@ -1,4 +1,4 @@
-"""StudentService: the people who may enroll."""
+"""StudentService: the people who may enroll, and what keeps them from it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from registrar_server import ids
 from registrar_server.enrollment.commands import (
     CreateStudent,
     DeleteStudent,
+    PlaceHold,
+    ReleaseHold,
     UndeleteStudent,
     UpdateStudent,
 )
@@ -24,6 +26,8 @@ _created = convert.answering(pb.CreateStudentResponse, "student", convert.studen
 _updated = convert.answering(pb.UpdateStudentResponse, "student", convert.student)
 _deleted = convert.answering(pb.DeleteStudentResponse, "student", convert.student)
 _undeleted = convert.answering(pb.UndeleteStudentResponse, "student", convert.student)
+_held = convert.answering(pb.PlaceHoldResponse, "student", convert.student)
+_released = convert.answering(pb.ReleaseHoldResponse, "student", convert.student)
 
 
 class StudentService(StudentServiceServicer):
@@ -94,3 +98,26 @@ class StudentService(StudentServiceServicer):
         fields.check()
         command = UndeleteStudent(student_id)
         return await self._desk.change(context, request, command, pb.UndeleteStudentResponse, _undeleted)
+
+    @endpoint
+    async def PlaceHold(self, request: pb.PlaceHoldRequest, context: Context) -> pb.PlaceHoldResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        command = PlaceHold(
+            student_id=fields.id("student_id", request.student_id),
+            code=fields.text("code", request.code, 64, required=True),
+            reason=fields.text("reason", request.reason, 1000),
+        )
+        fields.check()
+        return await self._desk.change(context, request, command, pb.PlaceHoldResponse, _held)
+
+    @endpoint
+    async def ReleaseHold(self, request: pb.ReleaseHoldRequest, context: Context) -> pb.ReleaseHoldResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        command = ReleaseHold(
+            student_id=fields.id("student_id", request.student_id),
+            code=fields.text("code", request.code, 64, required=True),
+        )
+        fields.check()
+        return await self._desk.change(context, request, command, pb.ReleaseHoldResponse, _released)

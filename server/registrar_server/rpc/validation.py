@@ -77,6 +77,10 @@ class Fields:
             self.wrong(path, "must not contain the NUL character")
         return value
 
+    def grade(self, value: str) -> str:
+        """A grade, as the campus writes it."""
+        return self.text("grade", value, 16)
+
     def email(self, path: str, value: str) -> str:
         """An e-mail address, or empty."""
         if value and value.count("@") != 1:
@@ -193,5 +197,5 @@ def reason_name(number: int) -> str:
 
 
 def reason_number(name: str) -> ErrorReason.ValueType:
-    """Return the ``ErrorReason`` of a name without prefix."""
-    return ErrorReason.Value(f"ERROR_REASON_{Reason(name)}")
+    """Return the ``ErrorReason`` of a name without prefix; none is unspecified."""
+    return ErrorReason.Value(f"ERROR_REASON_{Reason(name) if name else 'UNSPECIFIED'}")

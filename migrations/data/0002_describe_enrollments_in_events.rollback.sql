@@ -1,0 +1,1 @@
+UPDATE events SET waitlisted_count = NULL, enrollment_version = NULL;
