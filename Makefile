@@ -38,6 +38,10 @@ run: protos ## install what serving needs, migrate the database, serve
 migrate: protos ## upgrade the database (ARGS=current, ARGS=check and others)
 	@exec $(BIN)/python -m registrar_server migrate $(or $(ARGS),upgrade)
 
+.PHONY: verify
+verify: protos ## check that everything in the database agrees with itself
+	@exec $(BIN)/python -m registrar_server verify $(ARGS)
+
 ##@ Develop
 
 .PHONY: test

@@ -10,49 +10,58 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench import report, targets
+from bench.messages import ROUNDS, Crowd
 from bench.samples import Case, Sample
 from bench.stage import NotFound, Pace, Stage
 from registrar_server import logs
 
 RESULTS = Path(__file__).with_name("results.json")
-USUAL = Pace(warm_up=1.0, seconds=3.0, rounds=3)
-QUICK = Pace(warm_up=0.5, seconds=1.0, rounds=1)
+USUAL = Pace(warm_up=1.0, seconds=3.0, rounds=3, crowd=Crowd(students=10_000, seats=1_000, drops=500))
+QUICK = Pace(warm_up=0.5, seconds=1.0, rounds=1, crowd=Crowd(students=1_000, seats=100, drops=50))
 
 CAPTION = (
     "64 calls in flight unless the workload says otherwise. {postgresql} and SQLite, both durable (fsync on,"
     " synchronous FULL); one fsync takes {sync:.2f} ms here. The server runs with its default settings and writes its"
-    " JSON log, level info, to a file; pgbench and the ORM baseline log nothing. Medians of {rounds} rounds"
-    " [lowest..highest]; ratios are taken within a round. CPU and RSS are those of the server process, without the"
-    " database's."
+    " JSON log, level info, to a file; pgbench and the ORM baseline log nothing. Each round, {students:,} students ask"
+    " for the {seats:,} seats of the waitlisted course, and {drops:,} of those who get one drop. Medians of {rounds}"
+    " rounds [lowest..highest]; ratios are taken within a round. CPU and RSS are those of the server process, without"
+    " the database's."
 )
 
 
 def main() -> int:
-    """Run the bench; the exit status is 1 if any call or count was wrong."""
+    """Run the bench; the exit status is 1 if any call or count was wrong, or if what is stored does not agree."""
     given = _arguments()
-    chosen = targets.chosen(given.only)
     pace = (QUICK if given.quick else USUAL)._replace(**({"rounds": given.rounds} if given.rounds else {}))
+    chosen = targets.chosen(given.only or (targets.QUICK_GROUPS if given.quick else targets.GROUPS))
     logs.configure(level="warning")
     with Stage(pace) as stage:
-        caption = CAPTION.format(postgresql=stage.version(), sync=stage.sync_ms(), rounds=pace.rounds)
+        caption = _caption(stage, pace)
         results = _measure(stage, targets.cases(chosen), pace.rounds)
-    made = report.rows(chosen, results)
-    RESULTS.write_text(json.dumps(report.as_objects(made), indent=2, ensure_ascii=False) + "\n")
-    complaints = report.complaints(made)
-    print("\n".join(["", textwrap.fill(caption, 120), "", report.as_text(made), "", *complaints]))
+        made = report.rows(chosen, results)
+        RESULTS.write_text(json.dumps(report.as_objects(made), indent=2, ensure_ascii=False) + "\n")
+        verified = _verify(stage)
+    complaints = [*report.complaints(made), *report.disagreements(verified)]
+    print("\n".join(["", caption, "", report.as_text(made), "", report.extent(verified), *complaints]))
     return 1 if complaints else 0
+
+
+def _caption(stage: Stage, pace: Pace) -> str:
+    caption = CAPTION.format(
+        postgresql=stage.version(), sync=stage.sync_ms(), rounds=pace.rounds, **pace.crowd._asdict()
+    )
+    return textwrap.fill(caption, 120)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round: does it work, roughly how fast")
-    parser.add_argument("--rounds", type=int, help="how many rounds")
+    parser.add_argument("--rounds", type=int, choices=range(1, ROUNDS + 1), metavar="N", help=f"1 to {ROUNDS} rounds")
     parser.add_argument(
         "--only",
         nargs="+",
         choices=targets.GROUPS,
-        default=targets.USUAL_GROUPS,
-        help="what to measure; grown, which seeds a million enrollments, runs only when named",
+        help="what to measure: by default all, with --quick all but grown, which seeds a million enrollments twice",
     )
     return parser.parse_args()
 
@@ -69,6 +78,13 @@ def _measure(stage: Stage, cases: list[Case], rounds: int) -> dict[Case, list[Sa
                 results[case] = []
     _show("")
     return results
+
+
+def _verify(stage: Stage) -> dict[Case, list[str]]:
+    _show("verifying what Registrar has stored")
+    verified = stage.verify()
+    _show("")
+    return verified
 
 
 def _show(progress: str) -> None:

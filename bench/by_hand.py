@@ -35,16 +35,16 @@ WRITES = (
     """UPDATE courses SET enrolled_count = enrolled_count + 1, last_number = last_number + 1
         WHERE course_id = :course_id""",
     """INSERT INTO enrollments (course_id, enrollment_id, student_id, number, attempt, state, grade, bypassed_rules,
-                                reason, version, create_time, update_time)
-       VALUES (:course_id, :enrollment_id, :student_id, :number, 1, 'ENROLLED', '', '[]', '', 1, :now, :now)""",
+                                reason, version, create_time, update_time, last_skip)
+       VALUES (:course_id, :enrollment_id, :student_id, :number, 1, 'ENROLLED', '', '[]', '', 1, :now, :now, '[]')""",
     """INSERT INTO request_ids (caller, request_id, fingerprint, response, create_time)
        VALUES ('', :request_id, :fingerprint, :response, :now)""",
     "UPDATE event_counter SET revision = revision + 1 WHERE id = 1",
     """INSERT INTO events (course_id, revision, event_id, type, time, actor, student_id, enrollment_id, state,
-                           previous_state, capacity, enrolled_count, reason, comment, bypassed_rules, changes,
-                           request_id)
+                           previous_state, capacity, enrolled_count, waitlisted_count, enrollment_version, reason,
+                           comment, bypassed_rules, changes, request_id, grade, violations)
        SELECT :course_id, revision, :event_id, 'STUDENT_ENROLLED', :now, '', :student_id, :enrollment_id, 'ENROLLED',
-              '', :capacity, :enrolled_count, '', '', '[]', '[]', :request_id
+              '', :capacity, :enrolled_count, 0, 1, '', '', '[]', '[]', :request_id, '', '[]'
          FROM event_counter WHERE id = 1""",
 )
 

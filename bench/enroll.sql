@@ -28,10 +28,10 @@ UPDATE courses SET enrolled_count = enrolled_count + 1, last_number = last_numbe
 RETURNING last_number, capacity, enrolled_count, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now \gset
 
 INSERT INTO enrollments (course_id, enrollment_id, student_id, number, attempt, state, grade, bypassed_rules, reason,
-                         version, create_time, update_time)
+                         version, create_time, update_time, last_skip)
 VALUES (:prefix::text || :course::text,
         to_hex(:now::bigint / 1000) || substr(md5(:run::text || :number::text)::uuid::text, 12),
-        'S-' || :number::text, :last_number, 1, 'ENROLLED', '', '[]', '', 1, :now, :now);
+        'S-' || :number::text, :last_number, 1, 'ENROLLED', '', '[]', '', 1, :now, :now, '[]');
 
 INSERT INTO request_ids (caller, request_id, fingerprint, response, create_time)
 VALUES ('', md5(:run::text || :number::text)::uuid::text,
@@ -40,12 +40,13 @@ VALUES ('', md5(:run::text || :number::text)::uuid::text,
 UPDATE event_counter SET revision = revision + 1 WHERE id = 1 RETURNING revision \gset
 
 INSERT INTO events (course_id, revision, event_id, type, time, actor, student_id, enrollment_id, state, previous_state,
-                    capacity, enrolled_count, reason, comment, bypassed_rules, changes, request_id)
+                    capacity, enrolled_count, waitlisted_count, enrollment_version, reason, comment, bypassed_rules,
+                    changes, request_id, grade, violations)
 VALUES (:prefix::text || :course::text, :revision,
         to_hex(:now::bigint / 1000) || substr(md5(:number::text || :run::text)::uuid::text, 12),
         'STUDENT_ENROLLED', :now, '', 'S-' || :number::text,
         to_hex(:now::bigint / 1000) || substr(md5(:run::text || :number::text)::uuid::text, 12),
-        'ENROLLED', '', :capacity, :enrolled_count, '', '', '[]', '[]',
-        md5(:run::text || :number::text)::uuid::text);
+        'ENROLLED', '', :capacity, :enrolled_count, 0, 1, '', '', '[]', '[]',
+        md5(:run::text || :number::text)::uuid::text, '', '[]');
 
 COMMIT;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -60,6 +61,14 @@ class Tally:
     answers: list[tuple[bytes, bytes]] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    def sample(self, server: psutil.Process, **others: Any) -> Sample:
+        """Return what was measured of the server, with what else is known of the run."""
+        cpu = self.cpu_seconds / max(1, len(self.latencies)) * 1e6
+        return Sample.of(
+            self.latencies, self.seconds, server_cpu_us_per_call=cpu, peak_rss_mb=peak_rss_mb(server), **others
+        )
 
 
 def run(**given: Any) -> dict[str, Any]:
@@ -70,21 +79,27 @@ def run(**given: Any) -> dict[str, Any]:
 async def _run(run: Run) -> Sample:
     requests = iter(run.requests())
     server = psutil.Process(run.pid)
-    async with grpc.aio.insecure_channel(run.address, options=CHANNEL_OPTIONS) as channel:
+    async with connect(run.address) as channel:
         call: Any = channel.unary_unary(run.method)
-        warm = await _drive(call, requests, run.in_flight, run.warm_up)
-        before = cpu_seconds(server)
-        hot = await _drive(call, requests, run.in_flight, run.seconds)
-        cpu = cpu_seconds(server) - before
-    return _sample(run, warm, hot, cpu, peak_rss_mb(server))
+        warm = await drive(call, requests, server, run.in_flight, run.warm_up)
+        hot = await drive(call, requests, server, run.in_flight, run.seconds)
+    return _sample(run, warm, hot, server)
 
 
-async def _drive(call: Any, requests: Iterator[bytes], in_flight: int, seconds: float) -> Tally:
-    """Keep calls in flight for a while, then wait for the last; the clock stops with the last answer."""
+def connect(address: str) -> grpc.aio.Channel:
+    """Return the one channel of a run."""
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+async def drive(
+    call: Any, requests: Iterator[bytes], server: psutil.Process, in_flight: int, seconds: float = math.inf
+) -> Tally:
+    """Keep calls in flight for a while, or until all requests are sent; the clock stops with the last answer."""
     tally = Tally()
-    begun = time.perf_counter()
+    used, begun = cpu_seconds(server), time.perf_counter()
     await asyncio.gather(*(_caller(call, requests, tally, begun + seconds) for _ in range(in_flight)))
     tally.seconds = time.perf_counter() - begun
+    tally.cpu_seconds = cpu_seconds(server) - used
     return tally
 
 
@@ -106,18 +121,12 @@ def _describe(error: Any) -> str:
     return f"{error.code().name}: {error.details()}"[:200]
 
 
-def _sample(run: Run, warm: Tally, hot: Tally, cpu: float, rss: float) -> Sample:
+def _sample(run: Run, warm: Tally, hot: Tally, server: psutil.Process) -> Sample:
     answers = warm.answers + hot.answers
     failed = warm.failed + hot.failed
     if not run.echoes:
         failed += messages.wrong_answers(run.method, answers)
     elif len({answer for _, answer in answers}) != 1:
         failed["wrong answer"] += 1
-    return Sample.of(
-        hot.latencies,
-        hot.seconds,
-        server_cpu_us_per_call=cpu / max(1, len(hot.latencies)) * 1e6,
-        peak_rss_mb=rss,
-        changes=len(answers) if run.method == messages.ENROLL and not run.echoes else 0,
-        failed=failed,
-    )
+    changes = len(answers) if run.method == messages.ENROLL and not run.echoes else 0
+    return hot.sample(server, changes=changes, failed=failed)

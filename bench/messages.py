@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from bench import samples
 from registrar.v1 import enrollment_service_pb2 as pb
-from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED
+from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED, EnrollmentState
 
 COURSES = 2_000
 STORED = 10_000
 COURSES_EACH = 5
+ROUNDS = 20
+"""More would give students courses that meet at the same time."""
 MOST_PER_SECOND = 10_000
 """More calls than any server here answers; so many are made ready for a run."""
 
 ENROLL = "/registrar.v1.EnrollmentService/EnrollStudent"
+UNENROLL = "/registrar.v1.EnrollmentService/Unenroll"
 LIST = "/registrar.v1.EnrollmentService/ListCourses"
+
+
+class Crowd(NamedTuple):
+    """How many students ask for the waitlisted course, how many seats it has, and how many of these are given up."""
+
+    students: int
+    seats: int
+    drops: int
+
+    @property
+    def waiters(self) -> int:
+        """How many get no seat at first."""
+        return self.students - self.seats
 
 
 class Pairing(NamedTuple):
@@ -31,9 +47,11 @@ class Pairing(NamedTuple):
 
     @classmethod
     def of(cls, workload: str, round_number: int) -> Pairing:
-        """Every round has a hot course of its own, or gives each student another of the many courses."""
+        """Every round has hot courses of its own, or gives each student another of the many courses."""
         if workload == samples.HOT:
             return cls("HOT-", round_number, 0, 1)
+        if workload == samples.WAITLIST_ENROLL:
+            return cls("WAIT-", round_number, 0, 1)
         return cls("C-", 0, round_number + (100 if workload == samples.ONE else 0), COURSES)
 
     def course_id(self, number: int) -> str:
@@ -61,6 +79,12 @@ def enrollments(pairing: Pairing, first: int) -> Iterator[pb.EnrollStudentReques
         number += 1
 
 
+def drops(student_ids: Iterable[str], course_id: str) -> Iterator[pb.UnenrollRequest]:
+    """Return requests of students to leave a course, each with a request id as the client would make one."""
+    for leaver in student_ids:
+        yield pb.UnenrollRequest(student_id=leaver, course_id=course_id, request_id=str(uuid.uuid4()))
+
+
 def listings(stored: int) -> Iterator[pb.ListCoursesRequest]:
     """Return requests without end for the students who have courses."""
     while True:
@@ -68,24 +92,30 @@ def listings(stored: int) -> Iterator[pb.ListCoursesRequest]:
             yield pb.ListCoursesRequest(student_id=student_id(number))
 
 
-def wrong_answers(method: str, pairs: Iterable[tuple[bytes, bytes]]) -> Counter[str]:
-    """Count what is wrong with answers, given (request, answer) pairs."""
+def wrong_answers(
+    method: str,
+    pairs: Iterable[tuple[bytes, bytes]],
+    states: Collection[EnrollmentState.ValueType] = (ENROLLMENT_STATE_ENROLLED,),
+) -> Counter[str]:
+    """Count what is wrong with answers, given (request, answer) pairs, and the states that enrolling may lead to."""
     found: Counter[str] = Counter()
     seen: set[str] = set()
     for request, answer in pairs:
         if method == LIST:
             found.update(_wrong_listing(pb.ListCoursesRequest.FromString(request), answer))
         else:
-            found.update(_wrong_enrollment(pb.EnrollStudentRequest.FromString(request), answer, seen))
+            found.update(_wrong_enrollment(pb.EnrollStudentRequest.FromString(request), answer, states, seen))
     return found
 
 
-def _wrong_enrollment(request: pb.EnrollStudentRequest, answer: bytes, seen: set[str]) -> Sequence[str]:
+def _wrong_enrollment(
+    request: pb.EnrollStudentRequest, answer: bytes, states: Collection[EnrollmentState.ValueType], seen: set[str]
+) -> Sequence[str]:
     enrollment = pb.EnrollStudentResponse.FromString(answer).enrollment
     right = (
         enrollment.student_id == request.student_id
         and enrollment.course_id == request.course_id
-        and enrollment.state == ENROLLMENT_STATE_ENROLLED
+        and enrollment.state in states
         and len(enrollment.enrollment_id) == 36
         and enrollment.enrollment_id not in seen
     )

@@ -121,6 +121,8 @@ def _append_event(session: Session, enrollment: Enrollment, course: Course | Non
             state=enrollment.state,
             capacity=course.capacity,
             enrolled_count=course.enrolled_count,
+            waitlisted_count=course.waitlisted_count,
+            enrollment_version=enrollment.version,
             request_id=request_id,
         )
     )

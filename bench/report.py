@@ -148,3 +148,18 @@ def complaints(made: Sequence[Row]) -> list[str]:
         for case, counted in found.items()
         for what, number in counted.items()
     ]
+
+
+def extent(verified: Mapping[Case, Sequence[str]]) -> str:
+    """Say how many stores were verified."""
+    agreeing = sum(not found for found in verified.values())
+    return f"registrar-server verify: {agreeing} of the {len(verified)} stores that Registrar worked on agree."
+
+
+def disagreements(verified: Mapping[Case, Sequence[str]]) -> list[str]:
+    """Return what verifying found, with its number; the first tells most, since later ones may follow from it."""
+    return [
+        f"{', '.join(filter(None, case))}: {len(found)} disagreements, the first: {found[0]}"
+        for case, found in verified.items()
+        if found
+    ]

@@ -8,6 +8,8 @@ from statistics import quantiles
 from typing import Any, NamedTuple, Self
 
 HOT = "hot course"
+WAITLIST_ENROLL = "waitlisted course, 10,000 enroll"
+WAITLIST_DROP = "waitlisted course, 500 drop"
 MANY = "2,000 courses"
 READS = "ListCourses, 5 each"
 ONE = "one at a time"
@@ -41,7 +43,7 @@ class Sample:
     server_cpu_us_per_call: float | None = None
     peak_rss_mb: float | None = None
     changes: int = 0
-    """Rows that the database must have more after the run, those of the warm-up among them."""
+    """Calls that changed the database, which must show as many more after the run, those of the warm-up among them."""
     failed: Mapping[str, int] = field(default_factory=dict)
     """Calls that were refused, failed or answered wrongly, by what was wrong."""
 

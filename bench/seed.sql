@@ -1,11 +1,14 @@
 -- What every store holds before it is measured, in statements that both databases understand: students, courses, and
 -- enrollments with their events and request ids. All count from 0; enrollment i is that of student i / each in course
 -- i modulo courses, so the first students have that many courses each and every course has equally many students.
+-- All rules have something to decide about: students have a limit of credits, courses meet, and those that one student
+-- comes to in 20 rounds are within the limit and do not meet at the same time. Each round has a hot course of its own,
+-- and one with few seats and a waitlist. Everything has its events, as if it had been made through the server.
 
 INSERT INTO students (student_id, given_name, family_name, email, state, max_credits, holds, version, create_time,
                       update_time, search_text)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :students)
-SELECT 'S-' || i, 'Ada', 'Byron ' || i, 'ada.' || i || '@example.edu', 'ACTIVE', 18000, '[]', 1, :now, :now,
+SELECT 'S-' || i, 'Ada', 'Byron ' || i, 'ada.' || i || '@example.edu', 'ACTIVE', 300000, '[]', 1, :now, :now,
        'ada byron ' || i || ' ada.' || i || '@example.edu'
   FROM numbers;
 
@@ -15,33 +18,54 @@ INSERT INTO courses (course_id, code, title, description, term, credits, capacit
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :courses)
 SELECT 'C-' || i, 'CS ' || i, 'Introduction to Computing ' || i,
        'What can be computed, and how. Programs, data, cost, proof. Weekly exercises, one project, a written exam.',
-       '2026-fall', 3000, :capacity, '[[[1,3,5],36000,39000,"2026-09-01","2026-12-18","Hall 1"]]', '[]', 'OPEN', 1,
+       '2026-fall', 3000, :capacity,
+       ('[[[' || (1 + i % 5) || '],' || (28800 + i / 5 % 12 * 3600) || ',' || (31800 + i / 5 % 12 * 3600) ||
+       ',"2026-09-01","2026-12-18","Hall 1"]]') /* document */, '[]', 'OPEN', 1,
        :now, :now, 'cs ' || i || ' introduction to computing ' || i, :stored / :courses, 0, :stored / :courses
   FROM numbers;
 
-INSERT INTO courses (course_id, code, title, description, term, credits, capacity, meetings, prerequisite_course_ids,
-                     state, version, create_time, update_time, search_text, enrolled_count, waitlisted_count,
-                     last_number)
-WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :hot_courses)
-SELECT 'HOT-' || i, 'CS ' || i, 'Introduction to Computing ' || i,
+INSERT INTO courses (course_id, code, title, description, term, credits, capacity, waitlist_capacity, meetings,
+                     prerequisite_course_ids, state, version, create_time, update_time, search_text, enrolled_count,
+                     waitlisted_count, last_number)
+WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :rounds),
+kinds(prefix, seats, places, earliest) AS (
+    SELECT 'HOT-', :capacity, NULL, 28800 UNION ALL SELECT 'WAIT-', :seats, :places, 0)
+SELECT prefix || i, 'CS ' || i, 'Introduction to Computing ' || i,
        'What can be computed, and how. Programs, data, cost, proof. Weekly exercises, one project, a written exam.',
-       '2026-fall', 3000, :capacity, '[[[1,3,5],36000,39000,"2026-09-01","2026-12-18","Hall 1"]]', '[]', 'OPEN', 1,
+       '2026-fall', 3000, seats, places,
+       ('[[[' || (6 + i % 2) || '],' || (earliest + i / 2 * 900) || ',' || (earliest + 600 + i / 2 * 900) ||
+       ',"2026-09-01","2026-12-18","Hall 1"]]') /* document */, '[]', 'OPEN', 1,
        :now, :now, 'cs ' || i || ' introduction to computing ' || i, 0, 0, 0
-  FROM numbers;
+  FROM numbers, kinds;
 
 INSERT INTO enrollments (course_id, enrollment_id, student_id, number, attempt, state, grade, bypassed_rules, reason,
-                         version, create_time, update_time)
+                         version, create_time, update_time, last_skip)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :stored)
 SELECT 'C-' || (i % :courses), '01900000-0000-7000-8000-' || (100000000000 + i), 'S-' || (i / :each),
-       i / :courses + 1, 1, 'ENROLLED', '', '[]', '', 1, :now, :now
+       i / :courses + 1, 1, 'ENROLLED', '', '[]', '', 1, :now, :now, '[]'
   FROM numbers;
 
 INSERT INTO events (course_id, revision, event_id, type, time, actor, student_id, enrollment_id, state, previous_state,
-                    capacity, enrolled_count, reason, comment, bypassed_rules, changes, request_id)
+                    reason, comment, bypassed_rules, changes, request_id, grade, violations)
+SELECT '', row_number() OVER (ORDER BY student_id), 'created-' || student_id, 'STUDENT_CREATED', :now, '', student_id, '',
+       '', '', '', '', '[]', '[]', '', '', '[]'
+  FROM students;
+
+INSERT INTO events (course_id, revision, event_id, type, time, actor, student_id, enrollment_id, state, previous_state,
+                    capacity, enrolled_count, waitlisted_count, reason, comment, bypassed_rules, changes, request_id,
+                    grade, violations)
+SELECT course_id, :students + row_number() OVER (ORDER BY course_id), 'created-' || course_id, 'COURSE_CREATED', :now, '',
+       '', '', '', '', capacity, 0, 0, '', '', '[]', '[]', '', '', '[]'
+  FROM courses;
+
+INSERT INTO events (course_id, revision, event_id, type, time, actor, student_id, enrollment_id, state, previous_state,
+                    capacity, enrolled_count, waitlisted_count, enrollment_version, reason, comment, bypassed_rules,
+                    changes, request_id, grade, violations)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :stored)
-SELECT 'C-' || (i % :courses), i + 1, '01900000-0000-7000-9000-' || (100000000000 + i), 'STUDENT_ENROLLED', :now,
-       '', 'S-' || (i / :each), '01900000-0000-7000-8000-' || (100000000000 + i), 'ENROLLED', '', :capacity,
-       i / :courses + 1, '', '', '[]', '[]', '01900000-0000-4000-8000-' || (100000000000 + i)
+SELECT 'C-' || (i % :courses), i + 1 + :students + :courses + 2 * :rounds,
+       '01900000-0000-7000-9000-' || (100000000000 + i), 'STUDENT_ENROLLED', :now, '', 'S-' || (i / :each),
+       '01900000-0000-7000-8000-' || (100000000000 + i), 'ENROLLED', '', :capacity, i / :courses + 1, 0, 1, '', '', '[]',
+       '[]', '01900000-0000-4000-8000-' || (100000000000 + i), '', '[]'
   FROM numbers;
 
 INSERT INTO request_ids (caller, request_id, fingerprint, response, create_time)
@@ -49,4 +73,4 @@ WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE
 SELECT '', '01900000-0000-4000-8000-' || (100000000000 + i), :fingerprint, :response, :now
   FROM numbers;
 
-UPDATE event_counter SET revision = :stored;
+UPDATE event_counter SET revision = 0 + :students + :courses + 2 * :rounds + :stored;

@@ -8,15 +8,15 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import grpc
 
 from bench import echo, messages, pgbench, samples
-from bench.messages import STORED, Pairing
+from bench.messages import ROUNDS, STORED, Crowd, Pairing
 from bench.processes import Server, Worker
 from bench.samples import Case, Sample
-from bench.stores import HOT_COURSES, Store, Stores
+from bench.stores import Store, Stores
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from tests import postgres
@@ -26,11 +26,12 @@ IN_FLIGHT = 64
 
 
 class Pace(NamedTuple):
-    """How long runs take, in seconds, and how many rounds there are."""
+    """How long runs take, in seconds, how many rounds there are, and who asks for the waitlisted course in each."""
 
     warm_up: float
     seconds: float
     rounds: int
+    crowd: Crowd
 
 
 class NotFound(Exception):
@@ -45,7 +46,7 @@ class Stage:
         self._stores: dict[Case, Store] = {}
         self._servers: dict[Case, Server] = {}
         self._workers: dict[str, Worker] = {}
-        self._clients: dict[int, Any] = {}
+        self._samples: dict[tuple[Case, int], Sample] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -53,7 +54,7 @@ class Stage:
             self._cluster = stack.enter_context(postgres.Cluster())
             # pgbench begins its second run 10,000 students further on.
             callers = 20_000 + int(messages.MOST_PER_SECOND * (self._pace.warm_up + self._pace.seconds))
-            self._seeded = Stores(self.folder, self._cluster, callers)
+            self._seeded = Stores(self.folder, self._cluster, callers, self._pace.crowd)
             self._stack = stack.pop_all()
         return self
 
@@ -65,20 +66,34 @@ class Stage:
         return postgres.version(self._cluster.binaries)
 
     def run(self, case: Case, round_number: int) -> Sample:
-        """Measure a case once; wrong counts in its database are a failure of the sample."""
+        """Measure a case once, and with it those that are measured in the same run, for when they are asked for."""
+        if (case, round_number) not in self._samples:
+            found = self._measure(case, round_number)
+            self._samples |= {(each, round_number): sample for each, sample in self._checked(found).items()}
+        return self._samples[case, round_number]
+
+    def _measure(self, case: Case, round_number: int) -> dict[Case, Sample]:
         match case.system:
             case samples.PGBENCH:
-                sample = self._run_pgbench(case, round_number)
+                return {case: self._run_pgbench(case, round_number)}
             case samples.BY_HAND:
-                sample = self._run_by_hand(case, round_number)
+                return {case: self._run_by_hand(case, round_number)}
             case samples.OUR_CLIENT | samples.STUB:
-                sample = self._run_client(case, round_number)
-            case _:
-                sample = self._run_load(case, round_number)
-        if not case.database:
-            return sample
-        wrong = self._store(case).check(sample.changes)
-        return replace(sample, failed={**sample.failed, wrong: 1}) if wrong else sample
+                return self._run_clients(case)
+        if case.workload in (samples.WAITLIST_ENROLL, samples.WAITLIST_DROP):
+            return self._run_waitlist(case, round_number)
+        return {case: self._run_load(case, round_number)}
+
+    def _checked(self, found: dict[Case, Sample]) -> dict[Case, Sample]:
+        """Wrong counts in the database after a run are a failure of its last sample."""
+        *_, (case, last) = found.items()
+        changes = sum(sample.changes for sample in found.values())
+        wrong = self._store(case).check(changes) if case.database else ""
+        return {**found, case: replace(last, failed={**last.failed, wrong: 1})} if wrong else found
+
+    def verify(self) -> dict[Case, list[str]]:
+        """Say what does not agree in each database that Registrar has worked on."""
+        return {case: store.disagreements() for case, store in self._stores.items() if case.system == samples.REGISTRAR}
 
     def _run_load(self, case: Case, round_number: int) -> Sample:
         server = self._server(case)
@@ -119,16 +134,26 @@ class Stage:
             seconds=self._pace.seconds,
         )
 
-    def _run_client(self, case: Case, round_number: int) -> Sample:
-        """Our client and the stub take turns within one run, which then gives the samples of both."""
-        if round_number not in self._clients:
-            address = self._server(Case(case.workload, "", samples.ECHO)).address
-            both = self._worker("clients").run_all(
-                address=address, warm_up=self._pace.warm_up, seconds=self._pace.seconds
-            )
-            self._clients[round_number] = dict(zip((samples.OUR_CLIENT, samples.STUB), both, strict=True))
-        found: Sample = self._clients[round_number][case.system]
-        return found
+    def _run_clients(self, case: Case) -> dict[Case, Sample]:
+        """Our client and the stub take turns within one run."""
+        address = self._server(Case(case.workload, "", samples.ECHO)).address
+        both = self._worker("clients").run_all(address=address, warm_up=self._pace.warm_up, seconds=self._pace.seconds)
+        systems = (samples.OUR_CLIENT, samples.STUB)
+        return {case._replace(system=system): sample for system, sample in zip(systems, both, strict=True)}
+
+    def _run_waitlist(self, case: Case, round_number: int) -> dict[Case, Sample]:
+        """Those who drop are those who came before."""
+        server = self._server(case)
+        both = self._worker("waitlist").run_all(
+            address=server.address,
+            pid=server.pid,
+            round_number=round_number,
+            stored=_stored(case),
+            in_flight=IN_FLIGHT,
+            **self._pace.crowd._asdict(),
+        )
+        workloads = (samples.WAITLIST_ENROLL, samples.WAITLIST_DROP)
+        return {case._replace(workload=workload): sample for workload, sample in zip(workloads, both, strict=True)}
 
     def _worker(self, module: str) -> Worker:
         if module not in self._workers:
@@ -169,7 +194,7 @@ class Stage:
         case = Case(samples.HOT, "sqlite", samples.REGISTRAR)
         with grpc.insecure_channel(self._server(case).address) as channel:
             stub = EnrollmentServiceStub(channel)
-            request = next(messages.enrollments(Pairing("HOT-", HOT_COURSES - 1, 0, 1), messages.first_caller(STORED)))
+            request = next(messages.enrollments(Pairing("HOT-", ROUNDS, 0, 1), messages.first_caller(STORED)))
             enrolled = stub.EnrollStudent(request, wait_for_ready=True)
             listed = stub.ListCourses(pb.ListCoursesRequest(student_id=messages.student_id(0)))
         file.write_bytes(enrolled.SerializeToString())

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from registrar_server.database import Database, Transaction
 from registrar_server.enrollment.commands import Command, CreateCourse, CreateStudent, Enroll
 from registrar_server.enrollment.decide import decide
 from registrar_server.enrollment.ledger import Answer, Call, Ledger, Outcome
-from registrar_server.enrollment.records import Course, Enrollment, Student
+from registrar_server.enrollment.records import Commitment, Course, Enrollment, Student, Subject
 from registrar_server.enrollment.seats import Swapped, Unenrolled
 from registrar_server.enrollment.state import State
 from registrar_server.errors import Reason, Refusal
@@ -28,15 +29,31 @@ NOW = 1_795_449_600_123_456
 
 
 def given(*records: Student | Course | Enrollment, now: int = NOW) -> State:
-    """Return a state that has loaded these records, where the ids made are ``id-1``, ``id-2`` and so on."""
+    """Return a state that has loaded these records and all that the rules see of them.
+
+    The ids it makes are ``id-1``, ``id-2`` and so on. Of a course that counts more waiters than there are here, only
+    the head of the queue was loaded.
+    """
     ids = itertools.count(1)
     state = State(now, lambda _now: f"id-{next(ids)}")
-    state.load(
-        [record for record in records if isinstance(record, Student)],
-        [record for record in records if isinstance(record, Course)],
-        [record for record in records if isinstance(record, Enrollment)],
-        (),
-    )
+    courses = {record.course_id: record for record in records if isinstance(record, Course)}
+    enrollments = [record for record in records if isinstance(record, Enrollment)]
+    queues: defaultdict[str, list[Enrollment]] = defaultdict(list)
+    for waiter in sorted(enrollments, key=lambda enrollment: enrollment.number):
+        if waiter.waits:
+            queues[waiter.course_id].append(waiter)
+            waiter.waitlist_position = len(queues[waiter.course_id])
+    state.load([record for record in records if isinstance(record, Student)], courses.values(), enrollments, ())
+    for course in courses.values():
+        state.load_queue(course, queues[course.course_id])
+    for one in enrollments:
+        course = courses.get(one.course_id, Course(one.course_id))
+        if one.state == "ENROLLED":
+            held = Commitment(course.course_id, course.term, course.credits, course.meetings)
+            state.load_commitments([(one.student_id, held)])
+        elif one.passed:
+            subject = Subject(course.course_id, course.code)
+            state.load_subjects([(one.student_id, one.enrollment_id, subject)], {})
     return state
 
 
@@ -48,9 +65,13 @@ def refusal(state: State, command: Command) -> Refusal:
 
 
 def contents(state: State) -> dict[str, Any]:
-    """A copy of everything that a state holds for others to read."""
-    shown = {name: value for name, value in vars(state).items() if not name.startswith("_")}
-    return copy.deepcopy(shown | {"journal": {**vars(state.journal), "new_id": None}})
+    """A copy of everything that a state holds; a place where something was looked for and not found is nothing."""
+    journal = {**vars(state.journal), "new_id": None}
+    return copy.deepcopy({name: _filled(value) for name, value in (vars(state) | {"journal": journal}).items()})
+
+
+def _filled(value: Any) -> Any:
+    return {key: item for key, item in value.items() if item} if isinstance(value, defaultdict) else value
 
 
 @dataclass(frozen=True)
@@ -71,7 +92,7 @@ class Receipt:
     @classmethod
     def of(cls, made: Any) -> Self:
         """Write a receipt for what a decision made; of several records the first, with the others in it."""
-        fields = {}
+        fields: dict[str, Any] = {}
         if isinstance(made, Unenrolled | Swapped):
             fields["promoted"] = [dataclasses.asdict(one) for one in made.promoted]
         if isinstance(made, Swapped):

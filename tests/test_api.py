@@ -14,6 +14,7 @@ from registrar.v1 import enrollment_pb2
 from registrar.v1.course_service_pb2 import DeleteCourseRequest
 from registrar.v1.enrollment_pb2 import Enrollment, Override
 from registrar.v1.enrollment_service_pb2 import (
+    CompleteEnrollmentRequest,
     EnrollStudentRequest,
     EnrollStudentResponse,
     ListCoursesRequest,
@@ -32,7 +33,6 @@ from registrar.v1.error_reason_pb2 import (
 )
 from registrar.v1.student_service_pb2 import DeleteStudentRequest
 from registrar_server import database
-from tests.databases import execute
 from tests.failures import Failure, info, precondition, refused, resource
 from tests.servers import Registrar, registrar_on
 
@@ -80,6 +80,7 @@ def full(course_id: str, capacity: int, sentence: str, enrolled: int | None = No
         description=sentence,
         values={"capacity": str(capacity), "enrolled_count": str(count)},
         overridable=True,
+        override_rule=ERROR_REASON_COURSE_FULL,
     )
     return Failure(
         StatusCode.FAILED_PRECONDITION,
@@ -110,11 +111,16 @@ async def courses_of(
     return list((await registrar.enrollments.ListCourses(request)).courses)
 
 
-def put_on_the_waitlist(engine: Engine, enrollment: Enrollment) -> None:
-    """Turn a seat into a place in the queue."""
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE enrollments SET state = 'WAITLISTED'"))
-        connection.execute(text("UPDATE courses SET enrolled_count = 0, waitlisted_count = 1"))
+async def queued(registrar: Registrar) -> Enrollment:
+    """Put s-1 on the waitlist of ONE, whose only seat s-2 has."""
+    await registrar.add_course("ONE", capacity=1, waitlist_capacity=5)
+    await registrar.enroll("s-2", "ONE")
+    return await registrar.enroll("s-1", "ONE")
+
+
+async def complete(registrar: Registrar, student_id: str, course_id: str) -> Enrollment:
+    request = CompleteEnrollmentRequest(student_id=student_id, course_id=course_id)
+    return (await registrar.enrollments.CompleteEnrollment(request)).enrollment
 
 
 class TestEnrollStudent:
@@ -266,17 +272,17 @@ class TestEnrollStudentRefused:
         )
         assert await counts(campus) == (1, 0, 1)
 
-    async def test_already_waitlisted(self, campus: Registrar, engine: Engine) -> None:
-        """Nor has a student a seat and a place in the queue of one course."""
-        enrollment = await campus.enroll("s-1", "CS-101")
-        put_on_the_waitlist(engine, enrollment)
-        sentence = 'Student "s-1" is already on the waitlist of "CS-101".'
-        ids = {"student_id": "s-1", "course_id": "CS-101", "enrollment_id": enrollment.enrollment_id}
-        assert await refused(campus.enroll("s-1", "CS-101")) == Failure(
+    async def test_already_waitlisted(self, campus: Registrar) -> None:
+        """Nor has a student two places in the queue of one course."""
+        enrollment = await queued(campus)
+        sentence = 'Student "s-1" is already on the waitlist of "ONE".'
+        ids = {"student_id": "s-1", "course_id": "ONE", "enrollment_id": enrollment.enrollment_id}
+        assert await refused(campus.enroll("s-1", "ONE")) == Failure(
             StatusCode.ALREADY_EXISTS,
             sentence,
             (info("ALREADY_WAITLISTED", **ids), resource("Enrollment", enrollment.enrollment_id, sentence)),
         )
+        assert await counts(campus, "ONE") == (1, 1, 0)
 
     @pytest.mark.parametrize(
         ("capacity", "sentence"),
@@ -404,11 +410,12 @@ class TestUnenroll:
         assert (await campus.enroll("s-2", "ONE")).state == ENROLLED
         assert await counts(campus, "ONE") == (1, 0, 0)
 
-    async def test_from_the_waitlist(self, campus: Registrar, engine: Engine) -> None:
+    async def test_from_the_waitlist(self, campus: Registrar) -> None:
         """The same call leaves the queue; no seat gets free by that."""
-        put_on_the_waitlist(engine, await campus.enroll("s-1", "CS-101"))
-        assert (await drop(campus, "s-1", "CS-101")).state == DROPPED
-        assert await counts(campus) == (0, 0, 2)
+        await queued(campus)
+        dropped = await drop(campus, "s-1", "ONE")
+        assert (dropped.state, dropped.waitlist_position) == (DROPPED, 0)
+        assert await counts(campus, "ONE") == (1, 0, 0)
 
     async def test_allow_missing(self, campus: Registrar) -> None:
         """With allow_missing nothing to drop is an answer without an enrollment."""
@@ -460,10 +467,10 @@ class TestUnenrollRefused:
         assert await refused(drop(campus, "s-1", "CS-101")) == self.NOT_ENROLLED
         assert await counts(campus) == (0, 0, 2)
 
-    async def test_completed(self, campus: Registrar, database_url: str) -> None:
+    async def test_completed(self, campus: Registrar) -> None:
         """A completed course is not given back any more."""
         await campus.enroll("s-1", "CS-101")
-        execute(database_url, "UPDATE enrollments SET state = 'COMPLETED', end_time = update_time")
+        await complete(campus, "s-1", "CS-101")
         assert await refused(drop(campus, "s-1", "CS-101")) == self.NOT_ENROLLED
 
     @pytest.mark.parametrize("allow_missing", [False, True])
@@ -526,29 +533,28 @@ class TestListCourses:
         assert [entry.course.course_id for entry in answer.courses] == ["B", "a-1", "a.1", "b"]
         assert not answer.next_page_token
 
-    async def test_states(self, campus: Registrar, database_url: str) -> None:
+    async def test_states(self, campus: Registrar) -> None:
         """Live enrollments are listed unless other states are asked for, in any order and as often as one likes."""
-        await campus.add_course("MATH-1")
+        await campus.add_course("ART-1")
+        await campus.enroll("s-1", "ART-1")
+        completed = await complete(campus, "s-1", "ART-1")
         enrolled = await campus.enroll("s-1", "CS-101")
-        await campus.enroll("s-1", "MATH-1")
-        dropped = await drop(campus, "s-1", "MATH-1")
-        waiting = await campus.enroll("s-1", "MATH-1")
-        execute(database_url, "UPDATE enrollments SET state = 'WAITLISTED' WHERE attempt = 2")
-        waiting.state = WAITLISTED
+        await campus.add_course("ONE", capacity=1, waitlist_capacity=5)
+        await campus.enroll("s-1", "ONE")
+        dropped = await drop(campus, "s-1", "ONE")
+        await campus.enroll("s-2", "ONE")
+        waiting = await campus.enroll("s-1", "ONE")
 
         async def listed(*states: enrollment_pb2.EnrollmentState.ValueType) -> list[Enrollment]:
-            found = [entry.enrollment for entry in await courses_of(campus, "s-1", *states)]
-            for one in found:
-                one.waitlist_position = 0
-            return found
+            return [entry.enrollment for entry in await courses_of(campus, "s-1", *states)]
 
         assert await listed() == [enrolled, waiting]
         assert await listed(WAITLISTED, ENROLLED, WAITLISTED) == [enrolled, waiting]
         assert await listed(ENROLLED) == [enrolled]
         assert await listed(WAITLISTED) == [waiting]
         assert await listed(DROPPED) == [dropped]
-        assert await listed(COMPLETED) == []
-        assert await listed(COMPLETED, DROPPED, WAITLISTED, ENROLLED) == [enrolled, dropped, waiting]
+        assert await listed(COMPLETED) == [completed]
+        assert await listed(COMPLETED, DROPPED, WAITLISTED, ENROLLED) == [completed, enrolled, dropped, waiting]
 
     async def test_deleted_course(self, campus: Registrar) -> None:
         """A course deleted since is shown with its delete_time, and the enrollment says what became of it."""

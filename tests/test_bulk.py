@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -14,101 +12,38 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import make_url
 
-from registrar_server.bulk import Append, Dialect, Insert, Lock, PostgreSQL, Rows, Select, SQLite, Statement, Update
+from registrar_server.bulk import Select, Update
 from registrar_server.database import Database
-
-STUDENT_VALUES = ("given_name", "max_credits", "holds", "delete_time")
-STUDENT_DEFAULTS = ("family_name", "email", "state", "version", "create_time", "update_time", "search_text")
-DEFAULTS = ("", "", "ACTIVE", 1, 0, 0, "")
-
-INSERT_STUDENTS = Insert("students", (), ("student_id", *STUDENT_VALUES, *STUDENT_DEFAULTS))
-SELECT_STUDENTS = Select("students", ("student_id",), ("student_id", *STUDENT_VALUES))
-UPDATE_STUDENTS = Update("students", ("student_id",), STUDENT_VALUES)
-LOCK_STUDENTS = Lock("students", ("student_id",))
-
-RESPONSE = ("caller", "request_id", "fingerprint", "response", "create_time")
-INSERT_RESPONSES = Insert("request_ids", (), RESPONSE)
-SELECT_RESPONSES = Select("request_ids", ("caller", "request_id"), RESPONSE)
-UPDATE_RESPONSES = Update("request_ids", ("caller", "request_id"), ("response",))
-
-EVENT = ("course_id", "event_id", "type", "time", "changes")
-EVENT_DEFAULTS = ("actor", "student_id", "enrollment_id", "state", "previous_state", "reason", "comment", "request_id")
-APPEND_EVENTS = Append(
-    "events", (), (*EVENT, *EVENT_DEFAULTS, "bypassed_rules"), number="revision", counter="event_counter"
+from tests.drivers import (
+    APPEND_EVENTS,
+    DEFAULTS,
+    FIRST_WAITERS,
+    INSERT_COURSES,
+    INSERT_ENROLLMENTS,
+    INSERT_RESPONSES,
+    INSERT_STUDENTS,
+    LOCK_FIRST_WAITERS,
+    LOCK_STUDENTS,
+    SELECT_EVENTS,
+    SELECT_RESPONSES,
+    SELECT_STUDENTS,
+    UPDATE_RESPONSES,
+    UPDATE_STUDENTS,
+    Driver,
+    connected,
+    course,
+    enrollment,
+    event,
+    furnish,
+    student,
 )
-SELECT_EVENTS = Select("events", ("course_id",), ("event_id", "revision", "changes"))
-
-
-def student(student_id: str, name: str = "", max_credits: int | None = None, **fields: Any) -> tuple[Any, ...]:
-    """A row of ``INSERT_STUDENTS``."""
-    return (student_id, name, max_credits, fields.get("holds", "[]"), fields.get("delete_time"), *DEFAULTS)
-
-
-def event(course_id: str, event_id: str, changes: str = "[]") -> tuple[Any, ...]:
-    """A row of ``APPEND_EVENTS``."""
-    return (course_id, event_id, "COURSE_UPDATED", 0, changes, *[""] * len(EVENT_DEFAULTS), "[]")
-
-
-@dataclass
-class Driver:
-    """A dialect with a driver's connection, as the server prepares it, and what it said to the database so far."""
-
-    dialect: Dialect
-    connection: Any
-    said: Callable[[], list[str]]
-
-    def read(self, *requests: tuple[Statement, Rows]) -> list[list[tuple[Any, ...]]]:
-        """Run selects, each with its rows in order."""
-        found = [sorted(tuple(row) for row in rows) for rows in self.dialect.read(self.connection, requests)]
-        self.connection.rollback()
-        return found
-
-    def write(self, *requests: tuple[Statement, Rows]) -> None:
-        """Run changes and commit."""
-        if isinstance(self.dialect, SQLite):
-            self.connection.execute("BEGIN IMMEDIATE")
-        self.dialect.write(self.connection, requests)
-
-
-class Recording(sqlite3.Connection):
-    """A connection that remembers the texts it was given."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.said: list[str] = []
-
-    def execute(self, text: str, /, *parameters: Any) -> sqlite3.Cursor:
-        self.said.append(text)
-        return super().execute(text, *parameters)
-
-    def executemany(self, text: str, /, *parameters: Any) -> sqlite3.Cursor:
-        self.said.append(text)
-        return super().executemany(text, *parameters)
-
-
-def on_sqlite(url: str) -> Driver:
-    connection = sqlite3.connect(str(make_url(url).database), factory=Recording, isolation_level=None)
-    connection.execute("PRAGMA foreign_keys = ON")
-    return Driver(SQLite(), connection, lambda: sorted(connection.said))
-
-
-def on_postgresql(url: str) -> Driver:
-    connection = psycopg.connect(url)
-
-    def prepared() -> list[str]:
-        texts = connection.execute("SELECT statement FROM pg_prepared_statements").fetchall()
-        connection.rollback()
-        return sorted(text for (text,) in texts)
-
-    return Driver(PostgreSQL(), connection, prepared)
 
 
 @pytest.fixture
 def driver(database_url: str) -> Iterator[Driver]:
     """A driver on a freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
-    driver = on_sqlite(database_url) if database_url.startswith("sqlite") else on_postgresql(database_url)
+    driver = connected(database_url)
     yield driver
     driver.connection.close()
 
@@ -134,6 +69,24 @@ class TestSelect:
         driver.write((INSERT_STUDENTS, [student("a"), student("b", delete_time=5)]))
         living = Select("students", ("student_id",), ("student_id",), "delete_time IS NULL")
         assert driver.read((living, [("a",), ("b",)])) == [[("a",)]]
+
+    def test_of_two_tables(self, driver: Driver) -> None:
+        """Each row goes with its row of the other table, in columns of either."""
+        furnish(driver, {"c-1": {"term": "fall", "meetings": "[1]"}, "c-2": {}})
+        driver.write(
+            (INSERT_ENROLLMENTS, [enrollment("c-1", "a", 1, "ENROLLED"), enrollment("c-2", "b", 1, "ENROLLED")])
+        )
+        columns = ("student_id", "term", "meetings", "state")
+        where = "enrollments.state = 'ENROLLED'"
+        joined = Select("enrollments", ("student_id",), columns[:3], where, join="courses", using="course_id")
+        assert driver.read((joined, [("a",), ("b",), ("c",)])) == [[("a", "fall", "[1]"), ("b", "", "[]")]]
+
+    def test_with_something_computed(self, driver: Driver) -> None:
+        """What is computed comes behind the columns."""
+        driver.write((INSERT_STUDENTS, [student("a", "Ada", 5), student("b", "Bob", 7)]))
+        computed = ("max_credits + 1", "(SELECT count(*) FROM students AS all_of_them)")
+        select = Select("students", ("student_id",), ("student_id",), computed=computed)
+        assert driver.read((select, [("a",), ("b",)])) == [[("a", 6, 2), ("b", 8, 2)]]
 
     def test_several_at_once(self, driver: Driver) -> None:
         """Each statement has its own rows, in the order asked."""
@@ -195,25 +148,18 @@ class TestValues:
 
     def test_truth(self, driver: Driver) -> None:
         """True, false and unknown stay apart."""
-        columns = ("course_id", "enrollment_id", "student_id", "number", "passed", "state", "attempt", "grade")
-        rest = ("bypassed_rules", "reason", "version", "create_time", "update_time", "end_time")
-        course = ("course_id", "code", "title", "description", "term", "credits", "meetings", "state", "version")
-        times = ("create_time", "update_time", "search_text", "enrolled_count", "waitlisted_count", "last_number")
-        insert_course = Insert("courses", (), (*course, "prerequisite_course_ids", *times))
-        insert = Insert("enrollments", (), (*columns, *rest))
-        values = [(f"e-{place}", place, passed) for place, passed in enumerate((True, False, None))]
-        students = [student(f"s-{place}") for _, place, _ in values]
-        ended = ("COMPLETED", 1, "", "[]", "", 1, 0, 0, 1)
-        rows = [("c", key, f"s-{at}", at, passed, *ended) for key, at, passed in values]
+        values = {"e-c-1": True, "e-c-2": False, "e-c-3": None}
+        rows = [
+            enrollment("c", f"s-{number}", number, "COMPLETED", passed=passed)
+            for number, passed in enumerate(values.values(), start=1)
+        ]
         driver.write(
-            (insert_course, [("c", "", "", "", "", 0, "[]", "OPEN", 1, "[]", 0, 0, "", 0, 0, 0)]),
-            (INSERT_STUDENTS, students),
-            (insert, rows),
+            (INSERT_COURSES, [course("c")]),
+            (INSERT_STUDENTS, [student(f"s-{number}") for number in (1, 2, 3)]),
+            (INSERT_ENROLLMENTS, rows),
         )
         select = Select("enrollments", ("course_id", "enrollment_id"), ("enrollment_id", "passed"))
-        assert driver.read((select, [("c", key) for key, *_ in values])) == [
-            [("e-0", True), ("e-1", False), ("e-2", None)]
-        ]
+        assert driver.read((select, [("c", key) for key in values])) == [list(values.items())]
 
 
 _numbers = count(1)
@@ -268,12 +214,16 @@ class TestText:
         ids = [f"s-{place}-{next(_numbers)}" for place in range(size)]
         driver.write(
             (INSERT_STUDENTS, [student(key) for key in ids]),
+            (INSERT_COURSES, [course(key, waitlisted_count=1, capacity=0) for key in ids]),
+            (INSERT_ENROLLMENTS, [enrollment(key, key, 1, "WAITLISTED") for key in ids]),
             (UPDATE_STUDENTS, [(key, "x", None, "[]", None) for key in ids]),
             (INSERT_RESPONSES, [(key, "1", b"", b"", 0) for key in ids]),
             (APPEND_EVENTS, [event("c", key) for key in ids]),
         )
         driver.read(
             (LOCK_STUDENTS, [(key,) for key in ids]),
+            (LOCK_FIRST_WAITERS, [(key, "", 0) for key in ids] + [("", key, 0) for key in ids]),
+            (FIRST_WAITERS, [(key, 0) for key in ids]),
             (SELECT_STUDENTS, [(key,) for key in ids]),
             (SELECT_RESPONSES, [(key, "1") for key in ids]),
         )
@@ -311,68 +261,3 @@ class TestCommit:
         database.close()
         (found,) = driver.read((SELECT_STUDENTS, [("a",)]))
         assert len(found) == 1
-
-
-class TestLock:
-    """A locked row waits for nobody but other lockers; only PostgreSQL has such locks."""
-
-    @pytest.fixture
-    def locked(self, postgresql_url: str) -> Iterator[str]:
-        """A database where student a is locked and student b is not."""
-        driver = on_postgresql(postgresql_url)
-        driver.write((INSERT_STUDENTS, [student("a"), student("b")]))
-        driver.dialect.read(driver.connection, [(LOCK_STUDENTS, [("a",), ("z",)])])
-        yield postgresql_url
-        driver.connection.close()
-
-    @pytest.mark.parametrize(
-        "statement",
-        [
-            "SELECT FROM students WHERE student_id = 'a' FOR NO KEY UPDATE NOWAIT",
-            "SET LOCAL lock_timeout = 20; UPDATE students SET version = 2 WHERE student_id = 'a'",
-        ],
-    )
-    def test_keeps_others_from_changing_it(self, locked: str, statement: str) -> None:
-        """Neither locked nor updated by anyone else."""
-        with psycopg.connect(locked) as other, pytest.raises(psycopg.errors.LockNotAvailable):
-            other.execute(statement)
-
-    def test_leaves_other_rows_alone(self, locked: str) -> None:
-        """The neighbour is free."""
-        with psycopg.connect(locked) as other:
-            found = other.execute("SELECT student_id FROM students WHERE student_id = 'b' FOR UPDATE NOWAIT")
-            assert found.fetchall() == [("b",)]
-
-    def test_lets_foreign_keys_be_checked(self, locked: str) -> None:
-        """Others may refer to the locked row meanwhile; FOR UPDATE would make them wait."""
-        with psycopg.connect(locked) as other:
-            found = other.execute("SELECT student_id FROM students WHERE student_id = 'a' FOR KEY SHARE NOWAIT")
-            assert found.fetchall() == [("a",)]
-
-    def test_ends_with_the_transaction(self, locked: str) -> None:
-        """After the commit it is anyone's."""
-        first = on_postgresql(locked)
-        first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
-        first.dialect.write(first.connection, [])
-        with psycopg.connect(locked) as other:
-            found = other.execute("SELECT student_id FROM students WHERE student_id = 'b' FOR UPDATE NOWAIT")
-            assert found.fetchall() == [("b",)]
-        first.connection.close()
-
-    def test_is_taken_in_order_of_the_keys(self, postgresql_url: str) -> None:
-        """Whatever order was asked for and however rows lie: so nobody waits in a circle."""
-        first, second = on_postgresql(postgresql_url), on_postgresql(postgresql_url)
-        first.write((INSERT_STUDENTS, [student("c"), student("b"), student("a")]))
-        first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
-        request = (LOCK_STUDENTS, [("c",), ("b",), ("a",)])
-        waiting = threading.Thread(target=second.dialect.read, args=(second.connection, [request]))
-        waiting.start()
-        with psycopg.connect(postgresql_url, autocommit=True) as other:
-            while other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
-                pass
-            free = other.execute("SELECT student_id FROM students FOR UPDATE SKIP LOCKED").fetchall()
-        first.connection.rollback()
-        waiting.join()
-        assert free == [("c",)], "a is locked before b, which is held; c would come after"
-        first.connection.close()
-        second.connection.close()

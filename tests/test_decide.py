@@ -57,12 +57,13 @@ class TestEnroll:
     def test_tells_the_history_once(self) -> None:
         """One event, with the count and capacity after it, the caller and the caller's words."""
         state = given(ada(), course(taken=1))
-        state.actor, state.request_id = "caller", "r-1"
+        state.journal.actor, state.journal.request_id = "caller", "r-1"
         decide(state, Enroll("ada", "c-1", comment="by phone"))
         assert told(state) == [("STUDENT_ENROLLED", "ada", "", "ENROLLED", 2, 2)]
         (event,) = state.journal.events
         assert (event.course_id, event.enrollment_id, event.event_id, event.time) == ("c-1", "id-1", "id-2", NOW)
         assert (event.actor, event.request_id, event.comment, event.reason) == ("caller", "r-1", "by phone", "")
+        assert (event.waitlisted_count, event.enrollment_version, event.grade, event.passed) == (0, 1, "", None)
 
     def test_the_last_seat_is_given_once(self) -> None:
         """Of two who want the one seat left, the first in the batch gets it."""
@@ -199,6 +200,7 @@ class TestUnenroll:
         assert told(state) == [("STUDENT_UNENROLLED", "ada", "ENROLLED", "DROPPED", 0, 2)]
         (event,) = state.journal.events
         assert (event.enrollment_id, event.reason, event.comment) == ("e-1", "moved", "by letter")
+        assert (event.waitlisted_count, event.enrollment_version) == (0, 2)
 
     def test_leaves_the_waitlist(self) -> None:
         """The same call for those who wait; it is the waitlist that gets shorter."""

@@ -1,4 +1,4 @@
-"""Decisions about students and courses, by example: create, update, delete, undelete."""
+"""Decisions about students and courses, by example: create, update, delete, undelete, and holds on students."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from registrar_server.enrollment.commands import (
     CreateStudent,
     DeleteCourse,
     DeleteStudent,
+    PlaceHold,
+    ReleaseHold,
     UndeleteCourse,
     UndeleteStudent,
     UpdateCourse,
@@ -103,7 +105,7 @@ class TestCreate:
         assert made.search_text == ("ada  ada@example.edu" if kind is STUDENT else "cs 101 études")
 
     def test_tells_the_history_once(self, kind: Kind) -> None:
-        """One event that names the new record."""
+        """One event that names the new record, and tells what was set at once."""
         state = given()
         decide(state, kind.create("it", kind.values))
         assert types(state) == [f"{kind.name.upper()}_CREATED"]
@@ -111,6 +113,7 @@ class TestCreate:
         assert getattr(event, f"{kind.name}_id") == "it"
         seats = (None, None) if kind is STUDENT else (30, 0)
         assert (event.capacity, event.enrolled_count) == seats
+        assert json.loads(event.changes) == kind.changes
 
     @pytest.mark.parametrize("delete_time", [None, EARLIER])
     def test_an_id_is_given_once(self, kind: Kind, delete_time: int | None) -> None:
@@ -132,11 +135,9 @@ class TestCreate:
         made = decide(state, kind.create("it", {}))
         decide(state, kind.update("it", kind.values))
         decide(state, kind.delete("it"))
-        added, changed = (
-            state.journal.added_students | state.journal.added_courses,
-            state.journal.changed_students | state.journal.changed_courses,
-        )
-        assert (added, changed) == ({"it": made}, {})
+        journal = state.journal
+        assert journal.added_students | journal.added_courses == {"it": made}
+        assert journal.changed_students | journal.changed_courses == {}
         assert made.version == 3
 
 
@@ -236,11 +237,74 @@ class TestUpdateCourse:
         decide(state, UpdateCourse("c-1", {"enroll_open_time": 30, "enroll_close_time": 40}))
         assert decide(state, UpdateCourse("c-1", {"enroll_open_time": None})).enroll_close_time == 40
 
-    def test_holds_of_a_student_are_told(self) -> None:
-        """A hold is written like every other list."""
+
+class TestHolds:
+    """A hold is placed on a student and released again; each is a change of the student."""
+
+    LIBRARY = Hold("LIBRARY", "A book is overdue.", EARLIER)
+
+    def test_place(self) -> None:
+        """The hold with the time of its placing, the student's next version, and one event that tells of both parts."""
         state = given(Student("ada"))
-        decide(state, UpdateStudent("ada", {"holds": (Hold("LIBRARY", "a book", 10),)}))
-        assert json.loads(state.journal.events[0].changes) == [["holds", None, '[["LIBRARY","a book",10]]']]
+        held = decide(state, PlaceHold("ada", "BURSAR", "Unpaid fees."))
+        assert held.holds == (Hold("BURSAR", "Unpaid fees.", NOW),)
+        assert (held.version, held.update_time) == (2, NOW)
+        assert state.journal.changed_students == {"ada": held}
+        (event,) = state.journal.events
+        assert (event.type, event.student_id, event.course_id) == ("HOLD_PLACED", "ada", "")
+        assert (event.reason, event.capacity, event.enrolled_count) == ("Unpaid fees.", None, None)
+        assert json.loads(event.changes) == [["code", None, "BURSAR"], ["reason", None, "Unpaid fees."]]
+
+    def test_place_another(self) -> None:
+        """Holds of other codes stay as they are; all come in the order of their codes."""
+        held = decide(given(Student("ada", holds=(self.LIBRARY,))), PlaceHold("ada", "BURSAR"))
+        assert held.holds == (Hold("BURSAR", "", NOW), self.LIBRARY)
+
+    @pytest.mark.parametrize(
+        ("reason", "told", "changes"),
+        [
+            ("Another.", "Another.", [["reason", "A book is overdue.", "Another."]]),
+            ("", "", [["reason", "A book is overdue.", None]]),
+            ("A book is overdue.", "A book is overdue.", []),
+        ],
+        ids=["other-reason", "no-reason", "same-reason"],
+    )
+    def test_replace(self, reason: str, told: str, changes: list[Any]) -> None:
+        """A hold of the same code gives way, with its time; the code is told also where only the time is another."""
+        state = given(Student("ada", holds=(self.LIBRARY,)))
+        held = decide(state, PlaceHold("ada", "LIBRARY", reason))
+        assert held.holds == (Hold("LIBRARY", reason, NOW),)
+        (event,) = state.journal.events
+        assert (event.type, event.reason) == ("HOLD_PLACED", told)
+        assert json.loads(event.changes) == [["code", "LIBRARY", "LIBRARY"], *changes]
+
+    def test_release(self) -> None:
+        """The hold is gone, and the event tells which it was and what it was about."""
+        others = Hold("BURSAR", "", EARLIER)
+        state = given(Student("ada", holds=(others, self.LIBRARY)))
+        released = decide(state, ReleaseHold("ada", "LIBRARY"))
+        assert released.holds == (others,)
+        assert (released.version, released.update_time) == (2, NOW)
+        (event,) = state.journal.events
+        assert (event.type, event.student_id, event.reason) == ("HOLD_RELEASED", "ada", "A book is overdue.")
+        assert json.loads(event.changes) == [["code", "LIBRARY", None], ["reason", "A book is overdue.", None]]
+
+    @pytest.mark.parametrize("code", ["BURSAR", "library"])
+    def test_release_what_is_not_there(self, code: str) -> None:
+        """A hold that was never placed, or is written otherwise, cannot be released."""
+        state = given(Student("ada", holds=(self.LIBRARY,)))
+        before = contents(state)
+        refused = refusal(state, ReleaseHold("ada", code))
+        assert (refused.reason, refused.status) == (Reason.HOLD_NOT_FOUND, "NOT_FOUND")
+        assert refused.message == f'There is no hold "{code}" on student "ada".'
+        assert refused.metadata == {"student_id": "ada", "code": code}
+        assert contents(state) == before
+
+    @pytest.mark.parametrize("command", [PlaceHold("ada", "LIBRARY"), ReleaseHold("ada", "LIBRARY")])
+    @pytest.mark.parametrize("students", [[], [Student("ada", holds=(LIBRARY,), delete_time=EARLIER)]])
+    def test_of_nobody(self, command: Command, students: list[Student]) -> None:
+        """The student must be there and not deleted."""
+        assert refusal(given(*students), command).reason is Reason.STUDENT_NOT_FOUND
 
 
 class TestDelete:

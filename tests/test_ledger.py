@@ -16,11 +16,13 @@ from registrar_server import models
 from registrar_server.database import Database
 from registrar_server.enrollment.commands import (
     Command,
+    Complete,
     CreateCourse,
     CreateStudent,
     DeleteCourse,
     DeleteStudent,
     Enroll,
+    Swap,
     UndeleteStudent,
     Unenroll,
     UpdateCourse,
@@ -99,7 +101,7 @@ class TestBatch:
             row = session.scalars(select(models.Enrollment)).one()
             last = session.scalars(select(models.Event).order_by(models.Event.revision.desc())).first()
         assert last is not None
-        answered = fields(outcome)
+        answered = {name: value for name, value in fields(outcome).items() if name != "waitlist_position"}
         assert {name: getattr(row, name) for name in answered} == answered
         assert (last.comment, last.enrollment_id) == ("„Zoë” \\ \"x\" {a,b} 'NULL'", row.enrollment_id)
 
@@ -242,6 +244,8 @@ class TestPreview:
         [
             Enroll("s-1", "c-1"),
             Unenroll("s-2", "c-1"),
+            Swap("s-2", "c-1", "c-2"),
+            Complete("s-2", "c-1", "A"),
             UpdateCourse("c-1", {"capacity": 5}),
             DeleteCourse("c-1", force=True),
             DeleteStudent("s-2", force=True),
@@ -249,14 +253,28 @@ class TestPreview:
     )
     def test_leaves_no_trace(self, ledger: Ledger, engine: Engine, command: Command) -> None:
         """No row differs afterwards, and what the server would have made is empty: ids, versions, times."""
-        carry_out(ledger, UpdateCourse("c-1", {"capacity": 2}), Enroll("s-2", "c-1"))
+        waitlist = UpdateCourse("c-1", {"capacity": 2, "waitlist_capacity": 2})
+        carry_out(ledger, waitlist, CreateCourse("c-2"), CreateStudent("s-3"), CreateStudent("s-4"))
+        carry_out(ledger, *(Enroll(student_id, "c-1") for student_id in ("s-2", "s-3", "s-4")))
         before = everything(engine)
         made = ledger.preview(call(command, FIRST_ID))
         assert isinstance(made, Receipt)
         assert everything(engine) == before
-        assert (made.fields["version"], made.fields["update_time"]) == (0, 0)
-        ends = (made.fields.get("end_time"), made.fields.get("delete_time"))
-        assert ends in ((None, None), (0, None), (None, 0))
+        others = [*made.fields.get("promoted", []), *([made.fields["dropped"]] if "dropped" in made.fields else [])]
+        for record in (made.fields, *others):
+            assert (record["version"], record["update_time"]) == (0, 0)
+            ends = (record.get("end_time"), record.get("delete_time"))
+            assert ends in ((None, None), (0, None), (None, 0))
+
+    @pytest.mark.parametrize("command", [Unenroll("s-2", "c-1"), Swap("s-2", "c-1", "c-2")])
+    def test_shows_who_would_be_promoted(self, ledger: Ledger, command: Command) -> None:
+        """Who waits is in the answer, with the state that the seat would bring."""
+        carry_out(ledger, UpdateCourse("c-1", {"waitlist_capacity": 1}), CreateCourse("c-2"))
+        carry_out(ledger, Enroll("s-2", "c-1"), Enroll("s-1", "c-1"))
+        made = ledger.preview(call(command))
+        assert isinstance(made, Receipt)
+        (promoted,) = made.fields["promoted"]
+        assert (promoted["student_id"], promoted["state"], promoted["waitlist_position"]) == ("s-1", "ENROLLED", 0)
 
     def test_shows_what_would_be(self, ledger: Ledger) -> None:
         """All but what only a real change makes."""

@@ -279,7 +279,7 @@ def test_new_rows_are_written_in_order_of_their_keys() -> None:
         decide(state, CreateStudent(f"s-{number}"))
         decide(state, CreateCourse(f"c-{number}"))
         state.answer(StoredResponse("caller", f"r-{number}", b"", b"", NOW))
-    written = {statement: [tuple(row)[:2] for row in rows] for statement, rows in statements.writes(state)}
+    written = {statement: [tuple(row)[:2] for row in rows] for statement, rows in statements.writes(state.journal)}
     for statement in (statements.INSERT_STUDENTS, statements.INSERT_COURSES, statements.INSERT_RESPONSES):
         assert len(written[statement]) == 3
         assert written[statement] == sorted(written[statement])

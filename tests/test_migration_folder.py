@@ -44,8 +44,8 @@ def add_revision(copied: Path, upgrade: str) -> None:
 
 
 def add_data_step(copied: Path, sql: str, rollback: str = "") -> None:
-    (copied / "data" / "0002_next.sql").write_text(sql)
-    (copied / "data" / "0002_next.rollback.sql").write_text(rollback)
+    (copied / "data" / "0003_next.sql").write_text(sql)
+    (copied / "data" / "0003_next.rollback.sql").write_text(rollback)
 
 
 def test_the_environment_names_the_folder(copied: Path, database_url: str) -> None:
@@ -109,17 +109,17 @@ def test_data_steps_run_at_their_revision(copied: Path, empty_database_url: str)
 def test_a_failing_data_step_leaves_nothing(copied: Path, database_url: str) -> None:
     """A data step that fails is rolled back whole and stays pending."""
     add_data_step(copied, f"-- schema: {HEAD}\nUPDATE event_counter SET revision = 5;\nSELECT nonsense;\n")
-    with pytest.raises(migrate.MigrationError, match=r"Data step 0002_next failed and was rolled back: .*nonsense"):
+    with pytest.raises(migrate.MigrationError, match=r"Data step 0003_next failed and was rolled back: .*nonsense"):
         migrate.upgrade(database_url)
     assert execute(database_url, "SELECT revision FROM event_counter") == [(0,)]
-    assert migrate.check(database_url).pending == ("0002_next",)
+    assert migrate.check(database_url).pending == ("0003_next",)
 
 
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
-        ("UPDATE event_counter SET revision = 1", "0002_next.sql lacks its header"),
-        ("-- schema: nowhere\nSELECT 1", "follow no known revision: 0002_next"),
+        ("UPDATE event_counter SET revision = 1", "0003_next.sql lacks its header"),
+        ("-- schema: nowhere\nSELECT 1", "follow no known revision: 0003_next"),
     ],
 )
 def test_a_data_step_must_name_its_revision(copied: Path, sqlite_url: str, sql: str, words: str) -> None:
@@ -155,7 +155,8 @@ class TestRebuildingATableOnSQLite:
         )
         execute(
             sqlite_url,
-            "INSERT INTO enrollments VALUES ('c-1', 'e-1', 's-1', 1, 1, 'ENROLLED', '', NULL, '[]', '', 1, 0, 0, NULL)",
+            "INSERT INTO enrollments VALUES ('c-1', 'e-1', 's-1', 1, 1, 'ENROLLED', '', NULL, '[]', '', 1, 0, 0, NULL,"
+            " '[]')",
         )
         return sqlite_url
 

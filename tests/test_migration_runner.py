@@ -19,6 +19,7 @@ from registrar_server.migrate.lock import exclusive
 from tests.databases import execute, tables
 
 REVISIONS = History.read().revisions
+DESCRIBE = "0002_describe_enrollments_in_events"
 UPGRADE = "import sys; from registrar_server import migrate; migrate.upgrade(sys.argv[1])"
 # Runs an upgrade or a downgrade that stands still where it would call a function for the nth time.
 STAND_STILL = """
@@ -63,7 +64,7 @@ class TestCheck:
         """A database without our tables is empty, and everything is pending."""
         report = migrate.check(empty_database_url)
         assert report.state is State.EMPTY
-        assert report.pending == (*REVISIONS, "0001_seed_event_counter")
+        assert report.pending == (*REVISIONS[:3], "0001_seed_event_counter", *REVISIONS[3:], DESCRIBE)
         assert str(report) == "The database is empty. Run `registrar-server migrate upgrade`."
 
     def test_behind(self, database_url: str) -> None:
@@ -72,15 +73,15 @@ class TestCheck:
         report = migrate.check(database_url)
         assert report.state is State.BEHIND
         assert str(report) == (
-            f"The database is at schema revision {REVISIONS[1]} and lacks: {REVISIONS[2]}, "
-            "0001_seed_event_counter. Run `registrar-server migrate upgrade`."
+            f"The database is at schema revision {REVISIONS[-2]} and lacks: {REVISIONS[-1]}, "
+            f"{DESCRIBE}. Run `registrar-server migrate upgrade`."
         )
 
     def test_up_to_date(self, database_url: str) -> None:
         """A migrated database lacks nothing."""
         report = migrate.check(database_url)
         assert (report.state, report.pending) == (State.UP_TO_DATE, ())
-        assert str(report) == f"The database is at schema revision {REVISIONS[2]}, which is the newest."
+        assert str(report) == f"The database is at schema revision {REVISIONS[-1]}, which is the newest."
 
     def test_unknown_revision(self, database_url: str) -> None:
         """A newer version's database is recognised, and neither upgraded nor downgraded."""
@@ -95,7 +96,8 @@ class TestCheck:
 
     def test_unknown_data_step(self, database_url: str) -> None:
         """A data step of a newer version is recognised just as well."""
-        execute(database_url, "UPDATE _yoyo_migration SET migration_id = '9999_later'")
+        renamed = "UPDATE _yoyo_migration SET migration_id = '9999_later' WHERE migration_id LIKE '0002%'"
+        execute(database_url, renamed)
         report = migrate.check(database_url)
         assert (report.state, report.unknown) == (State.UNKNOWN, ("9999_later",))
 
@@ -113,7 +115,7 @@ class TestAtOnce:
         processes = [start(UPGRADE, empty_database_url) for _ in range(4)]
         outputs = [process.communicate()[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0, 0, 0]
-        assert sorted(output.count("_applied") for output in outputs) == [0, 0, 0, 4]
+        assert sorted(output.count("_applied") for output in outputs) == [0, 0, 0, 6]
         assert migrate.check(empty_database_url).state is State.UP_TO_DATE
 
     def test_one_waits_for_another(self, empty_database_url: str) -> None:
@@ -131,16 +133,22 @@ KILLED_GOING_UP = [
     pytest.param(VERSION_WRITTEN, 1, id="in-the-first-revision"),
     pytest.param(VERSION_WRITTEN, 2, id="in-the-second-revision"),
     pytest.param(VERSION_WRITTEN, 3, id="in-the-third-revision"),
+    pytest.param(VERSION_WRITTEN, 4, id="in-the-fourth-revision"),
     pytest.param("yoyo.backends.base:internalmigrations.upgrade", 1, id="holding-yoyos-lock"),
-    pytest.param(f"{YOYO}.apply_one", 1, id="before-the-data-step"),
-    pytest.param(f"{YOYO}.mark_one", 1, id="before-the-data-step-is-marked"),
+    pytest.param(f"{YOYO}.apply_one", 1, id="before-the-first-data-step"),
+    pytest.param(f"{YOYO}.mark_one", 1, id="before-the-first-data-step-is-marked"),
+    pytest.param(f"{YOYO}.apply_one", 2, id="before-the-second-data-step"),
+    pytest.param(f"{YOYO}.mark_one", 2, id="before-the-second-data-step-is-marked"),
 ]
 KILLED_GOING_DOWN = [
-    pytest.param(f"{YOYO}.rollback_one", 1, id="before-the-data-step"),
-    pytest.param(f"{YOYO}.unmark_one", 1, id="before-the-data-step-is-unmarked"),
-    pytest.param(VERSION_WRITTEN, 1, id="in-the-third-revision"),
-    pytest.param(VERSION_WRITTEN, 2, id="in-the-second-revision"),
-    pytest.param(VERSION_WRITTEN, 3, id="in-the-first-revision"),
+    pytest.param(f"{YOYO}.rollback_one", 1, id="before-the-second-data-step"),
+    pytest.param(f"{YOYO}.unmark_one", 1, id="before-the-second-data-step-is-unmarked"),
+    pytest.param(VERSION_WRITTEN, 1, id="in-the-fourth-revision"),
+    pytest.param(f"{YOYO}.rollback_one", 2, id="before-the-first-data-step"),
+    pytest.param(f"{YOYO}.unmark_one", 2, id="before-the-first-data-step-is-unmarked"),
+    pytest.param(VERSION_WRITTEN, 2, id="in-the-third-revision"),
+    pytest.param(VERSION_WRITTEN, 3, id="in-the-second-revision"),
+    pytest.param(VERSION_WRITTEN, 4, id="in-the-first-revision"),
 ]
 
 

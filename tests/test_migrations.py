@@ -17,7 +17,7 @@ from tests.databases import described, execute, tables
 
 HISTORY = History.read()
 REVISIONS = HISTORY.revisions
-SEED = HISTORY.data_steps[REVISIONS[2]][0]
+SEED = HISTORY.data_steps["20261123_1610"][0]
 
 
 @pytest.fixture
@@ -58,11 +58,12 @@ def test_every_constraint_has_a_full_name(database_url: str) -> None:
 
 
 def test_revisions_stand_in_order(empty_database_url: str) -> None:
-    """Each revision adds its tables to those before it."""
+    """Each of the first revisions adds its tables to those before it; later ones change them."""
     assert [sorted(added_by(empty_database_url, revision)) for revision in REVISIONS] == [
         ["courses", "students"],
         ["enrollments"],
         ["event_counter", "events", "request_ids"],
+        [],
     ]
 
 

@@ -15,12 +15,13 @@ from registrar_server.enrollment.commands import (
     DeleteCourse,
     DeleteStudent,
     Enroll,
+    PlaceHold,
     UndeleteStudent,
     Unenroll,
     UpdateCourse,
 )
 from registrar_server.enrollment.ledger import Ledger
-from registrar_server.enrollment.records import Course, Hold, Meeting, Student
+from registrar_server.enrollment.records import Course, Meeting, Student
 from registrar_server.errors import Reason, Refusal
 from registrar_server.reading import (
     CourseById,
@@ -58,7 +59,7 @@ def reader(database: Database, ledger: Ledger) -> Reader:
     """A reader of a database with s-1 to s-3, of whom s-3 is deleted, and c-1 to c-3, of which c-3 is deleted."""
     carry_out(
         ledger,
-        CreateStudent("s-1", {"given_name": "Ada", "family_name": "Byron", "holds": (Hold("LIBRARY", "a „book”", 5),)}),
+        CreateStudent("s-1", {"given_name": "Ada", "family_name": "Byron"}),
         CreateStudent("s-2", {"given_name": "Élodie", "email": "100%@b_c.edu"}),
         CreateStudent("s-3"),
         CreateCourse(
@@ -69,6 +70,7 @@ def reader(database: Database, ledger: Ledger) -> Reader:
         Enroll("s-1", "c-1"),
         Enroll("s-1", "c-2"),
         Enroll("s-2", "c-2"),
+        PlaceHold("s-2", "LIBRARY", "a „book”"),
         DeleteStudent("s-3"),
         DeleteCourse("c-3"),
     )
@@ -100,8 +102,10 @@ class TestLookUp:
         course: Course = reader.require(CourseById("c-1"))
         assert (course.meetings, course.capacity, course.waitlist_capacity) == ((MEETING,), 1, None)
         assert (course.enrolled_count, course.last_number, course.seats_available) == (1, 1, 0)
-        student: Student = reader.require(StudentById("s-1"))
-        assert (student.holds, student.max_credits) == ((Hold("LIBRARY", "a „book”", 5),), None)
+        student: Student = reader.require(StudentById("s-2"))
+        (hold,) = student.holds
+        assert (hold.code, hold.reason, student.max_credits) == ("LIBRARY", "a „book”", None)
+        assert hold.place_time == student.update_time
 
     @pytest.mark.parametrize(
         ("hidden", "shown", "reason"),

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime as dt
-import json
-import os
 import random
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import Engine, text
@@ -23,30 +18,23 @@ from registrar_client import (
     Course,
     CourseFull,
     EnrollmentState,
-    Meeting,
-    Weekday,
 )
 from tests.consistency import assert_consistent
+from tests.semester import TERM, YEAR, Offering, course, needs_semester, read
 from tests.servers import server_process
 
-FILE = Path(os.environ.get("REGISTRAR_TEST_DATA", "")) / "fall2018_offerings.json"
-YEAR = 2018
-WEEKDAYS = dict(zip("MTWRFSU", Weekday, strict=False))
 CALLS_AT_ONCE = 128
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="REGISTRAR_TEST_DATA names no folder with a real semester")
+pytestmark = needs_semester
 
 
 @pytest.fixture(scope="module")
-def offerings() -> list[dict[str, Any]]:
+def offerings() -> list[Offering]:
     """The sections of Fall 2018, as published."""
-    found: list[dict[str, Any]] = json.loads(FILE.read_text())
-    assert len(found) == 1519
-    assert sum(offering["act"] for offering in found) == 25_595
-    return found
+    return read()
 
 
 @pytest.fixture
@@ -59,50 +47,7 @@ async def registrar(database_url: str, tmp_path: Path) -> AsyncIterator[AsyncReg
         assert not server.others
 
 
-def clock(published: str) -> dt.time:
-    """Read a time such as ``0330pm``."""
-    return dt.datetime.strptime(published, "%I%M%p").time()
-
-
-def period(published: str) -> list[dt.date]:
-    """Read a period such as ``09/04-12/10``."""
-    return [dt.datetime.strptime(f"{YEAR}/{day}", "%Y/%m/%d").date() for day in published.split("-")]
-
-
-def meeting(published: dict[str, str]) -> Meeting:
-    """Read a meeting; what is to be announced is absent."""
-    start, end = map(clock, published["times"].split("-")) if published["times"] != "TBA" else (None, None)
-    first, last = period(published["dates"])
-    return Meeting(
-        weekdays=[WEEKDAYS[letter] for letter in published["days"]],
-        start_time=start,
-        end_time=end,
-        start_date=first,
-        end_date=last,
-        location=published["location"],
-    )
-
-
-def capacity(offering: dict[str, Any]) -> int:
-    """The published cap, or where that is shared with another section or was exceeded, the seats taken."""
-    cap, taken = offering["cap"], offering["act"]
-    return int(taken if cap == 0 or cap < taken else cap)
-
-
-def course(offering: dict[str, Any]) -> dict[str, Any]:
-    """Read a course; of a range of credits the lower end."""
-    return {
-        "course_id": str(offering["crn"]),
-        "code": offering["catalog_id"],
-        "title": offering["title"],
-        "term": f"{YEAR}-fall",
-        "credits": Decimal(re.split("[-/]", offering["credits"])[0]),
-        "capacity": capacity(offering),
-        "meetings": [meeting(published) for published in offering["meetings"]],
-    }
-
-
-def seat_holders(offering: dict[str, Any]) -> list[tuple[str, str]]:
+def seat_holders(offering: Offering) -> list[tuple[str, str]]:
     """One student for each seat taken, with the course."""
     return [(f"{offering['crn']}-{number:02}", str(offering["crn"])) for number in range(offering["act"])]
 
@@ -122,7 +67,7 @@ async def each(call: Callable[[Item], Awaitable[Result]], items: Iterable[Item])
 
 
 async def test_the_whole_semester(
-    registrar: AsyncRegistrarClient, engine: Engine, offerings: Sequence[dict[str, Any]]
+    registrar: AsyncRegistrarClient, engine: Engine, offerings: Sequence[Offering]
 ) -> None:
     """1,519 courses and 25,595 seats come out as they did in 2018, and are all given back."""
     created = await each(lambda offering: registrar.courses.create(**course(offering)), offerings)
@@ -160,7 +105,7 @@ async def assert_seats(
     assert len(expected) == 1519
     shown = await each(lambda course_id: registrar.courses.get(course_id=course_id), expected)
     assert {one.course_id: one for one in shown} == expected
-    listed = [one async for one in registrar.courses.search(term=f"{YEAR}-fall", page_size=400)]
+    listed = [one async for one in registrar.courses.search(term=TERM, page_size=400)]
     assert listed == [one for _, one in sorted(expected.items())]
 
 

@@ -42,7 +42,9 @@ from tests.servers import (
     settings,
 )
 
-SERVICES = ["registrar.v1.CourseService", "registrar.v1.EnrollmentService", "registrar.v1.StudentService"]
+SERVICES = [
+    f"registrar.v1.{name}" for name in ("CourseService", "EnrollmentService", "HistoryService", "StudentService")
+]
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 REFLECTION = "grpc.reflection.{}.ServerReflection"
 

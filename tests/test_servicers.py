@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RequestInfo
 from grpc import StatusCode
 
-from registrar.v1 import course_service_pb2, enrollment_service_pb2, student_service_pb2
+from registrar.v1 import course_service_pb2, enrollment_service_pb2, history_service_pb2, student_service_pb2
 from registrar.v1.course_pb2 import Course
 from registrar.v1.course_service_pb2 import CreateCourseRequest
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_DROPPED, ENROLLMENT_STATE_ENROLLED
@@ -36,6 +36,7 @@ from registrar_server.reading import Lookup, Reader
 from registrar_server.rpc.courses import CourseService
 from registrar_server.rpc.desk import Desk, Queries
 from registrar_server.rpc.enrollments import EnrollmentService
+from registrar_server.rpc.history import HistoryService
 from registrar_server.rpc.students import StudentService
 from tests.failures import DETAILS_KEY, Failure, info, resource
 from tests.servers import Gate, Log
@@ -46,6 +47,7 @@ SERVICES = {
         (enrollment_service_pb2, EnrollmentService),
         (student_service_pb2, StudentService),
         (course_service_pb2, CourseService),
+        (history_service_pb2, HistoryService),
     )
 }
 METHODS = {method.name: method for service in SERVICES for method in service.methods}
@@ -244,6 +246,7 @@ def _request(name: str) -> Callable[..., Message]:
         "registrar.v1.EnrollmentService": enrollment_service_pb2,
         "registrar.v1.StudentService": student_service_pb2,
         "registrar.v1.CourseService": course_service_pb2,
+        "registrar.v1.HistoryService": history_service_pb2,
     }[METHODS[name].containing_service.full_name]
     request: Callable[..., Message] = getattr(module, f"{name}Request")
     return request
@@ -253,8 +256,8 @@ def _valid(name: str) -> Message:
     """A request of an RPC that passes all checks of its fields."""
     request = _request(name)()
     for field in METHODS[name].input_type.fields:
-        if field.name.endswith("_id") and field.name != "request_id":
-            setattr(request, field.name, "x-1")
+        if field.name == "code" or (field.name.endswith("_id") and field.name != "request_id"):
+            setattr(request, field.name, f"x-{field.number}")
     for resource_name in ("student", "course"):
         if hasattr(request, resource_name):
             setattr(getattr(request, resource_name), f"{resource_name}_id", "x-1")

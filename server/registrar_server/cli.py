@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 
 import structlog
 import uvloop
@@ -153,12 +154,15 @@ def _verify(found: settings.Settings, _given: argparse.Namespace) -> int:
     report = migrate.check(url)
     if report.state is not migrate.State.UP_TO_DATE:
         raise migrate.MigrationError(str(report))
-    database = Database(url)
     count = 0
-    with explained("The database cannot be read"), verify.snapshot(database.autocommit) as connection:
-        for count, disagreement in enumerate(verify.disagreements(connection), start=1):  # noqa: B007
+    with (
+        explained("The database cannot be read"),
+        closing(Database(url)) as database,
+        verify.snapshot(database.autocommit) as connection,
+    ):
+        for disagreement in verify.disagreements(connection):
             print(disagreement)
+            count += 1
         extent = verify.extent(connection)
-    database.close()
     print(f"{verify.numbered(count, 'disagreement')} in {extent}." if count else f"{extent} agree.")
     return 1 if count else 0

@@ -115,20 +115,37 @@ def _rows(connection: Connection[Any], result: PGresult) -> Rows:
 
 
 def _command(statement: Statement, rows: Rows) -> Command:
-    arrays = [_array(column).encode() for column in zip(*rows, strict=True)]
+    columns = zip(_writers(statement), zip(*rows, strict=True), strict=True)
+    arrays = [write(column).encode() for write, column in columns]
     if isinstance(statement, Append):
         arrays.insert(0, b"%d" % len(rows))
     return _text(statement), arrays
 
 
+@cache
+def _writers(statement: Statement) -> tuple[Callable[[Sequence[Any]], str], ...]:
+    """Return what writes each column of a statement's rows as an array literal."""
+    match statement:
+        case Insert(columns=columns) | Append(columns=columns):
+            given = [statement.model.c[column] for column in columns]
+        case Update(key=key, columns=columns):
+            given = [statement.model.c[column] for column in (*key, *columns)]
+        case Lock(heads=Heads()):
+            return (_array_of_text, _array_of_text, _array)
+        case Heads():
+            return (_array_of_text, _array)
+        case _:
+            given = [statement.model.c[column] for column in statement.key]
+    return tuple(_array if _type(column) in ("bigint", "boolean") else _array_of_text for column in given)
+
+
 def _array(values: Sequence[Any]) -> str:
-    """Write a column's values, all of one kind or None, as an array literal."""
-    if any(isinstance(value, str | bytes) for value in values):
-        return _array_of_text(values)
+    """Write numbers or truth values, or None, as an array literal."""
     return f"{{{','.join(map(str, values))}}}".replace("None", "NULL")
 
 
 def _array_of_text(values: Sequence[Any]) -> str:
+    """Write what needs quotes, or None, as an array literal."""
     try:
         joined = '","'.join(values)
     except TypeError:

@@ -7,7 +7,7 @@ and every violation comes back, in the order of ``domain.md``'s table, which is 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from registrar_server.enrollment.changes import format_credits, format_time
 from registrar_server.enrollment.records import Commitment, Course, Enrollment, Student, Subject
@@ -18,8 +18,7 @@ Violations = Sequence[Violation]
 NONE: Violations = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """What is judged: a student who asks for a seat in a course at ``now`` (microseconds since 1970 UTC)."""
 
     student: Student

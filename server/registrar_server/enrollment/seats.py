@@ -6,7 +6,7 @@ changes: a refused command changes nothing at all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from registrar_server.enrollment import rules, waitlist
@@ -57,7 +57,8 @@ def enroll(state: State, command: Enroll) -> Enrollment:
             current.waitlist_position = state.position(current)
         return current
     bid = _bid(state, student, course, command.override, may_wait=not command.no_waitlist)
-    _refuse_unless_overridden(bid.violations, command.override, _kept(bid), command.student_id, command.course_id)
+    ids = {"student_id": command.student_id, "course_id": command.course_id}
+    _refuse_unless_overridden(bid.violations, command.override, _kept(bid), ids)
     return _grant(state, bid, command.override, command.comment)[0]
 
 
@@ -71,7 +72,8 @@ def unenroll(state: State, command: Unenroll) -> Unenrolled:
             return Unenrolled(None, ())
         raise not_enrolled(command.student_id, command.course_id, "live enrollment")
     late = rules.drop_is_in_time(course, current, state.now)
-    _refuse_unless_overridden(late, command.override, (), command.student_id, command.course_id)
+    ids = {"student_id": command.student_id, "course_id": command.course_id}
+    _refuse_unless_overridden(late, command.override, (), ids)
     frees_seat = not current.waits
     drop(state, course, current, reason=command.reason, comment=command.comment, late=late, override=command.override)
     return Unenrolled(current, waitlist.settle(state, course) if frees_seat else ())
@@ -89,8 +91,8 @@ def swap(state: State, command: Swap) -> Swapped:
         raise _already_live(there)
     bid = _bid(state, student, target, command.override, may_wait=False, without=command.from_course_id)
     late = rules.drop_is_in_time(origin, current, state.now)
-    found = (*bid.violations, *late)
-    _refuse_unless_overridden(found, command.override, _kept(bid), command.student_id, command.to_course_id)
+    ids = {"student_id": command.student_id, "course_id": target.course_id, "from_course_id": origin.course_id}
+    _refuse_unless_overridden((*bid.violations, *late), command.override, _kept(bid), ids)
     enrollment, promoted = _grant(state, bid, command.override, command.comment)
     drop(state, origin, current, reason="SWAPPED", comment=command.comment, late=late, override=command.override)
     return Swapped(enrollment, current, (*promoted, *waitlist.settle(state, origin)))
@@ -181,11 +183,11 @@ def _kept(bid: Bid) -> tuple[str, ...]:
 
 
 def _refuse_unless_overridden(
-    found: Iterable[Violation], override: Override, kept: Collection[str], student_id: str, course_id: str
+    found: Iterable[Violation], override: Override, kept: Collection[str], ids: Mapping[str, str]
 ) -> None:
     refusing = [one for one in found if one.override_rule not in override.rules and one.override_rule not in kept]
     if refusing:
-        raise rules_violated(refusing, student_id=student_id, course_id=course_id)
+        raise rules_violated(refusing, **ids)
 
 
 def _grant(state: State, bid: Bid, override: Override, comment: str) -> tuple[Enrollment, tuple[Enrollment, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ import structlog
 from google.protobuf.message import Message
 
 from registrar_server.batching import Batcher, Lanes
-from registrar_server.enrollment.commands import Command, Enroll, Unenroll
+from registrar_server.enrollment.commands import Command, Complete, Enroll, Swap, Unenroll
 from registrar_server.enrollment.ledger import Answer, Call, Ledger
 from registrar_server.errors import Refusal, overloaded, shutting_down
 from registrar_server.reading import Lookup, Reader
@@ -132,10 +133,7 @@ def _fingerprint(request: Any) -> bytes:
 
 
 def _log_refusal(command: Command, refusal: Refusal) -> None:
-    if isinstance(command, Enroll | Unenroll):
-        log.info(
-            "enrollment_refused",
-            student_id=command.student_id,
-            course_id=command.course_id,
-            reasons=[violation.reason.value for violation in refusal.violations] or [refusal.reason.value],
-        )
+    if isinstance(command, Enroll | Unenroll | Swap | Complete):
+        reasons = [violation.reason.value for violation in refusal.violations] or [refusal.reason.value]
+        ids = {field.name: getattr(command, field.name) for field in fields(command) if field.name.endswith("_id")}
+        log.info("enrollment_refused", reasons=reasons, **ids)

@@ -15,9 +15,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 
-from registrar.v1.error_reason_pb2 import RuleViolation, RuleViolations
+from registrar.v1.error_reason_pb2 import RuleViolations
 from registrar_server.errors import Reason, Refusal
-from registrar_server.rpc.validation import reason_number
+from registrar_server.rpc import convert
 
 DOMAIN = "registrar"
 MAX_MESSAGE_BYTES = 600
@@ -96,18 +96,7 @@ def _broken_rules(refusal: Refusal) -> Iterable[Any]:
         ]
     )
     if refusal.violations:
-        yield RuleViolations(
-            violations=[
-                RuleViolation(
-                    reason=reason_number(violation.reason),
-                    description=violation.description,
-                    values=violation.values,
-                    overridable=violation.overridable,
-                    override_rule=reason_number(violation.override_rule),
-                )
-                for violation in refusal.violations
-            ]
-        )
+        yield RuleViolations(violations=map(convert.violation, refusal.violations))
 
 
 def _assemble(code: grpc.StatusCode, message: str, details: Sequence[Any]) -> RpcStatus:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from registrar_server import models
 from registrar_server.verify import courses, history, students
-from registrar_server.verify.snapshot import snapshot
+from registrar_server.verify.streams import snapshot
 
 __all__ = ["disagreements", "extent", "numbered", "snapshot"]
 

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Text, cast, select
 from registrar_server.models import Course, Enrollment, Event
 from registrar_server.verify.enrollments import STEPS, Replayed, Step, misattempted, misnumbered, misordered
 from registrar_server.verify.lives import Life, Moment, moments
-from registrar_server.verify.snapshot import AnyRow, side_by_side, stream
+from registrar_server.verify.streams import AnyRow, side_by_side, stream
 from registrar_server.verify.telling import Field, changes, decoded, differing, event_name
 
-_MOMENTS = {**moments("COURSE"), **dict.fromkeys(STEPS, Moment(versions=0))}
-_COUNTERS = {"ENROLLED": "enrolled_count", "WAITLISTED": "waitlisted_count"}
+MOMENTS = {**moments("COURSE"), **dict.fromkeys(STEPS, Moment(versions=0))}
+_IN_FORCE = ("capacity", "enrolled_count", "waitlisted_count")
 
 _COURSES = select(
     Course.course_id,
@@ -82,7 +82,7 @@ class _Replay:
 
     def __init__(self, course_id: str) -> None:
         self._course_id = course_id
-        self._life = Life(f'Course "{course_id}"', _MOMENTS)
+        self._life = Life(f'Course "{course_id}"', MOMENTS)
         self._capacity: int | None = None
         self._counts = Counter[str]()
         self._enrollments: dict[str, Replayed] = {}
@@ -124,12 +124,14 @@ class _Replay:
 
     def _compare_in_force(self, event: AnyRow) -> Iterator[str]:
         """Tell where a difference begins: one event that is missing puts all later ones of the course off as much."""
-        fields: list[Field] = [("capacity", event.capacity, self._capacity)]
-        fields += [(field, getattr(event, field), self._counts[state]) for state, field in _COUNTERS.items()]
+        stated = (event.capacity, event.enrolled_count, event.waitlisted_count)
+        in_force = (self._capacity, self._counts["ENROLLED"], self._counts["WAITLISTED"])
+        if stated == in_force:
+            self._off = {}
+            return
+        fields = list(zip(_IN_FORCE, stated, in_force, strict=True))
         off = {field: _distance(stored, expected) for field, stored, expected in fields if stored != expected}
-        if off:
-            begins = (field for field in fields if off.get(field[0]) != self._off.get(field[0]))
-            yield from differing(event_name(event), begins)
+        yield from differing(event_name(event), (one for one in fields if off.get(one[0]) != self._off.get(one[0])))
         self._off = off
 
     def compare(self, course: AnyRow, rows: Sequence[AnyRow]) -> Iterator[str]:
@@ -160,8 +162,8 @@ def _name(enrollment_id: str, course_id: str) -> str:
 
 def _counters(course: AnyRow, rows: Sequence[AnyRow]) -> Iterator[Field]:
     states = Counter(row.state for row in rows)
-    for state, field in _COUNTERS.items():
-        yield (field, getattr(course, field), states[state])
+    yield ("enrolled_count", course.enrolled_count, states["ENROLLED"])
+    yield ("waitlisted_count", course.waitlisted_count, states["WAITLISTED"])
     yield ("last_number", course.last_number, rows[-1].number if rows else 0)
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from registrar_server.models import LIVE_STATES
-from registrar_server.verify.snapshot import AnyRow
+from registrar_server.verify.streams import AnyRow
 from registrar_server.verify.telling import decoded, differing, event_name, jump
 
 
@@ -33,6 +33,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "PROMOTION_SKIPPED": Step(("WAITLISTED",), "WAITLISTED", versions=0),
     }
 )
+_STATED = ("student_id", "previous_state", "state", "enrollment_version")
 
 
 @dataclass(slots=True)
@@ -53,13 +54,10 @@ class Replayed:
         if self.state not in step.befores and self.state == event.previous_state:
             yield f'{event_name(event)}: {self.name} was "{self.state}" before.'
         self.version += step.versions
-        fields = (
-            ("student_id", event.student_id, self.student_id),
-            ("previous_state", event.previous_state, self.state),
-            ("state", event.state, step.after),
-            ("enrollment_version", event.enrollment_version, self.version),
-        )
-        yield from differing(event_name(event), fields)
+        stated = (event.student_id, event.previous_state, event.state, event.enrollment_version)
+        expected = (self.student_id, self.state, step.after, self.version)
+        if stated != expected:
+            yield from differing(event_name(event), zip(_STATED, stated, expected, strict=True))
         self.state, self.grade, self.passed = step.after, event.grade, event.passed
         self.bypassed_rules = event.bypassed_rules
         if event.type == "PROMOTION_SKIPPED":

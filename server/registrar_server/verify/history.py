@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, func, select
 
 from registrar_server.models import Event, EventCounter
-from registrar_server.verify.snapshot import stream
+from registrar_server.verify.streams import stream
 from registrar_server.verify.telling import differing, jump
 
 _NUMBERED = select(

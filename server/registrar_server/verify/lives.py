@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from registrar_server.verify.snapshot import AnyRow
+from registrar_server.verify.streams import AnyRow
 from registrar_server.verify.telling import Field, differing, event_name
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Text, cast, or_, select
 
 from registrar_server.models import LIVE_STATES, Course, Enrollment, Event, Student
 from registrar_server.verify.lives import Life, Moment, moments
-from registrar_server.verify.snapshot import AnyRow, side_by_side, stream
+from registrar_server.verify.streams import AnyRow, side_by_side, stream
 from registrar_server.verify.telling import changes, decoded, differing, event_name
 
-_MOMENTS = {**moments("STUDENT"), "HOLD_PLACED": Moment(), "HOLD_RELEASED": Moment()}
+MOMENTS = {**moments("STUDENT"), "HOLD_PLACED": Moment(), "HOLD_RELEASED": Moment()}
 
 _STUDENTS = select(
     Student.student_id, Student.version, Student.delete_time, cast(Student.holds, Text).label("holds")
@@ -51,7 +51,7 @@ class _Replay:
     """A student as the events leave it."""
 
     def __init__(self, student_id: str) -> None:
-        self._life = Life(f'Student "{student_id}"', _MOMENTS)
+        self._life = Life(f'Student "{student_id}"', MOMENTS)
         self._holds: dict[str, str | None] = {}
 
     def take(self, event: AnyRow) -> Iterator[str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from registrar_server.verify.snapshot import AnyRow
+from registrar_server.verify.streams import AnyRow
 
 HISTORY = "the history comes to"
 

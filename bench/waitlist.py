@@ -1,0 +1,133 @@
+"""The waitlisted course: a crowd asks for its few seats, then some drop theirs, and each drop promotes who waits first.
+
+It is measured over the whole crowd rather than for a while, hence without a warm-up: the plain hot course, which it is
+held against, was measured before it on the same server.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import psutil
+import uvloop
+
+from bench import load, messages, samples
+from bench.messages import Crowd, Pairing
+from bench.samples import Sample
+from registrar.v1 import enrollment_service_pb2 as pb
+from registrar.v1.enrollment_pb2 import (
+    ENROLLMENT_STATE_DROPPED,
+    ENROLLMENT_STATE_ENROLLED,
+    ENROLLMENT_STATE_WAITLISTED,
+)
+
+STANDINGS = (ENROLLMENT_STATE_ENROLLED, ENROLLMENT_STATE_WAITLISTED)
+
+Answers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass
+class Run:
+    """Whom to call, with how many calls in flight, and what the crowd is."""
+
+    address: str
+    pid: int
+    round_number: int
+    stored: int
+    in_flight: int
+    crowd: Crowd
+
+
+class Standings(NamedTuple):
+    """What asking for a seat came to."""
+
+    seated: dict[str, str]
+    """Enrollment ids by student."""
+    positions: list[int]
+    """Places in the queue, in order."""
+    queue: list[str]
+    """Enrollment ids of those who wait, in the same order."""
+
+    @classmethod
+    def of(cls, answers: Answers) -> Standings:
+        """Read the answers to all who asked."""
+        enrollments = [pb.EnrollStudentResponse.FromString(answer).enrollment for _, answer in answers]
+        waiting = sorted(
+            (enrollment.waitlist_position, enrollment.enrollment_id)
+            for enrollment in enrollments
+            if enrollment.state == ENROLLMENT_STATE_WAITLISTED
+        )
+        seated = {
+            enrollment.student_id: enrollment.enrollment_id
+            for enrollment in enrollments
+            if enrollment.state == ENROLLMENT_STATE_ENROLLED
+        }
+        return cls(seated, [position for position, _ in waiting], [waiter for _, waiter in waiting])
+
+
+def run(*, students: int, seats: int, drops: int, **given: Any) -> list[dict[str, Any]]:
+    """Measure once: all who ask, then all who drop."""
+    both = uvloop.run(_run(Run(**given, crowd=Crowd(students, seats, drops))))
+    return [sample.as_dict() for sample in both]
+
+
+async def _run(run: Run) -> tuple[Sample, Sample]:
+    server, crowd = psutil.Process(run.pid), run.crowd
+    pairing = Pairing.of(samples.WAITLIST_ENROLL, run.round_number)
+    asking = islice(messages.enrollments(pairing, messages.first_caller(run.stored)), crowd.students)
+    async with load.connect(run.address) as channel:
+        asked = await load.drive(channel.unary_unary(messages.ENROLL), _serialized(asking), server, run.in_flight)
+        standings = Standings.of(asked.answers)
+        dropping = messages.drops(islice(standings.seated, crowd.drops), pairing.course_id(0))
+        dropped = await load.drive(channel.unary_unary(messages.UNENROLL), _serialized(dropping), server, run.in_flight)
+    return (
+        _sample(asked, server, _wrong_standings(asked.answers, standings, crowd)),
+        _sample(dropped, server, _wrong_drops(dropped.answers, standings, crowd)),
+    )
+
+
+def _serialized(requests: Iterable[Any]) -> Iterator[bytes]:
+    return iter([request.SerializeToString() for request in requests])
+
+
+def _sample(tally: load.Tally, server: psutil.Process, wrong: Counter[str]) -> Sample:
+    return tally.sample(server, changes=len(tally.answers), failed=tally.failed + wrong)
+
+
+def _wrong_standings(answers: Answers, standings: Standings, crowd: Crowd) -> Counter[str]:
+    """Count wrong answers; together they must give each seat and each place in the queue once."""
+    found = messages.wrong_answers(messages.ENROLL, answers, STANDINGS)
+    if len(standings.seated) != crowd.seats:
+        found[f"{len(standings.seated)} of {crowd.seats} seats given"] = 1
+    if standings.positions != list(range(1, crowd.waiters + 1)):
+        found["places in the queue that are not 1, 2, 3 and so on"] = 1
+    return found
+
+
+def _wrong_drops(answers: Answers, standings: Standings, crowd: Crowd) -> Counter[str]:
+    """Count wrong answers; together they must have promoted the head of the queue."""
+    found: Counter[str] = Counter()
+    promoted: list[str] = []
+    for request, answer in answers:
+        dropped = pb.UnenrollResponse.FromString(answer)
+        promoted += [enrollment.enrollment_id for enrollment in dropped.promoted]
+        if not _is_right(pb.UnenrollRequest.FromString(request), dropped, standings):
+            found["wrong answer"] += 1
+    if sorted(promoted) != sorted(standings.queue[: crowd.drops]):
+        found["others promoted than the first of the queue"] = 1
+    return found
+
+
+def _is_right(request: pb.UnenrollRequest, answer: pb.UnenrollResponse, standings: Standings) -> bool:
+    """Whether the student's own seat was given up, and one other student got one."""
+    return (
+        answer.enrollment.enrollment_id == standings.seated[request.student_id]
+        and answer.enrollment.student_id == request.student_id
+        and answer.enrollment.state == ENROLLMENT_STATE_DROPPED
+        and [enrollment.state for enrollment in answer.promoted] == [ENROLLMENT_STATE_ENROLLED]
+        and answer.promoted[0].course_id == request.course_id == answer.enrollment.course_id
+    )
