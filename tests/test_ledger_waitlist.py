@@ -161,7 +161,7 @@ class TestLongQueue:
 
     def test_behind_what_was_read(self, ledger: Ledger) -> None:
         """Whoever joins a queue that was not read to its end still gets a seat in turn, in the same batch."""
-        commands = [
+        commands: list[Command] = [
             Enroll("s-4", "c-1"),
             *(Unenroll(student_id, "c-1") for student_id in ("s-1", "s-2", "s-3", *CROWD)),
         ]

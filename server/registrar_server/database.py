@@ -1,7 +1,7 @@
 """Engines, connections and their failures, for SQLite and PostgreSQL.
 
-Writers and readers have engines of their own. A writer's transaction is begun here, worked on through the driver's own
-connection by ``bulk``, and committed there; readers run each statement by itself.
+Writers, lookups and queries have engines of their own. A writer's transaction is begun here, worked on through the
+driver's own connection by ``bulk``, and committed there; lookups read through ``bulk`` too, each statement by itself.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class CommitUncertain(Exception):
 
 
 class Database:
-    """A database's engines: ``autocommit`` for statements by themselves, and write transactions for the ledger."""
+    """A database's engines: ``autocommit`` for queries by themselves, write transactions and lookups for ``bulk``."""
 
     def __init__(self, url: str, *, writers: int = 2, readers: int = 4) -> None:
         self.url = make_url(url)
@@ -130,7 +130,8 @@ class Database:
         """How many write transactions are worth having at once; SQLite has one writer."""
         self._file = sqlite_file(url)
         self._identity = _identity(self._file)
-        self._writer = _create_engine(self.url, self.writers)
+        self._writer = _create_engine(self.url, self.writers, one_plan=True)
+        self._looker = _create_engine(self.url, readers, autocommit=True, one_plan=True)
         self.autocommit = _create_engine(self.url, readers, autocommit=True)
 
     @contextmanager
@@ -144,7 +145,7 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
         """Read in the ledger's own way, without locks and without a transaction."""
-        with self._connection(self.autocommit) as connection:
+        with self._connection(self._looker) as connection:
             yield Transaction(self._bulk, connection)
 
     def look(self, read: Callable[[Transaction], Result]) -> Result:
@@ -199,6 +200,7 @@ class Database:
     def close(self) -> None:
         """Close all pooled connections."""
         self._writer.dispose()
+        self._looker.dispose()
         self.autocommit.dispose()
 
 
@@ -237,24 +239,30 @@ class Transaction:
             raise
 
 
-def _create_engine(url: URL, size: int, *, autocommit: bool = False) -> Engine:
+def _create_engine(url: URL, size: int, *, autocommit: bool = False, one_plan: bool = False) -> Engine:
     options: dict[str, Any] = {"pool_size": size, "max_overflow": 0, "pool_timeout": CONNECT_TIMEOUT_S}
     if url.get_backend_name() == "sqlite":
         engine = sqlalchemy.create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_MS / 1000}, **options)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
+    settings = [
+        f"lock_timeout={LOCK_TIMEOUT_MS}",
+        f"idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}",
+    ]
     if autocommit:
         options["isolation_level"] = "AUTOCOMMIT"
-    return sqlalchemy.create_engine(url, connect_args=_postgresql_arguments(url), **options)
+    if one_plan:
+        # The statements of ``bulk`` are always the same few, and made so that one plan fits all of their parameters.
+        # Left to itself, PostgreSQL plans some of them anew each time, which takes longer than carrying them out.
+        settings.append("plan_cache_mode=force_generic_plan")
+    return sqlalchemy.create_engine(url, connect_args=_postgresql_arguments(url, settings), **options)
 
 
-def _postgresql_arguments(url: URL) -> dict[str, Any]:
-    timeouts = (
-        f"-c lock_timeout={LOCK_TIMEOUT_MS} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
-    )
+def _postgresql_arguments(url: URL, settings: Sequence[str]) -> dict[str, Any]:
     given = url.query.get("options", "")
+    ours = " ".join(f"-c {setting}" for setting in settings)
     return {
-        "options": f"{timeouts} {given if isinstance(given, str) else ' '.join(given)}".strip(),
+        "options": f"{ours} {given if isinstance(given, str) else ' '.join(given)}".strip(),
         "connect_timeout": int(str(url.query.get("connect_timeout", CONNECT_TIMEOUT_S))),
         "application_name": str(url.query.get("application_name", "registrar")),
         # A server that vanished from the network is noticed in seconds rather than in the system's quarter of an hour.

@@ -46,13 +46,8 @@ class Select(Statement):
     using: str = ""
     computed: tuple[str, ...] = ()
 
-    @property
-    def source(self) -> str:
-        """The table, or both."""
-        return f"{self.table} JOIN {self.join} USING ({self.using})" if self.join else self.table
-
     def column(self, name: str) -> Column[Any]:
-        """The definition of a column of either table."""
+        """The definition of a column; where both tables have one of that name, the first table's."""
         tables = [self.model, *([Base.metadata.tables[self.join]] if self.join else [])]
         return next(table.c[name] for table in tables if name in table.c)
 

@@ -51,8 +51,9 @@ def _sqlite(statement: Statement) -> str:
     name = statement.table
     match statement:
         case Select(columns=columns, computed=computed, where=where):
-            shown = ", ".join((*columns, *computed))
-            return f"SELECT {shown} FROM {statement.source} WHERE {_sqlite_key(statement)} AND {where}"
+            shown = ", ".join((*(str(statement.column(column)) for column in columns), *computed))
+            joined = f" JOIN {statement.join} USING ({statement.using})" if statement.join else ""
+            return f"SELECT {shown} FROM {name}{joined} WHERE {_sqlite_key(statement)} AND {where}"
         case Heads(columns=columns, where=where, order=order):
             found = f"SELECT {', '.join(columns)} FROM {name} WHERE {statement.key[0]} = ? AND {where}"
             return f"{found} ORDER BY {order} LIMIT ?"
