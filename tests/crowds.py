@@ -7,7 +7,7 @@ from typing import Any
 
 from registrar_server.enrollment.records import Course, Enrollment, Hold, Student
 from registrar_server.enrollment.state import State
-from tests.ledgers import NOW
+from tests.ledgers import NOW, given
 
 EARLIER = NOW - 1_000_000
 UNPAID = Hold("BURSAR", "Unpaid fees.", EARLIER)
@@ -38,6 +38,13 @@ def place(letter: str, number: int, state: str = "WAITLISTED", course_id: str = 
     """A student's first enrollment in a course, with an id such as ``c-1/a``."""
     times = {"create_time": EARLIER, "update_time": EARLIER}
     return Enrollment(course_id, f"{course_id}/{letter}", letter, number, 1, state, **times | fields)
+
+
+def waiting_for(seats: str, queue: str, *students: Student, **fields: Any) -> State:
+    """A state where some have the seats of c-1 and others wait, and z is a newcomer; of those given more is known."""
+    known = {student.student_id for student in students}
+    others = people("".join(letter for letter in seats + queue + "z" if letter not in known))
+    return given(*students, *others, *crowd(seats, queue, **fields))
 
 
 def told(state: State) -> list[str]:

@@ -25,15 +25,8 @@ from registrar_server.enrollment.decide import decide
 from registrar_server.enrollment.records import Course, Hold, Student
 from registrar_server.enrollment.state import OutOfWaiters, State
 from registrar_server.errors import Reason, Violation
-from tests.crowds import EARLIER, UNPAID, counts, crowd, held, letters, people, place, queue, told
+from tests.crowds import EARLIER, UNPAID, counts, crowd, held, letters, people, place, queue, told, waiting_for
 from tests.ledgers import NOW, contents, given
-
-
-def waiting_for(seats: str, queue: str, *students: Student, **fields: Any) -> State:
-    """A course c-1 where some have the seats and others wait; of those given more is known than of the rest."""
-    known = {student.student_id for student in students}
-    others = people("".join(letter for letter in seats + queue if letter not in known))
-    return given(*students, *others, *crowd(seats, queue, **fields))
 
 
 class TestUnenroll:
@@ -62,9 +55,9 @@ class TestUnenroll:
 
     def test_one_after_the_other(self) -> None:
         """Each seat goes to whoever is first by then, also to one who joined in the same batch."""
-        state = waiting_for("ab", "c", *people("d"))
-        decide(state, Enroll("d", "c-1"))
-        assert [letters(decide(state, Unenroll(letter, "c-1")).promoted) for letter in "abc"] == ["c", "d", ""]
+        state = waiting_for("ab", "c")
+        decide(state, Enroll("z", "c-1"))
+        assert [letters(decide(state, Unenroll(letter, "c-1")).promoted) for letter in "abc"] == ["c", "z", ""]
         assert (counts(state), queue(state)) == ((1, 0), "")
 
     def test_nobody_waits(self) -> None:
@@ -137,30 +130,34 @@ class TestNothingSettles:
     """What frees no seat promotes nobody, even where a seat is free already."""
 
     @pytest.mark.parametrize(
-        "command",
+        ("command", "fields"),
         [
-            Complete("a", "c-1"),
-            Unenroll("b", "c-1"),
-            ReleaseHold("b", "BURSAR"),
-            UpdateStudent("b", {"state": "ACTIVE"}),
-            UpdateStudent("b", {"max_credits": None}),
-            UpdateCourse("c-1", {"enroll_close_time": None}),
-            UpdateCourse("c-1", {"state": "OPEN"}),
-            UpdateCourse("c-1", {"waitlist_capacity": 100}),
-            UpdateCourse("c-1", {"capacity": 2}),
-            UpdateCourse("c-1", {"title": "Intro"}),
-            UndeleteStudent("z"),
+            (Complete("a", "c-1"), {"capacity": 1}),
+            (Unenroll("b", "c-1"), {}),
+            (ReleaseHold("b", "BURSAR"), {}),
+            (UpdateStudent("b", {"state": "ACTIVE"}), {}),
+            (UpdateStudent("b", {"max_credits": None}), {}),
+            (UndeleteStudent("y"), {}),
+            (UpdateCourse("c-1", {"enroll_close_time": None}), {"enroll_close_time": NOW}),
+            (UpdateCourse("c-1", {"enroll_open_time": NOW}), {"enroll_open_time": NOW + 1}),
+            (UpdateCourse("c-1", {"state": "OPEN"}), {"state": "CANCELLED"}),
+            (UpdateCourse("c-1", {"waitlist_capacity": 100}), {}),
+            (UpdateCourse("c-1", {"title": "Intro"}), {}),
+            (UpdateCourse("c-1", {"capacity": 2, "title": "Intro"}), {}),
+            (UpdateCourse("c-1", {"capacity": 2}), {"capacity": 3}),
+            (UpdateCourse("c-1", {"capacity": 9}), {"capacity": None}),
+            (UpdateCourse("c-1", {"title": "Intro"}), {"capacity": None}),
         ],
     )
-    @pytest.mark.parametrize("seats", [2, None])
-    def test_seats_that_were_free(self, command: Command, seats: int | None) -> None:
-        """They wait for whoever frees one more, or asks for one."""
-        deleted = Student("z", delete_time=EARLIER)
-        student = Student("b", holds=(UNPAID,), state="INACTIVE", max_credits=0)
-        state = waiting_for("a", "bc", student, deleted, capacity=seats, state="CANCELLED", enroll_close_time=NOW)
+    def test_seats_that_were_free(self, command: Command, fields: dict[str, Any]) -> None:
+        """They wait for whoever frees one more, or asks for one: only then is somebody promoted."""
+        kept_out = Student("b", holds=(UNPAID,), state="INACTIVE", max_credits=0)
+        deleted = Student("y", delete_time=EARLIER)
+        state = waiting_for("a", "bc", kept_out, deleted, **{"capacity": 2} | fields)
         decide(state, command)
-        assert "c" in queue(state)
-        assert len(state.journal.events) == (0 if command == UpdateCourse("c-1", {"capacity": seats}) else 1)
+        assert len(state.journal.events) == 1
+        decide(state, Enroll("z", "c-1"))
+        assert "STUDENT_PROMOTED c" in told(state)
 
     @pytest.mark.parametrize("capacity", [0, 1])
     def test_capacity_lowered(self, capacity: int) -> None:
@@ -193,7 +190,6 @@ class TestClosed:
     def test_nobody_is_promoted(self, fields: dict[str, Any], kept: tuple[str, ...]) -> None:
         """The seat stays free; that is no skip either."""
         state = waiting_for("a", "b", **fields)
-        state.courses["c-1"].drop_deadline_time = None
         for waiter in state.waiters("c-1"):
             waiter.bypassed_rules = kept
         assert decide(state, Unenroll("a", "c-1")).promoted == ()
@@ -348,7 +344,7 @@ class TestSkips:
 
     def test_a_seat_taken_elsewhere_meanwhile(self) -> None:
         """Credits of courses count from the promotion on: the second of two queues may be one too many."""
-        course = {"credits": 3_000}
+        course: dict[str, Any] = {"credits": 3_000}
         state = given(
             *people("a"), Student("b", max_credits=3_000), *crowd("a", "b", **course), *crowd("a", "b", "c-2", **course)
         )
@@ -364,8 +360,7 @@ class TestLongQueue:
 
     def head(self, *students: Student) -> State:
         """Five wait, and the first two of them are known."""
-        state = waiting_for("a", "bc", *students, waitlisted_count=5, last_number=6)
-        return state
+        return waiting_for("a", "bc", *students, waitlisted_count=5, last_number=6)
 
     def test_the_head_is_enough(self) -> None:
         """Nobody further behind is asked for."""

@@ -81,24 +81,27 @@ def place_hold(state: State, command: PlaceHold) -> Student:
     """Place a hold; one of the same code is replaced."""
     student = state.student(command.student_id)
     before = _hold(student, command.code)
-    _set_hold(state, student, command.code, Hold(command.code, command.reason, state.now))
-    _record_hold(state, "HOLD_PLACED", student, before, _hold(student, command.code))
+    placed = Hold(command.code, command.reason, state.now)
+    _replace_hold(state, student, before, placed)
+    changes = _changes(before, placed)
+    state.journal.record("HOLD_PLACED", student_id=student.student_id, reason=placed.reason, changes=changes)
     return student
 
 
 def release_hold(state: State, command: ReleaseHold) -> Student:
     """Release a hold. Nobody is promoted by it: it frees no seat."""
     student = state.student(command.student_id)
-    before = _hold(student, command.code)
-    if before is None:
+    released = _hold(student, command.code)
+    if released is None:
         raise Refusal(
             Reason.HOLD_NOT_FOUND,
             f'There is no hold "{command.code}" on student "{student.student_id}".',
             student_id=student.student_id,
             code=command.code,
         )
-    _set_hold(state, student, command.code, None)
-    _record_hold(state, "HOLD_RELEASED", student, before, None)
+    _replace_hold(state, student, released, None)
+    changes = _changes(released, None)
+    state.journal.record("HOLD_RELEASED", student_id=student.student_id, reason=released.reason, changes=changes)
     return student
 
 
@@ -106,19 +109,14 @@ def _hold(student: Student, code: str) -> Hold | None:
     return next((hold for hold in student.holds if hold.code == code), None)
 
 
-def _set_hold(state: State, student: Student, code: str, hold: Hold | None) -> None:
-    others = [other for other in student.holds if other.code != code]
-    student.holds = tuple(sorted([*others, hold] if hold else others))
+def _replace_hold(state: State, student: Student, before: Hold | None, after: Hold | None) -> None:
+    others = [hold for hold in student.holds if hold is not before]
+    student.holds = tuple(sorted([*others, after] if after else others))
     state.journal.change_student(student)
 
 
-def _record_hold(state: State, type: str, student: Student, before: Hold | None, after: Hold | None) -> None:
-    codes = Change("code", before and before.code, after and after.code)
-    reasons = Change("reason", (before and before.reason) or None, (after and after.reason) or None)
-    state.journal.record(
-        type,
-        student_id=student.student_id,
-        reason=reasons.after or reasons.before or "",
-        # The code says which hold it is, also where it stays.
-        changes=(codes, reasons) if reasons.before != reasons.after else (codes,),
-    )
+def _changes(before: Hold | None, after: Hold | None) -> tuple[Change, ...]:
+    """Return what changed; the code says which hold it is, also where it stays."""
+    code = Change("code", before and before.code, after and after.code)
+    reason = Change("reason", (before and before.reason) or None, (after and after.reason) or None)
+    return (code, reason) if reason.before != reason.after else (code,)
