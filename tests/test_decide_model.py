@@ -114,8 +114,9 @@ def test_the_size_of_batches_does_not_matter(asked: list[Command], cuts: list[in
 
 
 def takes_free_seat(result: Result) -> bool:
-    """Whether an enrolling gave a seat that was free."""
-    return result[0] == "enrollment" and result[5] == "ENROLLED" and "COURSE_FULL" not in result[9]
+    """Whether an enrolling gave a newcomer, who has an enrollment of version 1, a seat that was free."""
+    is_newcomer = result[0] == "enrollment" and result[10] == 1
+    return is_newcomer and result[5] == "ENROLLED" and "COURSE_FULL" not in result[9]
 
 
 def assert_nobody_was_passed_over(reference: Reference, course_id: str) -> None:

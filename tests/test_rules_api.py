@@ -1,9 +1,10 @@
-"""The rules over the wire: each refuses with all its details, and passes where an override names what they ask for."""
+"""Refusals over the wire: by each rule with all its details, passing where an override names it, and by bad fields."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,22 +19,26 @@ from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_DROPPED as DROPPED
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED as ENROLLED
 from registrar.v1.enrollment_pb2 import Enrollment, Override
 from registrar.v1.enrollment_service_pb2 import (
+    CompleteEnrollmentRequest,
     EnrollStudentRequest,
     RecordCompletionRequest,
     SwapEnrollmentRequest,
     UnenrollRequest,
 )
-from registrar.v1.error_reason_pb2 import ErrorReason, RuleViolation, RuleViolations
+from registrar.v1.error_reason_pb2 import ERROR_REASON_STUDENT_INACTIVE, ErrorReason, RuleViolation, RuleViolations
 from registrar.v1.event_pb2 import Event
 from registrar.v1.history_service_pb2 import ListEventsRequest
 from registrar.v1.student_pb2 import STUDENT_STATE_INACTIVE
-from registrar.v1.student_service_pb2 import PlaceHoldRequest
+from registrar.v1.student_service_pb2 import PlaceHoldRequest, ReleaseHoldRequest
 from tests.failures import Failure, info, precondition, refused
 from tests.servers import Registrar
 
+ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+UUID_RULE = "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11"
 LONG_AGO, FAR_AWAY = Timestamp(seconds=946_684_800), Timestamp(seconds=4_102_444_800)
-NINE_TO_TEN = {"start_time": TimeOfDay(hours=9), "end_time": TimeOfDay(hours=10)}
-NINE_THIRTY_ON = {"start_time": TimeOfDay(hours=9, minutes=30), "end_time": TimeOfDay(hours=24)}
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+NINE_TO_TEN: dict[str, Any] = {"start_time": TimeOfDay(hours=9), "end_time": TimeOfDay(hours=10)}
+NINE_THIRTY_ON: dict[str, Any] = {"start_time": TimeOfDay(hours=9, minutes=30), "end_time": TimeOfDay(hours=24)}
 
 
 class Obstacle(NamedTuple):
@@ -42,8 +47,8 @@ class Obstacle(NamedTuple):
     sentence: str
     values: dict[str, str]
     override_rule: str
-    student: dict[str, Any] = {}
-    course: dict[str, Any] = {}
+    student: Mapping[str, Any] = NOTHING
+    course: Mapping[str, Any] = NOTHING
     before: Sequence[Message] = ()
 
 
@@ -302,3 +307,82 @@ class TestTogether:
         found = [one.reason for one in failure.the(RuleViolations).violations]
         assert found == [number("ENROLLMENT_CLOSED"), number("CREDIT_LIMIT_EXCEEDED")]
         assert failure.reason == "ENROLLMENT_CLOSED"
+
+
+class TestFields:
+    """Bad fields of a request are told all at once, each by its path."""
+
+    @pytest.mark.parametrize(
+        ("request_", "expected"),
+        [
+            (
+                SwapEnrollmentRequest(
+                    from_course_id="?",
+                    to_course_id="?",
+                    request_id="1",
+                    override=Override(rules=[ERROR_REASON_STUDENT_INACTIVE]),
+                    comment="x" * 1001,
+                ),
+                {
+                    "request_id": UUID_RULE,
+                    "student_id": f"is required and {ID_RULE}",
+                    "from_course_id": ID_RULE,
+                    "to_course_id": ID_RULE,
+                    "override.rules[0]": "must be one of COURSE_FULL, CREDIT_LIMIT_EXCEEDED, DROP_DEADLINE_PASSED,"
+                    " ENROLLMENT_CLOSED, ENROLLMENT_NOT_OPEN, PREREQUISITE_UNMET, SCHEDULE_CONFLICT, STUDENT_HOLD",
+                    "override.reason": "is required",
+                    "comment": "must have at most 1000 characters, has 1001",
+                },
+            ),
+            (
+                SwapEnrollmentRequest(student_id="s-1", from_course_id="CS-101", to_course_id="CS-101"),
+                {"to_course_id": "must be another course than from_course_id"},
+            ),
+            (
+                CompleteEnrollmentRequest(course_id="/", grade="x" * 17, request_id="1"),
+                {
+                    "request_id": UUID_RULE,
+                    "student_id": f"is required and {ID_RULE}",
+                    "course_id": ID_RULE,
+                    "grade": "must have at most 16 characters, has 17",
+                },
+            ),
+            (
+                RecordCompletionRequest(student_id="s-1", grade="\0", request_id="1", comment="\0"),
+                {
+                    "request_id": UUID_RULE,
+                    "course_id": f"is required and {ID_RULE}",
+                    "grade": "must not contain the NUL character",
+                    "comment": "must not contain the NUL character",
+                },
+            ),
+            (
+                PlaceHoldRequest(student_id=" ", reason="x" * 1001, request_id="1"),
+                {
+                    "request_id": UUID_RULE,
+                    "student_id": ID_RULE,
+                    "code": "is required",
+                    "reason": "must have at most 1000 characters, has 1001",
+                },
+            ),
+            (
+                ReleaseHoldRequest(code="x" * 65, request_id="1"),
+                {
+                    "request_id": UUID_RULE,
+                    "student_id": f"is required and {ID_RULE}",
+                    "code": "must have at most 64 characters, has 65",
+                },
+            ),
+        ],
+        ids=["swap", "swap-with-itself", "complete", "record", "place-hold", "release-hold"],
+    )
+    async def test_every_bad_field(
+        self, sqlite_registrar: Registrar, request_: Message, expected: dict[str, str]
+    ) -> None:
+        """Nothing else is looked at before they are right."""
+        name = request_.DESCRIPTOR.name.removesuffix("Request")
+        method = next(getattr(stub, name) for stub in sqlite_registrar[1:] if hasattr(stub, name))
+        failure = await refused(method(request_))
+        assert (failure.code, failure.details[0]) == (StatusCode.INVALID_ARGUMENT, info("INVALID_FIELD"))
+        assert failure.fields == expected
+        assert failure.message == "; ".join(f"{path}: {problem}" for path, problem in expected.items())

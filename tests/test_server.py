@@ -459,3 +459,21 @@ def holding_the_course(engine: Engine) -> Iterator[None]:
         holder.execute(text("UPDATE courses SET title = 'held'"))
         yield
         holder.rollback()
+
+
+async def test_stop_waits_for_the_purge(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A purge under way is told to end, and the database is let go of only when it has."""
+    begun, told = threading.Event(), []
+
+    def purge(_database: Any, _before: int, *, may_go_on: Callable[[], bool]) -> int:
+        begun.set()
+        while may_go_on():
+            pass
+        told.append("to end")
+        return 0
+
+    monkeypatch.setattr("registrar_server.app.purge_request_ids", purge)
+    server = await start(settings(sqlite_url))
+    assert await asyncio.to_thread(begun.wait, 10)
+    assert await server.stop(grace=0)
+    assert told == ["to end"]

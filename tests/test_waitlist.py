@@ -107,8 +107,9 @@ class TestOtherSeats:
         assert told(state) == ["COURSE_UPDATED", "STUDENT_PROMOTED b"]
 
     def test_deletion_of_a_student(self) -> None:
-        """Forced, it frees a seat in each course where the student had one, after all is dropped."""
-        state = given(*people("abc"), *crowd("a", "b"), *crowd("ac", "b", "c-2"), *crowd("c", "ab", "c-3"))
+        """Forced, it frees a seat in each course where the student had one, after all is dropped; a place is none."""
+        third = crowd("c", "ab", "c-3", capacity=2)
+        state = given(*people("abc"), *crowd("a", "b"), *crowd("ac", "b", "c-2"), *third)
         decide(state, DeleteStudent("a", force=True))
         assert told(state) == [
             *["STUDENT_UNENROLLED a"] * 3,

@@ -184,6 +184,13 @@ class TestOutOfTurn:
         assert made.bypassed_rules == ("STUDENT_HOLD", "COURSE_FULL")
         assert state.journal.events[0].reason == "athlete"
 
+    def test_with_what_was_set_aside_needlessly_by_now(self) -> None:
+        """What would not refuse any more is named all the same: it was set aside when the student came."""
+        state = waiting_for("a", "bc")
+        (waiter,) = [one for one in state.waiters("c-1") if one.student_id == "c"]
+        waiter.bypassed_rules = ("STUDENT_HOLD",)
+        assert decide(state, Enroll("c", "c-1", override=SEAT)).bypassed_rules == ("STUDENT_HOLD", "COURSE_FULL")
+
     def test_with_what_is_set_aside_now(self) -> None:
         """Old and new together must cover all that refuses; both are kept, in the order of the reasons."""
         state = waiting_for("a", "bc", Student("c", max_credits=0, holds=held("c").holds), credits=1_000)

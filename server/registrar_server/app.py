@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ class Server:
         queries = Queries(settings.read_lanes, settings.max_waiting)
         self._desk = Desk(ledger, self._changes, reader, self._lookups, queries, settings.max_message_bytes)
         self._pings = ThreadPoolExecutor(1, thread_name_prefix="ping")
+        self._chores = ThreadPoolExecutor(1, thread_name_prefix="chore")
+        self._stopping = False
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(options=_options(settings))
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,6 +114,7 @@ class Server:
         Returns whether all was finished; where not, threads are still in the hands of a database that does not answer.
         """
         log.info("server_stopping")
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -134,7 +138,8 @@ class Server:
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(self._changes.close(), self._lookups.close(), self._desk.close())
-                await asyncio.to_thread(self._pings.shutdown, cancel_futures=True)
+                for threads in (self._pings, self._chores):
+                    await asyncio.to_thread(threads.shutdown, cancel_futures=True)
         except TimeoutError:
             return False
         return True
@@ -159,7 +164,8 @@ class Server:
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
-        deleted = await asyncio.to_thread(purge_request_ids, self._database, before)
+        purge = partial(purge_request_ids, self._database, before, may_go_on=lambda: not self._stopping)
+        deleted = await asyncio.get_running_loop().run_in_executor(self._chores, purge)
         if deleted:
             log.info("request_ids_purged", deleted=deleted)
 

@@ -76,7 +76,8 @@ class State:
             if known is None:
                 self._remember(waiter)
             queue[waiter.number] = known or waiter
-        if len(queue) == course.waitlisted_count:
+        # Without locks, as in a preview, the queue may have grown since the course was read.
+        if len(queue) >= course.waitlisted_count:
             self._whole_queues.add(course.course_id)
 
     def load_commitments(self, rows: Iterable[tuple[str, Commitment]]) -> None:
