@@ -4,6 +4,9 @@ Locks are taken in one order everywhere: courses by id, then students by id. Row
 locks, so that what was waited for is seen. Who waits for a seat is known only once the course is locked; those who may
 get one are therefore locked in the same statement as the callers, which finds them itself. All of this is one round
 trip. A second one follows only where somebody waits, or a course asks for prerequisites.
+
+What the other courses of a student are about (term, credits, meetings, codes) is read as it was last committed, without
+a lock: a course may be changed so at any time, whoever has a seat in it, and no rule is asked again then.
 """
 
 from __future__ import annotations

@@ -65,9 +65,7 @@ class CourseService(CourseServiceServicer):
         after = page.after(str)
         rows = await self._desk.list_page(lambda reader: reader.search_courses(search, after, page.size + 1))
         response = pb.SearchCoursesResponse()
-        response.next_page_token = page.fill(
-            response.courses, rows, convert.set_course, lambda course: (course.course_id,)
-        )
+        page.fill(response, response.courses, rows, convert.set_course, lambda course: (course.course_id,))
         return response
 
     @endpoint

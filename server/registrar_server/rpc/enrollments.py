@@ -19,6 +19,7 @@ from registrar_server.rpc.validation import Fields
 _enrolled = convert.answering(pb.EnrollStudentResponse, "enrollment", convert.enrollment)
 _completed = convert.answering(pb.CompleteEnrollmentResponse, "enrollment", convert.enrollment)
 _recorded = convert.answering(pb.RecordCompletionResponse, "enrollment", convert.enrollment)
+_LIVE_NUMBERS = [convert.ENROLLMENT_STATES[state] for state in LIVE_STATES]
 _STATE_NAMES = {number: name for name, number in convert.ENROLLMENT_STATES.items()}
 
 
@@ -121,7 +122,7 @@ class EnrollmentService(EnrollmentServiceServicer):
                 lambda reader: reader.list_courses(student_id, states, after, page.size + 1)
             )
         response = pb.ListCoursesResponse()
-        response.next_page_token = page.fill(response.courses, rows, _student_course, _courses_key)
+        page.fill(response, response.courses, rows, _student_course, _courses_key)
         return response
 
     @endpoint
@@ -134,7 +135,7 @@ class EnrollmentService(EnrollmentServiceServicer):
         after = page.after(int)
         rows = await self._desk.list_page(lambda reader: reader.list_roster(course_id, states, after, page.size + 1))
         response = pb.ListRosterResponse()
-        response.next_page_token = page.fill(response.entries, rows, _roster_entry, _roster_key)
+        page.fill(response, response.entries, rows, _roster_entry, _roster_key)
         return response
 
     @endpoint
@@ -151,13 +152,16 @@ def _states(fields: Fields, request: pb.ListCoursesRequest | pb.ListRosterReques
 
     They are put in order in the request too, so that a token is good for the same states however they are written.
     """
+    if not request.states:
+        request.states.extend(_LIVE_NUMBERS)
+        return LIVE_STATES
     wanted = set()
     for place, number in enumerate(fields.few("states", request.states)):
         if number in _STATE_NAMES:
             wanted.add(_STATE_NAMES[number])
         else:
             fields.wrong(f"states[{place}]", f"must be one of {', '.join(convert.ENROLLMENT_STATES)}")
-    found = tuple(state for state in convert.ENROLLMENT_STATES if state in wanted) or LIVE_STATES
+    found = tuple(state for state in convert.ENROLLMENT_STATES if state in wanted)
     request.states[:] = [convert.ENROLLMENT_STATES[state] for state in found]
     return found
 

@@ -31,5 +31,5 @@ class HistoryService(HistoryServiceServicer):
             lambda reader: reader.list_events(student_id, course_id, after, page.size + 1)
         )
         response = pb.ListEventsResponse()
-        response.next_page_token = page.fill(response.events, rows, convert.set_event, lambda entry: (entry.revision,))
+        page.fill(response, response.events, rows, convert.set_event, lambda entry: (entry.revision,))
         return response

@@ -64,24 +64,24 @@ class Page:
 
     def fill(
         self,
+        response: Any,
         entries: RepeatedCompositeFieldContainer[Entry],
         rows: Sequence[Row],
         pack: Callable[[Entry, Row], None],
         key: Callable[[Row], Sequence[Any]],
-    ) -> str:
-        """Fill in the page's entries and return the next token; ``rows`` has one more than the page if there are more.
+    ) -> None:
+        """Fill in a response's entries and its next token; ``rows`` has one more than the page if there are more.
 
         A page ends early rather than grow beyond what an ordinary client takes in one message.
         """
-        size = 0
         for row in rows[: self.size]:
-            entry = entries.add()
-            pack(entry, row)
-            size += entry.ByteSize()
-            if size > self._max_bytes and len(entries) > 1:
-                entries.pop()
-                break
-        return self._token_after(key(rows[len(entries) - 1])) if len(entries) < len(rows) else ""
+            pack(entries.add(), row)
+        # Nearly every page fits, which is measured once for all of it.
+        excess = response.ByteSize() - self._max_bytes
+        while excess > 0 and len(entries) > 1:
+            excess -= entries.pop().ByteSize()
+        if len(entries) < len(rows):
+            response.next_page_token = self._token_after(key(rows[len(entries) - 1]))
 
     def _token_after(self, key: Sequence[Any]) -> str:
         token = json.dumps([self._digest(key), *key], separators=(",", ":"))

@@ -65,9 +65,7 @@ class StudentService(StudentServiceServicer):
             lambda reader: reader.list_students(words, request.show_deleted, after, page.size + 1)
         )
         response = pb.ListStudentsResponse()
-        response.next_page_token = page.fill(
-            response.students, rows, convert.set_student, lambda student: (student.student_id,)
-        )
+        page.fill(response, response.students, rows, convert.set_student, lambda student: (student.student_id,))
         return response
 
     @endpoint
