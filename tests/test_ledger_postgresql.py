@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from registrar_server.database import Database
 from registrar_server.enrollment import statements
@@ -29,6 +29,7 @@ from tests.ledgers import (
     NOW,
     Once,
     Receipt,
+    Watched,
     call,
     carry_out,
     enrollments,
@@ -283,3 +284,31 @@ def test_new_rows_are_written_in_order_of_their_keys() -> None:
     for statement in (statements.INSERT_STUDENTS, statements.INSERT_COURSES, statements.INSERT_RESPONSES):
         assert len(written[statement]) == 3
         assert written[statement] == sorted(written[statement])
+
+
+def wait_for_a_lock(connection: Connection) -> None:
+    """Return when somebody else waits for a lock of this transaction's."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)) AND NOT granted")
+    while not connection.scalar(waiting):
+        pass
+
+
+def test_a_student_made_while_the_batch_waits_for_its_locks(url: str, outside: Engine) -> None:
+    """What was not there to be locked is not worked on unlocked: the batch begins again, and locks it."""
+    steps: list[str] = []
+    database = Watched(url, steps.append)
+    holder = create_engine(url)
+    with ThreadPoolExecutor(1) as thread, holder.connect() as other:
+        other.execute(text("SELECT 1 FROM students WHERE student_id = 's-1' FOR NO KEY UPDATE"))
+        batch = [call(Enroll("s-1", "c-1")), call(Enroll("s-9", "c-1"))]
+        running = thread.submit(Ledger(database).run, batch)
+        wait_for_a_lock(other)
+        maker = Database(url)
+        carry_out(Ledger(maker), CreateStudent("s-9"))
+        maker.close()
+        other.rollback()
+        outcomes = running.result(10)
+    holder.dispose()
+    database.close()
+    assert reasons(outcomes) == [None, None]
+    assert steps == ["begin", "read", "begin", "read", "commit"]

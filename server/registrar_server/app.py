@@ -69,7 +69,7 @@ class Server:
         self._database = Database(
             settings.database_url.get_secret_value(),
             writers=settings.write_lanes,
-            readers=settings.read_lanes + 1,  # Lists beside pings, and previews beside lookups.
+            readers=settings.read_lanes + 2,  # Lists beside pings and the purge, previews beside lookups.
         )
         ledger = Ledger(self._database)
         reader = Reader(self._database)

@@ -276,8 +276,8 @@ def _postgresql_arguments(url: URL, settings: Sequence[str]) -> dict[str, Any]:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # The module's own BEGIN comes too late and is the wrong one for writers; transactions are begun explicitly.
     connection.isolation_level = None
-    # In a large database every enrollment touches pages of its own in the indexes: at the usual 1,000 pages nearly every
-    # batch would pay for moving the log into the file. Here the log may grow to 32 MB before somebody does.
+    # In a large database every enrollment touches pages of its own in the indexes: at the usual 1,000 pages nearly
+    # every batch would pay for moving the log into the file. Here the log may grow to 32 MB before somebody does.
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "wal_autocheckpoint = 8000"):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -46,7 +46,8 @@ class HistoryEntry(NamedTuple):
 def select_events(student_id: str, course_id: str, after: int, limit: int) -> Select[Any]:
     """Return the query for the first events after a revision, of a student or a course where one is named, in order.
 
-    Each combination has an index that holds its events in the order of revisions. Enrollments are looked up for the
+    All events, those of a student and those of a course have an index that holds them in the order of revisions; for a
+    student in a course one of these is walked. Enrollments are looked up for the
     events of the page alone: joined before the limit, those of a whole course might be.
     """
     event, enrollment = models.Event.__table__, models.Enrollment.__table__

@@ -13,7 +13,7 @@ from registrar_server.bulk.shapes import Append, Dialect, Heads, Insert, Lock, R
 class SQLite(Dialect):
     """The sqlite3 module: keys are read from one JSON array, rows are written with ``executemany``.
 
-    A write transaction holds the whole database, so there is nothing to lock by row.
+    A write transaction holds the whole database, so nothing is locked by row, and whatever is asked for is locked.
     """
 
     def read(self, connection: Any, requests: Sequence[tuple[Statement, Rows]]) -> list[Rows]:
@@ -22,7 +22,7 @@ class SQLite(Dialect):
 
     def _fetch(self, connection: Any, statement: Statement, rows: Rows) -> Rows:
         if isinstance(statement, Lock):
-            return []
+            return rows
         if isinstance(statement, Heads):
             return self._heads(connection, statement, rows)
         keys = [row[0] for row in rows] if len(statement.key) == 1 else [list(row) for row in rows]

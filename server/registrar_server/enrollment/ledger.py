@@ -113,7 +113,6 @@ class Ledger:
         widened = Widened()
         attempt = 0
         while True:
-            attempt += 1
             try:
                 return self._run_once(calls, widened)
             except (Unlocked, OutOfWaiters) as missing:
@@ -123,6 +122,7 @@ class Ledger:
             except Exception as error:
                 # A pooled connection may have died while idle, so a lost one is tried once more, on a new one.
                 tries = {Failure.CONFLICT: ATTEMPTS, Failure.TAKEN: ATTEMPTS, Failure.UNAVAILABLE: 2}
+                attempt += 1
                 if attempt >= tries.get(classify(error), 1):
                     raise
                 self._pause(random.uniform(0, 0.005 * 2**attempt))

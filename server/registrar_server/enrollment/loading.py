@@ -33,9 +33,12 @@ from registrar_server.enrollment.state import OutOfWaiters, State
 
 RequestKey = tuple[str, str]
 
+MOST_WAITERS = 4_000_000
+"""More than the longest waitlist has places."""
+
 
 class Unlocked(Exception):
-    """Rows that must be locked were found only after the locks were taken; the batch starts again with them."""
+    """Rows that must be locked were found only after the locks were taken; the batch starts again, with these too."""
 
     def __init__(self, courses: Iterable[str], students: Iterable[str]) -> None:
         super().__init__(courses, students)
@@ -56,8 +59,12 @@ class Widened:
         if isinstance(missing, Unlocked):
             self.courses.update(missing.courses)
             self.students.update(missing.students)
-        else:
-            self.waiters[missing.course_id] = max(statements.SPARE_WAITERS, 2 * self.waiters[missing.course_id])
+            return
+        more = max(statements.SPARE_WAITERS, 2 * self.waiters[missing.course_id])
+        if more > MOST_WAITERS:
+            # No queue is that long: its course counts more waiters than there are, and would be read for ever.
+            raise RuntimeError(f'Course "{missing.course_id}" miscounts its waiters; see registrar-server verify.')
+        self.waiters[missing.course_id] = more
 
     def scope(self, commands: Iterable[Command]) -> Scope:
         """Return everything that the next try has to lock and load."""
@@ -79,7 +86,8 @@ def load(
 ) -> State:
     """Lock and load a batch's rows, and the responses already given to the request ids ``asked`` with.
 
-    Raises ``Unlocked`` where a deletion meets enrollments that were made between its first look and the locks.
+    Raises ``Unlocked`` where a row was made meanwhile: before the locks an enrollment that a deletion has to end, or
+    behind them a course or student that was not there to be locked.
     """
     _look_ahead(transaction, scope)
     return _read(transaction, scope, asked, clock, new_id, lock=True)
@@ -114,7 +122,18 @@ def _read(
     lock: bool,
 ) -> State:
     queues = list(scope.openings.items())
-    _, _, courses, students, attempts, of_students, of_courses, waiters, commitments, responses = transaction.read(
+    (
+        locked_courses,
+        locked_students,
+        courses,
+        students,
+        attempts,
+        of_students,
+        of_courses,
+        waiters,
+        commitments,
+        responses,
+    ) = transaction.read(
         (statements.LOCK_COURSES, _keys(scope.courses) if lock else ()),
         (statements.LOCK_STUDENTS, _lock_keys(scope.students, queues) if lock else ()),
         (statements.COURSES, _keys(scope.courses)),
@@ -127,7 +146,7 @@ def _read(
         (statements.RESPONSES, list(asked)),
     )
     unlocked = {row[0] for row in of_students} - scope.courses, {row[2] for row in of_courses} - scope.students
-    if lock and any(unlocked):
+    if lock and (any(unlocked) or _appeared(locked_courses, courses) or _appeared(locked_students, students)):
         raise Unlocked(*unlocked)
     # A preview answers for what its first look found.
     of_students = [row for row in of_students if row[0] in scope.courses]
@@ -145,6 +164,11 @@ def _read(
     state.load_commitments(map(_commitment, commitments))
     _read_more(transaction, state, scope, {row[2] for row in waiters})
     return state
+
+
+def _appeared(locked: Rows, loaded: Rows) -> bool:
+    """Whether a row was made between the statement that locks and the one that loads, and so is not locked."""
+    return not {row[0] for row in loaded} <= {row[0] for row in locked}
 
 
 def _load_queues(state: State, scope: Scope, rows: Rows) -> None:
