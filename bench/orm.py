@@ -24,7 +24,7 @@ from bench.echo import handler, serve
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED
 from registrar_server.ids import new_id
-from registrar_server.models import Course, Enrollment, Event, EventCounter, RequestId, Student
+from registrar_server.storage.models import Course, Enrollment, Event, EventCounter, RequestId, Student
 
 POSTGRESQL_THREADS = 16
 LOCKED = {"key_share": True}  # FOR NO KEY UPDATE

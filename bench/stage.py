@@ -19,7 +19,7 @@ from bench.samples import Case, Sample
 from bench.stores import Store, Stores
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
-from tests import postgres
+from tests.support import postgres
 
 GROWN = 1_000_000
 IN_FLIGHT = 64

@@ -10,8 +10,8 @@ from sqlalchemy import NullPool, create_engine, text
 
 from bench.messages import COURSES, COURSES_EACH, ROUNDS, Crowd, first_caller
 from registrar_server import migrate, verify
-from registrar_server.database import Database
-from tests.postgres import Cluster
+from registrar_server.storage.database import Database
+from tests.support.postgres import Cluster
 
 CAPACITY = 1_000_000
 

@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
 from registrar_server.migrate import schema
-from registrar_server.models import Base
+from registrar_server.storage.models import Base
 
 # These belong to yoyo. Alembic finds no model for them and would drop them.
 YOYO_TABLES = {"_yoyo_migration", "_yoyo_log", "_yoyo_version", "yoyo_lock"}

@@ -15,10 +15,10 @@ import structlog
 from sqlalchemy import Engine, create_engine, event
 
 from registrar_server import migrate
-from tests import postgres
-from tests.certificates import Certificates
-from tests.certificates import make as make_certificates
-from tests.servers import Gate, Log, Registrar, gate_before_ledgers, registrar_on
+from tests.support import postgres
+from tests.support.certificates import Certificates
+from tests.support.certificates import make as make_certificates
+from tests.support.servers import Gate, Log, Registrar, gate_before_ledgers, registrar_on
 
 DATABASES = ("sqlite", "postgresql")
 

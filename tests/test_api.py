@@ -32,9 +32,9 @@ from registrar.v1.error_reason_pb2 import (
     RuleViolations,
 )
 from registrar.v1.student_service_pb2 import DeleteStudentRequest
-from registrar_server import database
-from tests.failures import Failure, info, precondition, refused, resource
-from tests.servers import Registrar, registrar_on
+from registrar_server.storage import database
+from tests.support.failures import Failure, info, precondition, refused, resource
+from tests.support.servers import Registrar, registrar_on
 
 ENROLLED = enrollment_pb2.ENROLLMENT_STATE_ENROLLED
 WAITLISTED = enrollment_pb2.ENROLLMENT_STATE_WAITLISTED

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from registrar_server.models import Base, Course, Enrollment, Event, EventCounter, RequestId, Student
+from registrar_server.storage.models import Base, Course, Enrollment, Event, EventCounter, RequestId, Student
 
 NOW = 1_795_449_600_123_456
 TIMES = {"create_time": NOW, "update_time": NOW}

@@ -26,18 +26,18 @@ from registrar.v1 import (
     student_service_pb2_grpc,
 )
 from registrar_server import migrate
-from registrar_server.batching import Batcher, Lanes, Limits
-from registrar_server.database import Database
-from registrar_server.enrollment.ledger import Answer, Call, Ledger, microseconds_now
-from registrar_server.housekeeping import purge_request_ids
-from registrar_server.reading import Lookup, Reader
-from registrar_server.rpc.courses import CourseService
-from registrar_server.rpc.desk import Desk, Queries
-from registrar_server.rpc.enrollments import EnrollmentService
-from registrar_server.rpc.history import HistoryService
+from registrar_server.ledger.batching import Batcher, Lanes, Limits
+from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
+from registrar_server.ledger.request_ids import purge_request_ids
+from registrar_server.reading.reader import Lookup, Reader
+from registrar_server.rpc.course_service import CourseService
+from registrar_server.rpc.dispatch import Desk, Queries
+from registrar_server.rpc.enrollment_service import EnrollmentService
+from registrar_server.rpc.history_service import HistoryService
 from registrar_server.rpc.reflection import add_reflection
-from registrar_server.rpc.students import StudentService
+from registrar_server.rpc.student_service import StudentService
 from registrar_server.settings import Settings
+from registrar_server.storage.database import Database
 
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name

@@ -16,8 +16,8 @@ import uvloop
 
 from registrar_server import logs, migrate, settings, verify
 from registrar_server.app import StartError, start
-from registrar_server.database import Database
 from registrar_server.migrate.errors import explained
+from registrar_server.storage.database import Database
 
 log = structlog.get_logger()
 

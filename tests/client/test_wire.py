@@ -26,7 +26,7 @@ from registrar_client import (
     Unavailable,
     testing,
 )
-from tests.certificates import Certificates
+from tests.support.certificates import Certificates
 
 
 class _Anything(grpc.GenericRpcHandler):

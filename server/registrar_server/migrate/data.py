@@ -24,7 +24,7 @@ from yoyo.backends.core.sqlite3 import SQLiteBackend
 from yoyo.migrations import Migration
 
 from registrar_server.migrate.errors import MigrationError
-from registrar_server.migrate.history import DataStep
+from registrar_server.migrate.revisions import DataStep
 from registrar_server.migrate.schema import POSTGRESQL_SETTINGS, SQLITE_BUSY_TIMEOUT_S, sqlite_file
 
 _TABLE = "_yoyo_migration"

@@ -10,8 +10,8 @@ from sqlalchemy import URL
 
 from registrar_server.migrate import data, schema
 from registrar_server.migrate.errors import MigrationError, explained
-from registrar_server.migrate.history import DataStep, History
 from registrar_server.migrate.lock import exclusive
+from registrar_server.migrate.revisions import DataStep, History
 
 _log = structlog.get_logger()
 

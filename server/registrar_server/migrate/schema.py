@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from registrar_server.migrate.errors import MigrationError
-from registrar_server.migrate.history import alembic_config
+from registrar_server.migrate.revisions import alembic_config
 
 SQLITE_BUSY_TIMEOUT_S = 30
 # DDL that waits for a table's lock makes every later query on that table wait behind it: better to give up

@@ -14,10 +14,10 @@ from google.type.dayofweek_pb2 import DayOfWeek
 from google.type.timeofday_pb2 import TimeOfDay
 
 from registrar.v1 import course_pb2, enrollment_pb2, error_reason_pb2, event_pb2, student_pb2
-from registrar_server.enrollment.changes import format_credits
-from registrar_server.enrollment.records import COURSE_COLUMNS, Course, Enrollment, Meeting, Student
+from registrar_server.core.fields import format_credits
+from registrar_server.core.records import COURSE_COLUMNS, Course, Enrollment, Meeting, Student
 from registrar_server.errors import Violation
-from registrar_server.history import HistoryEntry
+from registrar_server.reading.history import HistoryEntry
 from registrar_server.rpc.validation import reason_number
 
 Record = TypeVar("Record")

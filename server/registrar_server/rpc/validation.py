@@ -15,8 +15,8 @@ from google.type.timeofday_pb2 import TimeOfDay
 from registrar.v1.course_pb2 import Meeting as MeetingMessage
 from registrar.v1.enrollment_pb2 import Override as OverrideMessage
 from registrar.v1.error_reason_pb2 import ErrorReason
-from registrar_server.enrollment.commands import NO_OVERRIDE, Override
-from registrar_server.enrollment.records import Meeting
+from registrar_server.core.commands import NO_OVERRIDE, Override
+from registrar_server.core.records import Meeting
 from registrar_server.errors import OVERRIDABLE, FieldViolation, Reason, invalid_fields
 
 Item = TypeVar("Item")

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, func, select
 
-from registrar_server import models
+from registrar_server.storage import models
 from registrar_server.verify import courses, history, students
-from registrar_server.verify.streams import snapshot
+from registrar_server.verify.snapshot import snapshot
 
 __all__ = ["disagreements", "extent", "numbered", "snapshot"]
 

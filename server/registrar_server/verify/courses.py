@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Text, cast, select
 
-from registrar_server.models import Course, Enrollment, Event
+from registrar_server.storage.models import Course, Enrollment, Event
 from registrar_server.verify.enrollments import STEPS, Replayed, Step, misattempted, misnumbered, misordered
-from registrar_server.verify.lives import Life, Moment, moments
-from registrar_server.verify.streams import AnyRow, side_by_side, stream
-from registrar_server.verify.telling import Field, changes, decoded, differing, event_name
+from registrar_server.verify.lifecycle import Life, Moment, moments
+from registrar_server.verify.snapshot import AnyRow, side_by_side, stream
+from registrar_server.verify.wording import Field, changes, decoded, differing, event_name
 
 MOMENTS = {**moments("COURSE"), **dict.fromkeys(STEPS, Moment(versions=0))}
 _IN_FORCE = ("capacity", "enrolled_count", "waitlisted_count")

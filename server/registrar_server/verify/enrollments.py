@@ -9,9 +9,9 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
-from registrar_server.models import LIVE_STATES
-from registrar_server.verify.streams import AnyRow
-from registrar_server.verify.telling import decoded, differing, event_name, jump
+from registrar_server.storage.models import LIVE_STATES
+from registrar_server.verify.snapshot import AnyRow
+from registrar_server.verify.wording import decoded, differing, event_name, jump
 
 
 class Step(NamedTuple):

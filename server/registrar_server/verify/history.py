@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, func, select
 
-from registrar_server.models import Event, EventCounter
-from registrar_server.verify.streams import stream
-from registrar_server.verify.telling import differing, jump
+from registrar_server.storage.models import Event, EventCounter
+from registrar_server.verify.snapshot import stream
+from registrar_server.verify.wording import differing, jump
 
 _NUMBERED = select(
     Event.revision, func.lag(Event.revision, 1, 0).over(order_by=Event.revision).label("previous")

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Text, cast, or_, select
 
-from registrar_server.models import LIVE_STATES, Course, Enrollment, Event, Student
-from registrar_server.verify.lives import Life, Moment, moments
-from registrar_server.verify.streams import AnyRow, side_by_side, stream
-from registrar_server.verify.telling import changes, decoded, differing, event_name
+from registrar_server.storage.models import LIVE_STATES, Course, Enrollment, Event, Student
+from registrar_server.verify.lifecycle import Life, Moment, moments
+from registrar_server.verify.snapshot import AnyRow, side_by_side, stream
+from registrar_server.verify.wording import changes, decoded, differing, event_name
 
 MOMENTS = {**moments("STUDENT"), "HOLD_PLACED": Moment(), "HOLD_RELEASED": Moment()}
 

@@ -1,0 +1,1 @@
+"""Decides, in plain Python: no SQL, no gRPC, no clock, no logging."""

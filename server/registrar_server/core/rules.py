@@ -1,0 +1,222 @@
+"""The rules of enrolling: one pure function each, over plain values.
+
+Every rule answers with nothing, or with violations that say what is wrong and which values decided it. All rules run,
+and every violation comes back, in the order of ``domain.md``'s table, which is that of ``Reason``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from registrar_server.core.fields import format_credits, format_time
+from registrar_server.core.records import Commitment, Course, Enrollment, Student, Subject
+from registrar_server.core.schedule import WEEKDAYS, Overlap, overlap
+from registrar_server.errors import Reason, Violation
+
+Violations = Sequence[Violation]
+NONE: Violations = ()
+
+
+class Case(NamedTuple):
+    """What is judged: a student who asks for a seat in a course at ``now`` (microseconds since 1970 UTC)."""
+
+    student: Student
+    course: Course
+    now: int
+    commitments: Collection[Commitment | Course] = ()
+    """The other courses in which the student has a seat."""
+    prerequisites: Collection[Subject] = ()
+    """What the course asks for."""
+    passed: Collection[Subject] = ()
+    """What the student has passed; needed only where there are prerequisites."""
+
+
+def student_is_active(case: Case) -> Violations:
+    """The student studies here at present."""
+    if case.student.state == "ACTIVE":
+        return NONE
+    message = f'Student "{case.student.student_id}" is not active.'
+    return (Violation(Reason.STUDENT_INACTIVE, message, {"state": case.student.state}),)
+
+
+def student_has_no_hold(case: Case) -> Violations:
+    """Nothing has to be settled first; each hold is a violation of its own."""
+    return [
+        Violation(
+            Reason.STUDENT_HOLD,
+            f'There is a hold "{hold.code}" on student "{case.student.student_id}"{_because(hold.reason)}',
+            {"code": hold.code, "reason": hold.reason},
+        )
+        for hold in case.student.holds
+    ]
+
+
+def _because(reason: str) -> str:
+    if not reason:
+        return "."
+    return f": {reason}" if reason[-1] in ".!?" else f": {reason}."
+
+
+def course_takes_place(case: Case) -> Violations:
+    """The course is not cancelled."""
+    if case.course.state == "OPEN":
+        return NONE
+    message = f'"{case.course.course_id}" is cancelled.'
+    return (Violation(Reason.COURSE_CANCELLED, message, {"state": case.course.state}),)
+
+
+def enrollment_is_open(case: Case) -> Violations:
+    """Now is in the enrollment window."""
+    return outside_window(case.course, case.now)
+
+
+def outside_window(course: Course, now: int) -> Violations:
+    """Say which end of the enrollment window, half-open, ``now`` is beyond, if it is."""
+    if course.enroll_open_time is not None and now < course.enroll_open_time:
+        opens = format_time(course.enroll_open_time)
+        message = f'Enrollment in "{course.course_id}" opens at {opens}.'
+        return (Violation(Reason.ENROLLMENT_NOT_OPEN, message, {"enroll_open_time": opens, "now": format_time(now)}),)
+    if course.enroll_close_time is not None and now >= course.enroll_close_time:
+        closes = format_time(course.enroll_close_time)
+        message = f'Enrollment in "{course.course_id}" closed at {closes}.'
+        return (Violation(Reason.ENROLLMENT_CLOSED, message, {"enroll_close_time": closes, "now": format_time(now)}),)
+    return NONE
+
+
+def prerequisites_are_met(case: Case) -> Violations:
+    """Each prerequisite was passed, in that course or in one with the same non-empty code; not followed further."""
+    if not case.prerequisites:
+        return NONE
+    ids = {passed.course_id for passed in case.passed}
+    codes = {passed.code for passed in case.passed} - {""}
+    missing = [asked for asked in case.prerequisites if asked.course_id not in ids and asked.code not in codes]
+    if not missing:
+        return NONE
+    named = ", ".join(f"{asked.course_id} ({asked.code})" if asked.code else asked.course_id for asked in missing)
+    message = f'"{case.course.course_id}" asks for courses to have been passed before: {named}.'
+    values = {"missing_course_ids": ", ".join(asked.course_id for asked in missing)}
+    return (Violation(Reason.PREREQUISITE_UNMET, message, values),)
+
+
+def schedule_is_free(case: Case) -> Violations:
+    """No meeting overlaps one of another course in which the student has a seat; each course is a violation."""
+    if not case.course.meetings:
+        return NONE
+    conflicts = [
+        _schedule_conflict(case.course, other, found)
+        for other in case.commitments
+        if (found := _first_overlap(case.course, other)) is not None
+    ]
+    return sorted(conflicts, key=lambda conflict: conflict.values["conflicting_course_id"])
+
+
+def _first_overlap(one: Course, other: Commitment | Course) -> Overlap | None:
+    for mine in one.meetings:
+        for theirs in other.meetings:
+            if (found := overlap(mine, theirs)) is not None:
+                return found
+    return None
+
+
+def _schedule_conflict(course: Course, other: Commitment | Course, found: Overlap) -> Violation:
+    weekdays = [WEEKDAYS[weekday - 1] for weekday in found.weekdays]
+    time = f"{_clock(found.start)}-{_clock(found.end)}"
+    days = ", ".join(weekday.capitalize() for weekday in weekdays)
+    return Violation(
+        Reason.SCHEDULE_CONFLICT,
+        f'"{course.course_id}" meets at the same time as "{other.course_id}": {days} {time}.',
+        {
+            "conflicting_course_id": other.course_id,
+            "weekdays": ", ".join(weekdays),
+            "time": time,
+            "dates": f"{found.start_date or '..'}/{found.end_date or '..'}",
+        },
+    )
+
+
+def _clock(seconds: int) -> str:
+    whole = f"{seconds // 3600:02}:{seconds // 60 % 60:02}"
+    return f"{whole}:{seconds % 60:02}" if seconds % 60 else whole
+
+
+def credits_are_within_limit(case: Case) -> Violations:
+    """The credits of the term, this course included, are at most the student's ``max_credits``."""
+    limit, course = case.student.max_credits, case.course
+    if limit is None:
+        return NONE
+    enrolled = sum(other.credits for other in case.commitments if other.term == course.term)
+    if enrolled + course.credits <= limit:
+        return NONE
+    values = {
+        "term": course.term,
+        "enrolled_credits": format_credits(enrolled),
+        "course_credits": format_credits(course.credits),
+        "max_credits": format_credits(limit),
+    }
+    message = (
+        f'With the {values["course_credits"]} credits of "{course.course_id}", student "{case.student.student_id}"'
+        f" would take {format_credits(enrolled + course.credits)} credits in the term; the most allowed is"
+        f" {values['max_credits']}."
+    )
+    return (Violation(Reason.CREDIT_LIMIT_EXCEEDED, message, values),)
+
+
+RULES: tuple[Callable[[Case], Violations], ...] = (
+    student_is_active,
+    student_has_no_hold,
+    course_takes_place,
+    enrollment_is_open,
+    prerequisites_are_met,
+    schedule_is_free,
+    credits_are_within_limit,
+)
+
+
+def violations(case: Case) -> list[Violation]:
+    """Return what this student's having a seat in this course would violate, seats themselves apart."""
+    return [violation for rule in RULES for violation in rule(case)]
+
+
+def no_seat(course: Course) -> Violation:
+    """Say that no seat is free for a newcomer, and that there is no waiting for one."""
+    values = {"capacity": str(course.capacity), "enrolled_count": str(course.enrolled_count)}
+    return Violation(Reason.COURSE_FULL, f"{_seats_taken(course)}.", values)
+
+
+def no_place_to_wait(course: Course) -> Violation:
+    """Say that no seat is free for a newcomer, and no place on the waitlist either."""
+    values = {
+        "capacity": str(course.capacity),
+        "enrolled_count": str(course.enrolled_count),
+        "waitlist_capacity": str(course.waitlist_capacity),
+        "waitlisted_count": str(course.waitlisted_count),
+    }
+    return Violation(Reason.WAITLIST_FULL, f"{_seats_taken(course)}, and its waitlist is full.", values)
+
+
+def _seats_taken(course: Course) -> str:
+    if course.capacity is None or course.enrolled_count < course.capacity:
+        return f'The free seats in "{course.course_id}" go to those who wait for them'
+    taken = {0: "There are no seats", 1: "The only seat is taken"}
+    return f'{taken.get(course.capacity, f"All {course.capacity} seats are taken")} in "{course.course_id}"'
+
+
+def drop_is_in_time(course: Course, enrollment: Enrollment, now: int) -> Violations:
+    """A seat can be given up before the drop deadline; a place on the waitlist at any time."""
+    deadline = course.drop_deadline_time
+    if deadline is None or now < deadline or enrollment.waits:
+        return NONE
+    values = {"drop_deadline_time": format_time(deadline), "now": format_time(now)}
+    message = f'Seats in "{course.course_id}" could be given up until {values["drop_deadline_time"]}.'
+    return (Violation(Reason.DROP_DEADLINE_PASSED, message, values),)
+
+
+def to_override(violations: Iterable[Violation]) -> tuple[str, ...]:
+    """Return what an override has to name to pass these over, each once, in the order of ``Reason``."""
+    return in_order({violation.override_rule for violation in violations})
+
+
+def in_order(rules: Collection[str]) -> tuple[str, ...]:
+    """Return rules as they are kept: without repetition, in the order of ``Reason``."""
+    return tuple(reason.value for reason in Reason if reason in rules) if rules else ()

@@ -1,0 +1,207 @@
+"""Decisions about seats: enrolling, unenrolling, swapping.
+
+Whoever asks for a seat makes a bid. It is judged whole, what settling the course would do included, before anything
+changes: a refused command changes nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from registrar_server.core import rules, waitlist
+from registrar_server.core.commands import NO_OVERRIDE, Enroll, Override, Swap, Unenroll
+from registrar_server.core.records import Course, Enrollment, Student
+from registrar_server.core.state import State
+from registrar_server.core.waitlist import Settlement
+from registrar_server.errors import Reason, Refusal, Violation, rules_violated
+
+
+class Unenrolled(NamedTuple):
+    """What an unenrolling did: the ended enrollment, if there was one, and who left the waitlist for it."""
+
+    enrollment: Enrollment | None
+    promoted: tuple[Enrollment, ...]
+
+
+class Swapped(NamedTuple):
+    """What a swap did: the new enrollment, the one given up, and who left a waitlist for a seat."""
+
+    enrollment: Enrollment
+    dropped: Enrollment
+    promoted: tuple[Enrollment, ...]
+
+
+class Bid(NamedTuple):
+    """A student's asking for a seat, judged: what it violates, and what it comes to where that is set aside."""
+
+    student: Student
+    course: Course
+    waiting: Enrollment | None
+    """The place in the queue that the student has already, and is to be seated from out of turn."""
+    settlement: Settlement
+    state: str
+    """ENROLLED or WAITLISTED."""
+    violations: tuple[Violation, ...]
+
+
+def enroll(state: State, command: Enroll) -> Enrollment:
+    """Give the student a seat or a place on the waitlist, or the existing enrollment where the caller allows it."""
+    student = state.student(command.student_id)
+    course = state.course(command.course_id)
+    current = state.live(command.student_id, command.course_id)
+    if current is not None and not _is_chosen(current, command.override):
+        if not command.allow_existing:
+            raise _already_live(current)
+        if current.waits:
+            current.waitlist_position = state.position(current)
+        return current
+    bid = _bid(state, student, course, command.override, may_wait=not command.no_waitlist)
+    ids = {"student_id": command.student_id, "course_id": command.course_id}
+    _refuse_unless_overridden(bid.violations, command.override, _kept(bid), ids)
+    return _grant(state, bid, command.override, command.comment)[0]
+
+
+def unenroll(state: State, command: Unenroll) -> Unenrolled:
+    """End the live enrollment, or do nothing where there is none and the caller allows it."""
+    state.student(command.student_id)
+    course = state.course(command.course_id)
+    current = state.live(command.student_id, command.course_id)
+    if current is None:
+        if command.allow_missing:
+            return Unenrolled(None, ())
+        raise not_enrolled(command.student_id, command.course_id, "live enrollment")
+    late = rules.drop_is_in_time(course, current, state.now)
+    ids = {"student_id": command.student_id, "course_id": command.course_id}
+    _refuse_unless_overridden(late, command.override, (), ids)
+    frees_seat = not current.waits
+    drop(state, course, current, reason=command.reason, comment=command.comment, late=late, override=command.override)
+    return Unenrolled(current, waitlist.settle(state, course) if frees_seat else ())
+
+
+def swap(state: State, command: Swap) -> Swapped:
+    """Take a seat in one course for the one in another: both, or nothing."""
+    student = state.student(command.student_id)
+    origin, target = state.course(command.from_course_id), state.course(command.to_course_id)
+    current = state.live(command.student_id, command.from_course_id)
+    if current is None or current.waits:
+        raise not_enrolled(command.student_id, command.from_course_id, "seat")
+    there = state.live(command.student_id, command.to_course_id)
+    if there is not None and not _is_chosen(there, command.override):
+        raise _already_live(there)
+    bid = _bid(state, student, target, command.override, may_wait=False, without=command.from_course_id)
+    late = rules.drop_is_in_time(origin, current, state.now)
+    ids = {"student_id": command.student_id, "course_id": target.course_id, "from_course_id": origin.course_id}
+    _refuse_unless_overridden((*bid.violations, *late), command.override, _kept(bid), ids)
+    enrollment, promoted = _grant(state, bid, command.override, command.comment)
+    drop(state, origin, current, reason="SWAPPED", comment=command.comment, late=late, override=command.override)
+    return Swapped(enrollment, current, (*promoted, *waitlist.settle(state, origin)))
+
+
+def drop(
+    state: State,
+    course: Course,
+    enrollment: Enrollment,
+    *,
+    reason: str,
+    comment: str = "",
+    late: Iterable[Violation] = (),
+    override: Override = NO_OVERRIDE,
+) -> None:
+    """End a live enrollment as DROPPED, with its event; ``late`` is what the override sets aside for that."""
+    previous = enrollment.state
+    bypassed = rules.to_override(late)
+    enrollment.reason = reason
+    enrollment.bypassed_rules = rules.in_order({*enrollment.bypassed_rules, *bypassed})
+    state.end_enrollment(course, enrollment, "DROPPED")
+    state.journal.record(
+        "STUDENT_UNENROLLED",
+        course=course,
+        enrollment=enrollment,
+        previous_state=previous,
+        reason=override.reason if bypassed else reason,
+        comment=comment,
+    )
+
+
+def not_enrolled(student_id: str, course_id: str, needed: str) -> Refusal:
+    """The student has nothing in the course that the command could act on; ``needed`` says what it would be."""
+    return Refusal(
+        Reason.NOT_ENROLLED,
+        f'Student "{student_id}" has no {needed} in "{course_id}".',
+        student_id=student_id,
+        course_id=course_id,
+    )
+
+
+def _already_live(current: Enrollment) -> Refusal:
+    reason = Reason.ALREADY_WAITLISTED if current.waits else Reason.ALREADY_ENROLLED
+    standing = "on the waitlist of" if current.waits else "enrolled in"
+    return Refusal(
+        reason,
+        f'Student "{current.student_id}" is already {standing} "{current.course_id}".',
+        student_id=current.student_id,
+        course_id=current.course_id,
+        enrollment_id=current.enrollment_id,
+    )
+
+
+def _is_chosen(current: Enrollment, override: Override) -> bool:
+    """Whether the override chooses somebody who waits, to be seated out of turn."""
+    return current.waits and Reason.COURSE_FULL in override.rules
+
+
+def _bid(
+    state: State, student: Student, course: Course, override: Override, *, may_wait: bool, without: str = ""
+) -> Bid:
+    settlement = waitlist.plan(state, course)
+    broken = rules.violations(state.case(student, course, without=without))
+    standing, no_seat = _standing(course, settlement, override, may_wait=may_wait)
+    if no_seat is not None:
+        broken.append(no_seat)
+    waiting = state.live(student.student_id, course.course_id)
+    return Bid(student, course, waiting, settlement, standing, tuple(broken))
+
+
+def _standing(
+    course: Course, settlement: Settlement, override: Override, *, may_wait: bool
+) -> tuple[str, Violation | None]:
+    """Return what a newcomer gets once the course has settled, and what that violates."""
+    if settlement.free != 0:
+        return "ENROLLED", None
+    places = course.waitlist_capacity or 0
+    has_place = course.waitlisted_count - len(settlement.promoted) < places
+    if Reason.COURSE_FULL not in override.rules and may_wait and has_place:
+        return "WAITLISTED", None
+    waitlist_full = may_wait and places > 0 and not has_place
+    return "ENROLLED", rules.no_place_to_wait(course) if waitlist_full else rules.no_seat(course)
+
+
+def _kept(bid: Bid) -> tuple[str, ...]:
+    """What was set aside for the student before, which holds when one who waits is seated too."""
+    return bid.waiting.bypassed_rules if bid.waiting else ()
+
+
+def _refuse_unless_overridden(
+    found: Iterable[Violation], override: Override, kept: Collection[str], ids: Mapping[str, str]
+) -> None:
+    refusing = [one for one in found if one.override_rule not in override.rules and one.override_rule not in kept]
+    if refusing:
+        raise rules_violated(refusing, **ids)
+
+
+def _grant(state: State, bid: Bid, override: Override, comment: str) -> tuple[Enrollment, tuple[Enrollment, ...]]:
+    """Settle the course, then give the student what the bid came to; return the enrollment and who was promoted."""
+    promoted = waitlist.carry_out(state, bid.course, bid.settlement)
+    bypassed = rules.to_override(bid.violations)
+    reason = override.reason if any(rule in override.rules for rule in bypassed) else ""
+    if bid.waiting is None:
+        enrollment = state.open_enrollment(bid.student, bid.course, bid.state, bypassed)
+        type = "STUDENT_ENROLLED" if bid.state == "ENROLLED" else "STUDENT_WAITLISTED"
+        state.journal.record(type, course=bid.course, enrollment=enrollment, reason=reason, comment=comment)
+        return enrollment, promoted
+    # Where the student's turn came anyway, there is nothing left to give.
+    if bid.waiting.waits:
+        bid.waiting.bypassed_rules = rules.in_order({*bid.waiting.bypassed_rules, *bypassed})
+        waitlist.promote(state, bid.course, bid.waiting, reason=reason, comment=comment)
+    return bid.waiting, promoted

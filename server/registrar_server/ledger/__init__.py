@@ -1,0 +1,1 @@
+"""Carries out batches of commands: gather, lock, load, decide, write, commit."""

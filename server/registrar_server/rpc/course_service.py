@@ -1,0 +1,98 @@
+"""CourseService: the catalogue of offerings."""
+
+from __future__ import annotations
+
+from registrar.v1 import course_service_pb2 as pb
+from registrar.v1.course_service_pb2_grpc import CourseServiceServicer
+from registrar_server import ids
+from registrar_server.core.commands import (
+    CreateCourse,
+    DeleteCourse,
+    UndeleteCourse,
+    UpdateCourse,
+)
+from registrar_server.ledger.ledger import microseconds_now
+from registrar_server.reading.reader import CourseById, CourseSearch
+from registrar_server.rpc import convert
+from registrar_server.rpc.dispatch import Desk
+from registrar_server.rpc.endpoint import Context, endpoint
+from registrar_server.rpc.paging import Page
+from registrar_server.rpc.settable_fields import COURSE_FIELDS, course_values, masked
+from registrar_server.rpc.validation import Fields
+
+_created = convert.answering(pb.CreateCourseResponse, "course", convert.course)
+_updated = convert.answering(pb.UpdateCourseResponse, "course", convert.course)
+_deleted = convert.answering(pb.DeleteCourseResponse, "course", convert.course)
+_undeleted = convert.answering(pb.UndeleteCourseResponse, "course", convert.course)
+
+
+class CourseService(CourseServiceServicer):
+    """See ``protos/registrar/v1/course_service.proto``, which is the reference."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @endpoint
+    async def CreateCourse(self, request: pb.CreateCourseRequest, context: Context) -> pb.CreateCourseResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        course_id = fields.optional_id("course.course_id", request.course.course_id)
+        values = course_values(fields, request.course, COURSE_FIELDS)
+        fields.check()
+        command = CreateCourse(course_id or ids.new_id(microseconds_now()), values)
+        return await self._desk.change(context, request, command, pb.CreateCourseResponse, _created)
+
+    @endpoint
+    async def GetCourse(self, request: pb.GetCourseRequest, context: Context) -> pb.GetCourseResponse:
+        fields = Fields()
+        course_id = fields.id("course_id", request.course_id)
+        fields.check()
+        found = await self._desk.look_up(context, CourseById(course_id, request.show_deleted))
+        return pb.GetCourseResponse(course=convert.course(found))
+
+    @endpoint
+    async def SearchCourses(self, request: pb.SearchCoursesRequest, context: Context) -> pb.SearchCoursesResponse:
+        fields = Fields()
+        search = CourseSearch(
+            words=fields.text("query", request.query, 200).split(),
+            term=fields.text("term", request.term, 64),
+            code=fields.text("code", request.code, 64),
+            open_only=request.open_only,
+            show_deleted=request.show_deleted,
+        )
+        page = Page(fields, request, self._desk.max_page_bytes)
+        fields.check()
+        after = page.after(str)
+        rows = await self._desk.list_page(lambda reader: reader.search_courses(search, after, page.size + 1))
+        response = pb.SearchCoursesResponse()
+        page.fill(response, response.courses, rows, convert.set_course, lambda course: (course.course_id,))
+        return response
+
+    @endpoint
+    async def UpdateCourse(self, request: pb.UpdateCourseRequest, context: Context) -> pb.UpdateCourseResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        course_id = fields.id("course.course_id", request.course.course_id)
+        names = masked(fields, request.update_mask, request.course, COURSE_FIELDS)
+        values = course_values(fields, request.course, names)
+        fields.check()
+        command = UpdateCourse(course_id, values, request.course.etag)
+        return await self._desk.change(context, request, command, pb.UpdateCourseResponse, _updated)
+
+    @endpoint
+    async def DeleteCourse(self, request: pb.DeleteCourseRequest, context: Context) -> pb.DeleteCourseResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        course_id = fields.id("course_id", request.course_id)
+        fields.check()
+        command = DeleteCourse(course_id, request.etag, request.force)
+        return await self._desk.change(context, request, command, pb.DeleteCourseResponse, _deleted)
+
+    @endpoint
+    async def UndeleteCourse(self, request: pb.UndeleteCourseRequest, context: Context) -> pb.UndeleteCourseResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        course_id = fields.id("course_id", request.course_id)
+        fields.check()
+        command = UndeleteCourse(course_id)
+        return await self._desk.change(context, request, command, pb.UndeleteCourseResponse, _undeleted)

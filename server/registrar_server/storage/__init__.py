@@ -1,0 +1,1 @@
+"""The database: connections, models, and the statements that run on them."""

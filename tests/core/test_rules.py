@@ -1,0 +1,396 @@
+"""The rules of enrolling, each by example and at its edges: what refuses, and what it says then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from registrar_server.core.commands import Enroll, Override, Unenroll
+from registrar_server.core.decide import decide
+from registrar_server.core.records import Commitment, Course, Enrollment, Hold, Student, Subject
+from registrar_server.core.rules import Case, violations
+from registrar_server.errors import Reason, Violation
+from tests.support.ledgers import NOW, contents, given, refusal
+
+NOW_TEXT = "2026-11-23T16:00:00.123456Z"
+JUST_BEFORE = "2026-11-23T16:00:00.123455Z"
+JUST_AFTER = "2026-11-23T16:00:00.123457Z"
+
+
+def ada(**fields: Any) -> Student:
+    return Student("ada", **fields)
+
+
+def found(student: Student, course: Course, held: Sequence[Course] = (), **others: Any) -> list[Violation]:
+    """What it would violate if the student had a seat in the course, next to seats in those held."""
+    commitments = [Commitment(one.course_id, one.term, one.credits, one.meetings) for one in held]
+    return violations(Case(student, course, NOW, commitments, **others))
+
+
+def test_usually_nothing_is_violated() -> None:
+    """A student and a course of which nothing particular is said fit each other."""
+    assert found(ada(), Course("c-1"), [Course("c-2"), Course("c-3")]) == []
+
+
+class TestStudentState:
+    """Only active students take seats."""
+
+    def test_inactive(self) -> None:
+        """Nobody can set this aside."""
+        message = 'Student "ada" is not active.'
+        (violation,) = found(ada(state="INACTIVE"), Course("c-1"))
+        assert violation == Violation(Reason.STUDENT_INACTIVE, message, {"state": "INACTIVE"})
+        assert (violation.overridable, violation.override_rule) == (False, "")
+
+
+class TestHolds:
+    """A hold keeps its student out, whatever the course."""
+
+    def test_each_is_a_violation(self) -> None:
+        """All of them are told, in the order they are kept."""
+        holds = (Hold("BURSAR", "Unpaid fees.", 1), Hold("LIBRARY", "", 2))
+        assert found(ada(holds=holds), Course("c-1")) == [
+            Violation(
+                Reason.STUDENT_HOLD,
+                'There is a hold "BURSAR" on student "ada": Unpaid fees.',
+                {"code": "BURSAR", "reason": "Unpaid fees."},
+            ),
+            Violation(
+                Reason.STUDENT_HOLD, 'There is a hold "LIBRARY" on student "ada".', {"code": "LIBRARY", "reason": ""}
+            ),
+        ]
+
+    @pytest.mark.parametrize(
+        ("reason", "end"),
+        [
+            ("Unpaid fees", ": Unpaid fees."),
+            ("Where is the book?", ": Where is the book?"),
+            ("Pay!", ": Pay!"),
+            ("", "."),
+        ],
+    )
+    def test_sentence(self, reason: str, end: str) -> None:
+        """The reason ends the sentence, with its own mark or with ours."""
+        (violation,) = found(ada(holds=(Hold("X", reason, 1),)), Course("c-1"))
+        assert violation.description == f'There is a hold "X" on student "ada"{end}'
+        assert violation.override_rule == "STUDENT_HOLD"
+
+
+class TestCourseState:
+    """A cancelled course takes nobody in."""
+
+    def test_cancelled(self) -> None:
+        """Nobody can set this aside."""
+        (violation,) = found(ada(), Course("c-1", state="CANCELLED"))
+        assert violation == Violation(Reason.COURSE_CANCELLED, '"c-1" is cancelled.', {"state": "CANCELLED"})
+        assert (violation.overridable, violation.override_rule) == (False, "")
+
+
+class TestWindow:
+    """The enrollment window is half-open, to the microsecond."""
+
+    @pytest.mark.parametrize(
+        ("opens", "closes"),
+        [(None, None), (NOW, None), (None, NOW + 1), (NOW, NOW + 1), (NOW - 1, NOW + 1)],
+    )
+    def test_inside(self, opens: int | None, closes: int | None) -> None:
+        """Its first instant is inside, and so is the one before its end; an absent end is no end."""
+        assert found(ada(), Course("c-1", enroll_open_time=opens, enroll_close_time=closes)) == []
+
+    def test_before(self) -> None:
+        """One microsecond before it opens is too early."""
+        (violation,) = found(ada(), Course("c-1", enroll_open_time=NOW + 1, enroll_close_time=NOW + 2))
+        message = f'Enrollment in "c-1" opens at {JUST_AFTER}.'
+        values = {"enroll_open_time": JUST_AFTER, "now": NOW_TEXT}
+        assert violation == Violation(Reason.ENROLLMENT_NOT_OPEN, message, values)
+        assert violation.override_rule == "ENROLLMENT_NOT_OPEN"
+
+    @pytest.mark.parametrize(("closes", "told"), [(NOW, NOW_TEXT), (NOW - 1, JUST_BEFORE)])
+    def test_after(self, closes: int, told: str) -> None:
+        """The end itself is outside already."""
+        (violation,) = found(ada(), Course("c-1", enroll_open_time=NOW - 5, enroll_close_time=closes))
+        message = f'Enrollment in "c-1" closed at {told}.'
+        values = {"enroll_close_time": told, "now": NOW_TEXT}
+        assert violation == Violation(Reason.ENROLLMENT_CLOSED, message, values)
+        assert violation.override_rule == "ENROLLMENT_CLOSED"
+
+
+class TestDropDeadline:
+    """A seat can be given up until just before the deadline, a place in the queue at any time."""
+
+    def enrolled(self, state: str, deadline: int | None) -> list[Student | Course | Enrollment]:
+        counts: dict[str, Any] = {"enrolled_count": 1} if state == "ENROLLED" else {"waitlisted_count": 1}
+        course = Course("c-1", capacity=1, drop_deadline_time=deadline, last_number=1, **counts)
+        return [ada(), course, Enrollment("c-1", "e-1", "ada", number=1, attempt=1, state=state)]
+
+    @pytest.mark.parametrize(
+        ("state", "deadline"),
+        [("ENROLLED", None), ("ENROLLED", NOW + 1), ("WAITLISTED", NOW), ("WAITLISTED", NOW - 1)],
+    )
+    def test_in_time(self, state: str, deadline: int | None) -> None:
+        """Before the deadline, without one, and for those who wait."""
+        assert decide(given(*self.enrolled(state, deadline)), Unenroll("ada", "c-1")).enrollment.state == "DROPPED"
+
+    @pytest.mark.parametrize(("deadline", "told"), [(NOW, NOW_TEXT), (NOW - 1, JUST_BEFORE)])
+    def test_too_late(self, deadline: int, told: str) -> None:
+        """The deadline itself is too late."""
+        state = given(*self.enrolled("ENROLLED", deadline))
+        before = contents(state)
+        refused = refusal(state, Unenroll("ada", "c-1", allow_missing=True))
+        message = f'Seats in "c-1" could be given up until {told}.'
+        values = {"drop_deadline_time": told, "now": NOW_TEXT}
+        assert refused.violations == (Violation(Reason.DROP_DEADLINE_PASSED, message, values),)
+        assert refused.violations[0].override_rule == "DROP_DEADLINE_PASSED"
+        assert (refused.reason, refused.message) == (Reason.DROP_DEADLINE_PASSED, message)
+        assert refused.metadata == {"student_id": "ada", "course_id": "c-1"}
+        assert contents(state) == before
+
+    def test_override(self) -> None:
+        """Set aside, it is kept in the enrollment. The event tells why, the row why the student left."""
+        state = given(*self.enrolled("ENROLLED", NOW))
+        override = Override(frozenset({"DROP_DEADLINE_PASSED"}), "illness")
+        ended = decide(state, Unenroll("ada", "c-1", override=override, reason="too hard")).enrollment
+        assert (ended.state, ended.reason, ended.bypassed_rules) == ("DROPPED", "too hard", ("DROP_DEADLINE_PASSED",))
+        (event,) = state.journal.events
+        assert (event.reason, event.bypassed_rules) == ("illness", '["DROP_DEADLINE_PASSED"]')
+
+    def test_override_without_need(self) -> None:
+        """Where it was in time, nothing was set aside."""
+        state = given(*self.enrolled("ENROLLED", NOW + 1))
+        override = Override(frozenset({"DROP_DEADLINE_PASSED"}), "illness")
+        ended = decide(state, Unenroll("ada", "c-1", override=override, reason="too hard")).enrollment
+        assert ended.bypassed_rules == ()
+        assert state.journal.events[0].reason == "too hard"
+
+
+class TestPrerequisites:
+    """What a course asks for must have been passed: that course, or another of the same code."""
+
+    MATH = Subject("math-1", "MATH")
+    LAB = Subject("lab", "")
+
+    @pytest.mark.parametrize("passed", [Subject("math-1", "MATH"), Subject("math-1", ""), Subject("math-9", "MATH")])
+    def test_met(self, passed: Subject) -> None:
+        """By the course itself, whatever its code was, or by another one of the same code."""
+        others = [Subject("art-1", "ART"), passed]
+        assert found(ada(), Course("c-1"), prerequisites=[self.MATH], passed=others) == []
+
+    @pytest.mark.parametrize(
+        "passed",
+        [[], [Subject("art-1", "ART")], [Subject("math", "math")], [Subject("MATH", "")], [Subject("lab", "")]],
+    )
+    def test_unmet(self, passed: list[Subject]) -> None:
+        """Codes are compared as they are written, and never with ids."""
+        (violation,) = found(ada(), Course("c-1"), prerequisites=[self.MATH], passed=passed)
+        message = '"c-1" asks for courses to have been passed before: math-1 (MATH).'
+        assert violation == Violation(Reason.PREREQUISITE_UNMET, message, {"missing_course_ids": "math-1"})
+        assert violation.override_rule == "PREREQUISITE_UNMET"
+
+    def test_an_empty_code_matches_nothing(self) -> None:
+        """Two courses without a code have none in common."""
+        (violation,) = found(ada(), Course("c-1"), prerequisites=[self.LAB], passed=[Subject("other", "")])
+        assert violation.description == '"c-1" asks for courses to have been passed before: lab.'
+
+    def test_all_that_are_missing(self) -> None:
+        """One violation names every missing course, in the order asked for, and none that was passed."""
+        asked = [self.LAB, Subject("art-1", "ART"), self.MATH]
+        (violation,) = found(ada(), Course("c-1"), prerequisites=asked, passed=[Subject("art-2", "ART")])
+        assert violation.description == '"c-1" asks for courses to have been passed before: lab, math-1 (MATH).'
+        assert violation.values == {"missing_course_ids": "lab, math-1"}
+
+
+class TestWhatWasPassed:
+    """Which of a student's enrollments meet a prerequisite of c-1, which asks for math-1."""
+
+    def course(self) -> Course:
+        return Course("c-1", prerequisite_course_ids=("math-1",))
+
+    def attempt(
+        self, state: str, number: int = 1, *, passed: bool | None = None, course_id: str = "math-1"
+    ) -> Enrollment:
+        end = None if state in ("ENROLLED", "WAITLISTED") else NOW - 1
+        fields: dict[str, Any] = {
+            "number": number,
+            "attempt": number,
+            "state": state,
+            "end_time": end,
+            "passed": passed,
+        }
+        return Enrollment(course_id, f"e-{course_id}-{number}", "ada", **fields)
+
+    def test_a_passed_completion(self) -> None:
+        """COMPLETED and passed counts."""
+        state = given(ada(), self.course(), Course("math-1"), self.attempt("COMPLETED", passed=True))
+        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+
+    @pytest.mark.parametrize("order", [(True, False), (False, True)])
+    def test_once_is_enough(self, order: tuple[bool, bool]) -> None:
+        """Whoever passed and failed, in whichever order, has passed."""
+        attempts = [self.attempt("COMPLETED", number, passed=passed) for number, passed in enumerate(order, start=1)]
+        state = given(ada(), self.course(), Course("math-1"), *attempts)
+        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+
+    @pytest.mark.parametrize("standing", ["ENROLLED", "WAITLISTED", "DROPPED", "COMPLETED"])
+    def test_nothing_else(self, standing: str) -> None:
+        """Neither a failed completion nor a seat nor one given up."""
+        passed = False if standing == "COMPLETED" else None
+        state = given(ada(), self.course(), Course("math-1"), self.attempt(standing, passed=passed))
+        assert refusal(state, Enroll("ada", "c-1")).reason is Reason.PREREQUISITE_UNMET
+
+    def test_of_deleted_courses(self) -> None:
+        """Deleting a course undoes neither what was passed in it nor what its code says."""
+        gone = [Course("math-1", code="MATH", delete_time=NOW), Course("math-2", code="MATH", delete_time=NOW)]
+        state = given(ada(), self.course(), *gone, self.attempt("COMPLETED", passed=True, course_id="math-2"))
+        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+
+    def test_of_a_course_that_never_was(self) -> None:
+        """A prerequisite that nobody knows is met by nothing, only set aside."""
+        state = given(ada(), self.course(), Course("lab"), self.attempt("COMPLETED", passed=True, course_id="lab"))
+        (violation,) = refusal(state, Enroll("ada", "c-1")).violations
+        assert violation.values == {"missing_course_ids": "math-1"}
+        override = Override(frozenset({"PREREQUISITE_UNMET"}), "exam taken")
+        made = decide(state, Enroll("ada", "c-1", override=override))
+        assert made.bypassed_rules == ("PREREQUISITE_UNMET",)
+
+    def test_a_circle_harms_nothing(self) -> None:
+        """Prerequisites are not followed: what was passed may itself ask for anything."""
+        circle = Course("c-1", prerequisite_course_ids=("math-1",)), Course("math-1", prerequisite_course_ids=("c-1",))
+        state = given(ada(), *circle, self.attempt("COMPLETED", passed=True))
+        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+
+    def test_a_course_may_ask_for_itself(self) -> None:
+        """Only those who have passed it elsewhere get in, then."""
+        course = Course("c-1", code="CS", prerequisite_course_ids=("c-1",))
+        assert refusal(given(ada(), course), Enroll("ada", "c-1")).reason is Reason.PREREQUISITE_UNMET
+        done = self.attempt("COMPLETED", passed=True, course_id="older")
+        state = given(ada(), course, Course("older", code="CS"), done)
+        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+
+
+class TestCredits:
+    """The credits of a term may come to the student's limit, and not a thousandth more."""
+
+    def taken(self, *credits: int, term: str = "fall") -> list[Course]:
+        return [Course(f"c-{number}", credits=each, term=term) for number, each in enumerate(credits, start=2)]
+
+    @pytest.mark.parametrize(
+        ("limit", "credits", "held"),
+        [
+            (None, 1_000_000, (1_000_000,)),
+            (15_000, 3_000, (6_000, 6_000)),
+            (1_500, 1_500, ()),
+            (4_125, 1_500, (2_500, 125)),
+            (0, 0, ()),
+        ],
+    )
+    def test_within(self, limit: int | None, credits: int, held: tuple[int, ...]) -> None:
+        """Exactly the limit is fine; without one, everything is."""
+        course = Course("c-1", credits=credits, term="fall")
+        assert found(ada(max_credits=limit), course, self.taken(*held)) == []
+
+    @pytest.mark.parametrize(
+        ("limit", "credits", "held", "told"),
+        [
+            (15_000, 3_001, (6_000, 6_000), ("12", "3.001", "15.001", "15")),
+            (4_124, 1_500, (2_500, 125), ("2.625", "1.5", "4.125", "4.124")),
+            (0, 1, (), ("0", "0.001", "0.001", "0")),
+            (3_000, 0, (4_000,), ("4", "0", "4", "3")),
+        ],
+        ids=["one-thousandth", "decimals", "no-credits-at-all", "over-already"],
+    )
+    def test_beyond(self, limit: int, credits: int, held: tuple[int, ...], told: tuple[str, str, str, str]) -> None:
+        """The refusal adds up what it found."""
+        course = Course("c-1", credits=credits, term="fall")
+        (violation,) = found(ada(max_credits=limit), course, self.taken(*held))
+        enrolled, of_course, total, most = told
+        assert violation == Violation(
+            Reason.CREDIT_LIMIT_EXCEEDED,
+            f'With the {of_course} credits of "c-1", student "ada" would take {total} credits in the term;'
+            f" the most allowed is {most}.",
+            {"term": "fall", "enrolled_credits": enrolled, "course_credits": of_course, "max_credits": most},
+        )
+        assert violation.override_rule == "CREDIT_LIMIT_EXCEEDED"
+
+    @pytest.mark.parametrize(("mine", "theirs"), [("fall", "spring"), ("fall", ""), ("", "fall"), ("fall", "Fall")])
+    def test_of_another_term(self, mine: str, theirs: str) -> None:
+        """Each term has the whole limit; terms are compared as they are written, and the empty one is a term."""
+        course = Course("c-1", credits=3_000, term=mine)
+        assert found(ada(max_credits=3_000), course, self.taken(3_000, term=theirs)) == []
+
+    def test_of_the_empty_term(self) -> None:
+        """Courses without a term are in one together."""
+        (violation,) = found(ada(max_credits=3_000), Course("c-1", credits=1), self.taken(3_000, term=""))
+        assert violation.values["term"] == ""
+
+    @pytest.mark.parametrize(("standing", "fits"), [("ENROLLED", False), ("WAITLISTED", True), ("DROPPED", True)])
+    def test_only_seats_count(self, standing: str, fits: bool) -> None:
+        """What a student waits for, or has given up, weighs nothing."""
+        end = NOW - 1 if standing == "DROPPED" else None
+        other = Enrollment("c-2", "e-1", "ada", number=1, attempt=1, state=standing, end_time=end)
+        state = given(ada(max_credits=3_000), Course("c-1", credits=1_000), Course("c-2", credits=3_000), other)
+        if fits:
+            assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        else:
+            assert refusal(state, Enroll("ada", "c-1")).reason is Reason.CREDIT_LIMIT_EXCEEDED
+
+
+class TestSeats:
+    """Where no seat is free a newcomer waits, if there is a place to wait and the caller wants it."""
+
+    def test_waits(self) -> None:
+        """The last place of the queue, with its own event and counter."""
+        state = given(ada(), Course("c-1", capacity=1, enrolled_count=1, waitlist_capacity=1, last_number=4))
+        made = decide(state, Enroll("ada", "c-1", comment="by phone"))
+        assert (made.state, made.number, made.waitlist_position, made.bypassed_rules) == ("WAITLISTED", 5, 1, ())
+        course = state.courses["c-1"]
+        assert (course.enrolled_count, course.waitlisted_count) == (1, 1)
+        (event,) = state.journal.events
+        assert (event.type, event.previous_state, event.state) == ("STUDENT_WAITLISTED", "", "WAITLISTED")
+        assert (event.enrolled_count, event.waitlisted_count, event.comment) == (1, 1, "by phone")
+
+    def test_waits_for_a_course_without_seats(self) -> None:
+        """A capacity of 0 is one that may be raised."""
+        made = decide(given(ada(), Course("c-1", capacity=0, waitlist_capacity=1)), Enroll("ada", "c-1"))
+        assert made.state == "WAITLISTED"
+
+    @pytest.mark.parametrize("places", [None, 0])
+    def test_no_waitlist_to_be_on(self, places: int | None) -> None:
+        """An absent capacity of the waitlist is none, other than that of seats."""
+        course = Course("c-1", capacity=2, enrolled_count=2, waitlist_capacity=places)
+        (violation,) = refusal(given(ada(), course), Enroll("ada", "c-1")).violations
+        message = 'All 2 seats are taken in "c-1".'
+        assert violation == Violation(Reason.COURSE_FULL, message, {"capacity": "2", "enrolled_count": "2"})
+        assert violation.override_rule == "COURSE_FULL"
+
+    def full(self, waiting: int) -> Course:
+        return Course("c-1", capacity=1, enrolled_count=1, waitlist_capacity=2, waitlisted_count=waiting, last_number=9)
+
+    @pytest.mark.parametrize("waiting", [2, 3])
+    def test_a_full_waitlist(self, waiting: int) -> None:
+        """Every place is taken, or more than there are since they became fewer."""
+        (violation,) = refusal(given(ada(), self.full(waiting)), Enroll("ada", "c-1")).violations
+        message = 'The only seat is taken in "c-1", and its waitlist is full.'
+        values = {"capacity": "1", "enrolled_count": "1", "waitlist_capacity": "2", "waitlisted_count": str(waiting)}
+        assert violation == Violation(Reason.WAITLIST_FULL, message, values)
+        assert (violation.overridable, violation.override_rule) == (True, "COURSE_FULL")
+
+    @pytest.mark.parametrize("waiting", [0, 2])
+    def test_who_would_not_wait(self, waiting: int) -> None:
+        """With no_waitlist it is the seats that are told of, whether there is a place to wait or not."""
+        refused = refusal(given(ada(), self.full(waiting)), Enroll("ada", "c-1", no_waitlist=True))
+        assert (refused.reason, refused.message) == (Reason.COURSE_FULL, 'The only seat is taken in "c-1".')
+
+    @pytest.mark.parametrize("waiting", [0, 2])
+    def test_override(self, waiting: int) -> None:
+        """COURSE_FULL takes a seat over capacity, past a queue with room and past a full one, and is what is kept."""
+        state = given(ada(), self.full(waiting))
+        made = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
+        assert (made.state, made.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
+        assert (state.courses["c-1"].enrolled_count, state.courses["c-1"].waitlisted_count) == (2, waiting)
+
+    def test_rules_are_asked_of_those_who_would_wait(self) -> None:
+        """A place in the queue is no way around the rules."""
+        state = given(ada(state="INACTIVE"), self.full(0))
+        assert refusal(state, Enroll("ada", "c-1")).reason is Reason.STUDENT_INACTIVE

@@ -1,0 +1,191 @@
+"""All rules together: every violation comes at once, in order, and an override sets aside those it names alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from registrar_server.core.commands import Command, Enroll, Override, Swap
+from registrar_server.core.decide import decide
+from registrar_server.core.records import Course, Enrollment, Hold, Meeting, Student
+from registrar_server.core.state import State
+from registrar_server.errors import OVERRIDABLE, Reason
+from tests.support.ledgers import NOW, contents, given, refusal
+
+MONDAY = (Meeting((1,), 9 * 3600, 10 * 3600, "", "", ""),)
+HOLDS = (Hold("BURSAR", "Unpaid fees.", 1), Hold("LIBRARY", "", 2))
+EVERYTHING = Override(frozenset(OVERRIDABLE), "the dean says so")
+
+#: What stands in the way of Ada: the reason, what an override has to name, and the values.
+IN_THE_WAY: list[tuple[Reason, str, dict[str, str]]] = [
+    (Reason.STUDENT_INACTIVE, "", {"state": "INACTIVE"}),
+    (Reason.STUDENT_HOLD, "STUDENT_HOLD", {"code": "BURSAR", "reason": "Unpaid fees."}),
+    (Reason.STUDENT_HOLD, "STUDENT_HOLD", {"code": "LIBRARY", "reason": ""}),
+    (Reason.COURSE_CANCELLED, "", {"state": "CANCELLED"}),
+    (
+        Reason.ENROLLMENT_CLOSED,
+        "ENROLLMENT_CLOSED",
+        {"enroll_close_time": "2026-11-23T16:00:00Z", "now": "2026-11-23T16:00:00.123456Z"},
+    ),
+    (Reason.PREREQUISITE_UNMET, "PREREQUISITE_UNMET", {"missing_course_ids": "math-1"}),
+    *(
+        (
+            Reason.SCHEDULE_CONFLICT,
+            "SCHEDULE_CONFLICT",
+            {"conflicting_course_id": course_id, "weekdays": "MONDAY", "time": "09:00-10:00", "dates": "../.."},
+        )
+        for course_id in ("c-2", "c-3")
+    ),
+    (
+        Reason.CREDIT_LIMIT_EXCEEDED,
+        "CREDIT_LIMIT_EXCEEDED",
+        {"term": "", "enrolled_credits": "6", "course_credits": "3", "max_credits": "6"},
+    ),
+    (
+        Reason.WAITLIST_FULL,
+        "COURSE_FULL",
+        {"capacity": "1", "enrolled_count": "1", "waitlist_capacity": "1", "waitlisted_count": "1"},
+    ),
+]
+SENTENCES = [
+    'Student "ada" is not active.',
+    'There is a hold "BURSAR" on student "ada": Unpaid fees.',
+    'There is a hold "LIBRARY" on student "ada".',
+    '"c-1" is cancelled.',
+    'Enrollment in "c-1" closed at 2026-11-23T16:00:00Z.',
+    '"c-1" asks for courses to have been passed before: math-1 (MATH).',
+    '"c-1" meets at the same time as "c-2": Monday 09:00-10:00.',
+    '"c-1" meets at the same time as "c-3": Monday 09:00-10:00.',
+    'With the 3 credits of "c-1", student "ada" would take 9 credits in the term; the most allowed is 6.',
+    'The only seat is taken in "c-1", and its waitlist is full.',
+]
+
+
+def hopeless(*, student_state: str = "INACTIVE", course_state: str = "CANCELLED") -> State:
+    """Ada has every reason not to get into c-1."""
+    wanted: dict[str, Any] = {
+        **{"capacity": 1, "enrolled_count": 1, "waitlist_capacity": 1, "waitlisted_count": 1, "last_number": 2},
+        **{"enroll_close_time": NOW - NOW % 1_000_000, "prerequisite_course_ids": ("math-1",), "state": course_state},
+    }
+    content: dict[str, Any] = {"credits": 3_000, "meetings": MONDAY}
+    return given(
+        Student("ada", state=student_state, max_credits=6_000, holds=HOLDS),
+        Student("bob"),
+        Student("eve"),
+        Course("c-1", **wanted, **content),
+        Course("c-2", **content, enrolled_count=1, last_number=1, drop_deadline_time=NOW),
+        Course("c-3", **content, enrolled_count=1, last_number=1),
+        Course("math-1", code="MATH"),
+        Enrollment("c-1", "e-1", "bob", number=1, attempt=1, state="ENROLLED"),
+        Enrollment("c-1", "e-2", "eve", number=2, attempt=1, state="WAITLISTED"),
+        Enrollment("c-2", "e-3", "ada", number=1, attempt=1, state="ENROLLED"),
+        Enrollment("c-3", "e-4", "ada", number=1, attempt=1, state="ENROLLED"),
+    )
+
+
+def test_all_at_once() -> None:
+    """Every violation with its values, in the order of the rules; the first gives the reason, all give the message."""
+    refused = refusal(hopeless(), Enroll("ada", "c-1"))
+    assert [(one.reason, one.override_rule, dict(one.values)) for one in refused.violations] == IN_THE_WAY
+    assert [one.description for one in refused.violations] == SENTENCES
+    assert (refused.reason, refused.status) == (Reason.STUDENT_INACTIVE, "FAILED_PRECONDITION")
+    assert refused.message == " ".join(SENTENCES)
+    assert refused.metadata == {"student_id": "ada", "course_id": "c-1"}
+
+
+def test_the_order_is_that_of_the_reasons() -> None:
+    """What callers get as a list is sorted as the reasons are numbered."""
+    order = list(Reason)
+    found = [one.reason for one in refusal(hopeless(), Enroll("ada", "c-1")).violations]
+    assert found == sorted(found, key=order.index)
+
+
+def test_a_swap_has_the_deadline_too() -> None:
+    """What is given up counts neither in meetings nor in credits, but the deadline for giving it up comes last."""
+    refused = refusal(hopeless(), Swap("ada", "c-2", "c-1"))
+    reasons = [one.reason for one in refused.violations]
+    assert reasons == [
+        Reason.STUDENT_INACTIVE,
+        Reason.STUDENT_HOLD,
+        Reason.STUDENT_HOLD,
+        Reason.COURSE_CANCELLED,
+        Reason.ENROLLMENT_CLOSED,
+        Reason.PREREQUISITE_UNMET,
+        Reason.SCHEDULE_CONFLICT,
+        Reason.COURSE_FULL,
+        Reason.DROP_DEADLINE_PASSED,
+    ]
+    assert refused.violations[6].values["conflicting_course_id"] == "c-3"
+
+
+@pytest.mark.parametrize("command", [Enroll("ada", "c-1"), Swap("ada", "c-2", "c-1")])
+@pytest.mark.parametrize("override", [Override(), EVERYTHING])
+def test_a_refused_command_changes_nothing(command: Enroll | Swap, override: Override) -> None:
+    """Neither for the student, nor for those who wait, nor in the history."""
+    state = hopeless()
+    before = contents(state)
+    refusal(state, with_override(command, override))
+    assert contents(state) == before
+
+
+def with_override(command: Enroll | Swap, override: Override) -> Command:
+    if isinstance(command, Enroll):
+        return Enroll(command.student_id, command.course_id, override=override)
+    return Swap(command.student_id, command.from_course_id, command.to_course_id, override=override)
+
+
+class TestOverride:
+    """An override sets aside the rules it names, where they would refuse, and is remembered for those."""
+
+    def test_what_cannot_be_set_aside(self) -> None:
+        """An inactive student and a cancelled course stay refused, and only they are told."""
+        refused = refusal(hopeless(), Enroll("ada", "c-1", override=EVERYTHING))
+        assert [one.reason for one in refused.violations] == [Reason.STUDENT_INACTIVE, Reason.COURSE_CANCELLED]
+
+    @pytest.mark.parametrize("named", sorted(OVERRIDABLE - {Reason.ENROLLMENT_NOT_OPEN, Reason.DROP_DEADLINE_PASSED}))
+    def test_one_rule(self, named: str) -> None:
+        """All others refuse as ever."""
+        refused = refusal(hopeless(), Enroll("ada", "c-1", override=Override(frozenset({named}), "because")))
+        assert [one.reason for one in refused.violations] == [
+            reason for reason, override_rule, _ in IN_THE_WAY if override_rule != named and reason != named
+        ]
+
+    def test_all_of_them(self) -> None:
+        """Kept once each, in the order of the reasons; the event tells why."""
+        state = hopeless(student_state="ACTIVE", course_state="OPEN")
+        made = decide(state, Enroll("ada", "c-1", override=EVERYTHING))
+        kept = (
+            "STUDENT_HOLD",
+            "ENROLLMENT_CLOSED",
+            "PREREQUISITE_UNMET",
+            "SCHEDULE_CONFLICT",
+            "CREDIT_LIMIT_EXCEEDED",
+            "COURSE_FULL",
+        )
+        assert (made.state, made.bypassed_rules) == ("ENROLLED", kept)
+        (event,) = state.journal.events
+        assert (event.type, event.reason) == ("STUDENT_ENROLLED", "the dean says so")
+        assert event.bypassed_rules == '["' + '","'.join(kept) + '"]'
+
+    def test_only_what_was_needed(self) -> None:
+        """Of the rules named, those are kept that would have refused."""
+        state = given(Student("ada", holds=HOLDS), Course("c-1"))
+        assert decide(state, Enroll("ada", "c-1", override=EVERYTHING)).bypassed_rules == ("STUDENT_HOLD",)
+
+    def test_before_the_window(self) -> None:
+        """The two ends of a window are two rules."""
+        state = given(Student("ada"), Course("c-1", enroll_open_time=NOW + 1))
+        closed = Override(frozenset({"ENROLLMENT_CLOSED"}), "late")
+        assert refusal(state, Enroll("ada", "c-1", override=closed)).reason is Reason.ENROLLMENT_NOT_OPEN
+        early = Override(frozenset({"ENROLLMENT_NOT_OPEN"}), "early")
+        assert decide(state, Enroll("ada", "c-1", override=early)).bypassed_rules == ("ENROLLMENT_NOT_OPEN",)
+
+    def test_of_a_waiter(self) -> None:
+        """Whoever waits with rules set aside keeps them with the place in the queue."""
+        state = given(Student("ada", holds=HOLDS), Course("c-1", capacity=0, waitlist_capacity=1))
+        override = Override(frozenset({"STUDENT_HOLD"}), "it is being paid")
+        made = decide(state, Enroll("ada", "c-1", override=override))
+        assert (made.state, made.bypassed_rules) == ("WAITLISTED", ("STUDENT_HOLD",))
+        (event,) = state.journal.events
+        assert (event.type, event.reason) == ("STUDENT_WAITLISTED", "it is being paid")

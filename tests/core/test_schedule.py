@@ -1,0 +1,215 @@
+"""When meetings overlap: on a common date, a common weekday and at a common time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from registrar_server.core.commands import Enroll, UpdateCourse
+from registrar_server.core.decide import decide
+from registrar_server.core.records import Commitment, Course, Enrollment, Meeting, Student
+from registrar_server.core.rules import Case, violations
+from registrar_server.errors import Reason, Violation
+from tests.support.ledgers import NOW, given, refusal
+
+MON, TUE, WED, SUN = 1, 2, 3, 7
+FALL = {"first": "2026-09-01", "last": "2026-12-18"}
+UNANNOUNCED = Meeting((), None, None, "", "", "")
+
+
+def at(*weekdays: int, start: str = "09:00", end: str = "10:00", first: str = "", last: str = "") -> Meeting:
+    """A meeting on these weekdays, without dates unless there are some."""
+    return Meeting(weekdays, seconds(start), seconds(end), first, last, "Aula")
+
+
+def seconds(clock: str) -> int:
+    hours, minutes, rest = (*map(int, clock.split(":")), 0)[:3]
+    return hours * 3600 + minutes * 60 + rest
+
+
+def conflicts(mine: list[Meeting], *others: list[Meeting]) -> list[Violation]:
+    """What stands in the way of c-1 with these meetings, next to c-2, c-3 and so on."""
+    held = [Commitment(f"c-{number}", "", 0, tuple(meetings)) for number, meetings in enumerate(others, start=2)]
+    return violations(Case(Student("ada"), Course("c-1", meetings=tuple(mine)), NOW, held))
+
+
+def shared(mine: Meeting, theirs: Meeting) -> tuple[str, str, str]:
+    """On which weekdays, at what time and in which period two meetings overlap, whichever is asked first."""
+    ((one,), (other,)) = conflicts([mine], [theirs]), conflicts([theirs], [mine])
+    assert one == other
+    return one.values["weekdays"], one.values["time"], one.values["dates"]
+
+
+def meet(mine: Meeting, theirs: Meeting) -> bool:
+    """Whether two meetings overlap, which must not depend on which is asked first."""
+    one, other = conflicts([mine], [theirs]), conflicts([theirs], [mine])
+    assert one == other
+    return bool(one)
+
+
+class TestTimes:
+    """Times are half-open, in seconds of the day."""
+
+    @pytest.mark.parametrize(
+        ("start", "end", "time"),
+        [
+            ("09:59", "11:00", "09:59-10:00"),
+            ("08:00", "09:01", "09:00-09:01"),
+            ("09:15", "09:45", "09:15-09:45"),
+            ("08:00", "11:00", "09:00-10:00"),
+            ("09:00", "10:00", "09:00-10:00"),
+            ("09:59:59", "11:00", "09:59:59-10:00"),
+            ("08:00", "09:00:01", "09:00-09:00:01"),
+        ],
+    )
+    def test_overlap(self, start: str, end: str, time: str) -> None:
+        """One minute, or second, is enough; seconds are told where there are any."""
+        assert shared(at(MON), at(MON, start=start, end=end)) == ("MONDAY", time, "../..")
+
+    @pytest.mark.parametrize(("start", "end"), [("10:00", "11:00"), ("08:00", "09:00"), ("10:01", "24:00")])
+    def test_touching_ends(self, start: str, end: str) -> None:
+        """One may begin when the other ends."""
+        assert not meet(at(MON), at(MON, start=start, end=end))
+
+    def test_until_midnight(self) -> None:
+        """A meeting that ends at 24:00 takes the last minute of its day."""
+        late = at(MON, start="22:00", end="24:00")
+        assert shared(late, at(MON, start="23:59", end="24:00")) == ("MONDAY", "23:59-24:00", "../..")
+
+    def test_after_midnight(self) -> None:
+        """24:00 is not 00:00 of the next day, nor of the same."""
+        late = at(MON, start="22:00", end="24:00")
+        assert not meet(late, at(TUE, start="00:00", end="01:00"))
+        assert not meet(late, at(MON, start="00:00", end="01:00"))
+
+
+class TestWeekdays:
+    """A common weekday is one that both have."""
+
+    def test_another_weekday(self) -> None:
+        """At the same time of other days."""
+        assert not meet(at(MON, WED), at(TUE, SUN))
+
+    def test_those_in_common(self) -> None:
+        """Of several weekdays those are told that both have, in order."""
+        assert shared(at(MON, WED, SUN), at(MON, TUE, SUN))[0] == "MONDAY, SUNDAY"
+
+    @pytest.mark.parametrize(
+        "open_meeting",
+        [
+            UNANNOUNCED,
+            Meeting((MON,), None, None, "", "", ""),
+            Meeting((), seconds("09:00"), seconds("10:00"), "", "", ""),
+        ],
+        ids=["nothing-known", "no-times", "no-weekdays"],
+    )
+    def test_to_be_announced(self, open_meeting: Meeting) -> None:
+        """What has no weekday, or no time, overlaps nothing, not even another of its kind."""
+        assert not meet(open_meeting, at(MON))
+        assert not meet(open_meeting, open_meeting)
+
+
+class TestDates:
+    """Dates are inclusive; a period without a beginning or an end goes on for ever."""
+
+    @pytest.mark.parametrize(
+        ("mine", "theirs", "dates"),
+        [
+            (FALL, FALL, "2026-09-01/2026-12-18"),
+            (FALL, {}, "2026-09-01/2026-12-18"),
+            (FALL, {"first": "2026-10-05"}, "2026-10-05/2026-12-18"),
+            (FALL, {"last": "2026-10-05"}, "2026-09-01/2026-10-05"),
+            ({"first": "2026-09-01"}, {"first": "2026-10-05"}, "2026-10-05/.."),
+            ({"last": "2026-09-01"}, {"last": "2026-10-05"}, "../2026-09-01"),
+            ({"first": "2026-09-01"}, {"last": "2026-12-18"}, "2026-09-01/2026-12-18"),
+            ({"first": "2026-09-01"}, {}, "2026-09-01/.."),
+            ({}, {"last": "2026-12-18"}, "../2026-12-18"),
+        ],
+    )
+    def test_periods(self, mine: dict[str, str], theirs: dict[str, str], dates: str) -> None:
+        """The period in common is told, with its open ends."""
+        assert shared(at(MON, **mine), at(MON, **theirs)) == ("MONDAY", "09:00-10:00", dates)
+
+    @pytest.mark.parametrize(
+        ("mine", "theirs"),
+        [
+            (FALL, {"first": "2027-01-11", "last": "2027-05-07"}),
+            (FALL, {"first": "2026-12-19"}),
+            (FALL, {"last": "2026-08-31"}),
+            ({"last": "2026-08-31"}, {"first": "2026-09-01"}),
+        ],
+    )
+    def test_one_after_the_other(self, mine: dict[str, str], theirs: dict[str, str]) -> None:
+        """The same weekday and time in another period is free."""
+        assert not meet(at(MON, **mine), at(MON, **theirs))
+
+    @pytest.mark.parametrize(("weekday", "overlaps"), [(MON, True), (TUE, False), (SUN, False)])
+    def test_one_common_day(self, weekday: int, overlaps: bool) -> None:
+        """Where periods share one day, a Monday, only that weekday matters."""
+        autumn, winter = at(weekday, first="2026-09-01", last="2026-12-14"), at(weekday, first="2026-12-14")
+        assert meet(autumn, winter) is overlaps
+
+    def test_a_few_common_days(self) -> None:
+        """Where they share less than a week, only weekdays within it are told."""
+        autumn, winter = at(MON, TUE, SUN, last="2026-12-15"), at(MON, TUE, SUN, first="2026-12-14")
+        assert shared(autumn, winter) == ("MONDAY, TUESDAY", "09:00-10:00", "2026-12-14/2026-12-15")
+
+    @pytest.mark.parametrize(("last", "overlaps"), [("2026-12-19", False), ("2026-12-20", True)])
+    def test_nearly_a_week(self, last: str, overlaps: bool) -> None:
+        """Six days from a Monday have no Sunday, seven do."""
+        assert meet(at(SUN, last=last), at(SUN, first="2026-12-14")) is overlaps
+
+
+class TestCourses:
+    """Each course in the way is a violation that explains itself."""
+
+    def test_violation(self) -> None:
+        """It names the course, and says when, for people and for programs."""
+        (violation,) = conflicts([at(MON, WED, **FALL)], [at(WED, MON, start="09:30", end="12:00")])
+        assert violation == Violation(
+            Reason.SCHEDULE_CONFLICT,
+            '"c-1" meets at the same time as "c-2": Monday, Wednesday 09:30-10:00.',
+            {
+                "conflicting_course_id": "c-2",
+                "weekdays": "MONDAY, WEDNESDAY",
+                "time": "09:30-10:00",
+                "dates": "2026-09-01/2026-12-18",
+            },
+        )
+        assert violation.override_rule == "SCHEDULE_CONFLICT"
+
+    def test_several_courses(self) -> None:
+        """Each has its own violation, and those that are not in the way have none."""
+        found = conflicts([at(MON), at(TUE)], [at(MON)], [at(WED)], [UNANNOUNCED, at(TUE)])
+        assert [violation.values["conflicting_course_id"] for violation in found] == ["c-2", "c-4"]
+
+    def test_several_meetings_of_one_course(self) -> None:
+        """A course is told once, with the first meeting that overlaps."""
+        (violation,) = conflicts([at(TUE), at(MON)], [at(MON), at(TUE)])
+        assert violation.values["weekdays"] == "TUESDAY"
+
+    def test_its_own_meetings(self) -> None:
+        """A course that overlaps itself is its own affair."""
+        assert conflicts([at(MON), at(MON, start="09:30", end="11:00")]) == []
+
+    @pytest.mark.parametrize(
+        ("standing", "refuses"), [("ENROLLED", True), ("WAITLISTED", False), ("DROPPED", False), ("COMPLETED", False)]
+    )
+    def test_only_seats_count(self, standing: str, refuses: bool) -> None:
+        """What a student waits for, gave up or has finished is not in the way."""
+        fields: dict[str, Any] = {"number": 1, "attempt": 1, "state": standing}
+        fields["end_time"] = None if standing in ("ENROLLED", "WAITLISTED") else NOW - 1
+        courses = [Course(course_id, meetings=(at(MON),)) for course_id in ("c-1", "c-2")]
+        state = given(Student("ada"), *courses, Enrollment("c-2", "e-1", "ada", **fields))
+        if refuses:
+            assert refusal(state, Enroll("ada", "c-1")).reason is Reason.SCHEDULE_CONFLICT
+        else:
+            assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+
+    def test_a_course_that_moved_in_the_same_batch(self) -> None:
+        """The meetings that count are those in force."""
+        courses = Course("c-1", meetings=(at(MON),)), Course("c-2", meetings=(at(MON),))
+        state = given(Student("ada"), *courses, Enrollment("c-2", "e-1", "ada", number=1, attempt=1, state="ENROLLED"))
+        decide(state, UpdateCourse("c-2", {"meetings": (at(TUE),)}))
+        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"

@@ -1,0 +1,314 @@
+"""The ledger where others work on the same PostgreSQL, and where connections may be lost at any moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, text
+
+from registrar_server.core.commands import (
+    Command,
+    CreateCourse,
+    CreateStudent,
+    DeleteCourse,
+    DeleteStudent,
+    Enroll,
+    Unenroll,
+)
+from registrar_server.core.decide import decide
+from registrar_server.core.records import StoredResponse
+from registrar_server.errors import Reason, Refusal
+from registrar_server.ledger.ledger import Answer, Ledger, Outcome
+from registrar_server.storage import statements
+from registrar_server.storage.database import Database
+from tests.support.consistency import assert_consistent
+from tests.support.ledgers import (
+    NOW,
+    Once,
+    Receipt,
+    Watched,
+    call,
+    carry_out,
+    enrollments,
+    fields,
+    found_university,
+    given,
+    meddled,
+    reasons,
+    seats,
+)
+from tests.support.wire import Wire
+
+
+@pytest.fixture
+def url(postgresql_url: str) -> str:
+    """A database on PostgreSQL where s-1 to s-8 and c-1, a course of 8 seats, are known."""
+    return found_university(postgresql_url)
+
+
+@pytest.fixture
+def outside(url: str) -> Iterator[Engine]:
+    """An engine of somebody else; when the test is over, the database must be consistent."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    yield engine
+    assert_consistent(engine)
+    engine.dispose()
+
+
+def hang_up(outside: Engine) -> None:
+    """End every other connection to the database, and wait until they are gone."""
+    with outside.connect() as connection:
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ended = connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) {others}")).scalars().all()
+    assert ended
+    assert all(ended)
+
+
+class TestLostConnections:
+    """What a lost connection means depends on when it was lost."""
+
+    @pytest.mark.parametrize("pooled", [1, 2])
+    def test_while_idle(self, url: str, outside: Engine, pooled: int) -> None:
+        """Connections that died in the pool are nobody's trouble: the batch runs on a new one."""
+        database = Database(url, writers=2)
+        together(lambda: in_transaction(database), pooled)
+        hang_up(outside)
+        outcomes = Ledger(database, pause=lambda _seconds: None).run(enrollments(1, 2))
+        database.close()
+        assert reasons(outcomes) == [None, None]
+
+    def test_while_reading(self, url: str, outside: Engine) -> None:
+        """Nothing was changed by then, so the batch runs again."""
+        meddle = Once("read", lambda: hang_up(outside))
+        with meddled(url, meddle) as (ledger, _):
+            assert reasons(ledger.run(enrollments(1, 2))) == [None, None]
+        assert meddle.steps == ["begin", "read", "begin", "read", "commit"]
+
+    def test_before_the_commit(self, url: str, outside: Engine) -> None:
+        """From the server's side nobody can tell when it was lost, so all are told that they don't know."""
+        meddle = Once("commit", lambda: hang_up(outside))
+        with meddled(url, meddle) as (ledger, pauses):
+            outcomes = ledger.run(enrollments(1, 2))
+            assert_uncertain(outcomes)
+            assert meddle.steps == ["begin", "read", "commit"]
+            assert pauses == []
+            assert seats(outside) == []
+            assert reasons(ledger.run(enrollments(1, 2))) == [None, None]
+        assert seats(outside) == ["s-1", "s-2"]
+
+    def test_before_the_answer_to_the_commit(self, url: str, outside: Engine) -> None:
+        """Committed, but nobody heard: never run again, and the retry of a request gets the first answer."""
+        with Wire(url) as wire:
+            meddle = Once("commit", lambda: wire.cut_at_answer(b"COMMIT"))
+            with meddled(wire.url, meddle) as (ledger, pauses):
+                assert_uncertain(ledger.run(enrollments(1, 2)))
+                assert meddle.steps == ["begin", "read", "commit"]
+                assert pauses == []
+                assert seats(outside) == ["s-1", "s-2"]
+                retried = ledger.run(enrollments(1, 2))
+        assert [fields(outcome)["number"] for outcome in retried] == [1, 2]
+        assert [outcome.events for outcome in retried if isinstance(outcome, Answer)] == [(), ()]
+
+    def test_for_good(self, url: str) -> None:
+        """A database that isn't there: each is told that nothing was changed."""
+        with Wire(url) as wire:
+            gone = wire.url
+        database = Database(gone)
+        outcomes = Ledger(database, pause=lambda _seconds: None).run(enrollments(1, 2))
+        assert reasons(outcomes) == [Reason.DATABASE_UNAVAILABLE] * 2
+        messages = {str(outcome) for outcome in outcomes}
+        assert messages == {"The database is not reachable; nothing was changed. Try again."}
+        with pytest.raises(Refusal) as refused:
+            Ledger(database).preview(enrollments(1)[0])
+        assert refused.value.reason is Reason.DATABASE_UNAVAILABLE
+        database.close()
+
+    def test_while_frozen(self, url: str, outside: Engine) -> None:
+        """A process that stops in the middle loses its transaction, so that nobody waits for it for ever."""
+        impatient = f"{url}?options=-c%20idle_in_transaction_session_timeout%3D20"
+        elsewhere = Database(url)
+        others: list[Outcome] = []
+
+        def freeze() -> None:
+            others.extend(Ledger(elsewhere).run(enrollments(3)))
+
+        with meddled(impatient, Once("commit", freeze)) as (ledger, _):
+            assert_uncertain(ledger.run(enrollments(1, 2)))
+        elsewhere.close()
+        assert reasons(others) == [None]
+        assert seats(outside) == ["s-3"]
+
+
+def in_transaction(database: Database) -> None:
+    """Begin, read, and leave nothing."""
+    with database.transaction() as transaction:
+        transaction.read((statements.STUDENTS, [("s-1",)]))
+
+
+def together(work: Callable[[], None], count: int) -> None:
+    """Do something in as many threads at once."""
+    barrier = threading.Barrier(count)
+
+    def begin(_number: int) -> None:
+        barrier.wait()
+        work()
+
+    with ThreadPoolExecutor(count) as threads:
+        list(threads.map(begin, range(count)))
+
+
+def assert_uncertain(outcomes: Sequence[Outcome]) -> None:
+    message = (
+        "The database is not reachable; the change may or may not have been made."
+        " Retry with the same request_id to learn which."
+    )
+    for outcome in outcomes:
+        assert isinstance(outcome, Refusal)
+        assert (outcome.reason, outcome.status) == (Reason.DATABASE_UNAVAILABLE, "UNAVAILABLE")
+        assert (outcome.message, outcome.retry_after) == (message, 1.0)
+
+
+class TestOthers:
+    """Other processes work on the same database, and each is as good as alone."""
+
+    @pytest.fixture
+    def elsewhere(self, url: str) -> Iterator[Ledger]:
+        """The ledger of another process."""
+        database = Database(url)
+        yield Ledger(database)
+        database.close()
+
+    def test_a_key_that_others_wrote_first(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+        """Two create the same student at once: one does, the other is told that there is one."""
+        meddle = Once("commit", lambda: carry_out(elsewhere, CreateStudent("new", {"email": "other@b.edu"})))
+        with meddled(url, meddle) as (ledger, pauses):
+            outcomes = ledger.run([call(CreateStudent("new")), call(CreateStudent("newer"))])
+        assert reasons(outcomes) == [Reason.STUDENT_EXISTS, None]
+        assert len(pauses) == 1
+
+    def test_a_request_that_others_answered_first(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+        """Two get the same request at once: one works, the other repeats its answer."""
+        create = call(CreateStudent("new"), "twin")
+        first: list[Outcome] = []
+        meddle = Once("commit", lambda: first.extend(elsewhere.run([create])))
+        with meddled(url, meddle) as (ledger, _):
+            (second,) = ledger.run([create])
+        assert fields(second) == fields(first[0])
+        assert isinstance(second, Answer)
+        assert second.events == ()
+
+    def test_a_seat_that_others_took_first(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+        """What others do until the locks are taken is seen: the last seat is given once."""
+        carry_out(elsewhere, *(Enroll(f"s-{number}", "c-1") for number in range(1, 8)))
+        meddle = Once("read", lambda: carry_out(elsewhere, Enroll("s-8", "c-1"), CreateStudent("late")))
+        with meddled(url, meddle) as (ledger, _):
+            assert reasons(ledger.run([call(Enroll("late", "c-1"))])) == [Reason.COURSE_FULL]
+
+    def test_a_waiting_batch_sees_what_it_waited_for(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+        """A batch that waits for a course is answered by what is so after the wait, and at a later time."""
+        waiting: list[list[Outcome]] = []
+
+        def ask() -> None:
+            waiting.append(elsewhere.run(enrollments(1)))
+
+        other = threading.Thread(target=ask)
+
+        def let_the_other_wait() -> None:
+            other.start()
+            wait_until(outside, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+        with meddled(url, Once("commit", let_the_other_wait)) as (ledger, _):
+            (first,) = ledger.run([call(Enroll("s-1", "c-1"))])
+        other.join()
+        (second,) = waiting[0]
+        assert isinstance(second, Refusal)
+        assert second.reason is Reason.ALREADY_ENROLLED
+        assert second.metadata["enrollment_id"] == fields(first)["enrollment_id"]
+
+    def test_a_preview_while_others_enroll(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+        """A course that appears between two reads of a preview is no failure."""
+        carry_out(elsewhere, Enroll("s-1", "c-1"), CreateCourse("c-2"))
+        meddle = Once("look", lambda: carry_out(elsewhere, Enroll("s-1", "c-2")), skip=1)
+        with meddled(url, meddle) as (ledger, _):
+            made = ledger.preview(call(DeleteStudent("s-1", force=True)))
+        assert isinstance(made, Receipt)
+        assert made.fields["delete_time"] == 0
+
+    def test_opposite_orders(self, url: str, outside: Engine) -> None:
+        """Two processes that ask for the same rows in opposite orders wait for each other, but never both at once."""
+        courses = [f"many-{number}" for number in range(12)]
+        forward: list[Command] = [
+            command(f"s-{number}", course, True)
+            for course in courses
+            for number in range(1, 9)
+            for command in (Enroll, Unenroll)
+        ]
+        forward += [DeleteCourse("many-3", force=True), DeleteStudent("s-5", force=True)]
+        databases = [Database(url), Database(url)]
+        carry_out(Ledger(databases[0]), *map(CreateCourse, courses))
+        pauses: list[float] = []
+        barrier = threading.Barrier(2)
+
+        def run(database: Database, commands: Sequence[Command]) -> None:
+            ledger = Ledger(database, pause=pauses.append)
+            for _ in range(8):
+                barrier.wait()
+                assert Reason.CONTENTION not in reasons(ledger.run([call(command) for command in commands]))
+
+        with ThreadPoolExecutor(2) as threads:
+            for done in [threads.submit(run, *each) for each in zip(databases, (forward, forward[::-1]), strict=True)]:
+                done.result()
+        for database in databases:
+            database.close()
+        assert pauses == [], "each pause is a deadlock that PostgreSQL had to break"
+
+
+def wait_until(outside: Engine, query: str) -> None:
+    """Ask until the answer is not zero; the query itself is the pause."""
+    with outside.connect() as connection:
+        while not connection.execute(text(query)).scalar_one():
+            pass
+
+
+def test_new_rows_are_written_in_order_of_their_keys() -> None:
+    """Two processes that create the same ids in opposite orders must not wait for each other's in a circle."""
+    state = given()
+    for number in (3, 1, 2):
+        decide(state, CreateStudent(f"s-{number}"))
+        decide(state, CreateCourse(f"c-{number}"))
+        state.answer(StoredResponse("caller", f"r-{number}", b"", b"", NOW))
+    written = {statement: [tuple(row)[:2] for row in rows] for statement, rows in statements.writes(state.journal)}
+    for statement in (statements.INSERT_STUDENTS, statements.INSERT_COURSES, statements.INSERT_RESPONSES):
+        assert len(written[statement]) == 3
+        assert written[statement] == sorted(written[statement])
+
+
+def wait_for_a_lock(connection: Connection) -> None:
+    """Return when somebody else waits for a lock of this transaction's."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)) AND NOT granted")
+    while not connection.scalar(waiting):
+        pass
+
+
+def test_a_student_made_while_the_batch_waits_for_its_locks(url: str, outside: Engine) -> None:
+    """What was not there to be locked is not worked on unlocked: the batch begins again, and locks it."""
+    steps: list[str] = []
+    database = Watched(url, steps.append)
+    holder = create_engine(url)
+    with ThreadPoolExecutor(1) as thread, holder.connect() as other:
+        other.execute(text("SELECT 1 FROM students WHERE student_id = 's-1' FOR NO KEY UPDATE"))
+        batch = [call(Enroll("s-1", "c-1")), call(Enroll("s-9", "c-1"))]
+        running = thread.submit(Ledger(database).run, batch)
+        wait_for_a_lock(other)
+        maker = Database(url)
+        carry_out(Ledger(maker), CreateStudent("s-9"))
+        maker.close()
+        other.rollback()
+        outcomes = running.result(10)
+    holder.dispose()
+    database.close()
+    assert reasons(outcomes) == [None, None]
+    assert steps == ["begin", "read", "begin", "read", "commit"]

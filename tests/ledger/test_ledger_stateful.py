@@ -1,0 +1,126 @@
+"""The ledger against the reference, on both databases: random batches, repeats and previews, checked after each."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import Engine, delete, select, update
+from sqlalchemy.orm import Session
+
+from registrar_server.core.commands import Command
+from registrar_server.errors import Refusal
+from registrar_server.ledger.ledger import Answer, Call, Ledger, Outcome
+from registrar_server.storage import models
+from registrar_server.storage.database import Database
+from tests.support.consistency import assert_consistent
+from tests.support.histories import COMMANDS, FOUNDATION, refused, summary
+from tests.support.ledgers import NOW, call, fields
+from tests.support.properties import scaled
+from tests.support.reference import Reference, Result
+
+QUICK = settings(
+    max_examples=scaled(12),
+    stateful_step_count=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+class Campus(RuleBasedStateMachine):
+    """Two ledgers on one database, which is empty at first, beside the reference."""
+
+    database: Database
+    engine: Engine
+
+    @initialize()
+    def found(self) -> None:
+        """Begin with some students and courses."""
+        empty(self.engine)
+        self.reference = Reference(NOW)
+        ledgers = [Ledger(self.database, clock=lambda: self.reference.now) for _ in range(2)]
+        self.ledgers = itertools.cycle(ledgers)
+        self.kept: dict[str, tuple[Call, Result]] = {}
+        self.numbers = itertools.count(1)
+        self.run_batch(list(FOUNDATION))
+
+    @rule(now=st.sampled_from([NOW - 1, NOW, NOW + 1]))
+    def let_time_pass(self, now: int) -> None:
+        """Windows open and close; the clock of a server may even go back."""
+        self.reference.now = now
+
+    @rule(commands=st.lists(COMMANDS, min_size=1, max_size=20))
+    def run_batch(self, commands: list[Command]) -> None:
+        """Every command has the outcome that the reference gives it."""
+        calls = [call(command, f"r-{next(self.numbers)}") for command in commands]
+        for made, outcome in zip(calls, next(self.ledgers).run(calls), strict=True):
+            expected = self.reference.do(made.command)
+            assert told(outcome) == expected
+            if isinstance(outcome, Answer):
+                self.kept[made.request_id] = (made, expected)
+
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        """Calls that were answered before get the same answer, and change nothing."""
+        repeated = data.draw(st.lists(st.sampled_from(list(self.kept.values())), max_size=4))
+        for (_, expected), outcome in zip(
+            repeated, next(self.ledgers).run([made for made, _ in repeated]), strict=True
+        ):
+            assert told(outcome) == expected
+            assert isinstance(outcome, Answer)
+            assert outcome.events == ()
+
+    @rule(command=COMMANDS)
+    def preview(self, command: Command) -> None:
+        """A preview is refused where the call would be, and leaves no trace, as the other checks will tell."""
+        expected = copy.deepcopy(self.reference).do(command)
+        found: Result = ()
+        try:
+            next(self.ledgers).preview(call(command))
+        except Refusal as refusal:
+            found = refused(refusal)
+        assert found == (expected if expected[0] == "refused" else ())
+
+    @invariant()
+    def tells_one_story(self) -> None:
+        """Counters, rows, events and request ids agree with each other, and with the reference."""
+        assert_consistent(self.engine)
+        with Session(self.engine) as session:
+            columns = (models.Event.type, models.Event.student_id, models.Event.course_id)
+            events = session.execute(select(*columns).order_by(models.Event.revision)).all()
+            assert [tuple(event) for event in events] == self.reference.events
+            assert set(session.scalars(select(models.RequestId.request_id))) == set(self.kept)
+
+
+def told(outcome: Outcome) -> Result:
+    """What came of a call, as the reference says it."""
+    if isinstance(outcome, Refusal):
+        return refused(outcome)
+    return summary(fields(outcome))
+
+
+def empty(engine: Engine) -> None:
+    """Take everything out of a database, as freshly migrated."""
+    with Session(engine) as session:
+        for model in (models.Enrollment, models.Student, models.Course, models.Event, models.RequestId):
+            session.execute(delete(model))
+        session.execute(update(models.EventCounter).values(revision=0))
+        session.commit()
+
+
+@pytest.fixture
+def campus(engine: Engine, database_url: str) -> Iterator[type[Campus]]:
+    """The machine, on a migrated database."""
+    database = Database(database_url)
+    yield type("CampusHere", (Campus,), {"engine": engine, "database": database})
+    database.close()
+
+
+def test_does_as_the_reference_does(campus: type[Campus]) -> None:
+    """Whatever is asked, answers, rows and history stay right."""
+    run_state_machine_as_test(campus, settings=QUICK)

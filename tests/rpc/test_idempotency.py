@@ -1,0 +1,340 @@
+"""``request_id`` over the wire: a call that is repeated is carried out once and answered every time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from grpc import StatusCode
+from sqlalchemy import Engine, text
+
+from registrar.v1.course_pb2 import Course
+from registrar.v1.course_service_pb2 import (
+    CreateCourseRequest,
+    DeleteCourseRequest,
+    UndeleteCourseRequest,
+    UpdateCourseRequest,
+)
+from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_DROPPED as DROPPED
+from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED as ENROLLED
+from registrar.v1.enrollment_service_pb2 import (
+    CompleteEnrollmentRequest,
+    EnrollStudentRequest,
+    ListCoursesRequest,
+    RecordCompletionRequest,
+    SwapEnrollmentRequest,
+    UnenrollRequest,
+)
+from registrar.v1.student_pb2 import Student
+from registrar.v1.student_service_pb2 import (
+    CreateStudentRequest,
+    DeleteStudentRequest,
+    PlaceHoldRequest,
+    ReleaseHoldRequest,
+    UndeleteStudentRequest,
+    UpdateStudentRequest,
+)
+from tests.support.consistency import assert_consistent
+from tests.support.failures import Failure, info, refused
+from tests.support.servers import Gate, Registrar, calling, registrar_on, server_processes
+
+ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
+REUSED = Failure(
+    StatusCode.INVALID_ARGUMENT,
+    f'request_id "{ID}" was already used for another request; use a new one.',
+    (info("REQUEST_ID_REUSED", request_id=ID),),
+)
+ENROLL = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID)
+SEAT = EnrollStudentRequest(student_id="s-1", course_id="CS-101")
+UNENROLL = UnenrollRequest(student_id="s-1", course_id="CS-101", request_id=ID)
+NAMES = FieldMask(paths=["given_name"])
+TITLES = FieldMask(paths=["title"])
+
+# Every call that changes something, with the call that must go before it.
+CHANGES: dict[str, tuple[Message, Message | None]] = {
+    "EnrollStudent": (ENROLL, None),
+    "Unenroll": (UNENROLL, SEAT),
+    "SwapEnrollment": (
+        SwapEnrollmentRequest(student_id="s-1", from_course_id="CS-101", to_course_id="CS-102", request_id=ID),
+        SEAT,
+    ),
+    "CompleteEnrollment": (
+        CompleteEnrollmentRequest(student_id="s-1", course_id="CS-101", grade="A", request_id=ID),
+        SEAT,
+    ),
+    "RecordCompletion": (
+        RecordCompletionRequest(student_id="s-1", course_id="CS-101", grade="A", request_id=ID),
+        None,
+    ),
+    "CreateStudent": (CreateStudentRequest(student=Student(given_name="Ada"), request_id=ID), None),
+    "UpdateStudent": (
+        UpdateStudentRequest(student=Student(student_id="s-1", given_name="Ada"), update_mask=NAMES, request_id=ID),
+        None,
+    ),
+    "DeleteStudent": (DeleteStudentRequest(student_id="s-1", request_id=ID), None),
+    "UndeleteStudent": (
+        UndeleteStudentRequest(student_id="s-1", request_id=ID),
+        DeleteStudentRequest(student_id="s-1"),
+    ),
+    "PlaceHold": (PlaceHoldRequest(student_id="s-1", code="BURSAR", reason="Unpaid.", request_id=ID), None),
+    "ReleaseHold": (
+        ReleaseHoldRequest(student_id="s-1", code="BURSAR", request_id=ID),
+        PlaceHoldRequest(student_id="s-1", code="BURSAR"),
+    ),
+    "CreateCourse": (CreateCourseRequest(course=Course(title="Intro"), request_id=ID), None),
+    "UpdateCourse": (
+        UpdateCourseRequest(course=Course(course_id="CS-101", title="Intro"), update_mask=TITLES, request_id=ID),
+        None,
+    ),
+    "DeleteCourse": (DeleteCourseRequest(course_id="CS-101", request_id=ID), None),
+    "UndeleteCourse": (
+        UndeleteCourseRequest(course_id="CS-101", request_id=ID),
+        DeleteCourseRequest(course_id="CS-101"),
+    ),
+}
+
+
+@pytest.fixture
+async def campus(registrar: Registrar) -> Registrar:
+    """A student s-1, a course CS-101 with two seats, and CS-102 with as many as one likes."""
+    return await furnished(registrar)
+
+
+async def furnished(registrar: Registrar) -> Registrar:
+    await registrar.add_student("s-1")
+    await registrar.add_course("CS-101", capacity=2)
+    await registrar.add_course("CS-102")
+    return registrar
+
+
+def method(registrar: Registrar, request: Message) -> Any:
+    """The stub's method that takes a request."""
+    name = request.DESCRIPTOR.name.removesuffix("Request")
+    return next(getattr(stub, name) for stub in registrar[1:] if hasattr(stub, name))
+
+
+async def made(registrar: Registrar, request: Message) -> Message:
+    """Make a call."""
+    answer: Message = await method(registrar, request)(request)
+    return answer
+
+
+def events(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM events")) or 0
+
+
+async def attempts(registrar: Registrar) -> list[int]:
+    """The attempts of s-1, live or not."""
+    request = ListCoursesRequest(student_id="s-1", states=[ENROLLED, DROPPED])
+    answer = await registrar.enrollments.ListCourses(request)
+    return [entry.enrollment.attempt for entry in answer.courses]
+
+
+class TestReplay:
+    """The same id with the same content is the same call."""
+
+    @pytest.mark.parametrize("name", CHANGES)
+    async def test_every_change(self, campus: Registrar, engine: Engine, name: str) -> None:
+        """Repeating any change answers with the first response, verbatim, and changes nothing."""
+        request, before = CHANGES[name]
+        if before is not None:
+            await made(campus, before)
+        first = await made(campus, request)
+        count = events(engine)
+        assert await made(campus, request) == first
+        assert events(engine) == count
+        assert_consistent(engine)
+
+    async def test_every_change_is_here(self, campus: Registrar) -> None:
+        """No RPC with a request_id is missing from the table above."""
+        stubs = {name for stub in campus[1:] for name in vars(stub)}
+        requests = {name: method_request(name) for name in stubs}
+        assert {name for name, request in requests.items() if "request_id" in request} == set(CHANGES)
+
+    async def test_after_the_world_went_on(self, campus: Registrar) -> None:
+        """The first response comes again, also when it is no longer how things are."""
+        first = await made(campus, ENROLL)
+        await campus.enrollments.Unenroll(UnenrollRequest(student_id="s-1", course_id="CS-101"))
+        assert await made(campus, ENROLL) == first
+        assert await attempts(campus) == [1]
+
+    async def test_case(self, campus: Registrar) -> None:
+        """A UUID is the same in upper case."""
+        first = await made(campus, ENROLL)
+        loud = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID.upper())
+        assert await made(campus, loud) == first
+
+    async def test_without(self, campus: Registrar) -> None:
+        """Without a request_id every call is a call of its own."""
+        await campus.enroll("s-1", "CS-101")
+        assert (await refused(campus.enroll("s-1", "CS-101"))).reason == "ALREADY_ENROLLED"
+
+    async def test_after_a_restart(self, database_url: str) -> None:
+        """A server that was started later gives the first response."""
+        async with registrar_on(database_url) as registrar:
+            first = await made(await furnished(registrar), ENROLL)
+        async with registrar_on(database_url) as registrar:
+            assert await made(registrar, ENROLL) == first
+
+    async def test_on_another_server(self, database_url: str) -> None:
+        """Another server on the same database gives the first response."""
+        async with registrar_on(database_url) as one, registrar_on(database_url) as other:
+            first = await made(await furnished(one), ENROLL)
+            assert await made(other, ENROLL) == first
+
+
+class TestReuse:
+    """The same id with other content is a mistake."""
+
+    async def test_other_field(self, campus: Registrar) -> None:
+        """A call that differs in any field is refused, and the first one stands."""
+        first = await made(campus, ENROLL)
+        other = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID, comment="?")
+        assert await refused(made(campus, other)) == REUSED
+        assert await made(campus, ENROLL) == first
+
+    async def test_other_rpc(self, campus: Registrar) -> None:
+        """The same fields sent to another RPC are another content."""
+        await made(campus, ENROLL)
+        assert await refused(made(campus, UNENROLL)) == REUSED
+        assert await attempts(campus) == [1]
+
+    async def test_before_the_student(self, campus: Registrar) -> None:
+        """A reused id is told before anything about the student or course named."""
+        await made(campus, ENROLL)
+        other = EnrollStudentRequest(student_id="nobody", course_id="nothing", request_id=ID)
+        assert await refused(made(campus, other)) == REUSED
+
+    async def test_after_the_fields(self, campus: Registrar) -> None:
+        """Bad fields are told before a reused id."""
+        await made(campus, ENROLL)
+        other = EnrollStudentRequest(student_id="?", course_id="CS-101", request_id=ID)
+        assert (await refused(made(campus, other))).reason == "INVALID_FIELD"
+
+
+class TestRefused:
+    """What was refused was not done, so its retry is decided anew."""
+
+    async def test_refusal_is_not_kept(self, campus: Registrar) -> None:
+        """A retry gets the seat that was not free the first time."""
+        await campus.add_course("ONE", capacity=1)
+        await campus.add_student("s-2")
+        await campus.enroll("s-2", "ONE")
+        request = EnrollStudentRequest(student_id="s-1", course_id="ONE", request_id=ID)
+        assert (await refused(made(campus, request))).reason == "COURSE_FULL"
+        await campus.enrollments.Unenroll(UnenrollRequest(student_id="s-2", course_id="ONE"))
+        assert (await campus.enrollments.EnrollStudent(request)).enrollment.student_id == "s-1"
+
+    async def test_id_of_a_refusal_is_free(self, campus: Registrar) -> None:
+        """The id of a refused call may be used for another one."""
+        other = EnrollStudentRequest(student_id="nobody", course_id="CS-101", request_id=ID)
+        assert (await refused(made(campus, other))).reason == "STUDENT_NOT_FOUND"
+        await made(campus, ENROLL)
+
+    async def test_allowed_nothing_is_kept(self, campus: Registrar) -> None:
+        """An answer that changed nothing is an answer, and comes again."""
+        request = UnenrollRequest(student_id="s-1", course_id="CS-101", allow_missing=True, request_id=ID)
+        first = await made(campus, request)
+        await campus.enroll("s-1", "CS-101")
+        assert await made(campus, request) == first
+        assert await attempts(campus) == [1]
+
+
+class TestValidateOnly:
+    """A call that changes nothing neither uses nor takes an id."""
+
+    async def test_takes_no_id(self, campus: Registrar) -> None:
+        """The id of a preview is free for the call itself."""
+        preview = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID, validate_only=True)
+        await made(campus, preview)
+        await made(campus, ENROLL)
+        assert await attempts(campus) == [1]
+
+    async def test_uses_no_id(self, campus: Registrar) -> None:
+        """A preview tells what would happen now, not what happened under its id."""
+        await made(campus, ENROLL)
+        preview = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID, validate_only=True)
+        assert (await refused(made(campus, preview))).reason == "ALREADY_ENROLLED"
+        drop = UnenrollRequest(student_id="s-1", course_id="CS-101", request_id=ID, validate_only=True)
+        assert (await campus.enrollments.Unenroll(drop)).enrollment.state == DROPPED
+
+
+class TestTwins:
+    """The same call several times at once is carried out once."""
+
+    async def test_in_one_batch(self, gate: Gate, database_url: str, engine: Engine) -> None:
+        """Twins that meet in one batch get one answer."""
+        async with registrar_on(database_url) as registrar:
+            await furnished(registrar)
+            with gate.closed():
+                first = asyncio.create_task(made(registrar, ENROLL))
+                await gate.holds_one()
+                others = [asyncio.create_task(made(registrar, ENROLL)) for _ in range(7)]
+                # Whatever was sent before this answer over the same connection waits in the lane by now.
+                await registrar.course("CS-101")
+            answers = await asyncio.gather(first, *others)
+            assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
+            assert await attempts(registrar) == [1]
+        assert_consistent(engine)
+
+    async def test_on_two_servers(self, database_url: str, engine: Engine) -> None:
+        """Twins on two servers get one answer: one works, the other waits and repeats it."""
+        async with registrar_on(database_url) as one, registrar_on(database_url) as other:
+            await furnished(one)
+            await asyncio.gather(one.course("CS-101"), other.course("CS-101"))
+            answers = await asyncio.gather(*(made(server, ENROLL) for server in (one, other) * 8))
+            assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
+            assert await attempts(one) == [1]
+        assert_consistent(engine)
+
+    async def test_creations_on_two_servers(self, database_url: str, engine: Engine) -> None:
+        """Twins that create get one resource, though each server made up an id for it."""
+        request = CreateStudentRequest(student=Student(given_name="Ada"), request_id=ID)
+        async with registrar_on(database_url) as one, registrar_on(database_url) as other:
+            answers = await asyncio.gather(*(made(server, request) for server in (one, other) * 8))
+        assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
+        assert_consistent(engine)
+
+    async def test_different_twins(self, database_url: str, engine: Engine) -> None:
+        """Of different calls under one id, on two servers, one is carried out and the others hear of it."""
+        async with registrar_on(database_url) as one, registrar_on(database_url) as other:
+            await furnished(one)
+            calls = [
+                EnrollStudentRequest(student_id="s-1", course_id=course_id, request_id=ID)
+                for course_id in ("CS-101", "CS-102")
+            ]
+            ends = await asyncio.gather(
+                *(made(server, call) for server in (one, other) * 4 for call in calls), return_exceptions=True
+            )
+        codes = Counter(end.code() if isinstance(end, grpc.aio.AioRpcError) else StatusCode.OK for end in ends)
+        assert codes == {StatusCode.OK: 8, StatusCode.INVALID_ARGUMENT: 8}
+        assert_consistent(engine)
+
+    async def test_on_two_processes(self, postgresql_url: str, tmp_path: Path) -> None:
+        """Twins on two processes get one answer, as many as there are."""
+        ids = [f"{number:08x}{ID[8:]}" for number in range(50)]
+        requests = [CreateStudentRequest(student=Student(student_id=f"s-{n}"), request_id=ids[n]) for n in range(50)]
+        async with server_processes(2, postgresql_url, tmp_path) as servers:
+            one, other = [await server.address() for server in servers]
+            async with calling(one) as here, calling(other) as there:
+                answers = await asyncio.gather(*(all_of(server, requests) for server in (here, there)))
+        assert answers[0] == answers[1]
+
+
+async def all_of(registrar: Registrar, requests: Sequence[Message]) -> list[Message]:
+    """Make all calls at once."""
+    return list(await asyncio.gather(*(made(registrar, request) for request in requests)))
+
+
+def method_request(name: str) -> set[str]:
+    """The field names of an RPC's request."""
+    return set(descriptor_pool.Default().FindMessageTypeByName(f"registrar.v1.{name}Request").fields_by_name)

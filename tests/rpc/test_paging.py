@@ -1,0 +1,286 @@
+"""Paging, the same for every list: complete, stable while others write, and with tokens that fit one list only."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from google.protobuf.message import Message
+from grpc import StatusCode
+
+from registrar.v1.course_service_pb2 import DeleteCourseRequest, SearchCoursesRequest
+from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED as ENROLLED
+from registrar.v1.enrollment_service_pb2 import ListCoursesRequest, ListRosterRequest, UnenrollRequest
+from registrar.v1.student_service_pb2 import DeleteStudentRequest, ListStudentsRequest
+from tests.support.failures import info, refused
+from tests.support.servers import Registrar, calling, registrar_on, server_processes
+
+TOKEN_RULE = "must be a next_page_token of the same list with the same filters"
+
+
+class Paged(NamedTuple):
+    """One of the lists: how to call it, the names of the entries on a page, and what writers do to it."""
+
+    request: Message
+    call: Callable[[Registrar], Any]
+    names: Callable[[Any], list[str]]
+    add: Callable[[Registrar, str], Awaitable[Any]]
+    remove: Callable[[Registrar, str], Awaitable[Any]]
+    other_filters: tuple[Message, ...]
+
+
+async def _add_roster_entry(registrar: Registrar, student_id: str) -> None:
+    await registrar.add_student(student_id)
+    await registrar.enroll(student_id, "CS-101")
+
+
+async def _add_course_of_student(registrar: Registrar, course_id: str) -> None:
+    await registrar.add_course(course_id)
+    await registrar.enroll("s-1", course_id)
+
+
+LISTS = {
+    "ListStudents": Paged(
+        ListStudentsRequest(),
+        lambda registrar: registrar.students.ListStudents,
+        lambda answer: [student.student_id for student in answer.students],
+        lambda registrar, name: registrar.add_student(name),
+        lambda registrar, name: registrar.students.DeleteStudent(DeleteStudentRequest(student_id=name)),
+        (ListStudentsRequest(query="x"), ListStudentsRequest(show_deleted=True)),
+    ),
+    "SearchCourses": Paged(
+        SearchCoursesRequest(),
+        lambda registrar: registrar.courses.SearchCourses,
+        lambda answer: [course.course_id for course in answer.courses],
+        lambda registrar, name: registrar.add_course(name),
+        lambda registrar, name: registrar.courses.DeleteCourse(DeleteCourseRequest(course_id=name)),
+        (SearchCoursesRequest(open_only=True), SearchCoursesRequest(term="2018")),
+    ),
+    "ListCourses": Paged(
+        ListCoursesRequest(student_id="s-1"),
+        lambda registrar: registrar.enrollments.ListCourses,
+        lambda answer: [entry.course.course_id for entry in answer.courses],
+        _add_course_of_student,
+        lambda registrar, name: registrar.enrollments.Unenroll(UnenrollRequest(student_id="s-1", course_id=name)),
+        (
+            ListCoursesRequest(student_id="s-2"),
+            ListCoursesRequest(student_id="s-1", states=[ENROLLED]),
+        ),
+    ),
+    "ListRoster": Paged(
+        ListRosterRequest(course_id="CS-101"),
+        lambda registrar: registrar.enrollments.ListRoster,
+        lambda answer: [entry.student.student_id for entry in answer.entries],
+        _add_roster_entry,
+        lambda registrar, name: registrar.enrollments.Unenroll(UnenrollRequest(student_id=name, course_id="CS-101")),
+        (
+            ListRosterRequest(course_id="CS-102"),
+            ListRosterRequest(course_id="CS-101", states=[ENROLLED]),
+        ),
+    ),
+}
+NAMES = [f"n-{number:02}" for number in range(7)]
+"""What the list under test holds, in its order."""
+
+
+@pytest.fixture(params=LISTS)
+def paged(request: pytest.FixtureRequest) -> Paged:
+    """The test runs once for each list."""
+    return LISTS[request.param]
+
+
+async def furnish(registrar: Registrar, paged: Paged, names: list[str] = NAMES) -> None:
+    """Put these into the list, and make what the lists need beside it."""
+    if paged.request != SearchCoursesRequest():
+        await registrar.add_course("CS-101")
+        await registrar.add_course("CS-102")
+    if paged.request != ListStudentsRequest():
+        await registrar.add_student("s-1")
+        await registrar.add_student("s-2")
+    for name in names:
+        await paged.add(registrar, name)
+
+
+async def page(registrar: Registrar, paged: Paged, size: int, token: str = "") -> tuple[list[str], str]:
+    """One page: the names on it, and the next token."""
+    answer = await paged.call(registrar)(with_page(paged.request, size, token))
+    return paged.names(answer), answer.next_page_token
+
+
+def with_page(request: Message, size: int, token: str) -> Message:
+    """The request for one page."""
+    asked = type(request)(page_size=size, page_token=token)
+    asked.MergeFrom(request)
+    return asked
+
+
+async def all_pages(registrar: Registrar, paged: Paged, size: int, token: str = "") -> list[list[str]]:
+    """All pages from a token on."""
+    pages = []
+    while True:
+        names, token = await page(registrar, paged, size, token)
+        pages.append(names)
+        if not token:
+            return pages
+
+
+async def test_complete(registrar: Registrar, paged: Paged) -> None:
+    """The pages together are the list, each is full but the last, and none is empty, whatever the size."""
+    await furnish(registrar, paged)
+    for size in (1, 3, 6, 7, 8, 50, 1001, 2**31 - 1):
+        pages = await all_pages(registrar, paged, size)
+        assert pages == [NAMES[start : start + size] for start in range(0, 7, size)], size
+
+
+async def test_default_size(registrar: Registrar, paged: Paged) -> None:
+    """A page has 50 entries unless asked otherwise."""
+    names = [f"n-{number:02}" for number in range(51)]
+    await furnish(registrar, paged, names)
+    assert await all_pages(registrar, paged, 0) == [names[:50], names[50:]]
+
+
+async def test_size_may_change(registrar: Registrar, paged: Paged) -> None:
+    """The size may differ from page to page."""
+    await furnish(registrar, paged)
+    first, token = await page(registrar, paged, 2)
+    second, token = await page(registrar, paged, 1, token)
+    third, token = await page(registrar, paged, 100, token)
+    assert (first, second, third, token) == (NAMES[:2], NAMES[2:3], NAMES[3:], "")
+
+
+async def test_a_thousand_at_most(sqlite_registrar: Registrar) -> None:
+    """No page has more than a thousand entries, whatever is asked for."""
+    ids = [f"n-{number:04}" for number in range(1001)]
+    await asyncio.gather(*map(sqlite_registrar.add_student, ids))
+    pages = await all_pages(sqlite_registrar, LISTS["ListStudents"], 5000)
+    assert pages == [ids[:1000], ids[1000:]]
+
+
+async def test_what_fits_a_message(sqlite_registrar: Registrar) -> None:
+    """A page ends early rather than be larger than an ordinary client takes."""
+    ids = [f"n-{number:03}" for number in range(150)]
+    await asyncio.gather(*(sqlite_registrar.add_course(name, description="\U0001d50a" * 10_000) for name in ids))
+    pages = await all_pages(sqlite_registrar, LISTS["SearchCourses"], 1000)
+    assert len(pages) == 2
+    assert [name for names in pages for name in names] == ids
+
+
+async def test_stable(registrar: Registrar, paged: Paged) -> None:
+    """Between pages others add and remove; what stays is listed once, and what is gone isn't listed any more."""
+    await furnish(registrar, paged)
+    first, token = await page(registrar, paged, 3)
+    assert first == NAMES[:3]
+    await paged.remove(registrar, NAMES[0])
+    await paged.remove(registrar, NAMES[2])
+    await paged.remove(registrar, NAMES[3])
+    await paged.add(registrar, "n-99")
+    assert await all_pages(registrar, paged, 3, token) == [NAMES[4:7], ["n-99"]]
+
+
+async def test_stable_under_writers(registrar: Registrar, paged: Paged) -> None:
+    """While writers add and remove at full speed, readers see all that stays, in order and once."""
+    await furnish(registrar, paged)
+    reading = True
+
+    async def write() -> int:
+        number = 0
+        while reading:
+            await paged.add(registrar, f"n-0{number % 6}-{number}")
+            await paged.remove(registrar, f"n-0{number % 6}-{number}")
+            number += 1
+        return number
+
+    writer = asyncio.create_task(write())
+    for _ in range(10):
+        pages = await all_pages(registrar, paged, 2)
+        listed = [name for names in pages for name in names]
+        assert [name for name in listed if name in NAMES] == NAMES
+        assert len(set(listed)) == len(listed)
+    reading = False
+    assert await writer > 0
+
+
+MADE_UP = (b"[]", b"{}", b"1", b"null", b'["n-04"]', b'["","n-04"]', b"\xff", b"[" * 200)
+
+
+def encoded(text: bytes) -> str:
+    """A token in the form that tokens have."""
+    return base64.urlsafe_b64encode(text).decode()
+
+
+class TestTokens:
+    """A token belongs to its list, and to no server."""
+
+    async def test_another_server(self, database_url: str, paged: Paged) -> None:
+        """A token is good on another server, and after a restart."""
+        async with registrar_on(database_url) as one:
+            await furnish(one, paged)
+            async with registrar_on(database_url) as other:
+                first, token = await page(one, paged, 3)
+                assert await all_pages(other, paged, 3, token) == [NAMES[3:6], NAMES[6:]]
+        async with registrar_on(database_url) as restarted:
+            assert await all_pages(restarted, paged, 3, token) == [NAMES[3:6], NAMES[6:]]
+        assert first == NAMES[:3]
+
+    async def test_another_process(self, postgresql_url: str, tmp_path: Path) -> None:
+        """A token is good on another process."""
+        paged = LISTS["ListRoster"]
+        async with server_processes(2, postgresql_url, tmp_path) as servers:
+            here, there = [await server.address() for server in servers]
+            async with calling(here) as one, calling(there) as other:
+                await furnish(one, paged)
+                _, token = await page(one, paged, 5)
+                assert await page(other, paged, 5, token) == (NAMES[5:], "")
+
+    async def test_twice(self, registrar: Registrar, paged: Paged) -> None:
+        """A token may be used again."""
+        await furnish(registrar, paged)
+        _, token = await page(registrar, paged, 5)
+        assert await page(registrar, paged, 5, token) == await page(registrar, paged, 5, token) == (NAMES[5:], "")
+
+    async def test_other_filters(self, sqlite_registrar: Registrar, paged: Paged) -> None:
+        """A token of the same RPC with other filters is refused."""
+        await furnish(sqlite_registrar, paged)
+        _, token = await page(sqlite_registrar, paged, 5)
+        for request in paged.other_filters:
+            failure = await refused(paged.call(sqlite_registrar)(with_page(request, 5, token)))
+            assert failure.code is StatusCode.INVALID_ARGUMENT
+            assert failure.details[0] == info("INVALID_PAGE_TOKEN")
+            assert failure.fields == {"page_token": TOKEN_RULE}
+
+    async def test_other_rpc(self, sqlite_registrar: Registrar) -> None:
+        """A token of another list is refused, though both are by the same ids."""
+        for name in NAMES:
+            await sqlite_registrar.add_student(name)
+            await sqlite_registrar.add_course(name)
+        _, token = await page(sqlite_registrar, LISTS["ListStudents"], 5)
+        failure = await refused(page(sqlite_registrar, LISTS["SearchCourses"], 5, token))
+        assert failure.reason == "INVALID_PAGE_TOKEN"
+
+    async def test_tampered(self, sqlite_registrar: Registrar) -> None:
+        """A token with any character changed, left out or added is refused."""
+        paged = LISTS["ListStudents"]
+        await furnish(sqlite_registrar, paged)
+        _, token = await page(sqlite_registrar, paged, 5)
+        for changed in sorted(_tampered(token)):
+            failure = await refused(page(sqlite_registrar, paged, 5, changed))
+            assert failure.reason == "INVALID_PAGE_TOKEN", changed
+
+    @pytest.mark.parametrize("token", ["2", "n-04", "ä", "\0", "x" * 100_000, *map(encoded, MADE_UP)])
+    async def test_made_up(self, sqlite_registrar: Registrar, paged: Paged, token: str) -> None:
+        """Whatever a caller makes up is refused."""
+        await furnish(sqlite_registrar, paged)
+        assert (await refused(page(sqlite_registrar, paged, 5, token))).reason == "INVALID_PAGE_TOKEN"
+
+
+def _tampered(token: str) -> set[str]:
+    changed = {token + extra for extra in ("=", "A", "!", " ", "\n")}
+    for place, character in enumerate(token):
+        head, tail = token[:place], token[place + 1 :]
+        other = "A" if character != "A" else "B"
+        changed |= {head + tail, head + other + tail, head + "!" + character + tail}
+    return changed - {token}

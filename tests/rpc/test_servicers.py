@@ -1,0 +1,264 @@
+"""The servicers by themselves, in grpcio-testing's server: no port, no wire, and a clock that the test sets.
+
+That server runs only sync handlers, and its context lacks ``peer`` and ``abort_with_status``; ``Adapted`` lends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
+
+import grpc
+import grpc_testing
+import pytest
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import RequestInfo
+from grpc import StatusCode
+
+from registrar.v1 import course_service_pb2, enrollment_service_pb2, history_service_pb2, student_service_pb2
+from registrar.v1.course_pb2 import Course
+from registrar.v1.course_service_pb2 import CreateCourseRequest
+from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_DROPPED, ENROLLMENT_STATE_ENROLLED
+from registrar.v1.enrollment_service_pb2 import (
+    EnrollStudentRequest,
+    GetEnrollmentRequest,
+    ListCoursesRequest,
+    ListRosterRequest,
+    UnenrollRequest,
+)
+from registrar.v1.student_pb2 import Student
+from registrar.v1.student_service_pb2 import CreateStudentRequest, GetStudentRequest
+from registrar_server.ledger.batching import Batcher, Lanes
+from registrar_server.ledger.ledger import Answer, Call, Ledger
+from registrar_server.reading.reader import Lookup, Reader
+from registrar_server.rpc.course_service import CourseService
+from registrar_server.rpc.dispatch import Desk, Queries
+from registrar_server.rpc.enrollment_service import EnrollmentService
+from registrar_server.rpc.history_service import HistoryService
+from registrar_server.rpc.student_service import StudentService
+from registrar_server.storage.database import Database
+from tests.support.failures import DETAILS_KEY, Failure, info, resource
+from tests.support.servers import Gate, Log
+
+SERVICES = {
+    module.DESCRIPTOR.services_by_name[servicer.__name__]: servicer
+    for module, servicer in (
+        (enrollment_service_pb2, EnrollmentService),
+        (student_service_pb2, StudentService),
+        (course_service_pb2, CourseService),
+        (history_service_pb2, HistoryService),
+    )
+}
+METHODS = {method.name: method for service in SERVICES for method in service.methods}
+NOON = 1_543_000_000.0
+
+
+class Aborted(Exception):
+    """Ends a handler after its context has taken the status."""
+
+
+class Context:
+    """The context that our servicers know, over the one that they get here."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def peer(self) -> str:
+        return "test:1"
+
+    def time_remaining(self) -> float | None:
+        remaining: float | None = self._given.time_remaining()
+        return remaining
+
+    async def abort_with_status(self, status: Any) -> None:
+        self._given.set_code(status.code)
+        self._given.set_details(status.details)
+        self._given.set_trailing_metadata(status.trailing_metadata)
+        raise Aborted
+
+
+class Adapted:
+    """A servicer with the same methods, but sync: each runs in the event loop that made this."""
+
+    def __init__(self, servicer: Any) -> None:
+        self._servicer = servicer
+        self._loop = asyncio.get_running_loop()
+
+    def __getattr__(self, name: str) -> Callable[[Message, Any], Message | None]:
+        method = getattr(self._servicer, name)
+
+        def call(request: Message, context: Any) -> Message | None:
+            running = asyncio.run_coroutine_threadsafe(method(request, Context(context)), self._loop)
+            try:
+                response: Message = running.result()
+            except Aborted:
+                return None
+            return response
+
+        return call
+
+
+class Answered(NamedTuple):
+    """What a call came to."""
+
+    response: Any
+    code: StatusCode
+    message: str
+    trailers: dict[str, bytes]
+
+    @property
+    def failure(self) -> Failure:
+        """The failure that it is."""
+        assert self.response is None
+        metadata = grpc.aio.Metadata(*self.trailers.items())
+        return Failure.read(grpc.aio.AioRpcError(self.code, grpc.aio.Metadata(), metadata, self.message))
+
+
+class Office:
+    """The servicers in grpcio-testing's server."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.clock = grpc_testing.strict_fake_time(NOON)
+        servicers = {service: Adapted(servicer(desk)) for service, servicer in SERVICES.items()}
+        self._server = grpc_testing.server_from_dictionary(servicers, self.clock)
+
+    def begin(self, request: Message, timeout: float | None = None) -> Any:
+        """Start the call that takes this request."""
+        method = METHODS[request.DESCRIPTOR.name.removesuffix("Request")]
+        return self._server.invoke_unary_unary(method, (), request, timeout)
+
+    async def call(self, request: Message, timeout: float | None = None) -> Answered:
+        """Make the call that takes this request."""
+        return await ended(self.begin(request, timeout))
+
+    async def done(self, request: Message) -> Any:
+        """Make the call, which has to succeed, and return its response."""
+        answered = await self.call(request)
+        assert answered.code is StatusCode.OK, answered
+        return answered.response
+
+
+async def ended(rpc: Any) -> Answered:
+    """Wait for a call's end."""
+    response, trailers, code, message = await asyncio.to_thread(rpc.termination)
+    return Answered(response, code, message, dict(trailers))
+
+
+@pytest.fixture
+async def desk(database_url: str, gate: Gate) -> AsyncIterator[Desk]:
+    """A desk over a real ledger and reader, with one lane for changes, behind a gate."""
+    database = Database(database_url)
+    ledger, reader = Ledger(database), Reader(database)
+    changes = Lanes[Call, Answer]([Batcher(ledger.run, "write")], key=lambda call: call.command.lane_key)
+    lookups = Batcher[Lookup, Any](reader.look_up, "read")
+    desk = Desk(ledger, changes, reader, lookups, Queries(1, 10), 4_194_304)
+    yield desk
+    await asyncio.gather(changes.close(), lookups.close(), desk.close())
+    database.close()
+
+
+@pytest.fixture
+async def office(desk: Desk) -> Office:
+    """The servicers, with a student s-1 and a course CS-101 of one seat."""
+    office = Office(desk)
+    await office.done(CreateStudentRequest(student=Student(student_id="s-1")))
+    await office.done(CreateCourseRequest(course=Course(course_id="CS-101", capacity=1)))
+    return office
+
+
+class Broken:
+    """A desk where nothing works."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("password=s3cret")
+
+
+async def test_enroll_list_unenroll(office: Office) -> None:
+    """The core RPCs, one after the other."""
+    enroll = EnrollStudentRequest(student_id="s-1", course_id="CS-101")
+    enrollment = (await office.done(enroll)).enrollment
+    assert enrollment.state == ENROLLMENT_STATE_ENROLLED
+    (entry,) = (await office.done(ListCoursesRequest(student_id="s-1"))).courses
+    assert (entry.course.enrolled_count, entry.enrollment) == (1, enrollment)
+    (row,) = (await office.done(ListRosterRequest(course_id="CS-101"))).entries
+    assert (row.student.student_id, row.enrollment) == ("s-1", enrollment)
+    assert (await office.done(GetEnrollmentRequest(enrollment_id=enrollment.enrollment_id))).enrollment == enrollment
+    dropped = await office.done(UnenrollRequest(student_id="s-1", course_id="CS-101"))
+    assert dropped.enrollment.state == ENROLLMENT_STATE_DROPPED
+
+
+async def test_refusal(office: Office) -> None:
+    """A refusal sets code, message and details."""
+    answered = await office.call(EnrollStudentRequest(student_id="nobody", course_id="CS-101"))
+    sentence = 'There is no student "nobody".'
+    assert answered.failure == Failure(
+        StatusCode.NOT_FOUND,
+        sentence,
+        (info("STUDENT_NOT_FOUND", student_id="nobody"), resource("Student", "nobody", sentence)),
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+async def test_crash(name: str, log: Log) -> None:
+    """An unexpected error anywhere is told to nobody but the log, under the id that the caller gets."""
+    office = Office(Broken())  # type: ignore[arg-type]
+    request = _valid(name)
+    failure = (await office.call(request)).failure
+    told = failure.the(RequestInfo).request_id
+    assert failure.code is StatusCode.INTERNAL
+    assert failure.message == f"Internal error; the server's log tells more under request {told}."
+    assert "s3cret" not in str(failure)
+    (crash,) = log.of("rpc_crashed")
+    assert (crash["method"], crash["error_id"]) == (name, told)
+    (line,) = log.of("rpc")
+    assert (line["method"], line["status"], line["error_id"], line["peer"]) == (name, "INTERNAL", told, "test:1")
+
+
+@pytest.mark.parametrize("name", METHODS)
+async def test_empty_request(name: str, office: Office) -> None:
+    """The emptiest request of every RPC is answered or refused, never a crash."""
+    request = _request(name)()
+    answered = await office.call(request)
+    assert answered.code in (StatusCode.OK, StatusCode.INVALID_ARGUMENT)
+    assert (DETAILS_KEY in answered.trailers) == (answered.code is StatusCode.INVALID_ARGUMENT)
+
+
+async def test_time_left(office: Office) -> None:
+    """A call with time left is answered."""
+    answered = await office.call(GetStudentRequest(student_id="s-1"), timeout=1.0)
+    assert (answered.code, answered.response.student.student_id) == (StatusCode.OK, "s-1")
+
+
+async def test_no_time_left(office: Office, gate: Gate) -> None:
+    """A call whose time runs out while it waits is over for its caller, whenever the ledger gets to it."""
+    with gate.closed():
+        rpc = office.begin(EnrollStudentRequest(student_id="s-1", course_id="CS-101"), timeout=2.0)
+        await gate.holds_one()
+        office.clock.sleep_for(3.0)
+        answered = await ended(rpc)
+    assert answered.code is StatusCode.DEADLINE_EXCEEDED
+
+
+def _request(name: str) -> Callable[..., Message]:
+    """The class of an RPC's request."""
+    module = {
+        "registrar.v1.EnrollmentService": enrollment_service_pb2,
+        "registrar.v1.StudentService": student_service_pb2,
+        "registrar.v1.CourseService": course_service_pb2,
+        "registrar.v1.HistoryService": history_service_pb2,
+    }[METHODS[name].containing_service.full_name]
+    request: Callable[..., Message] = getattr(module, f"{name}Request")
+    return request
+
+
+def _valid(name: str) -> Message:
+    """A request of an RPC that passes all checks of its fields."""
+    request = _request(name)()
+    for field in METHODS[name].input_type.fields:
+        if field.name == "code" or (field.name.endswith("_id") and field.name != "request_id"):
+            setattr(request, field.name, f"x-{field.number}")
+    for resource_name in ("student", "course"):
+        if hasattr(request, resource_name):
+            setattr(getattr(request, resource_name), f"{resource_name}_id", "x-1")
+    return request

@@ -1,0 +1,185 @@
+"""The log: what a line looks like, one line per call, one per enrollment action, and no noise beside them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+import structlog
+
+from registrar.v1.enrollment_service_pb2 import UnenrollRequest
+from registrar_server import logs
+from tests.support.servers import Log, Registrar, calling, server_process
+
+
+@pytest.fixture(autouse=True)
+def as_found() -> Iterator[None]:
+    """Logging is set up for the whole process, and as before when the test ends."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_json_line_begins_with_time_level_and_event() -> None:
+    stream = io.StringIO()
+    logs.configure("json", stream=stream)
+    structlog.get_logger().info("student_enrolled", student_id="s-1", name="Zoë")
+    (line,) = lines(stream)
+    assert list(line) == ["time", "level", "event", "student_id", "name"]
+    assert (line["level"], line["event"], line["name"]) == ("info", "student_enrolled", "Zoë")
+    assert line["time"].endswith("Z")
+
+
+def test_auto_is_for_the_eyes_on_a_terminal_and_json_elsewhere() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        structlog.reset_defaults()
+        logs.configure("auto", stream=stream)
+        structlog.get_logger().info("server_started", address="127.0.0.1:1")
+    assert "server_started" in terminal.getvalue()
+    assert not terminal.getvalue().startswith("{")
+    assert lines(file)[0]["event"] == "server_started"
+
+
+@pytest.mark.parametrize(
+    ("level", "written"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_the_level_is_the_least_that_is_written(level: str, written: list[str]) -> None:
+    stream = io.StringIO()
+    logs.configure("json", level, stream)
+    for name in ("debug", "info", "warning", "error"):
+        getattr(structlog.get_logger(), name)(name)
+    assert [line["event"] for line in lines(stream)] == written
+
+
+def test_libraries_are_heard_from_warning_upward_in_the_same_form() -> None:
+    stream = io.StringIO()
+    logs.configure("json", "debug", stream)
+    for name in ("sqlalchemy.engine", "psycopg", "asyncio", "yoyo.migrations"):
+        logging.getLogger(name).info("SELECT 1")
+    logging.getLogger("psycopg").warning("lost %s", "it")
+    (line,) = lines(stream)
+    assert (line["logger"], line["level"], line["event"]) == ("psycopg", "warning", "lost it")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_never_shows_the_values_of_variables(log_format: str) -> None:
+    stream = io.StringIO()
+    logs.configure(log_format, stream=stream)
+    password = "hunter" + "2"
+    try:
+        raise RuntimeError("broken")
+    except RuntimeError:
+        structlog.get_logger().exception("crashed", length=len(password))
+    assert "RuntimeError" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_a_guest_is_quiet_but_for_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.stay_quiet()
+    structlog.get_logger().warning("unheard")
+    structlog.get_logger().error("heard")
+    out = capsys.readouterr().out
+    assert "heard" in out
+    assert "unheard" not in out
+
+
+def test_a_guest_leaves_a_log_alone_that_its_host_has_set_up() -> None:
+    stream = io.StringIO()
+    logs.configure("json", stream=stream)
+    logs.stay_quiet()
+    structlog.get_logger().info("heard")
+    assert lines(stream)[0]["event"] == "heard"
+
+
+async def test_every_call_writes_one_line(log: Log, sqlite_registrar: Registrar) -> None:
+    request_id = str(uuid4())
+    await sqlite_registrar.add_student("s-1")
+    await sqlite_registrar.add_course("c-1")
+    made = await sqlite_registrar.enroll("s-1", "c-1", request_id=request_id)
+    assert [line["method"] for line in log.of("rpc")] == ["CreateStudent", "CreateCourse", "EnrollStudent"]
+    (line,) = log.of("rpc", method="EnrollStudent")
+    assert line["duration_ms"] > 0
+    assert line["peer"].startswith("ipv4:127.0.0.1:")
+    expected = {
+        "status": "OK",
+        "student_id": "s-1",
+        "course_id": "c-1",
+        "enrollment_id": made.enrollment_id,
+        "request_id": request_id,
+    }
+    assert expected.items() <= line.items()
+    assert "reason" not in line
+
+
+async def test_a_refused_call_is_logged_with_status_and_reason(log: Log, sqlite_registrar: Registrar) -> None:
+    await sqlite_registrar.add_student("s-1")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await sqlite_registrar.enroll("s-1", "c-9")
+    (line,) = log.of("rpc", method="EnrollStudent")
+    assert (line["status"], line["reason"], line["course_id"]) == ("NOT_FOUND", "COURSE_NOT_FOUND", "c-9")
+    (action,) = log.of("enrollment_refused")
+    assert (action["student_id"], action["course_id"]) == ("s-1", "c-9")
+    assert action["reasons"] == ["COURSE_NOT_FOUND"]
+
+
+async def test_every_enrollment_action_writes_one_line(log: Log, sqlite_registrar: Registrar) -> None:
+    await sqlite_registrar.add_student("s-1")
+    await sqlite_registrar.add_course("c-1")
+    request_id = str(uuid4())
+    made = await sqlite_registrar.enroll("s-1", "c-1", request_id=request_id)
+    await sqlite_registrar.enroll("s-1", "c-1", request_id=request_id)  # A replay is no action.
+    await sqlite_registrar.enroll("s-1", "c-1", allow_existing=True)  # Nor is what was so already.
+    await sqlite_registrar.enrollments.Unenroll(UnenrollRequest(student_id="s-1", course_id="c-1"))
+    ids = {"student_id": "s-1", "course_id": "c-1", "enrollment_id": made.enrollment_id}
+    assert len(log.of("student_enrolled", **ids)) == len(log.of("student_enrolled")) == 1
+    assert len(log.of("student_unenrolled", **ids)) == len(log.of("student_unenrolled")) == 1
+
+
+async def test_a_preview_is_no_action(log: Log, sqlite_registrar: Registrar) -> None:
+    await sqlite_registrar.add_student("s-1")
+    await sqlite_registrar.add_course("c-1", capacity=0)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await sqlite_registrar.enroll("s-1", "c-1", validate_only=True)
+    assert not log.of("enrollment_refused")
+
+
+async def test_a_server_logs_its_life_as_json_without_secrets(postgresql_url: str, tmp_path: Path) -> None:
+    url = postgresql_url.replace("postgres@", "postgres:hunter2@")
+    async with server_process(url, tmp_path, LISTN="x") as server:
+        async with calling(await server.address()) as registrar:
+            await registrar.add_student("s-1")
+        server.signal(signal.SIGTERM)
+        assert await server.wait() == 0
+        events = [line["event"] for line in server.lines]
+        assert events == ["setting_unknown", "server_started", "rpc", "server_stopping", "server_stopped"]
+        assert "hunter2" not in json.dumps(server.lines) + "".join(server.others)

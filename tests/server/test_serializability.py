@@ -1,0 +1,112 @@
+"""Several processes on one database: the order of revisions is an order in which all could have happened one by one.
+
+What concurrent batches did is replayed against the reference, command by command in the order of their events. Had one
+seen what another was about to change, an outcome or an event would differ.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from registrar_server.core.commands import Command
+from registrar_server.ledger.ledger import Ledger
+from registrar_server.storage import models
+from registrar_server.storage.database import Database
+from tests.ledger.test_ledger_stateful import empty, told
+from tests.support.consistency import assert_consistent
+from tests.support.histories import FOUNDATION, LOCAL_COMMANDS, commands_about
+from tests.support.ledgers import NOW, call
+from tests.support.properties import scaled
+from tests.support.reference import Reference, Result
+
+PROCESSES = 4
+
+
+def batches(commands: st.SearchStrategy[Command]) -> st.SearchStrategy[list[list[Command]]]:
+    """Return strategies for many small batches, between which others come in."""
+    return st.lists(st.lists(commands, min_size=1, max_size=3), min_size=15, max_size=25)
+
+
+#: Most processes keep to a course of their own, so that the course's lock does not keep them apart: they meet in the
+#: students. The last goes everywhere.
+PLANS = st.tuples(*(batches(commands_about(course_id)) for course_id in ("c-1", "c-2", "c-3")), batches(LOCAL_COMMANDS))
+
+
+class Done(NamedTuple):
+    """A command with what came of it."""
+
+    request_id: str
+    command: Command
+    outcome: Result
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """Processes of their own, each to work on a database as a server would."""
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def work(url: str, name: str, batches: Sequence[Sequence[Command]]) -> list[Done]:
+    """Carry out batch after batch, and say what came of each command."""
+    database = Database(url)
+    ledger = Ledger(database, clock=lambda: NOW)
+    numbers = itertools.count(1)
+    done = []
+    for batch in batches:
+        calls = [call(command, f"{name}-{next(numbers)}") for command in batch]
+        outcomes = ledger.run(calls)
+        done += [
+            Done(made.request_id, made.command, told(outcome)) for made, outcome in zip(calls, outcomes, strict=True)
+        ]
+    database.close()
+    return done
+
+
+def test_what_many_did_at_once_could_have_happened_one_by_one(
+    workers: ProcessPoolExecutor, database_url: str, engine: Engine
+) -> None:
+    """Outcomes, events and rows of concurrent batches are those of the same commands in the order of revisions."""
+
+    @settings(
+        max_examples=scaled(8),
+        deadline=None,
+        # What a race brought forth once, shrinking would hardly find again.
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example, HealthCheck.data_too_large],
+    )
+    @given(PLANS)
+    def interleave(plans: Sequence[list[list[Command]]]) -> None:
+        empty(engine)
+        done = work(database_url, "founder", [FOUNDATION])
+        names = [f"worker-{number}" for number in range(PROCESSES)]
+        for found in workers.map(work, [database_url] * PROCESSES, names, plans):
+            done += found
+        assert_replayable(engine, {one.request_id: one for one in done})
+        assert_consistent(engine)
+
+    interleave()
+
+
+def assert_replayable(engine: Engine, done: dict[str, Done]) -> None:
+    """Assert that the reference, given the commands in the order of their events, tells the same history."""
+    with Session(engine) as session:
+        events = session.scalars(select(models.Event).order_by(models.Event.revision)).all()
+        rows = session.scalars(select(models.Enrollment)).all()
+    reference = Reference(NOW)
+    for request_id in dict.fromkeys(event.request_id for event in events):
+        assert reference.do(done[request_id].command) == done[request_id].outcome
+    assert [(event.type, event.student_id, event.course_id) for event in events] == reference.events
+    stored = sorted((row.course_id, row.student_id, row.state, row.version) for row in rows)
+    assert stored == sorted((row.course_id, row.student_id, row.state, row.version) for row in reference.rows)
+    assert not [one for one in done.values() if one.outcome[0] == "refused" and "CONTENTION" in one.outcome]

@@ -1,0 +1,167 @@
+"""Settings: where they come from, what they may be, and what a wrong one says."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from registrar_server import settings
+from registrar_server.settings import Settings, SettingsError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting is in the environment, and the working folder has no ``.env``."""
+    for name in [name for name in os.environ if name.startswith("REGISTRAR_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(**flags: object) -> str:
+    with pytest.raises(SettingsError) as refused:
+        settings.load(**flags)
+    return str(refused.value)
+
+
+def test_everything_has_a_default() -> None:
+    found = settings.load()
+    assert found.listen == "127.0.0.1:50051"
+    assert found.database_url.get_secret_value() == "sqlite:///registrar.db"
+    assert found.request_id_ttl == 24 * 3600
+    assert (found.log_format, found.log_level) == ("auto", "info")
+    assert not found.insecure
+
+
+def test_flags_win_over_the_environment_and_that_over_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("REGISTRAR_LISTEN=127.0.0.1:1\nREGISTRAR_LOG_LEVEL=error\nREGISTRAR_MAX_BATCH=7\n")
+    monkeypatch.setenv("REGISTRAR_LISTEN", "127.0.0.1:2")
+    monkeypatch.setenv("REGISTRAR_LOG_LEVEL", "warning")
+    found = settings.load(listen="127.0.0.1:3", log_level=None)
+    assert (found.listen, found.log_level, found.max_batch) == ("127.0.0.1:3", "warning", 7)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("500ms", 0.5), ("30s", 30.0), ("5m", 300.0), ("24h", 86400.0), ("7d", 604800.0)]
+)
+def test_durations_have_units(monkeypatch: pytest.MonkeyPatch, written: str, seconds: float) -> None:
+    monkeypatch.setenv("REGISTRAR_SHUTDOWN_GRACE", written)
+    assert settings.load().shutdown_grace == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("LISTEN", "nowhere", "must be host:port"),
+        ("LISTEN", "127.0.0.1:70000", "must be host:port"),
+        ("LISTEN", ":50051", "must be host:port"),
+        ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
+        ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("REQUEST_ID_TTL", "soon", 'must be a duration of at most 3650d, such as "500ms"'),
+        ("REQUEST_ID_TTL", "3651d", "at most 3650d"),
+        ("LISTEN", "::1:50051", "an IPv6 address in brackets"),
+        ("REQUEST_ID_TTL", "59s", "greater than or equal to 60"),
+        ("MAX_WAITING", "0", "greater than or equal to 1"),
+        ("MAX_BATCH", "10001", "less than or equal to 10000"),
+        ("MAX_BATCH", "many", "valid integer"),
+        ("WRITE_LANES", "65", "less than or equal to 64"),
+        ("READ_LANES", "0", "greater than or equal to 1"),
+        ("MAX_MESSAGE_BYTES", "1", "greater than or equal to 262144"),
+        ("SHUTDOWN_GRACE", "-1s", "must be a duration"),
+        ("HEALTH_INTERVAL", "0s", "greater than 0"),
+        ("INSECURE", "perhaps", "valid boolean"),
+        ("TLS_CERT_FILE", "missing.pem", "must be a file that can be read"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(f"REGISTRAR_{name}", value)
+    message = refusal()
+    assert message.startswith(f"REGISTRAR_{name}={value}: ")
+    assert allowed in message
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRAR_LISTEN", "nowhere")
+    monkeypatch.setenv("REGISTRAR_LOG_LEVEL", "loud")
+    lines = refusal().splitlines()
+    assert {line.partition("=")[0] for line in lines} == {"REGISTRAR_LISTEN", "REGISTRAR_LOG_LEVEL"}
+
+
+@pytest.mark.parametrize("url", ["mysql://root:hunter2@db/x", "sqlite://", "sqlite:///:memory:", "registrar.db", ""])
+def test_a_database_is_a_sqlite_file_or_postgresql(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REGISTRAR_DATABASE_URL", url)
+    message = refusal()
+    assert message.startswith("REGISTRAR_DATABASE_URL: ")
+    assert "sqlite:///file.db or postgresql://" in message
+    assert "hunter2" not in message
+
+
+def test_a_password_that_breaks_the_url_is_not_shown() -> None:
+    message = refusal(database_url="postgresql://ada:p@ss:hunter2/registrar")
+    assert message.startswith("REGISTRAR_DATABASE_URL: ")
+    assert "hunter2" not in message
+
+
+def test_the_password_is_never_shown() -> None:
+    found = settings.load(database_url="postgresql://ada:hunter2@db/registrar")
+    assert found.url.password == "hunter2"
+    assert "hunter2" not in f"{found!r} {found} {found.url} {found.url!r}"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"])
+def test_loopback_needs_no_tls(address: str) -> None:
+    assert settings.load(listen=address).listens_on_loopback
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "192.0.2.7:1", "registrar.example.edu:1"])
+def test_any_other_address_needs_tls_or_a_loud_word(address: str) -> None:
+    message = refusal(listen=address)
+    for name in ("REGISTRAR_LISTEN", "REGISTRAR_TLS_CERT_FILE", "REGISTRAR_TLS_KEY_FILE", "--insecure"):
+        assert name in message
+    assert settings.load(listen=address, insecure=True).listen == address
+
+
+def test_tls_files_come_in_pairs() -> None:
+    for name in ("cert.pem", "key.pem"):
+        Path(name).write_text("")
+    assert "must be set together" in refusal(tls_cert_file="cert.pem")
+    assert "REGISTRAR_TLS_CLIENT_CA_FILE needs" in refusal(tls_client_ca_file="cert.pem")
+    found = settings.load(listen="0.0.0.0:1", tls_cert_file="cert.pem", tls_key_file="key.pem")
+    assert found.tls_key_file == Path("key.pem")
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_a_server_told_to_check_tokens_does_not_start_without(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    if where == "environment":
+        monkeypatch.setenv("registrar_jwt_keys", "keys.json")
+    else:
+        Path(".env").write_text("REGISTRAR_JWT_KEYS=keys.json\n")
+    assert "REGISTRAR_JWT_KEYS" in refusal().upper()
+
+
+def test_a_misspelt_setting_is_noticed_and_names_of_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRAR_LISTN", "127.0.0.1:1")
+    monkeypatch.setenv("REGISTRAR_TOKEN", "for the client")
+    Path(".env").write_text("REGISTRAR_LOGLEVEL=debug\n")
+    assert settings.unknown_names(settings.environment()) == ["REGISTRAR_LISTN", "REGISTRAR_LOGLEVEL"]
+
+
+def test_the_example_lists_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    written = dict(line[1:].split("=", 1) for line in lines if re.match(r"#REGISTRAR_\w+=", line))
+    assert set(written) == {f"REGISTRAR_{name.upper()}" for name in Settings.model_fields}
+    expected = settings.load()
+    for name, value in written.items():
+        monkeypatch.setenv(name, value)
+    assert settings.load() == expected
+
+
+def test_the_readme_names_every_setting() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert not [name for name in Settings.model_fields if f"`REGISTRAR_{name.upper()}`" not in readme]

@@ -1,0 +1,263 @@
+"""Set-based statements: each shape does what it says, with any values, as one text that never changes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from registrar_server.storage.bulk import Select, Update
+from registrar_server.storage.database import Database
+from tests.support.drivers import (
+    APPEND_EVENTS,
+    DEFAULTS,
+    FIRST_WAITERS,
+    INSERT_COURSES,
+    INSERT_ENROLLMENTS,
+    INSERT_RESPONSES,
+    INSERT_STUDENTS,
+    LOCK_FIRST_WAITERS,
+    LOCK_STUDENTS,
+    SELECT_EVENTS,
+    SELECT_RESPONSES,
+    SELECT_STUDENTS,
+    UPDATE_RESPONSES,
+    UPDATE_STUDENTS,
+    Driver,
+    connected,
+    course,
+    enrollment,
+    event,
+    furnish,
+    student,
+)
+
+
+@pytest.fixture
+def driver(database_url: str) -> Iterator[Driver]:
+    """A driver on a freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
+    driver = connected(database_url)
+    yield driver
+    driver.connection.close()
+
+
+class TestSelect:
+    """Rows by key."""
+
+    def test_by_one_column(self, driver: Driver) -> None:
+        """The rows of these keys; keys that aren't there find nothing, and keys may repeat."""
+        driver.write((INSERT_STUDENTS, [student("a", "Ada"), student("b", "Bob"), student("c", "Cy")]))
+        (found,) = driver.read((SELECT_STUDENTS, [("a",), ("c",), ("c",), ("z",)]))
+        assert [row[:2] for row in found] == [("a", "Ada"), ("c", "Cy")]
+
+    def test_by_a_pair(self, driver: Driver) -> None:
+        """Pairs are pairs: one's first and another's second find nothing."""
+        rows = [(caller, request_id, b"", b"", 0) for caller in ("a", "b") for request_id in ("1", "2")]
+        driver.write((INSERT_RESPONSES, rows))
+        (found,) = driver.read((SELECT_RESPONSES, [("a", "1"), ("b", "2"), ("b", "3")]))
+        assert [row[:2] for row in found] == [("a", "1"), ("b", "2")]
+
+    def test_with_a_condition(self, driver: Driver) -> None:
+        """Of the rows with these keys, those that also fit."""
+        driver.write((INSERT_STUDENTS, [student("a"), student("b", delete_time=5)]))
+        living = Select("students", ("student_id",), ("student_id",), "delete_time IS NULL")
+        assert driver.read((living, [("a",), ("b",)])) == [[("a",)]]
+
+    def test_of_two_tables(self, driver: Driver) -> None:
+        """Each row goes with its row of the other table, in columns of either."""
+        furnish(driver, {"c-1": {"term": "fall", "meetings": "[1]"}, "c-2": {}})
+        driver.write(
+            (INSERT_ENROLLMENTS, [enrollment("c-1", "a", 1, "ENROLLED"), enrollment("c-2", "b", 1, "ENROLLED")])
+        )
+        columns = ("student_id", "term", "meetings", "state")
+        where = "enrollments.state = 'ENROLLED'"
+        joined = Select("enrollments", ("student_id",), columns[:3], where, join="courses", using="course_id")
+        assert driver.read((joined, [("a",), ("b",), ("c",)])) == [[("a", "fall", "[1]"), ("b", "", "[]")]]
+
+    def test_with_something_computed(self, driver: Driver) -> None:
+        """What is computed comes behind the columns."""
+        driver.write((INSERT_STUDENTS, [student("a", "Ada", 5), student("b", "Bob", 7)]))
+        computed = ("max_credits + 1", "(SELECT count(*) FROM students AS all_of_them)")
+        select = Select("students", ("student_id",), ("student_id",), computed=computed)
+        assert driver.read((select, [("a",), ("b",)])) == [[("a", 6, 2), ("b", 8, 2)]]
+
+    def test_several_at_once(self, driver: Driver) -> None:
+        """Each statement has its own rows, in the order asked."""
+        driver.write((INSERT_STUDENTS, [student("a")]), (INSERT_RESPONSES, [("a", "1", b"f", b"r", 7)]))
+        students, responses, none = driver.read(
+            (SELECT_STUDENTS, [("a",)]), (SELECT_RESPONSES, [("a", "1")]), (SELECT_STUDENTS, [("b",)])
+        )
+        assert [row[0] for row in students] == ["a"]
+        assert responses == [("a", "1", b"f", b"r", 7)]
+        assert none == []
+
+
+class TestValues:
+    """What is written comes back, whatever it is."""
+
+    TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+    AWKWARD = st.sampled_from(
+        ["", "NULL", "null", "None", '"', "\\", ",", "{}", "{a,b}", "\\N", "'", '","', "\n", "é🏫"]
+    )
+    INTEGERS = st.none() | st.integers(0, 2**63 - 1)
+    HOLDS = st.lists(st.tuples(TEXT | AWKWARD, TEXT, st.integers(0, 2**53)), max_size=3)
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(rows=st.lists(st.tuples(TEXT | AWKWARD, INTEGERS, HOLDS, INTEGERS), min_size=1, max_size=6))
+    def test_text_numbers_documents_and_nothing(self, driver: Driver, rows: list[tuple[Any, ...]]) -> None:
+        """Inserted, selected by key, and updated to each other's values."""
+        ids = [f"s-{next(_numbers)}" for _ in rows]
+        written = [(name, limit, json.dumps(holds), end) for name, limit, holds, end in rows]
+        driver.write((INSERT_STUDENTS, [(key, *row, *DEFAULTS) for key, row in zip(ids, written, strict=True)]))
+        assert self.stored(driver, ids) == rows
+        driver.write((UPDATE_STUDENTS, [(key, *row) for key, row in zip(ids, reversed(written), strict=True)]))
+        assert self.stored(driver, ids) == rows[::-1]
+
+    def stored(self, driver: Driver, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+        (found,) = driver.read((SELECT_STUDENTS, [(key,) for key in ids]))
+        by_id = {row[0]: row for row in found}
+        decoded = [(*by_id[key][1:3], json.loads(by_id[key][3]), by_id[key][4]) for key in ids]
+        return [(name, limit, [tuple(hold) for hold in holds], end) for name, limit, holds, end in decoded]
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        rows=st.lists(
+            st.tuples(TEXT | AWKWARD, st.uuids().map(str), st.binary(max_size=40), st.binary(max_size=40)),
+            min_size=1,
+            max_size=6,
+            unique_by=lambda row: row[:2],
+        )
+    )
+    def test_keys_of_text_and_bytes(self, driver: Driver, rows: list[tuple[Any, ...]]) -> None:
+        """Any text is a key, and bytes are bytes."""
+        rows = [(caller, f"{next(_numbers)}", *content) for caller, _, *content in rows]
+        driver.write((INSERT_RESPONSES, [(*row, 1) for row in rows]))
+        keys = [row[:2] for row in rows]
+        (found,) = driver.read((SELECT_RESPONSES, keys))
+        assert [row[:4] for row in found] == sorted(rows)
+        driver.write((UPDATE_RESPONSES, [(*key, b"\\x00\0,") for key in keys]))
+        (found,) = driver.read((SELECT_RESPONSES, keys))
+        assert {row[3] for row in found} == {b"\\x00\0,"}
+
+    def test_truth(self, driver: Driver) -> None:
+        """True, false and unknown stay apart."""
+        values = {"e-c-1": True, "e-c-2": False, "e-c-3": None}
+        rows = [
+            enrollment("c", f"s-{number}", number, "COMPLETED", passed=passed)
+            for number, passed in enumerate(values.values(), start=1)
+        ]
+        driver.write(
+            (INSERT_COURSES, [course("c")]),
+            (INSERT_STUDENTS, [student(f"s-{number}") for number in (1, 2, 3)]),
+            (INSERT_ENROLLMENTS, rows),
+        )
+        select = Select("enrollments", ("course_id", "enrollment_id"), ("enrollment_id", "passed"))
+        assert driver.read((select, [("c", key) for key in values])) == [list(values.items())]
+
+
+_numbers = count(1)
+
+
+class TestUpdate:
+    """Columns by key."""
+
+    def test_sets_its_columns_of_its_rows(self, driver: Driver) -> None:
+        """Each row has its own values; other rows and other columns stay; an unknown key is nobody."""
+        driver.write((INSERT_STUDENTS, [student(key, "old", 1) for key in "abc"]))
+        rename = Update("students", ("student_id",), ("given_name",))
+        driver.write((rename, [("a", "new"), ("c", "newer"), ("z", "nobody")]))
+        (found,) = driver.read((SELECT_STUDENTS, [(key,) for key in "abcz"]))
+        assert [row[:3] for row in found] == [("a", "new", 1), ("b", "old", 1), ("c", "newer", 1)]
+
+
+class TestAppend:
+    """Rows numbered by a counter that is raised with them."""
+
+    def test_continues_the_counter(self, driver: Driver) -> None:
+        """In the order given, without gaps, over several batches."""
+        driver.write((APPEND_EVENTS, [event("c", "first"), event("c", "second")]))
+        driver.write((APPEND_EVENTS, [event("c", "third", '[["title", null, "\\u00e9"]]')]))
+        (found,) = driver.read((SELECT_EVENTS, [("c",)]))
+        assert [(revision, key) for key, revision, _ in sorted(found, key=lambda row: int(row[1]))] == [
+            (1, "first"),
+            (2, "second"),
+            (3, "third"),
+        ]
+        assert {key: json.loads(changes) for key, _, changes in found}["third"] == [["title", None, "é"]]
+
+    def test_many(self, driver: Driver) -> None:
+        """A thousand rows are numbered as they stand."""
+        driver.write((APPEND_EVENTS, [event("c", f"{place:04}") for place in range(1, 1001)]))
+        (found,) = driver.read((SELECT_EVENTS, [("c",)]))
+        assert [(key, revision) for key, revision, _ in found] == [(f"{place:04}", place) for place in range(1, 1001)]
+
+
+class TestText:
+    """A statement is one text, however many rows it is given, so that a database prepares it once."""
+
+    def test_is_constant(self, driver: Driver) -> None:
+        """Reading and writing one row, then many, says nothing new."""
+        self.say_everything(driver, 1)
+        first = set(driver.said())
+        self.say_everything(driver, 50)
+        assert set(driver.said()) == first
+        assert all(key not in text for key in ("s-0-", "s-1-") for text in first)
+
+    def say_everything(self, driver: Driver, size: int) -> None:
+        ids = [f"s-{place}-{next(_numbers)}" for place in range(size)]
+        driver.write(
+            (INSERT_STUDENTS, [student(key) for key in ids]),
+            (INSERT_COURSES, [course(key, waitlisted_count=1, capacity=0) for key in ids]),
+            (INSERT_ENROLLMENTS, [enrollment(key, key, 1, "WAITLISTED") for key in ids]),
+            (UPDATE_STUDENTS, [(key, "x", None, "[]", None) for key in ids]),
+            (INSERT_RESPONSES, [(key, "1", b"", b"", 0) for key in ids]),
+            (APPEND_EVENTS, [event("c", key) for key in ids]),
+        )
+        driver.read(
+            (LOCK_STUDENTS, [(key,) for key in ids]),
+            (LOCK_FIRST_WAITERS, [(key, "", 0) for key in ids] + [("", key, 0) for key in ids]),
+            (FIRST_WAITERS, [(key, 0) for key in ids]),
+            (SELECT_STUDENTS, [(key,) for key in ids]),
+            (SELECT_RESPONSES, [(key, "1") for key in ids]),
+        )
+
+
+class TestCommit:
+    """A write is all or nothing."""
+
+    def test_a_failing_statement_takes_all_with_it(self, driver: Driver, database_url: str) -> None:
+        """What was written before the failure is gone, and the database is free for others."""
+        database = Database(database_url)
+        with pytest.raises((psycopg.errors.UniqueViolation, sqlite3.IntegrityError)), database.transaction() as broken:
+            broken.commit((INSERT_STUDENTS, [student("a")]), (INSERT_STUDENTS, [student("b"), student("b")]))
+        with database.transaction() as fine:
+            fine.commit((INSERT_STUDENTS, [student("c")]))
+        database.close()
+        (found,) = driver.read((SELECT_STUDENTS, [(key,) for key in "abc"]))
+        assert [row[0] for row in found] == ["c"]
+
+    def test_left_without_a_commit(self, driver: Driver, database_url: str) -> None:
+        """A transaction that is left by an error, or just left, has changed nothing."""
+        database = Database(database_url)
+
+        def leave(error: Exception | None) -> None:
+            with database.transaction() as transaction:
+                transaction.read((SELECT_STUDENTS, [("a",)]), (LOCK_STUDENTS, [("a",)]))
+                if error:
+                    raise error
+
+        leave(None)
+        with pytest.raises(ZeroDivisionError):
+            leave(ZeroDivisionError())
+        with database.transaction() as transaction:
+            transaction.commit((INSERT_STUDENTS, [student("a")]))
+        database.close()
+        (found,) = driver.read((SELECT_STUDENTS, [("a",)]))
+        assert len(found) == 1

@@ -1,0 +1,210 @@
+"""Set-based statements about the heads of groups, and locks: which rows they take, and in which order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.support.drivers import (
+    FIRST_WAITERS,
+    INSERT_ENROLLMENTS,
+    INSERT_STUDENTS,
+    LOCK_FIRST_WAITERS,
+    LOCK_STUDENTS,
+    SELECT_STUDENTS,
+    Driver,
+    connected,
+    enrollment,
+    furnish,
+    on_postgresql,
+    student,
+)
+
+
+@pytest.fixture
+def driver(database_url: str) -> Iterator[Driver]:
+    """A driver on a freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
+    driver = connected(database_url)
+    yield driver
+    driver.connection.close()
+
+
+def fill(driver: Driver, course_id: str, waiting: str, seated: str = "") -> None:
+    """Give students seats in a course, then places in its queue."""
+    states = [*((student_id, "ENROLLED") for student_id in seated), *((waits, "WAITLISTED") for waits in waiting)]
+    rows = [enrollment(course_id, student_id, number, state) for number, (student_id, state) in enumerate(states, 1)]
+    driver.write((INSERT_ENROLLMENTS, rows))
+
+
+class TestHeads:
+    """The first rows of groups."""
+
+    def heads(self, driver: Driver, *groups: tuple[str, int]) -> list[tuple[str, str]]:
+        """Who is at the head of each group, as they come."""
+        (found,) = driver.dialect.read(driver.connection, [(FIRST_WAITERS, groups)])
+        driver.connection.rollback()
+        return [(course_id, student_id) for course_id, student_id, _number, _bypassed in found]
+
+    def test_first_ones_in_order(self, driver: Driver) -> None:
+        """As many as the limit says, by the order asked for, whatever order their keys have."""
+        furnish(driver, {"c-1": {"capacity": 4, "waitlisted_count": 6}})
+        fill(driver, "c-1", waiting="fedcba", seated="gh")
+        assert self.heads(driver, ("c-1", 0)) == [("c-1", "f"), ("c-1", "e")]
+
+    def test_number_given_with_the_group(self, driver: Driver) -> None:
+        """The limit counts with the number that is given, and a group ends where it has no more."""
+        furnish(driver, {"c-1": {"capacity": 4, "waitlisted_count": 5}})
+        fill(driver, "c-1", waiting="fed")
+        assert [len(self.heads(driver, ("c-1", number))) for number in (0, 1, 2, 3, 100)] == [1, 2, 3, 3, 3]
+
+    def test_each_group_by_itself(self, driver: Driver) -> None:
+        """Each group has its own limit; one that is at 0, empty, or not there has no rows."""
+        limits = {"c-1": 1, "c-2": 2, "c-3": 0, "c-4": 9}
+        furnish(driver, {name: {"capacity": 10, "waitlisted_count": 10 + limit} for name, limit in limits.items()})
+        for course_id in ("c-1", "c-2", "c-3"):
+            fill(driver, course_id, waiting="hgfe")
+        found = self.heads(driver, *((course_id, 0) for course_id in (*limits, "c-9")))
+        assert sorted(found) == [("c-1", "h"), ("c-2", "g"), ("c-2", "h")]
+
+    def test_below_nothing(self, driver: Driver) -> None:
+        """A limit below 0 is none."""
+        furnish(driver, {"c-1": {"capacity": 7, "waitlisted_count": 2}})
+        fill(driver, "c-1", waiting="ab")
+        assert self.heads(driver, ("c-1", 0)) == []
+
+    def test_documents(self, driver: Driver) -> None:
+        """Documents come as text here too."""
+        furnish(driver, {"c-1": {"capacity": 0, "waitlisted_count": 1}})
+        driver.write((INSERT_ENROLLMENTS, [enrollment("c-1", "a", 1, "WAITLISTED", bypassed_rules='["X", "Y"]')]))
+        assert driver.read((FIRST_WAITERS, [("c-1", 0)])) == [[("c-1", "a", 1, '["X", "Y"]')]]
+
+
+class TestLock:
+    """A locked row waits for nobody but other lockers; only PostgreSQL has such locks."""
+
+    @pytest.fixture
+    def locked(self, postgresql_url: str) -> Iterator[str]:
+        """A database where student a is locked and student b is not."""
+        driver = on_postgresql(postgresql_url)
+        driver.write((INSERT_STUDENTS, [student("a"), student("b")]))
+        driver.dialect.read(driver.connection, [(LOCK_STUDENTS, [("a",), ("z",)])])
+        yield postgresql_url
+        driver.connection.close()
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "SELECT FROM students WHERE student_id = 'a' FOR NO KEY UPDATE NOWAIT",
+            "SET LOCAL lock_timeout = 20; UPDATE students SET version = 2 WHERE student_id = 'a'",
+        ],
+    )
+    def test_keeps_others_from_changing_it(self, locked: str, statement: str) -> None:
+        """Neither locked nor updated by anyone else."""
+        with psycopg.connect(locked) as other, pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute(statement)
+
+    def test_leaves_other_rows_alone(self, locked: str) -> None:
+        """The neighbour is free."""
+        with psycopg.connect(locked) as other:
+            found = other.execute("SELECT student_id FROM students WHERE student_id = 'b' FOR UPDATE NOWAIT")
+            assert found.fetchall() == [("b",)]
+
+    def test_lets_foreign_keys_be_checked(self, locked: str) -> None:
+        """Others may refer to the locked row meanwhile; FOR UPDATE would make them wait."""
+        with psycopg.connect(locked) as other:
+            found = other.execute("SELECT student_id FROM students WHERE student_id = 'a' FOR KEY SHARE NOWAIT")
+            assert found.fetchall() == [("a",)]
+
+    def test_ends_with_the_transaction(self, locked: str) -> None:
+        """After the commit it is anyone's."""
+        first = on_postgresql(locked)
+        first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
+        first.dialect.write(first.connection, [])
+        with psycopg.connect(locked) as other:
+            found = other.execute("SELECT student_id FROM students WHERE student_id = 'b' FOR UPDATE NOWAIT")
+            assert found.fetchall() == [("b",)]
+        first.connection.close()
+
+    def test_is_taken_in_order_of_the_keys(self, postgresql_url: str) -> None:
+        """Whatever order was asked for and however rows lie: so nobody waits in a circle."""
+        first, second = on_postgresql(postgresql_url), on_postgresql(postgresql_url)
+        first.write((INSERT_STUDENTS, [student("c"), student("b"), student("a")]))
+        first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
+        request = (LOCK_STUDENTS, [("c",), ("b",), ("a",)])
+        waiting = threading.Thread(target=second.dialect.read, args=(second.connection, [request]))
+        waiting.start()
+        with psycopg.connect(postgresql_url, autocommit=True) as other:
+            while other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
+                pass
+            free = other.execute("SELECT student_id FROM students FOR UPDATE SKIP LOCKED").fetchall()
+        first.connection.rollback()
+        waiting.join()
+        assert free == [("c",)], "a is locked before b, which is held; c would come after"
+        first.connection.close()
+        second.connection.close()
+
+
+class TestLockOfHeads:
+    """Rows that only the statement itself can find are locked with the others."""
+
+    def test_among_other_statements(self, driver: Driver) -> None:
+        """Whether a database has such locks or not, what is read beside them is the same."""
+        furnish(driver, {"c-1": {"capacity": 0, "waitlisted_count": 2}})
+        fill(driver, "c-1", waiting="ba")
+        lock = (LOCK_FIRST_WAITERS, [("c", "", 0), ("", "c-1", 0)])
+        _, waiters, students = driver.read(lock, (FIRST_WAITERS, [("c-1", 0)]), (SELECT_STUDENTS, [("c",)]))
+        assert [row[1] for row in waiters] == ["a", "b"]
+        assert [row[0] for row in students] == ["c"]
+
+    @pytest.fixture
+    def crowded(self, postgresql_url: str) -> Iterator[Driver]:
+        """A course c-1 where f, e, d, c and b wait in this order, and the first three of them may get a seat."""
+        driver = on_postgresql(postgresql_url)
+        furnish(driver, {"c-1": {"capacity": 2, "waitlisted_count": 5}, "c-2": {"capacity": 0, "waitlisted_count": 1}})
+        fill(driver, "c-1", waiting="fedcb")
+        fill(driver, "c-2", waiting="g")
+        yield driver
+        driver.connection.close()
+
+    def free(self, url: str) -> str:
+        """Which students nobody has locked."""
+        with psycopg.connect(url) as other:
+            found = other.execute("SELECT student_id FROM students ORDER BY student_id FOR UPDATE SKIP LOCKED")
+            return "".join(student_id for (student_id,) in found)
+
+    @pytest.mark.parametrize(
+        ("rows", "free"),
+        [
+            ([("", "c-1", 0)], "abcgh"),
+            ([("", "c-1", 1)], "abgh"),
+            ([("a", "", 0), ("", "c-1", 0)], "bcgh"),
+            ([("e", "", 0), ("h", "", 0), ("", "c-1", 0), ("", "c-2", 0)], "abc"),
+            ([("h", "", 0)], "abcdefg"),
+            ([("", "c-9", 7)], "abcdefgh"),
+        ],
+    )
+    def test_first_waiters_and_no_more(
+        self, crowded: Driver, postgresql_url: str, rows: list[tuple[str, str, int]], free: str
+    ) -> None:
+        """Those named, and those at the head of the queues named; whoever waits further behind is free."""
+        crowded.dialect.read(crowded.connection, [(LOCK_FIRST_WAITERS, rows)])
+        assert self.free(postgresql_url) == free
+
+    def test_is_taken_in_order_of_the_keys(self, crowded: Driver, postgresql_url: str) -> None:
+        """Not in the order of the queue, and callers are not before waiters: so nobody waits in a circle."""
+        holder = on_postgresql(postgresql_url)
+        holder.dialect.read(holder.connection, [(LOCK_STUDENTS, [("e",)])])
+        request = (LOCK_FIRST_WAITERS, [("h", "", 0), ("a", "", 0), ("", "c-1", 0)])
+        waiting = threading.Thread(target=crowded.dialect.read, args=(crowded.connection, [request]))
+        waiting.start()
+        with psycopg.connect(postgresql_url, autocommit=True) as other:
+            while other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
+                pass
+        free = self.free(postgresql_url)
+        holder.connection.rollback()
+        waiting.join()
+        assert free == "bcfgh", "a and d are locked before e, which is held; f and h would come after"
+        holder.connection.close()

@@ -1,0 +1,283 @@
+"""Real servers for tests: one in the test's own event loop, or one as a process of its own, and stubs to call either.
+
+Neither sees settings that happen to lie around, and both take a free port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import grpc
+import pytest
+import structlog
+
+from registrar.v1.course_pb2 import Course
+from registrar.v1.course_service_pb2 import CreateCourseRequest, GetCourseRequest
+from registrar.v1.course_service_pb2_grpc import CourseServiceStub
+from registrar.v1.enrollment_pb2 import Enrollment
+from registrar.v1.enrollment_service_pb2 import EnrollStudentRequest
+from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
+from registrar.v1.history_service_pb2_grpc import HistoryServiceStub
+from registrar.v1.student_pb2 import Student
+from registrar.v1.student_service_pb2 import CreateStudentRequest
+from registrar.v1.student_service_pb2_grpc import StudentServiceStub
+from registrar_server.app import Server, start
+from registrar_server.ledger.ledger import Call, Ledger, Outcome
+from registrar_server.settings import Settings
+
+if TYPE_CHECKING:
+    from registrar.v1.course_service_pb2_grpc import CourseServiceAsyncStub
+    from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceAsyncStub
+    from registrar.v1.history_service_pb2_grpc import HistoryServiceAsyncStub
+    from registrar.v1.student_service_pb2_grpc import StudentServiceAsyncStub
+
+FREE_PORT = "127.0.0.1:0"
+OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # A channel of its own connects by itself, to whatever is there now.
+
+
+def settings(database_url: str, **others: Any) -> Settings:
+    """Settings for a test's server, untouched by environment and ``.env`` as far as the test names them."""
+    return Settings(_env_file=None, **{"listen": FREE_PORT, "database_url": database_url, **others})
+
+
+@contextlib.asynccontextmanager
+async def serving(database_url: str, **others: Any) -> AsyncIterator[Server]:
+    """A server in this event loop."""
+    server = await start(settings(database_url, **others))
+    try:
+        yield server
+    finally:
+        await server.stop(grace=0)
+
+
+class Registrar(NamedTuple):
+    """The raw stubs of all services over one channel, and what tests need most often."""
+
+    channel: grpc.aio.Channel
+    enrollments: EnrollmentServiceAsyncStub
+    students: StudentServiceAsyncStub
+    courses: CourseServiceAsyncStub
+    history: HistoryServiceAsyncStub
+
+    async def add_student(self, student_id: str, **fields: Any) -> Student:
+        """Create a student."""
+        student = Student(student_id=student_id, **fields)
+        return (await self.students.CreateStudent(CreateStudentRequest(student=student))).student
+
+    async def add_course(self, course_id: str, **fields: Any) -> Course:
+        """Create a course."""
+        course = Course(course_id=course_id, **fields)
+        return (await self.courses.CreateCourse(CreateCourseRequest(course=course))).course
+
+    async def enroll(self, student_id: str, course_id: str, **fields: Any) -> Enrollment:
+        """Enroll a student in a course."""
+        request = EnrollStudentRequest(student_id=student_id, course_id=course_id, **fields)
+        return (await self.enrollments.EnrollStudent(request)).enrollment
+
+    async def course(self, course_id: str) -> Course:
+        """Read a course."""
+        return (await self.courses.GetCourse(GetCourseRequest(course_id=course_id))).course
+
+
+def over(channel: grpc.aio.Channel) -> Registrar:
+    """Stubs over a channel."""
+    return Registrar(
+        channel,
+        EnrollmentServiceStub(channel),
+        StudentServiceStub(channel),
+        CourseServiceStub(channel),
+        HistoryServiceStub(channel),
+    )
+
+
+@contextlib.asynccontextmanager
+async def calling(address: str) -> AsyncIterator[Registrar]:
+    """Stubs over a new connection."""
+    async with grpc.aio.insecure_channel(address, OPTIONS) as channel:
+        yield over(channel)
+
+
+@contextlib.asynccontextmanager
+async def registrar_on(database_url: str, **others: Any) -> AsyncIterator[Registrar]:
+    """Stubs of a server that lasts as long."""
+    async with serving(database_url, **others) as server, calling(server.address) as registrar:
+        yield registrar
+
+
+class ServerProcess:
+    """``registrar-server serve`` as a process, with its log lines as they come."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._changed = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read())
+        self.lines: list[dict[str, Any]] = []
+        self.others: list[str] = []
+        """What it wrote to standard error beside its log."""
+        self.ended = False
+
+    async def _read(self) -> None:
+        assert self._process.stderr
+        rest = b""
+        while data := await self._process.stderr.read(65_536):
+            *lines, rest = (rest + data).split(b"\n")
+            async with self._changed:
+                for line in lines:
+                    self._take(line)
+                self._changed.notify_all()
+        async with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            self.lines.append(json.loads(line))
+        except ValueError:
+            self.others.append(line.decode())
+
+    async def logged(self, event: str, where: Callable[[dict[str, Any]], bool] = lambda line: True) -> dict[str, Any]:
+        """Wait for the first line of an event; fails when the process ends without having written it."""
+
+        def found() -> list[dict[str, Any]]:
+            return [line for line in self.lines if line.get("event") == event and where(line)]
+
+        async with self._changed:
+            await self._changed.wait_for(lambda: found() or self.ended)
+        assert found(), f"it ended without {event}: {self.lines} {self.others}"
+        return found()[0]
+
+    async def address(self) -> str:
+        """Wait until it serves, and say where."""
+        return str((await self.logged("server_started"))["address"])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    async def wait(self) -> int:
+        """Wait for its end and all it has written, and return its exit status."""
+        status = await self._process.wait()
+        await self._reading
+        return status
+
+    async def kill(self) -> None:
+        """End it as a crash would, where it hasn't ended already."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self.wait()
+
+
+def environment(database_url: str, **variables: str) -> dict[str, str]:
+    """The environment of a server's process: settings are those given and nothing else."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRAR_")}
+    fixed = {"REGISTRAR_LISTEN": FREE_PORT, "REGISTRAR_DATABASE_URL": database_url, "REGISTRAR_LOG_FORMAT": "json"}
+    return {**inherited, **fixed, **{f"REGISTRAR_{name}": value for name, value in variables.items()}}
+
+
+@contextlib.asynccontextmanager
+async def server_process(database_url: str, folder: Path, **variables: str) -> AsyncIterator[ServerProcess]:
+    """A server as a process in ``folder``; the variables lack their prefix."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "registrar_server", "serve"),
+        cwd=folder,
+        env=environment(database_url, **variables),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    server = ServerProcess(process)
+    try:
+        yield server
+    finally:
+        await server.kill()
+
+
+@contextlib.asynccontextmanager
+async def server_processes(
+    count: int, database_url: str, folder: Path, **variables: str
+) -> AsyncIterator[list[ServerProcess]]:
+    """Several servers on one database, all serving."""
+    async with AsyncExitStack() as stack:
+        started = [
+            await stack.enter_async_context(server_process(database_url, folder, **variables)) for _ in range(count)
+        ]
+        await asyncio.gather(*(server.address() for server in started))
+        yield started
+
+
+class Gate:
+    """Stands before the ledgers of this process, open; while closed, it holds every batch that a lane begins."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._held = asyncio.Semaphore(0)
+        self._open = threading.Event()
+        self._open.set()
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        """Hold batches within a ``with`` block, and let them pass after it."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+    async def holds_one(self) -> None:
+        """Wait until one more batch is held."""
+        await self._held.acquire()
+
+    def pass_through(self) -> None:
+        """Let the batch of the calling thread pass, as soon as that may be."""
+        if not self._open.is_set():
+            self._loop.call_soon_threadsafe(self._held.release)
+            self._open.wait()
+
+
+def gate_before_ledgers(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Put a gate before the ledger of every server that starts in this process from now on."""
+    gate = Gate()
+    run = Ledger.run
+
+    def run_behind_gate(self: Ledger, calls: Sequence[Call]) -> list[Outcome]:
+        gate.pass_through()
+        return run(self, calls)
+
+    monkeypatch.setattr(Ledger, "run", run_behind_gate)
+    return gate
+
+
+class Log:
+    """What this process logs, line by line, as structlog is given it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._more = asyncio.Event()
+        self.lines: list[dict[str, Any]] = []
+
+    def note(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> NoReturn:
+        """Take a line, in whichever thread, and write nothing."""
+        self.lines.append(dict(line))
+        self._loop.call_soon_threadsafe(self._more.set)
+        raise structlog.DropEvent
+
+    def of(self, event: str, **values: Any) -> list[dict[str, Any]]:
+        """The lines of an event with these values, so far."""
+        wanted = {"event": event, **values}
+        return [line for line in self.lines if wanted.items() <= line.items()]
+
+    async def one(self, event: str, **values: Any) -> dict[str, Any]:
+        """Wait for the first line of an event with these values."""
+        while not (found := self.of(event, **values)):
+            self._more.clear()
+            await self._more.wait()
+        return found[0]
