@@ -22,7 +22,7 @@ from registrar_server.storage.database import Database
 log = structlog.get_logger()
 
 TRY_NEXT = """
-Registrar serves on {address}. Try, from another shell:
+Registrar is serving on {address}. Try this in another shell:
 
   grpcurl -plaintext -d '{{"student":{{"student_id":"s-1","given_name":"Ada"}}}}' \\
       {address} registrar.v1.StudentService/CreateStudent
@@ -40,20 +40,20 @@ or in Python:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0 done, 1 refused or failed, 2 not understood."""
-    given = _parser().parse_args(arguments)
+    """Run a command and return its exit status: 0 for success, 1 for a failure, 2 for invalid arguments."""
+    options = _parser().parse_args(arguments)
     try:
-        found = settings.load(
-            listen=getattr(given, "listen", None),
-            database_url=given.database_url,
-            insecure=getattr(given, "insecure", None),
-            log_format=given.log_format,
-            log_level=given.log_level,
+        config = settings.load(
+            listen=getattr(options, "listen", None),
+            database_url=options.database_url,
+            insecure=getattr(options, "insecure", None),
+            log_format=options.log_format,
+            log_level=options.log_level,
         )
-        logs.configure(found.log_format, found.log_level)
+        logs.configure(config.log_format, config.log_level)
         for name in settings.unknown_names(settings.environment()):
             log.warning("setting_unknown", name=name)
-        status: int = given.run(found, given)
+        status: int = options.run(config, options)
         return status
     except (settings.SettingsError, migrate.MigrationError, StartError) as error:
         print(f"registrar-server: {error}", file=sys.stderr)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="registrar-server",
-        description="Course enrollment over gRPC. Every flag has an environment variable, see .env.example.",
+        description="Course enrollment over gRPC. Every setting has an environment variable; see .env.example.",
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--database-url", help="REGISTRAR_DATABASE_URL")
@@ -74,70 +74,71 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM or SIGINT")
     serve.add_argument("--migrate", action="store_true", help="upgrade the database first")
     serve.add_argument("--listen", help="REGISTRAR_LISTEN, host:port")
-    serve.add_argument("--insecure", action="store_true", default=None, help="serve others without TLS")
+    serve.add_argument("--insecure", action="store_true", default=None, help="serve without TLS on any address")
     serve.set_defaults(run=_serve)
 
-    migrating = commands.add_parser("migrate", parents=[common], help="bring the database up or down")
+    migrating = commands.add_parser("migrate", parents=[common], help="upgrade, downgrade or inspect the database")
     migrating.add_argument("action", choices=("upgrade", "downgrade", "current", "check"))
     migrating.add_argument("revision", nargs="?", help="head, base, a revision, or a step such as +1 or -1")
     migrating.set_defaults(run=_migrate)
 
-    verifying = commands.add_parser("verify", parents=[common], help="check that what is stored agrees with itself")
+    verifying = commands.add_parser("verify", parents=[common], help="check that the stored data is consistent")
     verifying.set_defaults(run=_verify)
     return parser
 
 
-def _serve(found: settings.Settings, given: argparse.Namespace) -> int:
-    if given.migrate:
-        migrate.upgrade(found.database_url.get_secret_value())
-    uvloop.run(_serve_until_told(found))
+def _serve(config: settings.Settings, options: argparse.Namespace) -> int:
+    if options.migrate:
+        migrate.upgrade(config.database_url.get_secret_value())
+    uvloop.run(_serve_until_signalled(config))
     return 0
 
 
-async def _serve_until_told(found: settings.Settings) -> None:
-    _collect_garbage_seldom()
+async def _serve_until_signalled(config: settings.Settings) -> None:
+    _tune_garbage_collection()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _told_to_stop, stop)
-    server = await start(found)
-    # The log goes to standard error, so this disturbs none of its readers; who asks for JSON is a machine.
-    if found.log_format != "json" and found.tls_cert_file is None:
+        asyncio.get_running_loop().add_signal_handler(number, _request_stop, stop)
+    server = await start(config)
+    # The log goes to standard error, so standard output is free for people. JSON means that a program is reading.
+    if config.log_format != "json" and config.tls_cert_file is None:
         print(TRY_NEXT.format(address=server.address), flush=True)
     await stop.wait()
     if not await server.stop():
-        _leave_at_once()
+        _exit_immediately()
 
 
-def _told_to_stop(stop: asyncio.Event) -> None:
+def _request_stop(stop: asyncio.Event) -> None:
+    """Handle a signal: the first one stops the server, the second one exits immediately."""
     if stop.is_set():
-        _leave_at_once()
+        _exit_immediately()
     stop.set()
 
 
-def _leave_at_once() -> None:
-    """Exit without waiting for threads that a database holds. What was acknowledged is committed, and safe."""
+def _exit_immediately() -> None:
+    """Exit without waiting for threads that the database blocks; every acknowledged change is committed."""
     log.error("server_left_at_once")
     logs.write_out()
     os._exit(1)
 
 
-def _collect_garbage_seldom() -> None:
-    """Keep what start-up made out of every collection, and collect less often: the longest calls halve."""
+def _tune_garbage_collection() -> None:
+    """Exclude start-up objects from garbage collection and collect less often, which halves the longest latencies."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
-def _migrate(found: settings.Settings, given: argparse.Namespace) -> int:
-    url = found.database_url.get_secret_value()
-    match given.action:
+def _migrate(config: settings.Settings, options: argparse.Namespace) -> int:
+    url = config.database_url.get_secret_value()
+    match options.action:
         case "upgrade":
-            migrate.upgrade(url, given.revision or "head")
+            migrate.upgrade(url, options.revision or "head")
         case "downgrade":
-            if given.revision is None:
+            if options.revision is None:
                 print("registrar-server: downgrade to what? base, a revision, or -1", file=sys.stderr)
                 return 2
-            migrate.downgrade(url, given.revision)
+            migrate.downgrade(url, options.revision)
         case "current":
             applied = migrate.current(url)
             print(f"schema: {applied.revision or 'none'}")
@@ -149,8 +150,8 @@ def _migrate(found: settings.Settings, given: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(found: settings.Settings, _given: argparse.Namespace) -> int:
-    url = found.database_url.get_secret_value()
+def _verify(config: settings.Settings, _options: argparse.Namespace) -> int:
+    url = config.database_url.get_secret_value()
     report = migrate.check(url)
     if report.state is not migrate.State.UP_TO_DATE:
         raise migrate.MigrationError(str(report))

@@ -1,7 +1,7 @@
-"""Why a request is refused, in the domain's own terms: a reason, a sentence, and the values that decided it.
+"""Refusals in the terms of the domain: a reason, a sentence, and the values that decided it.
 
-Nothing here knows gRPC. ``STATUS`` gives each reason the name of its canonical status; ``rpc/endpoint.py`` turns a
-``Refusal`` into a ``google.rpc.Status``.
+This module does not depend on gRPC. ``STATUS`` maps each reason to the name of its canonical status, and
+``rpc/endpoint.py`` converts a ``Refusal`` to a ``google.rpc.Status``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Reason(StrEnum):
-    """The names of ``registrar.v1.ErrorReason`` without their prefix, as ``ErrorInfo.reason`` carries them."""
+    """The values of ``registrar.v1.ErrorReason`` without their prefix, as ``ErrorInfo.reason`` contains them."""
 
     INVALID_FIELD = "INVALID_FIELD"
     INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"
@@ -71,7 +71,7 @@ STATUS: Mapping[Reason, str] = MappingProxyType(
     {Reason(name): status for status, names in _REASONS_BY_STATUS.items() for name in names.split()}
 )
 
-#: The rules that an ``Override`` may name (``domain.md``, Rules).
+#: The rules that an ``Override`` may name (``docs/domain.md``).
 OVERRIDABLE = frozenset(
     {
         Reason.STUDENT_HOLD,
@@ -87,7 +87,7 @@ OVERRIDABLE = frozenset(
 
 
 class Violation(NamedTuple):
-    """One violated rule: a sentence a student could read, and the values that decided it."""
+    """One violated rule: a sentence for people, and the values that decided it."""
 
     reason: Reason
     description: str
@@ -95,7 +95,7 @@ class Violation(NamedTuple):
 
     @property
     def override_rule(self) -> str:
-        """What an ``Override`` has to name to set this rule aside; empty where none can."""
+        """The rule that an ``Override`` must name to set this one aside; empty if no override can."""
         rule = Reason.COURSE_FULL if self.reason is Reason.WAITLIST_FULL else self.reason
         return rule.value if rule in OVERRIDABLE else ""
 
@@ -106,16 +106,16 @@ class Violation(NamedTuple):
 
 
 class FieldViolation(NamedTuple):
-    """One field of a request that is not as expected; ``field`` is its path, such as ``course.credits``."""
+    """One invalid field of a request; ``field`` is its path, such as ``course.credits``."""
 
     field: str
     description: str
 
 
 class Refusal(Exception):
-    """A request was understood and refused; nothing was changed.
+    """A request is refused and changes nothing.
 
-    ``metadata`` holds the ids and values involved; ``retry_after`` the seconds after which another try makes sense.
+    ``metadata`` contains the ids and values involved, ``retry_after`` the seconds after which a retry may succeed.
     """
 
     def __init__(
@@ -143,14 +143,14 @@ class Refusal(Exception):
 
 
 def invalid_fields(fields: Iterable[FieldViolation]) -> Refusal:
-    """Every bad field of a request at once."""
+    """Return the refusal that names every invalid field of a request."""
     found = tuple(fields)
     message = "; ".join(f"{field}: {description}" for field, description in found)
     return Refusal(Reason.INVALID_FIELD, message, fields=found)
 
 
 def rules_violated(violations: Iterable[Violation], **metadata: str) -> Refusal:
-    """Every violated rule at once; the first, in the order of the rules, gives the reason."""
+    """Return the refusal that names every violated rule; its reason is that of the first violation."""
     found = tuple(violations)
     message = " ".join(violation.description for violation in found)
     refusal = Refusal(found[0].reason, message, violations=found)
@@ -159,17 +159,17 @@ def rules_violated(violations: Iterable[Violation], **metadata: str) -> Refusal:
 
 
 def student_not_found(student_id: str) -> Refusal:
-    """No such student, or a deleted one."""
+    """Return the refusal for a student who does not exist or is deleted."""
     return Refusal(Reason.STUDENT_NOT_FOUND, f'There is no student "{student_id}".', student_id=student_id)
 
 
 def course_not_found(course_id: str) -> Refusal:
-    """No such course, or a deleted one."""
+    """Return the refusal for a course that does not exist or is deleted."""
     return Refusal(Reason.COURSE_NOT_FOUND, f'There is no course "{course_id}".', course_id=course_id)
 
 
 def etag_mismatch(kind: str, resource_id: str, etag: str) -> Refusal:
-    """The resource was changed since the caller read it."""
+    """Return the refusal for a resource that has changed since the caller read it."""
     message = f'The {kind} "{resource_id}" has changed since it was read: its etag is now "{etag}". Read it again.'
     refusal = Refusal(Reason.ETAG_MISMATCH, message)
     refusal.metadata[f"{kind}_id"] = resource_id
@@ -177,19 +177,19 @@ def etag_mismatch(kind: str, resource_id: str, etag: str) -> Refusal:
 
 
 def overloaded(waiting: int, retry_after: float) -> Refusal:
-    """The queue is full; the call was not begun."""
+    """Return the refusal for a call that finds too many calls waiting."""
     message = f"{waiting} calls are already waiting; try again in {retry_after:g} s."
     return Refusal(Reason.OVERLOADED, message, retry_after=retry_after)
 
 
 def contention(retry_after: float = 0.05) -> Refusal:
-    """Other transactions held the rows for too long; nothing was changed."""
+    """Return the refusal for a call that waited too long for the locks of other transactions."""
     message = "Other transactions held the same rows for too long; nothing was changed. Try again."
     return Refusal(Reason.CONTENTION, message, retry_after=retry_after)
 
 
 def database_unavailable(*, uncertain: bool = False) -> Refusal:
-    """The database did not answer; with ``uncertain`` the change may or may not have been made."""
+    """Return the refusal for a call that the database did not answer; ``uncertain`` if its change may be committed."""
     effect = (
         "the change may or may not have been made. Retry with the same request_id to learn which"
         if uncertain
@@ -199,5 +199,5 @@ def database_unavailable(*, uncertain: bool = False) -> Refusal:
 
 
 def shutting_down() -> Refusal:
-    """This server process is stopping and takes no more calls."""
+    """Return the refusal for a call that arrives while this server is stopping."""
     return Refusal(Reason.SHUTTING_DOWN, "This server is shutting down; try again elsewhere.", retry_after=0.1)

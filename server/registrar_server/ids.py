@@ -1,4 +1,4 @@
-"""Ids made by the server."""
+"""Ids that the server generates."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import os
 import threading
 
 RANDOM_BYTES = 10
-DRAWN_AT_ONCE = 1024
+IDS_PER_READ = 1024
 
 
 class _Randomness(threading.local):
-    """Bytes of the system's generator, drawn for many ids at once: each draw hands the interpreter to other threads."""
+    """Random bytes from the operating system, read for many ids at once because each read releases the GIL."""
 
     def __init__(self) -> None:
-        self._drawn = memoryview(b"")
+        self._unused = memoryview(b"")
 
     def take(self) -> int:
-        """Return random bits that were not returned before."""
-        if not self._drawn:
-            self._drawn = memoryview(os.urandom(RANDOM_BYTES * DRAWN_AT_ONCE))
-        taken, self._drawn = self._drawn[:RANDOM_BYTES], self._drawn[RANDOM_BYTES:]
+        """Return the random bits for one id; no bits are returned twice."""
+        if not self._unused:
+            self._unused = memoryview(os.urandom(RANDOM_BYTES * IDS_PER_READ))
+        taken, self._unused = self._unused[:RANDOM_BYTES], self._unused[RANDOM_BYTES:]
         return int.from_bytes(taken)
 
-    def forget(self) -> None:
-        """Let go of what was drawn."""
-        self._drawn = memoryview(b"")
+    def discard(self) -> None:
+        """Discard the unused bytes."""
+        self._unused = memoryview(b"")
 
 
 _randomness = _Randomness()
-# A process that is forked off would go on with the same bytes as its parent.
-os.register_at_fork(after_in_child=_randomness.forget)
+# Otherwise a forked process would use the same bytes as its parent.
+os.register_at_fork(after_in_child=_randomness.discard)
 
 
 def new_id(now: int) -> str:
-    """Return a version 7 UUID (RFC 9562): ids made later sort later, which keeps index pages warm.
+    """Return a version 7 UUID (RFC 9562). Later ids sort later, so that inserts touch few index pages.
 
     ``now`` is in microseconds since 1970 UTC; the id carries its milliseconds.
     """

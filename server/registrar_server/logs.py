@@ -1,8 +1,8 @@
-"""Logging: structlog to standard error, as JSON lines or for the eyes.
+"""Logging: structlog to standard error, as JSON lines or as text for a terminal.
 
-Events are constants, data are keywords, ids are strings. What libraries log through the standard library takes the same
-way, from warning upward, so that neither SQL nor drivers make noise. Tracebacks never show the values of variables,
-among which a secret may be.
+Event names are constants, data are keywords, ids are strings. Warnings and errors that libraries log through the
+standard library have the same format; their other messages, such as SQL statements, are dropped. Tracebacks never show
+the values of variables, because these may be secrets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SHARED: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
 ]
 
-# An encoder made once is twice as fast as json.dumps with options, which makes one for every line.
+# One encoder for all lines is twice as fast as json.dumps, which creates one for every line if it has options.
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
@@ -34,11 +34,11 @@ def _as_json(_logger: Any, _method: str, event: dict[str, Any]) -> str:
     return _encode(head | event)
 
 
-class OncePerTurn:
-    """A stream that collects the lines of one turn of the event loop and writes them together.
+class LineBuffer:
+    """A stream that buffers the lines of one turn of the event loop and writes them together.
 
-    A released batch logs dozens of lines at once, and each write of its own would be a call into the system. Threads
-    without a loop write at once.
+    A finished batch logs dozens of lines at once, and each separate write would be a system call. Threads without an
+    event loop write immediately.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -49,12 +49,12 @@ class OncePerTurn:
         atexit.register(self.write_out)
 
     def write(self, line: str) -> None:
-        """Take a line."""
+        """Buffer a line."""
         with self._lock:
             self._lines.append(line)
 
     def flush(self) -> None:
-        """See that what was taken is written by the loop's next turn."""
+        """Schedule the buffered lines to be written in the next turn of the event loop."""
         if self._scheduled:
             return
         try:
@@ -64,7 +64,7 @@ class OncePerTurn:
             self.write_out()
 
     def write_out(self) -> None:
-        """Write what was taken, now."""
+        """Write the buffered lines immediately."""
         self._scheduled = False
         with self._lock:
             lines, self._lines = self._lines, []
@@ -72,52 +72,52 @@ class OncePerTurn:
             self._stream.flush()
 
 
-_streams: list[OncePerTurn] = []
+_buffers: list[LineBuffer] = []
 
 
 def write_out() -> None:
-    """Write what was gathered, before an exit that runs no clean-up."""
-    for stream in _streams:
-        stream.write_out()
+    """Write the buffered lines immediately, before an exit that runs no cleanup."""
+    for buffer in _buffers:
+        buffer.write_out()
 
 
 def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
-    """Set up logging for this process. ``log_format``: auto, console or json."""
+    """Configure logging for this process; ``log_format`` is auto, console or json."""
     stream = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
-    final = _for_the_eyes(stream) if console else _for_machines()
-    gathered = OncePerTurn(stream)
-    _streams[:] = [gathered]
+    renderers = _console_renderers(stream) if console else _json_renderers()
+    buffer = LineBuffer(stream)
+    _buffers[:] = [buffer]
     structlog.configure(
-        processors=[*_SHARED, *final],
+        processors=[*_SHARED, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", gathered)),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", buffer)),
         cache_logger_on_first_use=True,
     )
-    _redirect_standard_library(final, stream)
+    _redirect_standard_library(renderers, stream)
 
 
 def stay_quiet() -> None:
-    """Log nothing but errors, as a guest in another program; one that has set up structlog keeps its own way."""
+    """Log only errors, for use inside another program. If that has configured structlog, keep its configuration."""
     if not structlog.is_configured():
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS["error"]))
 
 
-def _for_the_eyes(stream: TextIO) -> list[Any]:
+def _console_renderers(stream: TextIO) -> list[Any]:
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", exception_formatter=plain)]
 
 
-def _for_machines() -> list[Any]:
+def _json_renderers() -> list[Any]:
     return [structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), _as_json]
 
 
-def _redirect_standard_library(final: list[Any], stream: TextIO) -> None:
+def _redirect_standard_library(renderers: list[Any], stream: TextIO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()

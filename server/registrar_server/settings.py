@@ -1,4 +1,4 @@
-"""Settings: the only reader of the environment. Flags win over environment, environment over ``.env``."""
+"""Settings from flags, the environment and ``.env``, in this order of precedence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 
 PREFIX = "REGISTRAR_"
 
-#: Names with our prefix that others read: the client, the migrations, the tests.
+#: Names with our prefix that the client, the migrations or the tests read.
 FOREIGN_NAMES = frozenset(
     PREFIX + name
     for name in [
@@ -39,7 +39,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class SettingsError(Exception):
-    """The server cannot start with these settings; the message names the variable and what is allowed."""
+    """The settings are invalid; the message names each variable and its allowed values."""
 
 
 def _seconds(value: Any) -> Any:
@@ -56,14 +56,14 @@ Duration = Annotated[float, BeforeValidator(_seconds)]
 
 
 class Settings(BaseSettings):
-    """Every setting, with its default. Durations are in seconds once read."""
+    """Every setting with its default. Durations are in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, validate_default=True
     )
 
     listen: str = "127.0.0.1:50051"
-    """The address to serve on, host:port; port 0 takes a free one. Not loopback needs TLS."""
+    """The address to listen on, host:port; port 0 selects a free port. An address that is not loopback needs TLS."""
     database_url: SecretStr = SecretStr("sqlite:///registrar.db")
     """sqlite:///file, relative to the working folder, or postgresql://user:password@host/database."""
     insecure: bool = False
@@ -73,27 +73,27 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = None
     """The certificate's private key, PEM."""
     tls_client_ca_file: Path | None = None
-    """Require client certificates signed by these authorities, PEM."""
+    """The authorities that sign client certificates, PEM. If set, clients must present a certificate."""
     log_format: Literal["auto", "console", "json"] = "auto"
-    """auto: console on a terminal, else json."""
+    """auto selects console on a terminal and json otherwise."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important lines that are written."""
+    """The lowest level that is logged."""
     request_id_ttl: Annotated[Duration, Field(ge=60)] = 86400.0
-    """How long the answer to a request_id is kept, at least 1m."""
+    """How long the response to a request_id is kept, at least 1m."""
     max_waiting: Annotated[int, Field(ge=1)] = 10_000
-    """Calls that may wait in one lane before new ones are refused as OVERLOADED."""
+    """The number of calls that may wait in one lane; further calls are refused as OVERLOADED."""
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 256
-    """Calls carried out in one transaction, at most."""
+    """The largest number of calls in one batch, which is one transaction."""
     write_lanes: Annotated[int, Field(ge=1, le=64)] = 2
-    """Write transactions at once on PostgreSQL; SQLite always has one."""
+    """The number of concurrent write transactions on PostgreSQL; SQLite always has one."""
     read_lanes: Annotated[int, Field(ge=1, le=64)] = 4
-    """Queries at once."""
+    """The number of concurrent queries."""
     max_message_bytes: Annotated[int, Field(ge=262_144)] = 4 * 1024 * 1024
     """The largest request and response, in bytes."""
     shutdown_grace: Annotated[Duration, Field(ge=0)] = 30.0
-    """How long calls under way may take after SIGTERM."""
+    """How long calls in progress may continue after SIGTERM."""
     health_interval: Annotated[Duration, Field(gt=0)] = 5.0
-    """How often the database is asked whether it still answers."""
+    """How often the server pings the database."""
 
     @field_validator("listen")
     @classmethod
@@ -142,7 +142,7 @@ class Settings(BaseSettings):
 
     @property
     def listens_on_loopback(self) -> bool:
-        """Whether only this machine can reach the address."""
+        """Whether the address can be reached only from this machine."""
         host = self.listen.rpartition(":")[0].strip("[]")
         try:
             return ipaddress.ip_address(host).is_loopback
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> URL:
-        """The database's URL; its text form hides the password."""
+        """The database URL; its text form hides the password."""
         return make_url(self.database_url.get_secret_value())
 
 
@@ -167,15 +167,15 @@ def _database_problem(value: str) -> str | None:
             if (url.database in (None, "", ":memory:"))
             else None
         )
-    return None if backend == "postgresql" else f"speaks of {backend}, which is not supported"
+    return None if backend == "postgresql" else f"names {backend}, which is not supported"
 
 
 def load(**flags: Any) -> Settings:
-    """Read flags (those that are not None), environment and ``.env``.
+    """Read the settings from flags (those that are not None), the environment and ``.env``.
 
-    Raises ``SettingsError`` that names every wrong variable and what is allowed.
+    Raises ``SettingsError`` that names every invalid variable and its allowed values.
     """
-    _refuse_unguarded(environment())
+    _refuse_token_settings(environment())
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
@@ -192,19 +192,19 @@ def _explain(problem: Mapping[str, Any]) -> str:
 
 
 def environment() -> Mapping[str, str | None]:
-    """Return the environment, and under it what ``.env`` adds."""
+    """Return the variables of the environment and of ``.env``; the environment takes precedence."""
     return {**dotenv_values(".env"), **os.environ}
 
 
-def _refuse_unguarded(names: Iterable[str]) -> None:
-    """A server told to check tokens must not serve without checking them."""
-    if wanted := sorted(name for name in names if name.upper().startswith(f"{PREFIX}JWT_")):
+def _refuse_token_settings(names: Iterable[str]) -> None:
+    """Refuse settings that ask for token checks, because this version would serve without them."""
+    if refused := sorted(name for name in names if name.upper().startswith(f"{PREFIX}JWT_")):
         raise SettingsError(
-            f"{', '.join(wanted)}: this version cannot check tokens and would let everyone in; unset it to start"
+            f"{', '.join(refused)}: this version cannot check tokens and would let everyone in; unset it to start"
         )
 
 
 def unknown_names(names: Iterable[str]) -> list[str]:
-    """Return the variables with our prefix that nothing reads: most often a misspelt setting."""
+    """Return the variables with our prefix that nothing reads, such as a misspelt setting."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
     return sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)

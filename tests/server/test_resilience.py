@@ -162,4 +162,4 @@ def test_large_courses_are_not_kept_in_memory() -> None:
 
 def test_a_password_in_the_query_is_not_shown() -> None:
     url = make_url("postgresql://db/registrar?user=ada&password=hunter2")
-    assert app._shown(url) == "postgresql://db/registrar"
+    assert app._without_password(url) == "postgresql://db/registrar"

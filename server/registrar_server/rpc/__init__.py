@@ -1,1 +1,1 @@
-"""The gRPC face: servicers that unpack, call and pack, and what every RPC gets around them."""
+"""The gRPC layer: servicers, the wrapper of every RPC, health, reflection and transport."""

@@ -1,4 +1,4 @@
-"""What every RPC gets around it: errors as statuses, and one canonical log line. Nothing else aborts a call."""
+"""The wrapper of every RPC: converts errors to statuses and writes one log line. Nothing else aborts a call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Response = TypeVar("Response", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Request, Context], Awaitable[Response]]
 
-MAX_SHOWN_CHARACTERS = 128
+MAX_LOGGED_CHARACTERS = 128
 
 log = structlog.get_logger()
 
@@ -30,9 +30,9 @@ log = structlog.get_logger()
 def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
     """Wrap a servicer's method.
 
-    A ``Refusal`` becomes its status with rich details. Any other exception is logged whole and answered INTERNAL with a
-    constant message, so that nothing of the server's inside reaches the caller. Every call writes one ``rpc`` line:
-    method, status, reason, duration_ms, peer, and the ids involved.
+    A ``Refusal`` becomes its status with details. Any other exception is logged with its traceback and answered
+    INTERNAL with a constant message, so that callers learn nothing about the server's internals. Every call logs one
+    ``rpc`` line: method, status, reason, duration_ms, peer, and the ids involved.
     """
 
     @functools.wraps(method)
@@ -60,14 +60,14 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
             line.update(_ids(request))
             duration_ms = round((time.perf_counter() - begun) * 1000, 3)
             log.info("rpc", method=method.__name__, duration_ms=duration_ms, peer=context.peer(), **line)
-        await context.abort_with_status(answer)  # type: ignore[arg-type]  # It has the attributes of one.
+        await context.abort_with_status(answer)  # type: ignore[arg-type]  # RpcStatus has the attributes of grpc.Status.
         raise AssertionError("abort_with_status returned")
 
     return call
 
 
 def _log_crash(error: Exception, method: str) -> str:
-    """Log an unexpected error whole and return its id; one that met a whole batch is logged once, for all its calls."""
+    """Log an unexpected error and return its id. An error that fails a whole batch is logged only once."""
     error_id: str = getattr(error, "registrar_error_id", "")
     if not error_id:
         error_id = str(uuid.uuid4())
@@ -77,18 +77,18 @@ def _log_crash(error: Exception, method: str) -> str:
 
 
 def _ids(message: Message) -> dict[str, str]:
-    """Return the ids that a request or response names, its own and those of the one resource in it."""
+    """Return the ids in a request or response, at the top level and in its resource."""
     found: dict[str, str] = {}
     for resource, name in _id_fields(message.DESCRIPTOR):
         value = getattr(getattr(message, resource) if resource else message, name)
         if value:
-            found[name] = _shown(value)
+            found[name] = _printable(value)
     return found
 
 
-def _shown(value: str) -> str:
-    """Cut an id that is none, and show what a terminal would take for commands."""
-    value = value[:MAX_SHOWN_CHARACTERS]
+def _printable(value: str) -> str:
+    """Truncate an invalid id and escape control characters."""
+    value = value[:MAX_LOGGED_CHARACTERS]
     return value if value.isprintable() else value.encode("unicode_escape").decode()
 
 

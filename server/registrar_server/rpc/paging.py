@@ -1,7 +1,7 @@
 """Page sizes and page tokens (AIP-158).
 
-A token is the key of the page's last row together with a digest over RPC, filters and key. It needs no memory of the
-server's, so it is valid on every process and after a restart; a token of another list or a changed one is recognised.
+A token contains the key of the page's last row and a digest over RPC, filters and key. The server stores nothing, so a
+token is valid on every process and after a restart. The digest detects tokens of other lists and modified tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Entry = TypeVar("Entry", bound=Message)
 
 
 class Page:
-    """The page that a request asks for: how many rows, and after which key."""
+    """The page that a request asks for: the number of rows, and the key that they follow."""
 
     def __init__(self, fields: Fields, request: Any, max_bytes: int) -> None:
         if request.page_size < 0:
@@ -41,13 +41,13 @@ class Page:
 
     @property
     def is_usual(self) -> bool:
-        """Whether this is the first page in default size."""
+        """Whether this is the first page in the default size."""
         return not self._token and self.size == DEFAULT_PAGE_SIZE
 
     def after(self, *kinds: type) -> list[Any] | None:
-        """Return the key after which the page begins, its parts of these kinds; None for the first page.
+        """Return the key of the row before the page, with parts of these types; None for the first page.
 
-        Raises INVALID_PAGE_TOKEN for a token that this list did not make.
+        Raises INVALID_PAGE_TOKEN for a token that does not come from this list.
         """
         if not self._token:
             return None
@@ -57,7 +57,7 @@ class Page:
             _digest, *key = json.loads(base64.urlsafe_b64decode(self._token.encode()))
         except (ValueError, TypeError, binascii.Error):
             raise _invalid_token() from None
-        # The whole token is compared, since decoding would forgive characters that do not belong there.
+        # Compare the whole token, because decoding ignores invalid characters.
         if self._token != self._token_after(key) or not _is_key(key, kinds):
             raise _invalid_token()
         return list(key)
@@ -70,13 +70,13 @@ class Page:
         pack: Callable[[Entry, Row], None],
         key: Callable[[Row], Sequence[Any]],
     ) -> None:
-        """Fill in a response's entries and its next token; ``rows`` has one more than the page if there are more.
+        """Fill in a response's entries and next page token; ``rows`` has one row more than the page if more follow.
 
-        A page ends early rather than grow beyond what an ordinary client takes in one message.
+        A page ends early if it would exceed the message size that clients accept by default.
         """
         for row in rows[: self.size]:
             pack(entries.add(), row)
-        # Nearly every page fits, which is measured once for all of it.
+        # Nearly every page fits, so measure the whole page once.
         excess = response.ByteSize() - self._max_bytes
         while excess > 0 and len(entries) > 1:
             excess -= entries.pop().ByteSize()
@@ -92,7 +92,7 @@ class Page:
 
 
 def _is_key(key: Sequence[Any], kinds: Sequence[type]) -> bool:
-    """Anybody can compute a digest, so what it covers is checked too."""
+    """Check the parts of a key, because anyone can compute the digest."""
     fields = Fields()
     for part in key:
         if isinstance(part, str):

@@ -1,4 +1,4 @@
-"""Server reflection, which lets grpcurl and buf curl call the server without its protos."""
+"""Server reflection, so that grpcurl and buf curl can call the server without its protos."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 
 
-class _MethodsToo:
-    """The descriptor pool, which by itself does not find a file by the name of a method in it."""
+class _MethodAwarePool:
+    """A descriptor pool that also finds a file by the name of a method in it."""
 
     def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
         self._pool = pool
@@ -31,9 +31,9 @@ class _MethodsToo:
 
 
 def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
-    """Serve reflection under both its names: the library knows v1alpha only, and v1 has the same messages."""
+    """Serve reflection as v1 and v1alpha. The library supports only v1alpha, which has the same messages as v1."""
     servicer = reflection.aio.ReflectionServicer(
-        (*services, *SERVICE_NAMES), pool=_MethodsToo(descriptor_pool.Default())
+        (*services, *SERVICE_NAMES), pool=_MethodAwarePool(descriptor_pool.Default())
     )
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,

@@ -1,7 +1,7 @@
-"""Refusals as ``google.rpc.Status``: the canonical code, a sentence, and typed details within the size that travels.
+"""Converts refusals to ``google.rpc.Status``: the canonical code, a sentence, and typed details of limited size.
 
-Above 8 KiB of trailers calls fail at random. The status travels base64-encoded beside the message itself, hence the
-budget: what does not fit is dropped from the end, and its number is said.
+gRPC calls with more than 8 KiB of trailers fail at random. The trailers contain the message and the base64-encoded
+status. Details that do not fit are dropped from the end, and the message says how many.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RESOURCES = {
 
 
 class RpcStatus(NamedTuple):
-    """What ``context.abort_with_status`` takes (it has the attributes of ``grpc.Status``)."""
+    """The argument of ``context.abort_with_status``, with the attributes of ``grpc.Status``."""
 
     code: grpc.StatusCode
     details: str
@@ -44,18 +44,18 @@ class RpcStatus(NamedTuple):
 
 
 def of_refusal(refusal: Refusal) -> RpcStatus:
-    """Return the status of a refusal with every detail that fits."""
+    """Return the status of a refusal with all details that fit."""
     return _assemble(grpc.StatusCode[refusal.status], refusal.message, list(_details(refusal)))
 
 
 def of_deadline() -> RpcStatus:
-    """Return the answer to a call whose deadline passed while it waited; hardly anybody is left to read it."""
+    """Return the status of a call whose deadline passed while it waited."""
     message = "The deadline passed before the work began; nothing was changed."
     return _assemble(grpc.StatusCode.DEADLINE_EXCEEDED, message, [])
 
 
 def of_crash(request_id: str) -> RpcStatus:
-    """Return the constant answer to an unexpected error; ``request_id`` is the one its log line carries."""
+    """Return the status for an unexpected error; ``request_id`` is the error id in the log."""
     message = f"Internal error; the server's log tells more under request {request_id}."
     return _assemble(grpc.StatusCode.INTERNAL, message, [error_details_pb2.RequestInfo(request_id=request_id)])
 
@@ -110,17 +110,17 @@ def _assemble(code: grpc.StatusCode, message: str, details: Sequence[Any]) -> Rp
 
 
 def _shortened(message: str) -> str:
-    """Cut a message to what may travel; outside of printable ASCII a byte travels as three."""
-    travels = 0
+    """Truncate a message to its size limit; gRPC encodes each byte outside of printable ASCII as three."""
+    size = 0
     for place, character in enumerate(message):
-        travels += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
-        if travels > MAX_MESSAGE_BYTES:
+        size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
+        if size > MAX_MESSAGE_BYTES:
             return message[:place] + "…"
     return message
 
 
 def _trim(details: list[Any], budget: int) -> int:
-    """Drop from the end until the rest fits, entries of lists one by one; return how many were dropped."""
+    """Drop details from the end until the rest fits, lists entry by entry; return how many were dropped."""
     dropped = 0
     size = sum(map(_size, details))
     while len(details) > 1 and size > budget:
@@ -132,7 +132,7 @@ def _trim(details: list[Any], budget: int) -> int:
 
 
 def _size(message: Any) -> int:
-    """Return what a message takes inside another: its bytes, their tag and their length."""
+    """Return the size of a message inside another, with its tag and length."""
     return int(message.ByteSize()) + 2
 
 

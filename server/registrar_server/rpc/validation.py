@@ -1,4 +1,4 @@
-"""Checks of a request's fields. Every bad field is found before one answer names them all."""
+"""Checks the fields of requests, so that one refusal names every invalid field."""
 
 from __future__ import annotations
 
@@ -32,43 +32,43 @@ DAY_S = 24 * 60 * 60
 
 
 class Fields:
-    """Reads fields one by one, remembers what is wrong with each, and says it all at once in ``check``."""
+    """Reads fields one by one and records the invalid ones; ``check`` reports all of them at once."""
 
     def __init__(self) -> None:
         self._violations: dict[str, str] = {}
 
     def wrong(self, path: str, expected: str) -> None:
-        """Remember that the field at ``path`` is not as ``expected``; of several findings the first counts."""
+        """Record what the field at ``path`` must be; only the first record of a field counts."""
         self._violations.setdefault(path, expected)
 
     @property
     def any_wrong(self) -> bool:
-        """Whether any field read so far was wrong."""
+        """Whether any field read so far is invalid."""
         return bool(self._violations)
 
     def check(self) -> None:
-        """Raise INVALID_FIELD with every violation found so far, if there is any."""
+        """Raise INVALID_FIELD with every invalid field found so far, if there are any."""
         if self._violations:
             raise invalid_fields(FieldViolation(*found) for found in self._violations.items())
 
     def id(self, path: str, value: str) -> str:
-        """An id that must be given."""
+        """Return an id, which is required."""
         if not _ID.fullmatch(value):
             self.wrong(path, ID_RULE if value else f"is required and {ID_RULE}")
         return value
 
     def optional_id(self, path: str, value: str) -> str:
-        """An id that may be left empty."""
+        """Return an id, which may be empty."""
         return self.id(path, value) if value else ""
 
     def request_id(self, value: str) -> str:
-        """A UUID, in lower case, or empty."""
+        """Return a UUID in lower case, or an empty string."""
         if value and not _UUID.fullmatch(value):
             self.wrong("request_id", "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11")
         return value.lower()
 
     def text(self, path: str, value: str, limit: int, *, required: bool = False) -> str:
-        """Text of at most ``limit`` characters, without NUL."""
+        """Return text of at most ``limit`` characters without NUL."""
         if required and not value:
             self.wrong(path, "is required")
         if len(value) > limit:
@@ -78,23 +78,23 @@ class Fields:
         return value
 
     def grade(self, value: str) -> str:
-        """A grade, as the campus writes it."""
+        """Return a grade, whose notation is free."""
         return self.text("grade", value, 16)
 
     def email(self, path: str, value: str) -> str:
-        """An e-mail address, or empty."""
+        """Return an e-mail address, or an empty string."""
         if value and value.count("@") != 1:
             self.wrong(path, "must contain exactly one @")
         return self.text(path, value, 320)
 
     def count(self, path: str, value: int) -> int:
-        """A number of seats or places."""
+        """Return a number of seats or waitlist places."""
         if not 0 <= value <= MAX_COUNT:
             self.wrong(path, f"must be from 0 to {MAX_COUNT}")
         return value
 
     def credits(self, path: str, value: str) -> int:
-        """A decimal from 0 to 1,000 with up to 3 decimals, as thousandths."""
+        """Return a decimal from 0 to 1,000 with up to 3 decimals as thousandths."""
         try:
             thousandths = int(Decimal(value).scaleb(3)) if _DECIMAL.fullmatch(value) else -1
         except InvalidOperation:
@@ -104,37 +104,37 @@ class Fields:
         return thousandths
 
     def time(self, path: str, value: Timestamp) -> int:
-        """A time as microseconds since 1970 UTC, finer parts cut off."""
+        """Return a time as microseconds since 1970 UTC; finer parts are truncated."""
         if not -62135596800 <= value.seconds <= 253402300799 or not 0 <= value.nanos <= 999_999_999:
             self.wrong(path, "must be a time from year 1 to 9999 with 0 to 999,999,999 nanoseconds")
         return value.seconds * 1_000_000 + value.nanos // 1000
 
     def window(self, path: str, opens: int | None, closes: int | None) -> None:
-        """A half-open window must not be empty."""
+        """Check that a half-open window is not empty."""
         if opens is not None and closes is not None and opens >= closes:
             self.wrong(path, "must be after enroll_open_time")
 
     def few(self, path: str, values: Sequence[Item], limit: int = MAX_ENTRIES) -> Sequence[Item]:
-        """At most ``limit`` entries; of more none is looked at, so that a long list costs no time."""
+        """Return a list of at most ``limit`` entries, or an empty list in place of a longer one, to save time."""
         if len(values) <= limit:
             return values
         self.wrong(path, f"must have at most {limit} entries, has {len(values)}")
         return ()
 
     def ids(self, path: str, values: Sequence[str]) -> tuple[str, ...]:
-        """A list of ids, each named once."""
+        """Return a list of distinct ids."""
         found = self.few(path, values)
         if len(set(found)) < len(found):
             self.wrong(path, "must not name an id twice")
         return tuple(self.id(f"{path}[{place}]", value) for place, value in enumerate(found))
 
     def meetings(self, path: str, messages: Sequence[MeetingMessage]) -> tuple[Meeting, ...]:
-        """A course's meetings."""
+        """Return the meetings of a course."""
         found = self.few(path, messages)
         return tuple(self.meeting(f"{path}[{place}]", message) for place, message in enumerate(found))
 
     def meeting(self, path: str, message: MeetingMessage) -> Meeting:
-        """One meeting: known weekdays, an end after the start, dates in order."""
+        """Return a meeting with known weekdays, an end after its start, and dates in order."""
         weekdays = tuple(sorted(set(self.few(f"{path}.weekdays", message.weekdays))))
         if any(not 1 <= weekday <= 7 for weekday in weekdays):
             self.wrong(f"{path}.weekdays", "must be MONDAY to SUNDAY")
@@ -172,7 +172,7 @@ class Fields:
             return ""
 
     def override(self, message: OverrideMessage, *, given: bool) -> Override:
-        """Rules to pass over, each overridable, and the reason that must be given."""
+        """Return the rules to set aside, which must be overridable, and the reason, which is required."""
         if not given:
             return NO_OVERRIDE
         allowed = ", ".join(sorted(OVERRIDABLE))
@@ -190,12 +190,12 @@ class Fields:
 
 
 def reason_name(number: int) -> str:
-    """Return the name of an ``ErrorReason`` without its prefix, or an empty one for an unknown number."""
+    """Return the name of an ``ErrorReason`` without its prefix, or an empty string for an unknown number."""
     if number not in ErrorReason.values():
         return ""
     return ErrorReason.Name(ErrorReason.ValueType(number)).removeprefix("ERROR_REASON_")
 
 
 def reason_number(name: str) -> ErrorReason.ValueType:
-    """Return the ``ErrorReason`` of a name without prefix; none is unspecified."""
+    """Return the ``ErrorReason`` of a name without its prefix; an empty name is unspecified."""
     return ErrorReason.Value(f"ERROR_REASON_{Reason(name) if name else 'UNSPECIFIED'}")
