@@ -1,4 +1,4 @@
-"""Every reason is in the contract, has a status, and every refusal carries what callers need."""
+"""Refusals: every reason is in the proto and has a status, and every refusal has the details that callers need."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ from registrar_server.errors import (
 PREFIX = "ERROR_REASON_"
 
 
-def test_every_reason_is_in_the_contract() -> None:
-    """The domain's reasons and ``registrar.v1.ErrorReason`` are the same, name for name."""
-    contract = {name.removeprefix(PREFIX) for name in ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
-    assert {reason.value for reason in Reason} == contract
+def test_reasons_match_the_proto() -> None:
+    """``Reason`` and ``registrar.v1.ErrorReason`` have the same names."""
+    in_proto = {name.removeprefix(PREFIX) for name in ErrorReason.keys()} - {"UNSPECIFIED"}  # noqa: SIM118
+    assert {reason.value for reason in Reason} == in_proto
     assert all(reason.name == reason.value for reason in Reason)
 
 
 def test_every_reason_has_a_status() -> None:
-    """One canonical status each, which gRPC knows."""
+    """Every reason maps to the name of a gRPC status."""
     assert set(STATUS) == set(Reason)
     assert {status for status in STATUS.values() if status not in grpc.StatusCode.__members__} == set()
 
 
-def test_no_reason_means_success() -> None:
-    """A refusal is never OK, and never an accident."""
+def test_refusals_are_neither_successes_nor_crashes() -> None:
+    """No reason maps to OK, UNKNOWN or INTERNAL."""
     assert not {"OK", "UNKNOWN", "INTERNAL"} & set(STATUS.values())
 
 
-def test_only_rules_may_be_overridden() -> None:
-    """An override is about a rule of the domain, never about identity, fields or load."""
+def test_only_rules_are_overridable() -> None:
+    """An override sets aside rules about enrollment, never checks of ids, fields or load."""
     assert {STATUS[reason] for reason in OVERRIDABLE} == {"FAILED_PRECONDITION"}
     kept = {Reason.STUDENT_INACTIVE, Reason.COURSE_CANCELLED, Reason.WAITLIST_FULL}
     kept |= {Reason.COURSE_HAS_ENROLLMENTS, Reason.STUDENT_HAS_ENROLLMENTS}
     assert {reason for reason in Reason if STATUS[reason] == "FAILED_PRECONDITION"} - OVERRIDABLE == kept
 
 
-def test_every_bad_field_at_once() -> None:
-    """The message names each field with what is wrong about it."""
+def test_invalid_fields() -> None:
+    """The message names every invalid field and what it must be."""
     found = [FieldViolation("course.credits", "must be a number"), FieldViolation("course.title", "is too long")]
     refused = invalid_fields(iter(found))
     assert (refused.reason, refused.fields) == (Reason.INVALID_FIELD, tuple(found))
     assert str(refused) == refused.message == "course.credits: must be a number; course.title: is too long"
 
 
-def test_every_violated_rule_at_once() -> None:
-    """The first rule gives the reason; all are told, and the ids involved stand in the metadata."""
+def test_violated_rules() -> None:
+    """The first violation gives the reason, the message contains all of them, and the metadata contains the ids."""
     hold = Violation(Reason.STUDENT_HOLD, "There is a hold.", {"code": "LIBRARY"})
     full = Violation(Reason.COURSE_FULL, "It is full.", {})
     refused = rules_violated(iter([hold, full]), student_id="s-1", course_id="c-1")
@@ -77,6 +77,6 @@ def test_every_violated_rule_at_once() -> None:
         (shutting_down(), "UNAVAILABLE", 0.1),
     ],
 )
-def test_what_passes_says_when_to_try_again(refusal: Refusal, status: str, retry_after: float) -> None:
-    """Where another try makes sense, the refusal says after how many seconds."""
+def test_temporary_refusals_say_when_to_retry(refusal: Refusal, status: str, retry_after: float) -> None:
+    """If a retry may succeed, the refusal says after how many seconds."""
     assert (refusal.status, refusal.retry_after) == (status, retry_after)

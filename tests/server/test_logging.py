@@ -1,4 +1,4 @@
-"""The log: what a line looks like, one line per call, one per enrollment action, and no noise beside them."""
+"""The log: the format of its lines, one line per call, one line per enrollment action, and nothing else."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.support.servers import Log, Registrar, calling, server_process
 
 
 @pytest.fixture(autouse=True)
-def as_found() -> Iterator[None]:
-    """Logging is set up for the whole process, and as before when the test ends."""
+def restored_logging() -> Iterator[None]:
+    """Restore the logging configuration of the process when the test ends."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     structlog.reset_defaults()
@@ -33,13 +33,14 @@ def as_found() -> Iterator[None]:
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    """Return the JSON lines in a stream."""
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -53,7 +54,7 @@ def test_a_json_line_begins_with_time_level_and_event() -> None:
     assert line["time"].endswith("Z")
 
 
-def test_auto_is_for_the_eyes_on_a_terminal_and_json_elsewhere() -> None:
+def test_auto_selects_console_on_a_terminal_and_json_otherwise() -> None:
     terminal, file = Terminal(), io.StringIO()
     for stream in (terminal, file):
         structlog.reset_defaults()
@@ -73,7 +74,7 @@ def test_auto_is_for_the_eyes_on_a_terminal_and_json_elsewhere() -> None:
         ("error", ["error"]),
     ],
 )
-def test_the_level_is_the_least_that_is_written(level: str, written: list[str]) -> None:
+def test_the_level_is_the_lowest_that_is_logged(level: str, written: list[str]) -> None:
     stream = io.StringIO()
     logs.configure("json", level, stream)
     for name in ("debug", "info", "warning", "error"):
@@ -81,7 +82,7 @@ def test_the_level_is_the_least_that_is_written(level: str, written: list[str]) 
     assert [line["event"] for line in lines(stream)] == written
 
 
-def test_libraries_are_heard_from_warning_upward_in_the_same_form() -> None:
+def test_warnings_of_libraries_are_logged_in_the_same_format() -> None:
     stream = io.StringIO()
     logs.configure("json", "debug", stream)
     for name in ("sqlalchemy.engine", "psycopg", "asyncio", "yoyo.migrations"):
@@ -104,21 +105,21 @@ def test_a_traceback_never_shows_the_values_of_variables(log_format: str) -> Non
     assert "hunter2" not in stream.getvalue()
 
 
-def test_a_guest_is_quiet_but_for_errors(capsys: pytest.CaptureFixture[str]) -> None:
+def test_inside_another_program_only_errors_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
     logs.stay_quiet()
-    structlog.get_logger().warning("unheard")
-    structlog.get_logger().error("heard")
+    structlog.get_logger().warning("dropped")
+    structlog.get_logger().error("logged")
     out = capsys.readouterr().out
-    assert "heard" in out
-    assert "unheard" not in out
+    assert "logged" in out
+    assert "dropped" not in out
 
 
-def test_a_guest_leaves_a_log_alone_that_its_host_has_set_up() -> None:
+def test_the_logging_configuration_of_another_program_is_kept() -> None:
     stream = io.StringIO()
     logs.configure("json", stream=stream)
     logs.stay_quiet()
-    structlog.get_logger().info("heard")
-    assert lines(stream)[0]["event"] == "heard"
+    structlog.get_logger().info("logged")
+    assert lines(stream)[0]["event"] == "logged"
 
 
 async def test_every_call_writes_one_line(log: Log, sqlite_registrar: Registrar) -> None:
@@ -157,15 +158,15 @@ async def test_every_enrollment_action_writes_one_line(log: Log, sqlite_registra
     await sqlite_registrar.add_course("c-1")
     request_id = str(uuid4())
     made = await sqlite_registrar.enroll("s-1", "c-1", request_id=request_id)
-    await sqlite_registrar.enroll("s-1", "c-1", request_id=request_id)  # A replay is no action.
-    await sqlite_registrar.enroll("s-1", "c-1", allow_existing=True)  # Nor is what was so already.
+    await sqlite_registrar.enroll("s-1", "c-1", request_id=request_id)  # A replay is not an action.
+    await sqlite_registrar.enroll("s-1", "c-1", allow_existing=True)  # Nor is a call that changes nothing.
     await sqlite_registrar.enrollments.Unenroll(UnenrollRequest(student_id="s-1", course_id="c-1"))
     ids = {"student_id": "s-1", "course_id": "c-1", "enrollment_id": made.enrollment_id}
     assert len(log.of("student_enrolled", **ids)) == len(log.of("student_enrolled")) == 1
     assert len(log.of("student_unenrolled", **ids)) == len(log.of("student_unenrolled")) == 1
 
 
-async def test_a_preview_is_no_action(log: Log, sqlite_registrar: Registrar) -> None:
+async def test_a_preview_is_not_logged_as_an_action(log: Log, sqlite_registrar: Registrar) -> None:
     await sqlite_registrar.add_student("s-1")
     await sqlite_registrar.add_course("c-1", capacity=0)
     with pytest.raises(grpc.aio.AioRpcError):
@@ -173,7 +174,7 @@ async def test_a_preview_is_no_action(log: Log, sqlite_registrar: Registrar) -> 
     assert not log.of("enrollment_refused")
 
 
-async def test_a_server_logs_its_life_as_json_without_secrets(postgresql_url: str, tmp_path: Path) -> None:
+async def test_a_server_process_logs_json_without_secrets(postgresql_url: str, tmp_path: Path) -> None:
     url = postgresql_url.replace("postgres@", "postgres:hunter2@")
     async with server_process(url, tmp_path, LISTN="x") as server:
         async with calling(await server.address()) as registrar:

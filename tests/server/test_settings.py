@@ -1,4 +1,4 @@
-"""Settings: where they come from, what they may be, and what a wrong one says."""
+"""Settings: their sources, their allowed values, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting is in the environment, and the working folder has no ``.env``."""
+    """Remove all settings from the environment, and work in a folder without a ``.env`` file."""
     for name in [name for name in os.environ if name.startswith("REGISTRAR_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 
 def refusal(**flags: object) -> str:
+    """Return the message for invalid settings."""
     with pytest.raises(SettingsError) as refused:
         settings.load(**flags)
     return str(refused.value)
 
 
-def test_everything_has_a_default() -> None:
+def test_every_setting_has_a_default() -> None:
     found = settings.load()
     assert found.listen == "127.0.0.1:50051"
     assert found.database_url.get_secret_value() == "sqlite:///registrar.db"
@@ -37,7 +38,9 @@ def test_everything_has_a_default() -> None:
     assert not found.insecure
 
 
-def test_flags_win_over_the_environment_and_that_over_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_override_the_environment_and_the_environment_overrides_the_env_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     Path(".env").write_text("REGISTRAR_LISTEN=127.0.0.1:1\nREGISTRAR_LOG_LEVEL=error\nREGISTRAR_MAX_BATCH=7\n")
     monkeypatch.setenv("REGISTRAR_LISTEN", "127.0.0.1:2")
     monkeypatch.setenv("REGISTRAR_LOG_LEVEL", "warning")
@@ -77,7 +80,7 @@ def test_durations_have_units(monkeypatch: pytest.MonkeyPatch, written: str, sec
         ("TLS_CERT_FILE", "missing.pem", "must be a file that can be read"),
     ],
 )
-def test_a_wrong_value_names_the_variable_and_what_is_allowed(
+def test_the_message_for_an_invalid_value_names_the_variable_and_the_allowed_values(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
 ) -> None:
     monkeypatch.setenv(f"REGISTRAR_{name}", value)
@@ -86,7 +89,7 @@ def test_a_wrong_value_names_the_variable_and_what_is_allowed(
     assert allowed in message
 
 
-def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_message_names_all_invalid_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRAR_LISTEN", "nowhere")
     monkeypatch.setenv("REGISTRAR_LOG_LEVEL", "loud")
     lines = refusal().splitlines()
@@ -94,7 +97,7 @@ def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("url", ["mysql://root:hunter2@db/x", "sqlite://", "sqlite:///:memory:", "registrar.db", ""])
-def test_a_database_is_a_sqlite_file_or_postgresql(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_database_must_be_a_sqlite_file_or_postgresql(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REGISTRAR_DATABASE_URL", url)
     message = refusal()
     assert message.startswith("REGISTRAR_DATABASE_URL: ")
@@ -102,7 +105,7 @@ def test_a_database_is_a_sqlite_file_or_postgresql(monkeypatch: pytest.MonkeyPat
     assert "hunter2" not in message
 
 
-def test_a_password_that_breaks_the_url_is_not_shown() -> None:
+def test_a_password_that_makes_the_url_invalid_is_not_shown() -> None:
     message = refusal(database_url="postgresql://ada:p@ss:hunter2/registrar")
     assert message.startswith("REGISTRAR_DATABASE_URL: ")
     assert "hunter2" not in message
@@ -120,14 +123,14 @@ def test_loopback_needs_no_tls(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "192.0.2.7:1", "registrar.example.edu:1"])
-def test_any_other_address_needs_tls_or_a_loud_word(address: str) -> None:
+def test_any_other_address_needs_tls_or_the_insecure_flag(address: str) -> None:
     message = refusal(listen=address)
     for name in ("REGISTRAR_LISTEN", "REGISTRAR_TLS_CERT_FILE", "REGISTRAR_TLS_KEY_FILE", "--insecure"):
         assert name in message
     assert settings.load(listen=address, insecure=True).listen == address
 
 
-def test_tls_files_come_in_pairs() -> None:
+def test_certificate_and_key_must_be_set_together() -> None:
     for name in ("cert.pem", "key.pem"):
         Path(name).write_text("")
     assert "must be set together" in refusal(tls_cert_file="cert.pem")
@@ -137,7 +140,7 @@ def test_tls_files_come_in_pairs() -> None:
 
 
 @pytest.mark.parametrize("where", ["environment", "file"])
-def test_a_server_told_to_check_tokens_does_not_start_without(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_settings_that_ask_for_token_checks_are_refused(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     if where == "environment":
         monkeypatch.setenv("registrar_jwt_keys", "keys.json")
     else:
@@ -145,21 +148,32 @@ def test_a_server_told_to_check_tokens_does_not_start_without(monkeypatch: pytes
     assert "REGISTRAR_JWT_KEYS" in refusal().upper()
 
 
-def test_a_misspelt_setting_is_noticed_and_names_of_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misspelt_settings_are_unknown_and_names_of_the_client_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRAR_LISTN", "127.0.0.1:1")
     monkeypatch.setenv("REGISTRAR_TOKEN", "for the client")
     Path(".env").write_text("REGISTRAR_LOGLEVEL=debug\n")
     assert settings.unknown_names(settings.environment()) == ["REGISTRAR_LISTN", "REGISTRAR_LOGLEVEL"]
 
 
-def test_the_example_lists_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    written = dict(line[1:].split("=", 1) for line in lines if re.match(r"#REGISTRAR_\w+=", line))
-    assert set(written) == {f"REGISTRAR_{name.upper()}" for name in Settings.model_fields}
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_the_example_explains_every_setting_and_gives_its_default(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    variable = f"REGISTRAR_{name.upper()}"
+    explanation, default = example()[variable]
+    assert explanation
     expected = settings.load()
-    for name, value in written.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(variable, default)
     assert settings.load() == expected
+
+
+def test_the_example_contains_only_known_names() -> None:
+    assert settings.unknown_names(example()) == []
+    assert not [name for name in example() if not name.startswith(settings.PREFIX)]
+
+
+def example() -> dict[str, tuple[str, str]]:
+    """Return the explanation and the default of each variable in ``.env.example``."""
+    entries = re.findall(r"((?:^# .*\n)*)^#?(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    return {variable: (explanation, default) for explanation, variable, default in entries}
 
 
 def test_the_readme_names_every_setting() -> None:
