@@ -1,4 +1,4 @@
-"""The three core RPCs over the wire: EnrollStudent, ListCourses and Unenroll, with every answer and every refusal."""
+"""The three core RPCs over gRPC: every response and every refusal of EnrollStudent, ListCourses and Unenroll."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def campus(registrar: Registrar) -> Registrar:
 
 
 def full(course_id: str, capacity: int, sentence: str, enrolled: int | None = None) -> Failure:
-    """The refusal of a seat to s-1."""
+    """Return the refusal of s-1 by a full course."""
     count = capacity if enrolled is None else enrolled
     violation = RuleViolation(
         reason=ERROR_REASON_COURSE_FULL,
@@ -94,7 +94,7 @@ def full(course_id: str, capacity: int, sentence: str, enrolled: int | None = No
 
 
 async def counts(registrar: Registrar, course_id: str = "CS-101") -> tuple[int, int, int]:
-    """Seats taken, waiters, and seats free."""
+    """Return the numbers of enrolled students, waiting students and free seats."""
     course = await registrar.course(course_id)
     return course.enrolled_count, course.waitlisted_count, course.seats_available
 
@@ -112,7 +112,7 @@ async def courses_of(
 
 
 async def queued(registrar: Registrar) -> Enrollment:
-    """Put s-1 on the waitlist of ONE, whose only seat s-2 has."""
+    """Put s-1 on the waitlist of ONE, whose only seat s-2 takes."""
     await registrar.add_course("ONE", capacity=1, waitlist_capacity=5)
     await registrar.enroll("s-2", "ONE")
     return await registrar.enroll("s-1", "ONE")
@@ -124,10 +124,10 @@ async def complete(registrar: Registrar, student_id: str, course_id: str) -> Enr
 
 
 class TestEnrollStudent:
-    """What EnrollStudent does."""
+    """EnrollStudent succeeds."""
 
     async def test_a_seat(self, campus: Registrar) -> None:
-        """A free seat is given, and the answer is the whole enrollment."""
+        """A student gets a free seat, and the response contains the whole enrollment."""
         before = time.time()
         enrollment = await campus.enroll("s-1", "CS-101")
         assert before - 1 < enrollment.create_time.ToNanoseconds() / 1e9 < time.time() + 1
@@ -145,7 +145,7 @@ class TestEnrollStudent:
         assert enrollment.etag
 
     async def test_the_course_counts_it(self, campus: Registrar) -> None:
-        """The course's counters move with the seats; its etag and update_time don't."""
+        """An enrollment changes the counters of the course, but not its etag and update_time."""
         before = await campus.course("CS-101")
         await campus.enroll("s-1", "CS-101")
         after = await campus.course("CS-101")
@@ -154,7 +154,7 @@ class TestEnrollStudent:
         assert after == before
 
     async def test_its_event(self, campus: Registrar, engine: Engine) -> None:
-        """One event tells of the seat, with the caller's comment and the capacity and count in force."""
+        """One event records the enrollment, with the comment, the capacity and the count of enrolled students."""
         enrollment = await campus.enroll("s-1", "CS-101", comment="by phone")
         query = (
             "SELECT student_id, course_id, enrollment_id, state, previous_state, capacity, enrolled_count, comment"
@@ -165,13 +165,13 @@ class TestEnrollStudent:
         assert event == ("s-1", "CS-101", enrollment.enrollment_id, "ENROLLED", "", 2, 1, "by phone")
 
     async def test_the_last_seat(self, campus: Registrar) -> None:
-        """As many get in as there are seats."""
+        """As many students can enroll as there are seats."""
         await campus.enroll("s-1", "CS-101")
         await campus.enroll("s-2", "CS-101")
         assert await counts(campus) == (2, 0, 0)
 
     async def test_unlimited(self, campus: Registrar) -> None:
-        """A course without a capacity has always room, and no number of free seats."""
+        """A course without a capacity always has a free seat, and no number of available seats."""
         await campus.add_course("MOOC")
         await campus.enroll("s-1", "MOOC")
         course = await campus.course("MOOC")
@@ -179,7 +179,7 @@ class TestEnrollStudent:
         assert not course.HasField("seats_available")
 
     async def test_again_after_dropping(self, campus: Registrar) -> None:
-        """Enrolling again is another enrollment, the next attempt; the old one stays as it was."""
+        """Enrolling again creates another enrollment with the next attempt, and the old one remains unchanged."""
         first = await campus.enroll("s-1", "CS-101")
         dropped = await drop(campus, "s-1", "CS-101")
         second = await campus.enroll("s-1", "CS-101")
@@ -190,18 +190,18 @@ class TestEnrollStudent:
         assert await counts(campus) == (1, 0, 1)
 
     async def test_allow_existing(self, campus: Registrar) -> None:
-        """With allow_existing the seat there is already is the answer; it is never a second one."""
+        """With allow_existing the response contains the existing enrollment."""
         first = await campus.enroll("s-1", "CS-101", allow_existing=True)
         again = await campus.enroll("s-1", "CS-101", allow_existing=True)
         assert again == first
         assert await counts(campus) == (1, 0, 1)
 
     async def test_no_waitlist(self, campus: Registrar) -> None:
-        """A free seat is given to those who would not wait, too."""
+        """With no_waitlist a student still gets a free seat."""
         assert (await campus.enroll("s-1", "CS-101", no_waitlist=True)).state == ENROLLED
 
     async def test_override(self, campus: Registrar) -> None:
-        """An override takes a seat beyond capacity, and the enrollment says which rule it passed over."""
+        """An override gives a seat beyond the capacity, and the enrollment records the bypassed rule."""
         await campus.add_course("FULL", capacity=0)
         override = Override(rules=[ERROR_REASON_COURSE_FULL, ERROR_REASON_STUDENT_HOLD], reason="the dean's child")
         enrollment = await campus.enroll("s-1", "FULL", override=override)
@@ -210,20 +210,20 @@ class TestEnrollStudent:
         assert await counts(campus, "FULL") == (1, 0, 0)
 
     async def test_override_without_need(self, campus: Registrar) -> None:
-        """An override of what would not have refused leaves no trace."""
+        """An override of a rule that would not refuse is not recorded."""
         override = Override(rules=[ERROR_REASON_COURSE_FULL], reason="to be safe")
         enrollment = await campus.enroll("s-1", "CS-101", override=override)
         assert not enrollment.bypassed_rules
 
     async def test_override_of_another_rule(self, campus: Registrar) -> None:
-        """A rule that the override does not name decides as ever."""
+        """A rule that the override does not name still refuses."""
         await campus.add_course("FULL", capacity=0)
         override = Override(rules=[ERROR_REASON_STUDENT_HOLD], reason="paid today")
         failure = await refused(campus.enroll("s-1", "FULL", override=override))
         assert failure == full("FULL", 0, 'There are no seats in "FULL".')
 
     async def test_validate_only(self, campus: Registrar) -> None:
-        """validate_only answers as the call would, without what the server makes, and changes nothing."""
+        """validate_only returns the response of the call without generated fields, and changes nothing."""
         request = EnrollStudentRequest(student_id="s-1", course_id="CS-101", validate_only=True)
         answer = await campus.enrollments.EnrollStudent(request)
         expected = Enrollment(student_id="s-1", course_id="CS-101", state=ENROLLED, attempt=1)
@@ -239,29 +239,29 @@ class TestEnrollStudent:
 
 
 class TestEnrollStudentRefused:
-    """Why EnrollStudent refuses, told in full."""
+    """EnrollStudent refuses, with all details."""
 
     async def test_student_not_found(self, campus: Registrar) -> None:
-        """There is no such student."""
+        """A student who does not exist is not found."""
         assert await refused(campus.enroll("nobody", "CS-101")) == NO_STUDENT
 
     async def test_course_not_found(self, campus: Registrar) -> None:
-        """There is no such course."""
+        """A course that does not exist is not found."""
         assert await refused(campus.enroll("s-1", "nothing")) == NO_COURSE
 
     async def test_student_first(self, campus: Registrar) -> None:
-        """Of two that are missing, the student is named."""
+        """If both are missing, the refusal names the student."""
         assert await refused(campus.enroll("nobody", "nothing")) == NO_STUDENT
 
     async def test_deleted(self, campus: Registrar) -> None:
-        """A deleted student or course is as good as none."""
+        """A deleted student or course is not found."""
         await campus.students.DeleteStudent(DeleteStudentRequest(student_id="s-1"))
         await campus.courses.DeleteCourse(DeleteCourseRequest(course_id="CS-101"))
         assert (await refused(campus.enroll("s-1", "CS-101"))).message == 'There is no student "s-1".'
         assert (await refused(campus.enroll("s-2", "CS-101"))).message == 'There is no course "CS-101".'
 
     async def test_already_enrolled(self, campus: Registrar) -> None:
-        """A student has one seat in a course; the refusal names the enrollment that is there."""
+        """A second seat in a course is refused, and the refusal names the existing enrollment."""
         enrollment = await campus.enroll("s-1", "CS-101")
         sentence = 'Student "s-1" is already enrolled in "CS-101".'
         ids = {"student_id": "s-1", "course_id": "CS-101", "enrollment_id": enrollment.enrollment_id}
@@ -273,7 +273,7 @@ class TestEnrollStudentRefused:
         assert await counts(campus) == (1, 0, 1)
 
     async def test_already_waitlisted(self, campus: Registrar) -> None:
-        """Nor has a student two places in the queue of one course."""
+        """A second place on a waitlist is refused, and the refusal names the existing enrollment."""
         enrollment = await queued(campus)
         sentence = 'Student "s-1" is already on the waitlist of "ONE".'
         ids = {"student_id": "s-1", "course_id": "ONE", "enrollment_id": enrollment.enrollment_id}
@@ -293,7 +293,7 @@ class TestEnrollStudentRefused:
         ],
     )
     async def test_course_full(self, registrar: Registrar, capacity: int, sentence: str) -> None:
-        """When every seat is taken the refusal says how many there are, for people and for programs."""
+        """If every seat is taken, the message and the details contain the number of seats."""
         await registrar.add_course("FULL", capacity=capacity)
         await registrar.add_student("s-1")
         for number in range(capacity):
@@ -303,13 +303,13 @@ class TestEnrollStudentRefused:
         assert await counts(registrar, "FULL") == (capacity, 0, 0)
 
     async def test_already_enrolled_before_full(self, campus: Registrar) -> None:
-        """Whoever has a seat in a full course is told so, rather than that it is full."""
+        """For an enrolled student, a full course refuses with ALREADY_ENROLLED."""
         await campus.add_course("ONE", capacity=1)
         await campus.enroll("s-1", "ONE")
         assert (await refused(campus.enroll("s-1", "ONE"))).reason == "ALREADY_ENROLLED"
 
     async def test_every_bad_field(self, sqlite_registrar: Registrar) -> None:
-        """All bad fields are told at once, each by its path."""
+        """One refusal names every invalid field by its path."""
         request = EnrollStudentRequest(
             course_id="CS 101",
             request_id="one",
@@ -334,18 +334,18 @@ class TestEnrollStudentRefused:
 
     @pytest.mark.parametrize("bad", ["-x", " x", "a/b", "ä", "x" * 129, "a\n", "a\0b", "."])
     async def test_ids(self, sqlite_registrar: Registrar, bad: str) -> None:
-        """An id that has not the form of one is a bad field, not a missing student."""
+        """An id with invalid characters or length is an invalid field, not a missing student."""
         failure = await refused(sqlite_registrar.enroll(bad, "CS-101"))
         assert failure.message == f"student_id: {ID_RULE}"
         assert failure.fields == {"student_id": ID_RULE}
 
     @pytest.mark.parametrize("good", ["x" * 128, "0", "a.b_c~d@e-f"])
     async def test_ids_of_all_forms(self, sqlite_registrar: Registrar, good: str) -> None:
-        """Every character that ids may have, and their greatest length, are understood."""
+        """Ids may have every allowed character and the maximum length."""
         assert (await refused(sqlite_registrar.enroll(good, "CS-101"))).reason == "STUDENT_NOT_FOUND"
 
     async def test_empty_override(self, sqlite_registrar: Registrar) -> None:
-        """An override names rules and a reason, without NUL."""
+        """An override must name rules and a reason without NUL."""
         failure = await refused(sqlite_registrar.enroll("s-1", "CS-101", override=Override(reason="\0")))
         assert failure.fields == {
             "override.rules": f"must name at least one of {OVERRIDABLE}",
@@ -353,7 +353,7 @@ class TestEnrollStudentRefused:
         }
 
     async def test_contention(self, database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where others hold the course for too long the call is ABORTED, and says when to try again."""
+        """If another transaction locks the course for too long, the call is ABORTED with a retry delay."""
         monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", 50)
         async with registrar_on(database_url) as registrar:
             await registrar.add_student("s-1")
@@ -372,10 +372,10 @@ class TestEnrollStudentRefused:
 
 
 class TestUnenroll:
-    """What Unenroll does."""
+    """Unenroll succeeds."""
 
     async def test_a_seat_given_back(self, campus: Registrar) -> None:
-        """The enrollment becomes DROPPED, with the reason given and its end."""
+        """The enrollment becomes DROPPED, with the reason and its end time."""
         enrollment = await campus.enroll("s-1", "CS-101")
         request = UnenrollRequest(student_id="s-1", course_id="CS-101", reason="too hard")
         answer = await campus.enrollments.Unenroll(request)
@@ -390,7 +390,7 @@ class TestUnenroll:
         assert await counts(campus) == (0, 0, 2)
 
     async def test_its_event(self, campus: Registrar, engine: Engine) -> None:
-        """One event tells of it, with reason and comment and what was in force afterwards."""
+        """One event records the drop, with the reason, the comment, and the capacity and count after it."""
         await campus.enroll("s-1", "CS-101")
         request = UnenrollRequest(student_id="s-1", course_id="CS-101", reason="moved", comment="by phone")
         await campus.enrollments.Unenroll(request)
@@ -403,7 +403,7 @@ class TestUnenroll:
         assert event == ("s-1", "CS-101", "DROPPED", "ENROLLED", 2, 0, "moved", "by phone")
 
     async def test_the_seat_is_free(self, campus: Registrar) -> None:
-        """The next student gets the seat."""
+        """Another student can take the dropped seat."""
         await campus.add_course("ONE", capacity=1)
         await campus.enroll("s-1", "ONE")
         await drop(campus, "s-1", "ONE")
@@ -411,25 +411,25 @@ class TestUnenroll:
         assert await counts(campus, "ONE") == (1, 0, 0)
 
     async def test_from_the_waitlist(self, campus: Registrar) -> None:
-        """The same call leaves the queue; no seat gets free by that."""
+        """Unenroll removes a student from the waitlist, and no seat becomes free."""
         await queued(campus)
         dropped = await drop(campus, "s-1", "ONE")
         assert (dropped.state, dropped.waitlist_position) == (DROPPED, 0)
         assert await counts(campus, "ONE") == (1, 0, 0)
 
     async def test_allow_missing(self, campus: Registrar) -> None:
-        """With allow_missing nothing to drop is an answer without an enrollment."""
+        """With allow_missing the response has no enrollment if there is nothing to drop."""
         request = UnenrollRequest(student_id="s-1", course_id="CS-101", allow_missing=True)
         assert await campus.enrollments.Unenroll(request) == UnenrollResponse()
 
     async def test_allow_missing_drops(self, campus: Registrar) -> None:
-        """With allow_missing a seat that is there is given back as ever."""
+        """With allow_missing an existing enrollment is dropped."""
         await campus.enroll("s-1", "CS-101")
         request = UnenrollRequest(student_id="s-1", course_id="CS-101", allow_missing=True)
         assert (await campus.enrollments.Unenroll(request)).enrollment.state == DROPPED
 
     async def test_validate_only(self, campus: Registrar) -> None:
-        """validate_only answers as the call would, without times and etag, and changes nothing."""
+        """validate_only returns the response of the call without times and etag, and changes nothing."""
         enrollment = await campus.enroll("s-1", "CS-101")
         request = UnenrollRequest(student_id="s-1", course_id="CS-101", reason="perhaps", validate_only=True)
         answer = await campus.enrollments.Unenroll(request)
@@ -448,7 +448,7 @@ class TestUnenroll:
 
 
 class TestUnenrollRefused:
-    """Why Unenroll refuses, told in full."""
+    """Unenroll refuses, with all details."""
 
     NOT_ENROLLED = Failure(
         StatusCode.NOT_FOUND,
@@ -457,25 +457,25 @@ class TestUnenrollRefused:
     )
 
     async def test_not_enrolled(self, campus: Registrar) -> None:
-        """Whoever never enrolled has nothing to give back."""
+        """A student who never enrolled cannot drop."""
         assert await refused(drop(campus, "s-1", "CS-101")) == self.NOT_ENROLLED
 
     async def test_dropped_already(self, campus: Registrar) -> None:
-        """A seat is given back once."""
+        """A dropped enrollment cannot be dropped again."""
         await campus.enroll("s-1", "CS-101")
         await drop(campus, "s-1", "CS-101")
         assert await refused(drop(campus, "s-1", "CS-101")) == self.NOT_ENROLLED
         assert await counts(campus) == (0, 0, 2)
 
     async def test_completed(self, campus: Registrar) -> None:
-        """A completed course is not given back any more."""
+        """A completed enrollment cannot be dropped."""
         await campus.enroll("s-1", "CS-101")
         await complete(campus, "s-1", "CS-101")
         assert await refused(drop(campus, "s-1", "CS-101")) == self.NOT_ENROLLED
 
     @pytest.mark.parametrize("allow_missing", [False, True])
     async def test_not_found(self, campus: Registrar, allow_missing: bool) -> None:
-        """An unknown student or course is told, whatever may be missing."""
+        """An unknown student or course is refused, even with allow_missing."""
 
         def unenroll(student_id: str, course_id: str) -> UnenrollRequest:
             return UnenrollRequest(student_id=student_id, course_id=course_id, allow_missing=allow_missing)
@@ -486,7 +486,7 @@ class TestUnenrollRefused:
         assert await refused(call(unenroll("nobody", "nothing"))) == NO_STUDENT
 
     async def test_every_bad_field(self, sqlite_registrar: Registrar) -> None:
-        """All bad fields are told at once, each by its path."""
+        """One refusal names every invalid field by its path."""
         request = UnenrollRequest(
             student_id="?",
             request_id="6ba7b810-9dad-11d1-80b4-00c04fd430c",
@@ -508,23 +508,23 @@ class TestUnenrollRefused:
 
 
 class TestListCourses:
-    """What ListCourses shows."""
+    """ListCourses succeeds."""
 
     async def test_courses_with_enrollments(self, campus: Registrar) -> None:
-        """Each course comes whole, as GetCourse has it, with the enrollment as EnrollStudent gave it."""
+        """Each entry has the complete course and the enrollment, as from GetCourse and EnrollStudent."""
         enrollment = await campus.enroll("s-1", "CS-101")
         entry = StudentCourse(course=await campus.course("CS-101"), enrollment=enrollment)
         answer = await campus.enrollments.ListCourses(ListCoursesRequest(student_id="s-1"))
         assert answer == ListCoursesResponse(courses=[entry])
 
     async def test_none(self, campus: Registrar) -> None:
-        """A student without courses has an empty list, not an error."""
+        """A student without courses has an empty list."""
         answer = await campus.enrollments.ListCourses(ListCoursesRequest(student_id="s-1"))
         assert answer == ListCoursesResponse()
 
     @pytest.mark.parametrize("page_size", [0, 4, 1000], ids=["usual", "full", "large"])
     async def test_byte_order(self, campus: Registrar, page_size: int) -> None:
-        """Courses come in the byte order of their ids, on every database and on every way to read them."""
+        """Courses are listed in the byte order of their ids, on every database and for every page size."""
         for course_id in ("b", "B", "a-1", "a.1"):
             await campus.add_course(course_id)
             await campus.enroll("s-1", course_id)
@@ -534,7 +534,7 @@ class TestListCourses:
         assert not answer.next_page_token
 
     async def test_states(self, campus: Registrar) -> None:
-        """Live enrollments are listed unless other states are asked for, in any order and as often as one likes."""
+        """Live enrollments are listed unless the request names other states, in any order and with duplicates."""
         await campus.add_course("ART-1")
         await campus.enroll("s-1", "ART-1")
         completed = await complete(campus, "s-1", "ART-1")
@@ -557,7 +557,7 @@ class TestListCourses:
         assert await listed(COMPLETED, DROPPED, WAITLISTED, ENROLLED) == [completed, enrolled, dropped, waiting]
 
     async def test_deleted_course(self, campus: Registrar) -> None:
-        """A course deleted since is shown with its delete_time, and the enrollment says what became of it."""
+        """A deleted course is listed with its delete_time, and the enrollment has the reason COURSE_DELETED."""
         await campus.enroll("s-1", "CS-101")
         await campus.courses.DeleteCourse(DeleteCourseRequest(course_id="CS-101", force=True))
         (entry,) = await courses_of(campus, "s-1", DROPPED)
@@ -566,17 +566,17 @@ class TestListCourses:
         assert not await courses_of(campus, "s-1")
 
     async def test_only_the_students_own(self, campus: Registrar) -> None:
-        """Nobody sees another student's courses."""
+        """The courses of other students are not listed."""
         await campus.enroll("s-2", "CS-101")
         assert not await courses_of(campus, "s-1")
 
 
 class TestListCoursesRefused:
-    """Why ListCourses refuses, told in full."""
+    """ListCourses refuses, with all details."""
 
     @pytest.mark.parametrize("page_size", [0, 7], ids=["usual", "other"])
     async def test_student_not_found(self, campus: Registrar, page_size: int) -> None:
-        """There is no such student, or none any more."""
+        """A student who does not exist or is deleted is not found."""
         request = ListCoursesRequest(student_id="nobody", page_size=page_size)
         assert await refused(campus.enrollments.ListCourses(request)) == NO_STUDENT
         await campus.students.DeleteStudent(DeleteStudentRequest(student_id="s-1"))
@@ -584,7 +584,7 @@ class TestListCoursesRefused:
         assert (await refused(campus.enrollments.ListCourses(request))).reason == "STUDENT_NOT_FOUND"
 
     async def test_every_bad_field(self, sqlite_registrar: Registrar) -> None:
-        """All bad fields are told at once, each by its path."""
+        """One refusal names every invalid field by its path."""
         request = ListCoursesRequest(student_id="", states=[ENROLLED, 0, 99], page_size=-1)  # type: ignore[list-item]
         failure = await refused(sqlite_registrar.enrollments.ListCourses(request))
         states = "must be one of ENROLLED, WAITLISTED, DROPPED, COMPLETED"
@@ -598,7 +598,7 @@ class TestListCoursesRefused:
         }
 
     async def test_page_token(self, campus: Registrar) -> None:
-        """A token that this list did not give is told in full."""
+        """A token that does not come from this list is refused."""
         request = ListCoursesRequest(student_id="s-1", page_token="page-2")
         failure = await refused(campus.enrollments.ListCourses(request))
         expected = "must be a next_page_token of the same list with the same filters"

@@ -10,17 +10,18 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
-from registrar_server.ledger.ledger import Answer, Call, Ledger, Outcome
+from registrar_server.ledger.ledger import Answer, Call, Ledger
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
+from tests.support.comparison import clear_database, comparable
 from tests.support.consistency import assert_consistent
-from tests.support.histories import COMMANDS, FOUNDATION, refused, summary
-from tests.support.ledgers import NOW, call, fields
+from tests.support.histories import COMMANDS, FOUNDATION, refused
+from tests.support.ledgers import NOW, call
 from tests.support.properties import scaled
 from tests.support.reference import Reference, Result
 
@@ -41,7 +42,7 @@ class Campus(RuleBasedStateMachine):
     @initialize()
     def found(self) -> None:
         """Begin with some students and courses."""
-        empty(self.engine)
+        clear_database(self.engine)
         self.reference = Reference(NOW)
         ledgers = [Ledger(self.database, clock=lambda: self.reference.now) for _ in range(2)]
         self.ledgers = itertools.cycle(ledgers)
@@ -60,7 +61,7 @@ class Campus(RuleBasedStateMachine):
         calls = [call(command, f"r-{next(self.numbers)}") for command in commands]
         for made, outcome in zip(calls, next(self.ledgers).run(calls), strict=True):
             expected = self.reference.do(made.command)
-            assert told(outcome) == expected
+            assert comparable(outcome) == expected
             if isinstance(outcome, Answer):
                 self.kept[made.request_id] = (made, expected)
 
@@ -71,7 +72,7 @@ class Campus(RuleBasedStateMachine):
         for (_, expected), outcome in zip(
             repeated, next(self.ledgers).run([made for made, _ in repeated]), strict=True
         ):
-            assert told(outcome) == expected
+            assert comparable(outcome) == expected
             assert isinstance(outcome, Answer)
             assert outcome.events == ()
 
@@ -95,22 +96,6 @@ class Campus(RuleBasedStateMachine):
             events = session.execute(select(*columns).order_by(models.Event.revision)).all()
             assert [tuple(event) for event in events] == self.reference.events
             assert set(session.scalars(select(models.RequestId.request_id))) == set(self.kept)
-
-
-def told(outcome: Outcome) -> Result:
-    """What came of a call, as the reference says it."""
-    if isinstance(outcome, Refusal):
-        return refused(outcome)
-    return summary(fields(outcome))
-
-
-def empty(engine: Engine) -> None:
-    """Take everything out of a database, as freshly migrated."""
-    with Session(engine) as session:
-        for model in (models.Enrollment, models.Student, models.Course, models.Event, models.RequestId):
-            session.execute(delete(model))
-        session.execute(update(models.EventCounter).values(revision=0))
-        session.commit()
 
 
 @pytest.fixture

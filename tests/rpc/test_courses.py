@@ -1,4 +1,4 @@
-"""CourseService over the wire: create, get, search, update, delete, undelete."""
+"""CourseService over gRPC: create, get, search, update, delete and undelete."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class TestCreate:
     """CreateCourse."""
 
     async def test_all_fields(self, registrar: Registrar) -> None:
-        """A course comes back as given: times cut to microseconds, credits normalised, counters at zero."""
+        """A course is returned as created, with times in microseconds, normalized credits and zero counters."""
         created = await registrar.add_course("CS-101", **INTRO)
         expected = Course(course_id="CS-101", **{**INTRO, "credits": "3", "seats_available": 30})
         expected.enroll_open_time.nanos = 123_456_000
@@ -121,25 +121,25 @@ class TestCreate:
         assert await get(registrar) == created
 
     async def test_defaults(self, registrar: Registrar) -> None:
-        """Nothing is required: a course is open, earns nothing, and takes anybody."""
+        """No field is required: a course is open, has no credits and has unlimited seats."""
         created = await registrar.add_course("CS-101")
         assert (created.state, created.credits) == (COURSE_STATE_OPEN, "0")
         absent = ["capacity", "waitlist_capacity", "seats_available", "enroll_open_time", "drop_deadline_time"]
         assert not any(created.HasField(name) for name in absent)  # type: ignore[arg-type]
 
     async def test_no_seats(self, registrar: Registrar) -> None:
-        """No seats is another thing than no limit."""
+        """A capacity of 0 means no seats, which differs from an absent capacity."""
         created = await registrar.add_course("CS-101", capacity=0, waitlist_capacity=0)
         assert (created.HasField("capacity"), created.capacity, created.seats_available) == (True, 0, 0)
         assert created.HasField("waitlist_capacity")
 
     async def test_made_ids(self, registrar: Registrar) -> None:
-        """Left empty, the id is made by the server, and later ones sort later."""
+        """If the id is empty, the server generates one, and later ids sort later."""
         ids = [(await registrar.add_course("")).course_id for _ in range(3)]
         assert ids == sorted(set(ids))
 
     async def test_output_only(self, registrar: Registrar) -> None:
-        """What only the server says is ignored where a caller says it."""
+        """Output-only fields of a request are ignored."""
         created = await registrar.add_course(
             "CS-101", etag="9", enrolled_count=7, waitlisted_count=7, seats_available=7, delete_time=OPENS
         )
@@ -148,7 +148,7 @@ class TestCreate:
         assert not created.HasField("delete_time")
 
     async def test_exists(self, intro: Registrar) -> None:
-        """An id is given once, also when its course is deleted; codes may be shared."""
+        """An id is used once, even if its course is deleted, and several courses may have the same code."""
         sentence = 'There is already a course "CS-101", or was one: deleted ids are not given again.'
         details = (info("COURSE_EXISTS", course_id="CS-101"), resource("Course", "CS-101", sentence))
         expected = Failure(StatusCode.ALREADY_EXISTS, sentence, details)
@@ -158,7 +158,7 @@ class TestCreate:
         await intro.add_course("CS-101-02", code="CS 101")
 
     async def test_every_bad_field(self, sqlite_registrar: Registrar) -> None:
-        """All bad fields are told at once, each by its path."""
+        """One refusal names every invalid field by its path."""
         course = Course(
             course_id="CS/101",
             code="x" * 65,
@@ -192,12 +192,12 @@ class TestCreate:
 
     @pytest.mark.parametrize("closes", [OPENS, Timestamp(seconds=OPENS.seconds - 1)])
     async def test_empty_window(self, sqlite_registrar: Registrar, closes: Timestamp) -> None:
-        """A window that ends as it begins, or before, is none."""
+        """An enrollment window must end after it opens."""
         call = sqlite_registrar.add_course("CS-101", enroll_open_time=OPENS, enroll_close_time=closes)
         assert (await refused(call)).fields == {"course.enroll_close_time": "must be after enroll_open_time"}
 
     async def test_too_many(self, sqlite_registrar: Registrar) -> None:
-        """Lists have a limit."""
+        """Lists have at most 50 entries."""
         ids = [f"c-{number}" for number in range(51)]
         call = sqlite_registrar.add_course("CS-101", meetings=[Meeting()] * 51, prerequisite_course_ids=ids)
         assert (await refused(call)).fields == {
@@ -252,12 +252,12 @@ class TestCreate:
         ],
     )
     async def test_bad_meetings(self, sqlite_registrar: Registrar, meeting: Meeting, path: str, rule: str) -> None:
-        """What is wrong with a meeting is told by its place and field."""
+        """The refusal names the index and the field of an invalid meeting."""
         failure = await refused(sqlite_registrar.add_course("CS-101", meetings=[Meeting(), meeting]))
         assert failure.fields == {f"course.meetings[1].{path}".rstrip("."): rule}
 
     async def test_one_day(self, registrar: Registrar) -> None:
-        """A meeting may take place on one day, and its weekdays come back once each, in order."""
+        """A meeting may take place on one day, and its weekdays are sorted without duplicates."""
         day = Date(year=2018, month=9, day=4)
         meeting = Meeting(weekdays=[FRIDAY, MONDAY, FRIDAY], start_date=day, end_date=day)
         created = await registrar.add_course("CS-101", meetings=[meeting])
@@ -268,23 +268,23 @@ class TestGet:
     """GetCourse."""
 
     async def test_not_found(self, intro: Registrar) -> None:
-        """There is no such course, or it is deleted and nobody asked for deleted ones."""
+        """A course that does not exist, or is deleted without show_deleted, is not found."""
         assert await refused(get(intro, "nothing")) == not_found("nothing")
         deleted = await delete(intro)
         assert await refused(get(intro)) == not_found("CS-101")
         assert await get(intro, show_deleted=True) == deleted
 
     async def test_bad_id(self, sqlite_registrar: Registrar) -> None:
-        """An id is required and has a form."""
+        """The id is required and must be valid."""
         assert (await refused(get(sqlite_registrar, ""))).fields == {"course_id": f"is required and {ID_RULE}"}
 
 
 class TestSearch:
-    """SearchCourses; how it pages is told in ``test_paging.py``."""
+    """SearchCourses; ``test_paging.py`` tests its pages."""
 
     @pytest.fixture
     async def catalogue(self, registrar: Registrar) -> Registrar:
-        """Five courses, one of them full, one cancelled and one deleted."""
+        """Five courses, of which one is full, one cancelled and one deleted."""
         await registrar.add_course("a", code="CS 101", title="Introduction to Computing", term="2018-fall")
         await registrar.add_course("b", code="CS 101", title="Introduction to Computing", term="2019-spring")
         await registrar.add_course("B", code="MA 100", title="100% Élan", term="2018-fall", capacity=0)
@@ -294,7 +294,7 @@ class TestSearch:
         return registrar
 
     async def test_filters(self, catalogue: Registrar) -> None:
-        """A course has to pass every filter; words look in code and title in whatever case; ids order by byte."""
+        """Courses match every filter, words match code and title in any case, and ids are in byte order."""
         cases: list[tuple[dict[str, Any], list[str]]] = [
             ({}, ["B", "a", "b", "c"]),
             ({"show_deleted": True}, ["B", "a", "b", "c", "gone"]),
@@ -315,12 +315,12 @@ class TestSearch:
             assert await found(catalogue, **filters) == ids, filters
 
     async def test_whole(self, intro: Registrar) -> None:
-        """Courses come whole, as GetCourse has them."""
+        """Every course is complete, as from GetCourse."""
         answer = await intro.courses.SearchCourses(SearchCoursesRequest())
         assert list(answer.courses) == [await get(intro)]
 
     async def test_open_while_seats_are_free(self, registrar: Registrar) -> None:
-        """A course is open until its last seat is taken, and again when one is given back."""
+        """open_only finds a course while it has a free seat."""
         await registrar.add_course("CS-101", capacity=1)
         await registrar.add_student("s-1")
         assert await found(registrar, open_only=True) == ["CS-101"]
@@ -330,7 +330,7 @@ class TestSearch:
         assert await found(registrar, open_only=True) == ["CS-101"]
 
     async def test_bad_fields(self, sqlite_registrar: Registrar) -> None:
-        """Filters are text of limited length, the page size not negative."""
+        """Filters have limited lengths, and the page size must not be negative."""
         call = found(sqlite_registrar, query="x" * 201, term="x" * 65, code="\0", page_size=-1)
         assert set((await refused(call)).fields) == {"query", "term", "code", "page_size"}
 
@@ -339,7 +339,7 @@ class TestUpdate:
     """UpdateCourse."""
 
     async def test_masked(self, intro: Registrar) -> None:
-        """Fields in the mask change, others don't, whatever the message holds."""
+        """Only the fields in the mask change, whatever the message contains."""
         before = await get(intro)
         after = await update(intro, "title", "capacity", title="Computing", capacity=40, code="?")
         assert after.etag != before.etag
@@ -349,7 +349,7 @@ class TestUpdate:
         assert await get(intro) == after
 
     async def test_every_field(self, intro: Registrar) -> None:
-        """Every field that callers set is cleared where the mask names it and the message lacks it."""
+        """Every settable field is cleared if the mask names it and the message does not contain it."""
         after = await update(intro, *INTRO)
         expected = Course(
             course_id="CS-101",
@@ -362,20 +362,20 @@ class TestUpdate:
         assert after == expected
 
     async def test_without_mask(self, intro: Registrar) -> None:
-        """Without a mask every populated field changes, zero seats included, and none is cleared."""
+        """Without a mask every populated field changes, including a capacity of 0, and no field is cleared."""
         after = await update(intro, title="Computing", capacity=0)
         assert (after.title, after.capacity, after.seats_available) == ("Computing", 0, 0)
         assert after.code == "CS 101"
         assert list(after.meetings) == MEETINGS
 
     async def test_nothing_changes(self, intro: Registrar, engine: Engine) -> None:
-        """Setting what is so already is no change."""
+        """An update to the current values changes nothing and records no event."""
         before = await get(intro)
         assert await update(intro, *INTRO, **INTRO) == before
         assert event_types(engine) == ["COURSE_CREATED"]
 
     async def test_event(self, intro: Registrar, engine: Engine) -> None:
-        """One event tells what every field was and is, with the capacity in force."""
+        """One event contains the old and new value of each changed field, and the capacity after the change."""
         await update(intro, "credits", "capacity", "enroll_close_time", credits="4", capacity=None)
         with engine.connect() as connection:
             query = select(Event.changes, Event.capacity).where(Event.type == "COURSE_UPDATED")
@@ -385,7 +385,7 @@ class TestUpdate:
         assert capacity is None
 
     async def test_capacity_under_the_count(self, registrar: Registrar, engine: Engine) -> None:
-        """A capacity below the seats taken is accepted: nobody loses a seat, and nobody gets one."""
+        """A capacity below the seats taken is accepted: enrolled students keep their seats, and others get none."""
         await registrar.add_course("CS-101", capacity=2)
         for student_id in ("s-1", "s-2", "s-3"):
             await registrar.add_student(student_id)
@@ -399,7 +399,7 @@ class TestUpdate:
         assert_consistent(engine)
 
     async def test_capacity_raised(self, registrar: Registrar, engine: Engine) -> None:
-        """Seats that are added are given."""
+        """A student can enroll in an added seat."""
         await registrar.add_course("CS-101", capacity=0)
         await registrar.add_student("s-1")
         await update(registrar, capacity=1)
@@ -407,7 +407,7 @@ class TestUpdate:
         assert_consistent(engine)
 
     async def test_counters_stay(self, registrar: Registrar) -> None:
-        """An update does not touch the counters, and a seat does not touch the etag."""
+        """An update does not change the counters, and an enrollment does not change the etag."""
         created = await registrar.add_course("CS-101", capacity=2)
         await registrar.add_student("s-1")
         await registrar.enroll("s-1", "CS-101")
@@ -416,19 +416,19 @@ class TestUpdate:
 
     @pytest.mark.parametrize("end", ["enroll_open_time", "enroll_close_time"])
     async def test_empty_window(self, intro: Registrar, end: str) -> None:
-        """One end of a window is judged together with the other as it stands."""
+        """A new end of the window is checked against the stored other end."""
         moved: dict[str, Any] = {end: {"enroll_open_time": CLOSES, "enroll_close_time": OPENS}[end]}
         failure = await refused(update(intro, end, **moved))
         assert failure.fields == {"course.enroll_close_time": "must be after enroll_open_time"}
 
     async def test_window_moved(self, intro: Registrar) -> None:
-        """Both ends may be moved at once to where neither alone could go."""
+        """Both ends may move together, even if neither may move alone."""
         opens, closes = Timestamp(seconds=CLOSES.seconds + 1), Timestamp(seconds=CLOSES.seconds + 2)
         after = await update(intro, enroll_open_time=opens, enroll_close_time=closes)
         assert (after.enroll_open_time, after.enroll_close_time) == (opens, closes)
 
     async def test_etag(self, intro: Registrar) -> None:
-        """With the current etag the change is made, with an older one it is not."""
+        """An update with the current etag succeeds, and one with an older etag is refused."""
         first = await get(intro)
         second = await update(intro, title="Computing", etag=first.etag)
         failure = await refused(update(intro, title="?", etag=first.etag))
@@ -440,12 +440,12 @@ class TestUpdate:
         assert await get(intro) == second
 
     async def test_not_found(self, intro: Registrar) -> None:
-        """There is no such course any more."""
+        """A deleted course is not found."""
         await delete(intro)
         assert await refused(update(intro, title="?")) == not_found("CS-101")
 
     async def test_validate_only(self, intro: Registrar) -> None:
-        """validate_only answers as the call would, without time and etag, and changes nothing."""
+        """validate_only returns the response of the call without time and etag, and changes nothing."""
         before = await get(intro)
         preview = await update(intro, "title", title="Computing", validate_only=True)
         assert await get(intro) == before
@@ -455,7 +455,7 @@ class TestUpdate:
         assert preview == before
 
     async def test_bad_mask(self, sqlite_registrar: Registrar) -> None:
-        """Paths that do not exist, or that only the server sets, are bad fields."""
+        """A mask with unknown or output-only paths is an invalid field."""
         failure = await refused(update(sqlite_registrar, "enrolled_count", "meetings.location", title="x" * 501))
         settable = ", ".join(INTRO)
         unknown = '"enrolled_count", "meetings.location"'
@@ -466,7 +466,7 @@ class TestDelete:
     """DeleteCourse and UndeleteCourse."""
 
     async def test_deletes_softly(self, intro: Registrar) -> None:
-        """The course is there no more but for those who ask for deleted ones, with the time."""
+        """A deleted course has a delete_time and is returned only if show_deleted is set."""
         before = await get(intro)
         deleted = await delete(intro, etag=before.etag)
         assert deleted.delete_time == deleted.update_time
@@ -475,7 +475,7 @@ class TestDelete:
         assert await refused(delete(intro)) == not_found("CS-101")
 
     async def test_undelete(self, intro: Registrar, engine: Engine) -> None:
-        """Undeleting brings the course back as before; undeleting a course that is there changes nothing."""
+        """Undeleting restores the course, and undeleting a live course changes nothing."""
         before = await get(intro)
         await delete(intro)
         restored = await undelete(intro)
@@ -487,13 +487,13 @@ class TestDelete:
         assert await refused(undelete(intro, "nothing")) == not_found("nothing")
 
     async def test_stale_etag(self, intro: Registrar) -> None:
-        """A course that has changed since is not deleted."""
+        """A course that has changed since the etag was read is not deleted."""
         stale = (await get(intro)).etag
         await update(intro, title="Computing")
         assert (await refused(delete(intro, etag=stale))).reason == "ETAG_MISMATCH"
 
     async def test_has_enrollments(self, registrar: Registrar, engine: Engine) -> None:
-        """Live enrollments stand in the way; by force they are dropped, and stay so when the course comes back."""
+        """Live enrollments prevent a deletion; force drops them, and undeleting does not restore them."""
         await registrar.add_course("CS-101", capacity=2)
         for student_id in ("s-1", "s-2"):
             await registrar.add_student(student_id)
@@ -515,7 +515,7 @@ class TestDelete:
         assert_consistent(engine)
 
     async def test_validate_only(self, registrar: Registrar) -> None:
-        """validate_only answers as the call would, by force too, and changes nothing."""
+        """validate_only returns the response of the call, also with force, and changes nothing."""
         await registrar.add_course("CS-101", capacity=2)
         await registrar.add_student("s-1")
         await registrar.enroll("s-1", "CS-101")

@@ -1,4 +1,4 @@
-"""What every RPC gets around it: refusals as rich statuses of bounded size, crashes that tell the caller nothing."""
+"""The wrapper of every RPC: refusals as statuses of limited size, and crashes without details for callers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from registrar_server.rpc import status
 from registrar_server.rpc.validation import Fields
 from tests.support.servers import Log, Registrar
 
-# Above 8 KiB of trailers calls fail at random; base64 makes four bytes of three.
+# Calls with more than 8 KiB of trailers fail at random. Base64 encodes three bytes as four.
 TRAVELS = 6 * 1024
 
 
 def sent(refusal: Refusal) -> Status:
-    """The status of a refusal, as a caller reads it."""
+    """Return the status of a refusal, as a caller reads it."""
     ((key, value),) = status.of_refusal(refusal).trailing_metadata
     assert key == "grpc-status-details-bin"
     assert len(value) * 4 / 3 < TRAVELS
@@ -35,7 +35,7 @@ def sent(refusal: Refusal) -> Status:
 
 
 def find(found: Status, kind: Any) -> Any:
-    """The detail of a kind, or None."""
+    """Return the detail of a kind, or None."""
     for detail in found.details:
         message = kind()
         if detail.Unpack(message):
@@ -44,7 +44,7 @@ def find(found: Status, kind: Any) -> Any:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_every_reason_travels_under_its_status(reason: Reason) -> None:
+def test_every_reason_is_sent_with_its_status(reason: Reason) -> None:
     refusal = Refusal(reason, "Why.", retry_after=1.5, student_id="s-1")
     found = sent(refusal)
     assert grpc.StatusCode[refusal.status].value[0] == found.code
@@ -52,7 +52,7 @@ def test_every_reason_travels_under_its_status(reason: Reason) -> None:
     assert find(found, RetryInfo).retry_delay.ToTimedelta().total_seconds() == 1.5
 
 
-def test_many_bad_fields_are_cut_and_the_rest_is_counted() -> None:
+def test_the_message_counts_the_invalid_fields_that_do_not_fit() -> None:
     fields = [
         FieldViolation(f"course.meetings[{place}].location", "must have at most 200 characters") for place in range(90)
     ]
@@ -63,14 +63,14 @@ def test_many_bad_fields_are_cut_and_the_rest_is_counted() -> None:
     assert found.message.endswith(f"({len(fields) - len(kept)} more details left out)")
 
 
-def test_thousands_of_bad_fields_are_counted_too() -> None:
+def test_the_message_counts_thousands_of_invalid_fields() -> None:
     fields = [FieldViolation(f"states[{place}]", "must be known") for place in range(5_000)]
     found = sent(invalid_fields(fields))
     kept = find(found, BadRequest).field_violations
     assert found.message.endswith(f"({len(fields) - len(kept)} more details left out)")
 
 
-def test_many_violated_rules_keep_the_reason() -> None:
+def test_a_refusal_with_many_violations_has_its_reason() -> None:
     violations = [
         Violation(
             Reason.SCHEDULE_CONFLICT,
@@ -84,7 +84,7 @@ def test_many_violated_rules_keep_the_reason() -> None:
     assert "more details left out" in found.message
 
 
-def test_a_few_violated_rules_all_stand_in_the_details() -> None:
+def test_the_details_contain_all_of_a_few_violations() -> None:
     violations = [
         Violation(Reason.STUDENT_INACTIVE, "The student is inactive.", {}),
         Violation(Reason.COURSE_FULL, "All 2 seats are taken.", {"capacity": "2"}),
@@ -96,7 +96,7 @@ def test_a_few_violated_rules_all_stand_in_the_details() -> None:
     ]
 
 
-async def test_a_long_refusal_reaches_the_caller_over_the_wire(sqlite_registrar: Registrar) -> None:
+async def test_a_caller_receives_a_long_refusal(sqlite_registrar: Registrar) -> None:
     course = Course(course_id="c-1", prerequisite_course_ids=["é" * 127 + str(place) for place in range(50)])
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await sqlite_registrar.courses.CreateCourse(CreateCourseRequest(course=course))
@@ -105,7 +105,7 @@ async def test_a_long_refusal_reaches_the_caller_over_the_wire(sqlite_registrar:
     assert find(Status.FromString(bytes(trailers["grpc-status-details-bin"])), ErrorInfo).reason == "INVALID_FIELD"
 
 
-async def test_a_crash_tells_the_caller_nothing_but_where_to_look(
+async def test_a_caller_learns_only_the_error_id_of_a_crash(
     log: Log, sqlite_registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("registrar_server.rpc.dispatch.Desk.change", _crash)
@@ -128,14 +128,14 @@ async def _crash(*_arguments: Any) -> None:
     raise RuntimeError("password=hunter2")
 
 
-async def test_a_very_long_list_is_refused_without_looking_at_its_entries(sqlite_registrar: Registrar) -> None:
+async def test_a_long_list_is_refused_without_checking_its_entries(sqlite_registrar: Registrar) -> None:
     request = ListCoursesRequest(student_id="s-1", states=[EnrollmentState.ValueType(99)] * 1_000_000)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await sqlite_registrar.enrollments.ListCourses(request)
     assert refused.value.details() == "states: must have at most 50 entries, has 1000000"
 
 
-async def test_trailers_stay_small_whatever_the_caller_wrote(sqlite_registrar: Registrar) -> None:
+async def test_trailers_are_small_for_any_request(sqlite_registrar: Registrar) -> None:
     request = UpdateStudentRequest(student=Student(student_id="s-1"))
     request.update_mask.paths.extend(["😀" * 400] + ["😀" * 60 + str(place) for place in range(49)])
     for _ in range(20):
@@ -144,13 +144,13 @@ async def test_trailers_stay_small_whatever_the_caller_wrote(sqlite_registrar: R
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_message_beyond_ascii_is_cut_by_what_travels() -> None:
+def test_a_message_is_truncated_by_its_encoded_size() -> None:
     cut = status.of_refusal(Refusal(Reason.INVALID_FIELD, "😀" * 1000)).details
     assert cut.endswith("…")
     assert 12 * len(cut) <= 700
 
 
-async def test_a_crash_that_met_a_batch_is_logged_once(
+async def test_a_crash_of_a_batch_is_logged_once(
     log: Log, sqlite_registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = RuntimeError("broken")
@@ -165,14 +165,14 @@ async def test_a_crash_that_met_a_batch_is_logged_once(
     assert len(log.of("rpc", status="INTERNAL")) == 5
 
 
-async def test_an_id_that_is_none_is_cut_and_disarmed_in_the_log(log: Log, sqlite_registrar: Registrar) -> None:
+async def test_invalid_ids_are_truncated_and_escaped_in_the_log(log: Log, sqlite_registrar: Registrar) -> None:
     for bad in ("x" * 1_000_000, "\x1b[2J"):
         with pytest.raises(grpc.aio.AioRpcError):
             await sqlite_registrar.course(bad)
     assert [line["course_id"] for line in log.of("rpc")] == ["x" * 128, "\\x1b[2J"]
 
 
-def test_a_field_is_told_once_however_much_is_wrong_with_it() -> None:
+def test_a_refusal_names_an_invalid_field_once() -> None:
     fields = Fields()
     fields.email("student.email", "x" * 400 + "\0")
     with pytest.raises(Refusal) as refused:

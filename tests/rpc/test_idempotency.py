@@ -1,4 +1,4 @@
-"""``request_id`` over the wire: a call that is repeated is carried out once and answered every time."""
+"""``request_id`` over gRPC: a repeated call takes effect once and is answered every time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ UNENROLL = UnenrollRequest(student_id="s-1", course_id="CS-101", request_id=ID)
 NAMES = FieldMask(paths=["given_name"])
 TITLES = FieldMask(paths=["title"])
 
-# Every call that changes something, with the call that must go before it.
+# The request of every RPC that changes data, and the request that must precede it.
 CHANGES: dict[str, tuple[Message, Message | None]] = {
     "EnrollStudent": (ENROLL, None),
     "Unenroll": (UNENROLL, SEAT),
@@ -104,11 +104,11 @@ CHANGES: dict[str, tuple[Message, Message | None]] = {
 
 @pytest.fixture
 async def campus(registrar: Registrar) -> Registrar:
-    """A student s-1, a course CS-101 with two seats, and CS-102 with as many as one likes."""
-    return await furnished(registrar)
+    """A student s-1, a course CS-101 with two seats, and CS-102 with unlimited seats."""
+    return await prepared(registrar)
 
 
-async def furnished(registrar: Registrar) -> Registrar:
+async def prepared(registrar: Registrar) -> Registrar:
     await registrar.add_student("s-1")
     await registrar.add_course("CS-101", capacity=2)
     await registrar.add_course("CS-102")
@@ -116,13 +116,13 @@ async def furnished(registrar: Registrar) -> Registrar:
 
 
 def method(registrar: Registrar, request: Message) -> Any:
-    """The stub's method that takes a request."""
+    """Return the stub method that takes a request."""
     name = request.DESCRIPTOR.name.removesuffix("Request")
     return next(getattr(stub, name) for stub in registrar[1:] if hasattr(stub, name))
 
 
-async def made(registrar: Registrar, request: Message) -> Message:
-    """Make a call."""
+async def send(registrar: Registrar, request: Message) -> Message:
+    """Send a request and return its response."""
     answer: Message = await method(registrar, request)(request)
     return answer
 
@@ -133,153 +133,153 @@ def events(engine: Engine) -> int:
 
 
 async def attempts(registrar: Registrar) -> list[int]:
-    """The attempts of s-1, live or not."""
+    """Return the attempts of s-1, enrolled or dropped."""
     request = ListCoursesRequest(student_id="s-1", states=[ENROLLED, DROPPED])
     answer = await registrar.enrollments.ListCourses(request)
     return [entry.enrollment.attempt for entry in answer.courses]
 
 
 class TestReplay:
-    """The same id with the same content is the same call."""
+    """A call with the same id and content is a replay."""
 
     @pytest.mark.parametrize("name", CHANGES)
     async def test_every_change(self, campus: Registrar, engine: Engine, name: str) -> None:
-        """Repeating any change answers with the first response, verbatim, and changes nothing."""
+        """Repeating any change returns the first response and changes nothing."""
         request, before = CHANGES[name]
         if before is not None:
-            await made(campus, before)
-        first = await made(campus, request)
+            await send(campus, before)
+        first = await send(campus, request)
         count = events(engine)
-        assert await made(campus, request) == first
+        assert await send(campus, request) == first
         assert events(engine) == count
         assert_consistent(engine)
 
-    async def test_every_change_is_here(self, campus: Registrar) -> None:
-        """No RPC with a request_id is missing from the table above."""
+    async def test_table_is_complete(self, campus: Registrar) -> None:
+        """``CHANGES`` contains every RPC with a request_id."""
         stubs = {name for stub in campus[1:] for name in vars(stub)}
-        requests = {name: method_request(name) for name in stubs}
+        requests = {name: request_fields(name) for name in stubs}
         assert {name for name, request in requests.items() if "request_id" in request} == set(CHANGES)
 
-    async def test_after_the_world_went_on(self, campus: Registrar) -> None:
-        """The first response comes again, also when it is no longer how things are."""
-        first = await made(campus, ENROLL)
+    async def test_after_another_change(self, campus: Registrar) -> None:
+        """A replay returns the first response, even if the data has changed since."""
+        first = await send(campus, ENROLL)
         await campus.enrollments.Unenroll(UnenrollRequest(student_id="s-1", course_id="CS-101"))
-        assert await made(campus, ENROLL) == first
+        assert await send(campus, ENROLL) == first
         assert await attempts(campus) == [1]
 
     async def test_case(self, campus: Registrar) -> None:
-        """A UUID is the same in upper case."""
-        first = await made(campus, ENROLL)
-        loud = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID.upper())
-        assert await made(campus, loud) == first
+        """The case of a UUID does not matter."""
+        first = await send(campus, ENROLL)
+        upper = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID.upper())
+        assert await send(campus, upper) == first
 
     async def test_without(self, campus: Registrar) -> None:
-        """Without a request_id every call is a call of its own."""
+        """Without a request_id no call is a replay."""
         await campus.enroll("s-1", "CS-101")
         assert (await refused(campus.enroll("s-1", "CS-101"))).reason == "ALREADY_ENROLLED"
 
     async def test_after_a_restart(self, database_url: str) -> None:
-        """A server that was started later gives the first response."""
+        """A restarted server returns the first response."""
         async with registrar_on(database_url) as registrar:
-            first = await made(await furnished(registrar), ENROLL)
+            first = await send(await prepared(registrar), ENROLL)
         async with registrar_on(database_url) as registrar:
-            assert await made(registrar, ENROLL) == first
+            assert await send(registrar, ENROLL) == first
 
     async def test_on_another_server(self, database_url: str) -> None:
-        """Another server on the same database gives the first response."""
+        """Another server on the same database returns the first response."""
         async with registrar_on(database_url) as one, registrar_on(database_url) as other:
-            first = await made(await furnished(one), ENROLL)
-            assert await made(other, ENROLL) == first
+            first = await send(await prepared(one), ENROLL)
+            assert await send(other, ENROLL) == first
 
 
 class TestReuse:
-    """The same id with other content is a mistake."""
+    """A call with the same id and other content is refused."""
 
     async def test_other_field(self, campus: Registrar) -> None:
-        """A call that differs in any field is refused, and the first one stands."""
-        first = await made(campus, ENROLL)
+        """A call that differs in a field is refused, and the first call remains in effect."""
+        first = await send(campus, ENROLL)
         other = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID, comment="?")
-        assert await refused(made(campus, other)) == REUSED
-        assert await made(campus, ENROLL) == first
+        assert await refused(send(campus, other)) == REUSED
+        assert await send(campus, ENROLL) == first
 
     async def test_other_rpc(self, campus: Registrar) -> None:
-        """The same fields sent to another RPC are another content."""
-        await made(campus, ENROLL)
-        assert await refused(made(campus, UNENROLL)) == REUSED
+        """The same fields in a request of another RPC are other content."""
+        await send(campus, ENROLL)
+        assert await refused(send(campus, UNENROLL)) == REUSED
         assert await attempts(campus) == [1]
 
     async def test_before_the_student(self, campus: Registrar) -> None:
-        """A reused id is told before anything about the student or course named."""
-        await made(campus, ENROLL)
+        """A reused id is refused before the student and course are looked up."""
+        await send(campus, ENROLL)
         other = EnrollStudentRequest(student_id="nobody", course_id="nothing", request_id=ID)
-        assert await refused(made(campus, other)) == REUSED
+        assert await refused(send(campus, other)) == REUSED
 
     async def test_after_the_fields(self, campus: Registrar) -> None:
-        """Bad fields are told before a reused id."""
-        await made(campus, ENROLL)
+        """Invalid fields are refused before a reused id."""
+        await send(campus, ENROLL)
         other = EnrollStudentRequest(student_id="?", course_id="CS-101", request_id=ID)
-        assert (await refused(made(campus, other))).reason == "INVALID_FIELD"
+        assert (await refused(send(campus, other))).reason == "INVALID_FIELD"
 
 
 class TestRefused:
-    """What was refused was not done, so its retry is decided anew."""
+    """A refused call took no effect, so its retry is decided anew."""
 
     async def test_refusal_is_not_kept(self, campus: Registrar) -> None:
-        """A retry gets the seat that was not free the first time."""
+        """A retry after a refusal takes a seat that has become free."""
         await campus.add_course("ONE", capacity=1)
         await campus.add_student("s-2")
         await campus.enroll("s-2", "ONE")
         request = EnrollStudentRequest(student_id="s-1", course_id="ONE", request_id=ID)
-        assert (await refused(made(campus, request))).reason == "COURSE_FULL"
+        assert (await refused(send(campus, request))).reason == "COURSE_FULL"
         await campus.enrollments.Unenroll(UnenrollRequest(student_id="s-2", course_id="ONE"))
         assert (await campus.enrollments.EnrollStudent(request)).enrollment.student_id == "s-1"
 
     async def test_id_of_a_refusal_is_free(self, campus: Registrar) -> None:
-        """The id of a refused call may be used for another one."""
+        """The id of a refused call may be used for another call."""
         other = EnrollStudentRequest(student_id="nobody", course_id="CS-101", request_id=ID)
-        assert (await refused(made(campus, other))).reason == "STUDENT_NOT_FOUND"
-        await made(campus, ENROLL)
+        assert (await refused(send(campus, other))).reason == "STUDENT_NOT_FOUND"
+        await send(campus, ENROLL)
 
-    async def test_allowed_nothing_is_kept(self, campus: Registrar) -> None:
-        """An answer that changed nothing is an answer, and comes again."""
+    async def test_response_without_change_is_kept(self, campus: Registrar) -> None:
+        """A replay of a call that changed nothing returns the first response."""
         request = UnenrollRequest(student_id="s-1", course_id="CS-101", allow_missing=True, request_id=ID)
-        first = await made(campus, request)
+        first = await send(campus, request)
         await campus.enroll("s-1", "CS-101")
-        assert await made(campus, request) == first
+        assert await send(campus, request) == first
         assert await attempts(campus) == [1]
 
 
 class TestValidateOnly:
-    """A call that changes nothing neither uses nor takes an id."""
+    """A preview neither records nor replays an id."""
 
-    async def test_takes_no_id(self, campus: Registrar) -> None:
-        """The id of a preview is free for the call itself."""
+    async def test_does_not_record_id(self, campus: Registrar) -> None:
+        """The id of a preview may be used for the call itself."""
         preview = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID, validate_only=True)
-        await made(campus, preview)
-        await made(campus, ENROLL)
+        await send(campus, preview)
+        await send(campus, ENROLL)
         assert await attempts(campus) == [1]
 
-    async def test_uses_no_id(self, campus: Registrar) -> None:
-        """A preview tells what would happen now, not what happened under its id."""
-        await made(campus, ENROLL)
+    async def test_does_not_replay_id(self, campus: Registrar) -> None:
+        """A preview returns what the call would do now, not the response recorded for its id."""
+        await send(campus, ENROLL)
         preview = EnrollStudentRequest(student_id="s-1", course_id="CS-101", request_id=ID, validate_only=True)
-        assert (await refused(made(campus, preview))).reason == "ALREADY_ENROLLED"
+        assert (await refused(send(campus, preview))).reason == "ALREADY_ENROLLED"
         drop = UnenrollRequest(student_id="s-1", course_id="CS-101", request_id=ID, validate_only=True)
         assert (await campus.enrollments.Unenroll(drop)).enrollment.state == DROPPED
 
 
-class TestTwins:
-    """The same call several times at once is carried out once."""
+class TestConcurrentDuplicates:
+    """Concurrent calls with the same id and content take effect once."""
 
     async def test_in_one_batch(self, gate: Gate, database_url: str, engine: Engine) -> None:
-        """Twins that meet in one batch get one answer."""
+        """Duplicates in one batch get the same response."""
         async with registrar_on(database_url) as registrar:
-            await furnished(registrar)
+            await prepared(registrar)
             with gate.closed():
-                first = asyncio.create_task(made(registrar, ENROLL))
+                first = asyncio.create_task(send(registrar, ENROLL))
                 await gate.holds_one()
-                others = [asyncio.create_task(made(registrar, ENROLL)) for _ in range(7)]
-                # Whatever was sent before this answer over the same connection waits in the lane by now.
+                others = [asyncio.create_task(send(registrar, ENROLL)) for _ in range(7)]
+                # The connection keeps the order of requests, so the duplicates wait in the lane once this is answered.
                 await registrar.course("CS-101")
             answers = await asyncio.gather(first, *others)
             assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
@@ -287,54 +287,54 @@ class TestTwins:
         assert_consistent(engine)
 
     async def test_on_two_servers(self, database_url: str, engine: Engine) -> None:
-        """Twins on two servers get one answer: one works, the other waits and repeats it."""
+        """Duplicates on two servers get the same response: one call runs, and the others replay it."""
         async with registrar_on(database_url) as one, registrar_on(database_url) as other:
-            await furnished(one)
+            await prepared(one)
             await asyncio.gather(one.course("CS-101"), other.course("CS-101"))
-            answers = await asyncio.gather(*(made(server, ENROLL) for server in (one, other) * 8))
+            answers = await asyncio.gather(*(send(server, ENROLL) for server in (one, other) * 8))
             assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
             assert await attempts(one) == [1]
         assert_consistent(engine)
 
     async def test_creations_on_two_servers(self, database_url: str, engine: Engine) -> None:
-        """Twins that create get one resource, though each server made up an id for it."""
+        """Duplicates that create return one resource, although each server generates an id for it."""
         request = CreateStudentRequest(student=Student(given_name="Ada"), request_id=ID)
         async with registrar_on(database_url) as one, registrar_on(database_url) as other:
-            answers = await asyncio.gather(*(made(server, request) for server in (one, other) * 8))
+            answers = await asyncio.gather(*(send(server, request) for server in (one, other) * 8))
         assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
         assert_consistent(engine)
 
-    async def test_different_twins(self, database_url: str, engine: Engine) -> None:
-        """Of different calls under one id, on two servers, one is carried out and the others hear of it."""
+    async def test_different_calls_on_two_servers(self, database_url: str, engine: Engine) -> None:
+        """Of different calls with the same id on two servers, one takes effect and the other is refused."""
         async with registrar_on(database_url) as one, registrar_on(database_url) as other:
-            await furnished(one)
+            await prepared(one)
             calls = [
                 EnrollStudentRequest(student_id="s-1", course_id=course_id, request_id=ID)
                 for course_id in ("CS-101", "CS-102")
             ]
             ends = await asyncio.gather(
-                *(made(server, call) for server in (one, other) * 4 for call in calls), return_exceptions=True
+                *(send(server, call) for server in (one, other) * 4 for call in calls), return_exceptions=True
             )
         codes = Counter(end.code() if isinstance(end, grpc.aio.AioRpcError) else StatusCode.OK for end in ends)
         assert codes == {StatusCode.OK: 8, StatusCode.INVALID_ARGUMENT: 8}
         assert_consistent(engine)
 
     async def test_on_two_processes(self, postgresql_url: str, tmp_path: Path) -> None:
-        """Twins on two processes get one answer, as many as there are."""
+        """Each of many duplicates on two processes gets the same response."""
         ids = [f"{number:08x}{ID[8:]}" for number in range(50)]
         requests = [CreateStudentRequest(student=Student(student_id=f"s-{n}"), request_id=ids[n]) for n in range(50)]
         async with server_processes(2, postgresql_url, tmp_path) as servers:
             one, other = [await server.address() for server in servers]
             async with calling(one) as here, calling(other) as there:
-                answers = await asyncio.gather(*(all_of(server, requests) for server in (here, there)))
+                answers = await asyncio.gather(*(send_all(server, requests) for server in (here, there)))
         assert answers[0] == answers[1]
 
 
-async def all_of(registrar: Registrar, requests: Sequence[Message]) -> list[Message]:
-    """Make all calls at once."""
-    return list(await asyncio.gather(*(made(registrar, request) for request in requests)))
+async def send_all(registrar: Registrar, requests: Sequence[Message]) -> list[Message]:
+    """Send all requests concurrently."""
+    return list(await asyncio.gather(*(send(registrar, request) for request in requests)))
 
 
-def method_request(name: str) -> set[str]:
-    """The field names of an RPC's request."""
+def request_fields(name: str) -> set[str]:
+    """Return the field names of an RPC's request."""
     return set(descriptor_pool.Default().FindMessageTypeByName(f"registrar.v1.{name}Request").fields_by_name)

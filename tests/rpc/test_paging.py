@@ -1,4 +1,4 @@
-"""Paging, the same for every list: complete, stable while others write, and with tokens that fit one list only."""
+"""Paging is the same for every list: complete, stable during writes, with tokens that are valid for one list only."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from grpc import StatusCode
 
 from registrar.v1.course_service_pb2 import DeleteCourseRequest, SearchCoursesRequest
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED as ENROLLED
+from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_WAITLISTED as WAITLISTED
 from registrar.v1.enrollment_service_pb2 import ListCoursesRequest, ListRosterRequest, UnenrollRequest
 from registrar.v1.student_service_pb2 import DeleteStudentRequest, ListStudentsRequest
+from registrar_server.errors import Reason, Refusal
+from registrar_server.rpc.paging import Page
+from registrar_server.rpc.validation import Fields
 from tests.support.failures import info, refused
 from tests.support.servers import Registrar, calling, registrar_on, server_processes
 
@@ -23,7 +27,7 @@ TOKEN_RULE = "must be a next_page_token of the same list with the same filters"
 
 
 class Paged(NamedTuple):
-    """One of the lists: how to call it, the names of the entries on a page, and what writers do to it."""
+    """A list: how to call it, how to read the names on a page, and how to add and remove entries."""
 
     request: Message
     call: Callable[[Registrar], Any]
@@ -84,17 +88,17 @@ LISTS = {
     ),
 }
 NAMES = [f"n-{number:02}" for number in range(7)]
-"""What the list under test holds, in its order."""
+"""The entries of the list under test, in its order."""
 
 
 @pytest.fixture(params=LISTS)
 def paged(request: pytest.FixtureRequest) -> Paged:
-    """The test runs once for each list."""
+    """The list under test; the test runs once for each list."""
     return LISTS[request.param]
 
 
-async def furnish(registrar: Registrar, paged: Paged, names: list[str] = NAMES) -> None:
-    """Put these into the list, and make what the lists need beside it."""
+async def fill(registrar: Registrar, paged: Paged, names: list[str] = NAMES) -> None:
+    """Add entries to the list, and create the students and courses that it needs."""
     if paged.request != SearchCoursesRequest():
         await registrar.add_course("CS-101")
         await registrar.add_course("CS-102")
@@ -106,20 +110,20 @@ async def furnish(registrar: Registrar, paged: Paged, names: list[str] = NAMES) 
 
 
 async def page(registrar: Registrar, paged: Paged, size: int, token: str = "") -> tuple[list[str], str]:
-    """One page: the names on it, and the next token."""
+    """Return the names on a page and the next page token."""
     answer = await paged.call(registrar)(with_page(paged.request, size, token))
     return paged.names(answer), answer.next_page_token
 
 
 def with_page(request: Message, size: int, token: str) -> Message:
-    """The request for one page."""
+    """Return the request for a page."""
     asked = type(request)(page_size=size, page_token=token)
     asked.MergeFrom(request)
     return asked
 
 
 async def all_pages(registrar: Registrar, paged: Paged, size: int, token: str = "") -> list[list[str]]:
-    """All pages from a token on."""
+    """Return all pages that follow a token."""
     pages = []
     while True:
         names, token = await page(registrar, paged, size, token)
@@ -129,23 +133,23 @@ async def all_pages(registrar: Registrar, paged: Paged, size: int, token: str = 
 
 
 async def test_complete(registrar: Registrar, paged: Paged) -> None:
-    """The pages together are the list, each is full but the last, and none is empty, whatever the size."""
-    await furnish(registrar, paged)
+    """For every page size, the pages together are the list, and all pages but the last are full."""
+    await fill(registrar, paged)
     for size in (1, 3, 6, 7, 8, 50, 1001, 2**31 - 1):
         pages = await all_pages(registrar, paged, size)
         assert pages == [NAMES[start : start + size] for start in range(0, 7, size)], size
 
 
 async def test_default_size(registrar: Registrar, paged: Paged) -> None:
-    """A page has 50 entries unless asked otherwise."""
+    """A page has 50 entries by default."""
     names = [f"n-{number:02}" for number in range(51)]
-    await furnish(registrar, paged, names)
+    await fill(registrar, paged, names)
     assert await all_pages(registrar, paged, 0) == [names[:50], names[50:]]
 
 
 async def test_size_may_change(registrar: Registrar, paged: Paged) -> None:
-    """The size may differ from page to page."""
-    await furnish(registrar, paged)
+    """The page size may differ from page to page."""
+    await fill(registrar, paged)
     first, token = await page(registrar, paged, 2)
     second, token = await page(registrar, paged, 1, token)
     third, token = await page(registrar, paged, 100, token)
@@ -153,15 +157,15 @@ async def test_size_may_change(registrar: Registrar, paged: Paged) -> None:
 
 
 async def test_a_thousand_at_most(sqlite_registrar: Registrar) -> None:
-    """No page has more than a thousand entries, whatever is asked for."""
+    """A page has at most a thousand entries."""
     ids = [f"n-{number:04}" for number in range(1001)]
     await asyncio.gather(*map(sqlite_registrar.add_student, ids))
     pages = await all_pages(sqlite_registrar, LISTS["ListStudents"], 5000)
     assert pages == [ids[:1000], ids[1000:]]
 
 
-async def test_what_fits_a_message(sqlite_registrar: Registrar) -> None:
-    """A page ends early rather than be larger than an ordinary client takes."""
+async def test_message_size(sqlite_registrar: Registrar) -> None:
+    """A page ends early if it would exceed the message size that clients accept by default."""
     ids = [f"n-{number:03}" for number in range(150)]
     await asyncio.gather(*(sqlite_registrar.add_course(name, description="\U0001d50a" * 10_000) for name in ids))
     pages = await all_pages(sqlite_registrar, LISTS["SearchCourses"], 1000)
@@ -169,9 +173,23 @@ async def test_what_fits_a_message(sqlite_registrar: Registrar) -> None:
     assert [name for names in pages for name in names] == ids
 
 
+async def test_smaller_message_size(sqlite_url: str) -> None:
+    """Pages fit into a smaller message size in the settings."""
+    async with registrar_on(sqlite_url, max_message_bytes=262_144) as registrar:
+        await asyncio.gather(*(registrar.add_course(f"c-{place:03}", description="x" * 9_000) for place in range(60)))
+        found: list[str] = []
+        token = ""
+        while token or not found:
+            request = SearchCoursesRequest(page_size=1000, page_token=token)
+            answer = await registrar.courses.SearchCourses(request)
+            found += [course.course_id for course in answer.courses]
+            token = answer.next_page_token
+        assert found == [f"c-{place:03}" for place in range(60)]
+
+
 async def test_stable(registrar: Registrar, paged: Paged) -> None:
-    """Between pages others add and remove; what stays is listed once, and what is gone isn't listed any more."""
-    await furnish(registrar, paged)
+    """If entries are added and removed between pages, the next pages list each remaining entry once."""
+    await fill(registrar, paged)
     first, token = await page(registrar, paged, 3)
     assert first == NAMES[:3]
     await paged.remove(registrar, NAMES[0])
@@ -182,8 +200,8 @@ async def test_stable(registrar: Registrar, paged: Paged) -> None:
 
 
 async def test_stable_under_writers(registrar: Registrar, paged: Paged) -> None:
-    """While writers add and remove at full speed, readers see all that stays, in order and once."""
-    await furnish(registrar, paged)
+    """While a writer adds and removes entries, readers see the other entries once and in order."""
+    await fill(registrar, paged)
     reading = True
 
     async def write() -> int:
@@ -204,21 +222,21 @@ async def test_stable_under_writers(registrar: Registrar, paged: Paged) -> None:
     assert await writer > 0
 
 
-MADE_UP = (b"[]", b"{}", b"1", b"null", b'["n-04"]', b'["","n-04"]', b"\xff", b"[" * 200)
+INVENTED = (b"[]", b"{}", b"1", b"null", b'["n-04"]', b'["","n-04"]', b"\xff", b"[" * 200)
 
 
 def encoded(text: bytes) -> str:
-    """A token in the form that tokens have."""
+    """Return text in the encoding of tokens."""
     return base64.urlsafe_b64encode(text).decode()
 
 
 class TestTokens:
-    """A token belongs to its list, and to no server."""
+    """A token is valid for its list, on every server."""
 
     async def test_another_server(self, database_url: str, paged: Paged) -> None:
-        """A token is good on another server, and after a restart."""
+        """A token is valid on another server, and after a restart."""
         async with registrar_on(database_url) as one:
-            await furnish(one, paged)
+            await fill(one, paged)
             async with registrar_on(database_url) as other:
                 first, token = await page(one, paged, 3)
                 assert await all_pages(other, paged, 3, token) == [NAMES[3:6], NAMES[6:]]
@@ -227,24 +245,24 @@ class TestTokens:
         assert first == NAMES[:3]
 
     async def test_another_process(self, postgresql_url: str, tmp_path: Path) -> None:
-        """A token is good on another process."""
+        """A token is valid on another process."""
         paged = LISTS["ListRoster"]
         async with server_processes(2, postgresql_url, tmp_path) as servers:
             here, there = [await server.address() for server in servers]
             async with calling(here) as one, calling(there) as other:
-                await furnish(one, paged)
+                await fill(one, paged)
                 _, token = await page(one, paged, 5)
                 assert await page(other, paged, 5, token) == (NAMES[5:], "")
 
     async def test_twice(self, registrar: Registrar, paged: Paged) -> None:
-        """A token may be used again."""
-        await furnish(registrar, paged)
+        """A token may be used twice."""
+        await fill(registrar, paged)
         _, token = await page(registrar, paged, 5)
         assert await page(registrar, paged, 5, token) == await page(registrar, paged, 5, token) == (NAMES[5:], "")
 
     async def test_other_filters(self, sqlite_registrar: Registrar, paged: Paged) -> None:
-        """A token of the same RPC with other filters is refused."""
-        await furnish(sqlite_registrar, paged)
+        """A token is refused with other filters."""
+        await fill(sqlite_registrar, paged)
         _, token = await page(sqlite_registrar, paged, 5)
         for request in paged.other_filters:
             failure = await refused(paged.call(sqlite_registrar)(with_page(request, 5, token)))
@@ -253,7 +271,7 @@ class TestTokens:
             assert failure.fields == {"page_token": TOKEN_RULE}
 
     async def test_other_rpc(self, sqlite_registrar: Registrar) -> None:
-        """A token of another list is refused, though both are by the same ids."""
+        """A token of another RPC is refused, even if both lists have the same ids."""
         for name in NAMES:
             await sqlite_registrar.add_student(name)
             await sqlite_registrar.add_course(name)
@@ -262,19 +280,40 @@ class TestTokens:
         assert failure.reason == "INVALID_PAGE_TOKEN"
 
     async def test_tampered(self, sqlite_registrar: Registrar) -> None:
-        """A token with any character changed, left out or added is refused."""
+        """A token with a changed, missing or added character is refused."""
         paged = LISTS["ListStudents"]
-        await furnish(sqlite_registrar, paged)
+        await fill(sqlite_registrar, paged)
         _, token = await page(sqlite_registrar, paged, 5)
         for changed in sorted(_tampered(token)):
             failure = await refused(page(sqlite_registrar, paged, 5, changed))
             assert failure.reason == "INVALID_PAGE_TOKEN", changed
 
-    @pytest.mark.parametrize("token", ["2", "n-04", "ä", "\0", "x" * 100_000, *map(encoded, MADE_UP)])
-    async def test_made_up(self, sqlite_registrar: Registrar, paged: Paged, token: str) -> None:
-        """Whatever a caller makes up is refused."""
-        await furnish(sqlite_registrar, paged)
+    @pytest.mark.parametrize("token", ["2", "n-04", "ä", "\0", "x" * 100_000, *map(encoded, INVENTED)])
+    async def test_invented(self, sqlite_registrar: Registrar, paged: Paged, token: str) -> None:
+        """An invented token is refused."""
+        await fill(sqlite_registrar, paged)
         assert (await refused(page(sqlite_registrar, paged, 5, token))).reason == "INVALID_PAGE_TOKEN"
+
+    async def test_same_states(self, sqlite_registrar: Registrar) -> None:
+        """A token is valid for the same states in any order."""
+        await sqlite_registrar.add_student("s-1")
+        for place in range(3):
+            await sqlite_registrar.add_course(f"c-{place}")
+            await sqlite_registrar.enroll("s-1", f"c-{place}")
+        first = await sqlite_registrar.enrollments.ListCourses(ListCoursesRequest(student_id="s-1", page_size=2))
+        states = [WAITLISTED, ENROLLED, WAITLISTED]
+        rest = ListCoursesRequest(student_id="s-1", states=states, page_token=first.next_page_token)
+        second = await sqlite_registrar.enrollments.ListCourses(rest)
+        assert [entry.course.course_id for entry in second.courses] == ["c-2"]
+
+    @pytest.mark.parametrize("key", [[{"a": 1}], [10**30, 1], [None], ["\ud800", 1], ["x"], ["a b", 1], ["x", "y"], []])
+    def test_invalid_key(self, key: list[Any]) -> None:
+        """A token with a computed digest and an invalid key is refused."""
+        request = ListCoursesRequest(student_id="s-1")
+        request.page_token = Page(Fields(), request, 1_000)._token_after(key)
+        with pytest.raises(Refusal) as refusal:
+            Page(Fields(), request, 1_000).after(str, int)
+        assert refusal.value.reason is Reason.INVALID_PAGE_TOKEN
 
 
 def _tampered(token: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""GetEnrollment and ListRoster over the wire."""
+"""GetEnrollment and ListRoster over gRPC."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class TestGetEnrollment:
     """GetEnrollment."""
 
     async def test_live(self, campus: Registrar) -> None:
-        """An enrollment is read as it was given."""
+        """An enrollment is returned as EnrollStudent returned it."""
         given = await campus.enroll("a", "CS-101")
         assert await get(campus, given.enrollment_id) == given
 
     async def test_dropped(self, campus: Registrar) -> None:
-        """An enrollment that ended is read as Unenroll answered it, and is another one than its successor."""
+        """A dropped enrollment is returned as Unenroll returned it, and a later one is another enrollment."""
         given = await campus.enroll("a", "CS-101")
         dropped = await drop(campus, "a")
         again = await campus.enroll("a", "CS-101")
@@ -79,7 +79,7 @@ class TestGetEnrollment:
         assert await get(campus, again.enrollment_id) == again
 
     async def test_completed(self, campus: Registrar, database_url: str) -> None:
-        """A completed one has its grade, and says whether it was passed, also if it was not."""
+        """A completed enrollment has its grade and whether it was passed, also if it was failed."""
         given = await campus.enroll("a", "CS-101")
         completed = "state = 'COMPLETED', end_time = 1533103200123456, grade = 'F', passed = false"
         execute(database_url, f"UPDATE enrollments SET {completed}")
@@ -90,14 +90,14 @@ class TestGetEnrollment:
         assert (found.end_time.seconds, found.end_time.nanos) == (1_533_103_200, 123_456_000)
 
     async def test_survives_deletion(self, campus: Registrar) -> None:
-        """The record outlives its student and its course."""
+        """An enrollment can be read after its student and its course are deleted."""
         given = await campus.enroll("a", "CS-101")
         await campus.courses.DeleteCourse(DeleteCourseRequest(course_id="CS-101", force=True))
         await campus.students.DeleteStudent(DeleteStudentRequest(student_id="a"))
         assert (await get(campus, given.enrollment_id)).reason == "COURSE_DELETED"
 
     async def test_not_found(self, campus: Registrar) -> None:
-        """There is no such enrollment."""
+        """An enrollment that does not exist is not found."""
         sentence = 'There is no enrollment "e-1".'
         assert await refused(get(campus, "e-1")) == Failure(
             StatusCode.NOT_FOUND,
@@ -106,23 +106,23 @@ class TestGetEnrollment:
         )
 
     async def test_bad_id(self, sqlite_registrar: Registrar) -> None:
-        """An id is required and has a form."""
+        """The id is required and must be valid."""
         assert (await refused(get(sqlite_registrar, ""))).fields == {"enrollment_id": f"is required and {ID_RULE}"}
         assert (await refused(get(sqlite_registrar, "a b"))).fields == {"enrollment_id": ID_RULE}
 
 
 class TestListRoster:
-    """ListRoster; how it pages is told in ``test_paging.py``."""
+    """ListRoster; ``test_paging.py`` tests its pages."""
 
     async def test_students_with_enrollments(self, campus: Registrar) -> None:
-        """Each student comes whole, as GetStudent has them, with the enrollment as EnrollStudent gave it."""
+        """Each entry has the complete student and the enrollment, as from GetStudent and EnrollStudent."""
         given = await campus.enroll("a", "CS-101")
         student = (await campus.students.GetStudent(GetStudentRequest(student_id="a"))).student
         answer = await campus.enrollments.ListRoster(ListRosterRequest(course_id="CS-101"))
         assert answer == ListRosterResponse(entries=[RosterEntry(student=student, enrollment=given)])
 
     async def test_order(self, campus: Registrar) -> None:
-        """Students come in the order in which they enrolled; who drops and comes back is last."""
+        """Students are listed in the order of their enrollments; a student who drops and enrolls again is last."""
         for student_id in ("z", "a", "m"):
             await campus.enroll(student_id, "CS-101")
         assert [one.student_id for one in await roster(campus)] == ["z", "a", "m"]
@@ -131,12 +131,12 @@ class TestListRoster:
         assert [one.student_id for one in await roster(campus)] == ["a", "m", "z"]
 
     async def test_empty(self, campus: Registrar) -> None:
-        """A course without students has an empty roster, not an error."""
+        """A course without students has an empty roster."""
         answer = await campus.enrollments.ListRoster(ListRosterRequest(course_id="CS-101"))
         assert answer == ListRosterResponse()
 
     async def test_states(self, campus: Registrar, engine: Engine, database_url: str) -> None:
-        """Live enrollments are listed unless other states are asked for."""
+        """Live enrollments are listed unless the request names other states."""
         enrolled = await campus.enroll("z", "CS-101")
         await campus.enroll("a", "CS-101")
         dropped = await drop(campus, "a")
@@ -155,7 +155,7 @@ class TestListRoster:
         assert await ids(*EnrollmentState.values()[1:]) == [live[0], dropped.enrollment_id, live[1]]
 
     async def test_deleted_student(self, campus: Registrar) -> None:
-        """A student deleted since is shown with the delete_time."""
+        """A deleted student is listed with the delete_time."""
         await campus.enroll("a", "CS-101")
         await campus.students.DeleteStudent(DeleteStudentRequest(student_id="a", force=True))
         request = ListRosterRequest(course_id="CS-101", states=[ENROLLMENT_STATE_DROPPED])
@@ -165,14 +165,14 @@ class TestListRoster:
         assert await roster(campus) == []
 
     async def test_not_found(self, campus: Registrar) -> None:
-        """There is no such course, or none any more."""
+        """A course that does not exist or is deleted is not found."""
         request = ListRosterRequest(course_id="nothing")
         assert await refused(campus.enrollments.ListRoster(request)) == NO_COURSE
         await campus.courses.DeleteCourse(DeleteCourseRequest(course_id="CS-101"))
         assert (await refused(roster(campus))).reason == "COURSE_NOT_FOUND"
 
     async def test_every_bad_field(self, sqlite_registrar: Registrar) -> None:
-        """All bad fields are told at once, each by its path."""
+        """One refusal names every invalid field by its path."""
         request = ListRosterRequest(course_id="?", states=EnrollmentState.values()[:2], page_size=-1)
         assert (await refused(sqlite_registrar.enrollments.ListRoster(request))).fields == {
             "course_id": ID_RULE,

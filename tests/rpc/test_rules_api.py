@@ -1,4 +1,4 @@
-"""Refusals over the wire: by each rule with all its details, passing where an override names it, and by bad fields."""
+"""Refusals over gRPC: the details of each rule, the overrides that set it aside, and invalid fields."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NINE_THIRTY_ON: dict[str, Any] = {"start_time": TimeOfDay(hours=9, minutes=30), 
 
 
 class Obstacle(NamedTuple):
-    """What keeps s-1 out of CS-101, and what the refusal says of it; its time apart, where it names the present."""
+    """A situation in which a rule refuses s-1 a seat in CS-101, and its violation without the current time."""
 
     sentence: str
     values: dict[str, str]
@@ -122,8 +122,8 @@ OBSTACLES = {
 OVERRIDABLE = sorted({obstacle.override_rule for obstacle in OBSTACLES.values()} - {""})
 
 
-async def furnish(registrar: Registrar, obstacle: Obstacle) -> None:
-    """Make s-1 and CS-101 as the obstacle wants them, beside other students and PHYS-10."""
+async def prepare(registrar: Registrar, obstacle: Obstacle) -> None:
+    """Create s-1 and CS-101 as the obstacle requires, other students and PHYS-10."""
     await registrar.add_student("s-1", **obstacle.student)
     await registrar.add_student("s-2")
     await registrar.add_student("s-3")
@@ -140,7 +140,7 @@ def number(reason: str) -> ErrorReason.ValueType:
 
 
 def violation(reason: str, obstacle: Obstacle, failure: Failure) -> RuleViolation:
-    """The violation to expect; the present that it names, if it does, must be the present."""
+    """Return the expected violation, and check its current time if it has one."""
     values = dict(obstacle.values)
     if now := failure.the(RuleViolations).violations[0].values.get("now"):
         age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(now)
@@ -166,12 +166,12 @@ async def last_event(registrar: Registrar, course_id: str) -> Event:
 
 @pytest.mark.parametrize("reason", OBSTACLES)
 class TestEachRule:
-    """Every rule that can keep a student from a seat, provoked by calls alone."""
+    """Every rule that can refuse a seat to a student."""
 
     async def test_refuses(self, registrar: Registrar, reason: str) -> None:
-        """The status, the reason, a sentence, and the violation for people and for programs; nobody gets a seat."""
+        """A refusal has the status, the reason, a sentence and the violation, and changes nothing."""
         obstacle = OBSTACLES[reason]
-        await furnish(registrar, obstacle)
+        await prepare(registrar, obstacle)
         before = await registrar.course("CS-101")
         failure = await refused(registrar.enroll("s-1", "CS-101"))
         assert failure == Failure(
@@ -185,16 +185,16 @@ class TestEachRule:
         )
         assert await registrar.course("CS-101") == before
 
-    async def test_asked_beforehand(self, registrar: Registrar, reason: str) -> None:
-        """validate_only is refused for the same."""
-        await furnish(registrar, OBSTACLES[reason])
+    async def test_preview(self, registrar: Registrar, reason: str) -> None:
+        """validate_only is refused for the same reason."""
+        await prepare(registrar, OBSTACLES[reason])
         failure = await refused(registrar.enroll("s-1", "CS-101", validate_only=True))
         assert (failure.reason, failure.message) == (reason, OBSTACLES[reason].sentence)
 
     async def test_override(self, registrar: Registrar, reason: str) -> None:
-        """Naming the override_rule lets it pass, and is kept; where there is none, naming every other doesn't help."""
+        """Only an override of override_rule sets the rule aside, and it is recorded."""
         obstacle = OBSTACLES[reason]
-        await furnish(registrar, obstacle)
+        await prepare(registrar, obstacle)
         if not obstacle.override_rule:
             failure = await refused(registrar.enroll("s-1", "CS-101", override=override(*OVERRIDABLE)))
             assert failure.reason == reason
@@ -209,7 +209,7 @@ class TestEachRule:
 
 
 class TestDropDeadline:
-    """The one rule about giving up a seat."""
+    """The rule about dropping a seat."""
 
     SENTENCE = 'Seats in "CS-101" could be given up until 2000-01-01T00:00:00Z.'
     OBSTACLE = Obstacle(
@@ -229,8 +229,8 @@ class TestDropDeadline:
         )
 
     async def test_unenroll(self, registrar: Registrar) -> None:
-        """Refused with all details; the override is kept in the enrollment that it ends."""
-        await furnish(registrar, self.OBSTACLE)
+        """Unenroll is refused with all details, and an override is recorded in the dropped enrollment."""
+        await prepare(registrar, self.OBSTACLE)
         request = UnenrollRequest(student_id="s-1", course_id="CS-101", reason="too hard")
         failure = await refused(registrar.enrollments.Unenroll(request))
         assert (failure.code, failure.message) == (StatusCode.FAILED_PRECONDITION, self.SENTENCE)
@@ -243,8 +243,8 @@ class TestDropDeadline:
         assert (event.enrollment, event.reason) == (dropped, "the dean says so")
 
     async def test_swap(self, registrar: Registrar) -> None:
-        """The same for a seat that would be swapped, where all three ids are named."""
-        await furnish(registrar, self.OBSTACLE)
+        """SwapEnrollment is refused with all three ids, and an override is recorded in the dropped enrollment."""
+        await prepare(registrar, self.OBSTACLE)
         request = SwapEnrollmentRequest(student_id="s-1", from_course_id="CS-101", to_course_id="PHYS-10")
         failure = await refused(registrar.enrollments.SwapEnrollment(request))
         assert (failure.code, failure.message) == (StatusCode.FAILED_PRECONDITION, self.SENTENCE)
@@ -261,8 +261,8 @@ class TestDropDeadline:
         assert list(dropped.bypassed_rules) == [number("DROP_DEADLINE_PASSED")]
 
 
-class TestTogether:
-    """Several rules at once."""
+class TestSeveralRules:
+    """Several rules refuse at once."""
 
     OBSTACLE = Obstacle(
         "",
@@ -275,7 +275,7 @@ class TestTogether:
             PlaceHoldRequest(student_id="s-1", code="LIBRARY", reason="A book"),
         ],
     )
-    IN_THE_WAY = (
+    VIOLATED = (
         "STUDENT_HOLD",
         "STUDENT_HOLD",
         "ENROLLMENT_CLOSED",
@@ -283,25 +283,25 @@ class TestTogether:
         "COURSE_FULL",
     )
 
-    async def test_all_are_told(self, registrar: Registrar) -> None:
-        """In one answer, in order; the first gives the reason, and each has its sentence in the message."""
-        await furnish(registrar, self.OBSTACLE)
+    async def test_all_violations(self, registrar: Registrar) -> None:
+        """One refusal contains all violations in order, the first gives the reason, and the message all sentences."""
+        await prepare(registrar, self.OBSTACLE)
         failure = await refused(registrar.enroll("s-1", "CS-101"))
         found = failure.the(RuleViolations).violations
-        assert [one.reason for one in found] == [number(reason) for reason in self.IN_THE_WAY]
+        assert [one.reason for one in found] == [number(reason) for reason in self.VIOLATED]
         assert failure.reason == "STUDENT_HOLD"
         assert failure.message == " ".join(one.description for one in found)
 
-    async def test_all_are_set_aside(self, registrar: Registrar) -> None:
-        """One override may name them all; each is kept once, in order, however it was named."""
-        await furnish(registrar, self.OBSTACLE)
-        named = override(*reversed(self.IN_THE_WAY))
+    async def test_all_overridden(self, registrar: Registrar) -> None:
+        """One override may name all rules, and each is recorded once and in order."""
+        await prepare(registrar, self.OBSTACLE)
+        named = override(*reversed(self.VIOLATED))
         made = await registrar.enroll("s-1", "CS-101", override=named)
-        assert list(made.bypassed_rules) == [number(reason) for reason in dict.fromkeys(self.IN_THE_WAY)]
+        assert list(made.bypassed_rules) == [number(reason) for reason in dict.fromkeys(self.VIOLATED)]
 
-    async def test_some_are_left(self, registrar: Registrar) -> None:
-        """What is not set aside still refuses, and that alone is told."""
-        await furnish(registrar, self.OBSTACLE)
+    async def test_some_overridden(self, registrar: Registrar) -> None:
+        """The refusal contains only the rules that the override does not name."""
+        await prepare(registrar, self.OBSTACLE)
         named = override("STUDENT_HOLD", "COURSE_FULL")
         failure = await refused(registrar.enroll("s-1", "CS-101", override=named))
         found = [one.reason for one in failure.the(RuleViolations).violations]
@@ -310,7 +310,7 @@ class TestTogether:
 
 
 class TestFields:
-    """Bad fields of a request are told all at once, each by its path."""
+    """One refusal names every invalid field of a request by its path."""
 
     @pytest.mark.parametrize(
         ("request_", "expected"),
@@ -379,7 +379,7 @@ class TestFields:
     async def test_every_bad_field(
         self, sqlite_registrar: Registrar, request_: Message, expected: dict[str, str]
     ) -> None:
-        """Nothing else is looked at before they are right."""
+        """Fields are checked before anything is looked up."""
         name = request_.DESCRIPTOR.name.removesuffix("Request")
         method = next(getattr(stub, name) for stub in sqlite_registrar[1:] if hasattr(stub, name))
         failure = await refused(method(request_))

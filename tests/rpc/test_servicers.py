@@ -1,6 +1,6 @@
-"""The servicers by themselves, in grpcio-testing's server: no port, no wire, and a clock that the test sets.
+"""The servicers in the server of grpcio-testing, which has no connections and a clock that the test sets.
 
-That server runs only sync handlers, and its context lacks ``peer`` and ``abort_with_status``; ``Adapted`` lends them.
+That server runs only sync handlers, and its context lacks ``peer`` and ``abort_with_status``. ``Adapted`` adds them.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ NOON = 1_543_000_000.0
 
 
 class Aborted(Exception):
-    """Ends a handler after its context has taken the status."""
+    """Ends a handler after its context has received the status."""
 
 
 class Context:
-    """The context that our servicers know, over the one that they get here."""
+    """The context that the servicers expect, over that of grpcio-testing."""
 
     def __init__(self, given: Any) -> None:
         self._given = given
@@ -79,7 +79,7 @@ class Context:
 
 
 class Adapted:
-    """A servicer with the same methods, but sync: each runs in the event loop that made this."""
+    """A servicer with sync methods, which run in the event loop that created it."""
 
     def __init__(self, servicer: Any) -> None:
         self._servicer = servicer
@@ -100,7 +100,7 @@ class Adapted:
 
 
 class Answered(NamedTuple):
-    """What a call came to."""
+    """The result of a call."""
 
     response: Any
     code: StatusCode
@@ -109,45 +109,45 @@ class Answered(NamedTuple):
 
     @property
     def failure(self) -> Failure:
-        """The failure that it is."""
+        """The failure, if the call failed."""
         assert self.response is None
         metadata = grpc.aio.Metadata(*self.trailers.items())
         return Failure.read(grpc.aio.AioRpcError(self.code, grpc.aio.Metadata(), metadata, self.message))
 
 
-class Office:
-    """The servicers in grpcio-testing's server."""
+class Servicers:
+    """The servicers in the server of grpcio-testing."""
 
     def __init__(self, desk: Desk) -> None:
         self.clock = grpc_testing.strict_fake_time(NOON)
-        servicers = {service: Adapted(servicer(desk)) for service, servicer in SERVICES.items()}
-        self._server = grpc_testing.server_from_dictionary(servicers, self.clock)
+        adapted = {service: Adapted(servicer(desk)) for service, servicer in SERVICES.items()}
+        self._server = grpc_testing.server_from_dictionary(adapted, self.clock)
 
     def begin(self, request: Message, timeout: float | None = None) -> Any:
-        """Start the call that takes this request."""
+        """Start the call with this request."""
         method = METHODS[request.DESCRIPTOR.name.removesuffix("Request")]
         return self._server.invoke_unary_unary(method, (), request, timeout)
 
     async def call(self, request: Message, timeout: float | None = None) -> Answered:
-        """Make the call that takes this request."""
+        """Make the call with this request."""
         return await ended(self.begin(request, timeout))
 
     async def done(self, request: Message) -> Any:
-        """Make the call, which has to succeed, and return its response."""
+        """Make the call, which must succeed, and return its response."""
         answered = await self.call(request)
         assert answered.code is StatusCode.OK, answered
         return answered.response
 
 
 async def ended(rpc: Any) -> Answered:
-    """Wait for a call's end."""
+    """Wait for the end of a call."""
     response, trailers, code, message = await asyncio.to_thread(rpc.termination)
     return Answered(response, code, message, dict(trailers))
 
 
 @pytest.fixture
 async def desk(database_url: str, gate: Gate) -> AsyncIterator[Desk]:
-    """A desk over a real ledger and reader, with one lane for changes, behind a gate."""
+    """A desk over a real ledger and reader, with one gated lane for changes."""
     database = Database(database_url)
     ledger, reader = Ledger(database), Reader(database)
     changes = Lanes[Call, Answer]([Batcher(ledger.run, "write")], key=lambda call: call.command.lane_key)
@@ -159,38 +159,38 @@ async def desk(database_url: str, gate: Gate) -> AsyncIterator[Desk]:
 
 
 @pytest.fixture
-async def office(desk: Desk) -> Office:
+async def servicers(desk: Desk) -> Servicers:
     """The servicers, with a student s-1 and a course CS-101 of one seat."""
-    office = Office(desk)
-    await office.done(CreateStudentRequest(student=Student(student_id="s-1")))
-    await office.done(CreateCourseRequest(course=Course(course_id="CS-101", capacity=1)))
-    return office
+    servicers = Servicers(desk)
+    await servicers.done(CreateStudentRequest(student=Student(student_id="s-1")))
+    await servicers.done(CreateCourseRequest(course=Course(course_id="CS-101", capacity=1)))
+    return servicers
 
 
 class Broken:
-    """A desk where nothing works."""
+    """A desk whose methods all fail."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError("password=s3cret")
 
 
-async def test_enroll_list_unenroll(office: Office) -> None:
-    """The core RPCs, one after the other."""
+async def test_enroll_list_unenroll(servicers: Servicers) -> None:
+    """The core RPCs work one after another."""
     enroll = EnrollStudentRequest(student_id="s-1", course_id="CS-101")
-    enrollment = (await office.done(enroll)).enrollment
+    enrollment = (await servicers.done(enroll)).enrollment
     assert enrollment.state == ENROLLMENT_STATE_ENROLLED
-    (entry,) = (await office.done(ListCoursesRequest(student_id="s-1"))).courses
+    (entry,) = (await servicers.done(ListCoursesRequest(student_id="s-1"))).courses
     assert (entry.course.enrolled_count, entry.enrollment) == (1, enrollment)
-    (row,) = (await office.done(ListRosterRequest(course_id="CS-101"))).entries
+    (row,) = (await servicers.done(ListRosterRequest(course_id="CS-101"))).entries
     assert (row.student.student_id, row.enrollment) == ("s-1", enrollment)
-    assert (await office.done(GetEnrollmentRequest(enrollment_id=enrollment.enrollment_id))).enrollment == enrollment
-    dropped = await office.done(UnenrollRequest(student_id="s-1", course_id="CS-101"))
+    assert (await servicers.done(GetEnrollmentRequest(enrollment_id=enrollment.enrollment_id))).enrollment == enrollment
+    dropped = await servicers.done(UnenrollRequest(student_id="s-1", course_id="CS-101"))
     assert dropped.enrollment.state == ENROLLMENT_STATE_DROPPED
 
 
-async def test_refusal(office: Office) -> None:
-    """A refusal sets code, message and details."""
-    answered = await office.call(EnrollStudentRequest(student_id="nobody", course_id="CS-101"))
+async def test_refusal(servicers: Servicers) -> None:
+    """A refusal sets the code, message and details."""
+    answered = await servicers.call(EnrollStudentRequest(student_id="nobody", course_id="CS-101"))
     sentence = 'There is no student "nobody".'
     assert answered.failure == Failure(
         StatusCode.NOT_FOUND,
@@ -201,47 +201,47 @@ async def test_refusal(office: Office) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 async def test_crash(name: str, log: Log) -> None:
-    """An unexpected error anywhere is told to nobody but the log, under the id that the caller gets."""
-    office = Office(Broken())  # type: ignore[arg-type]
+    """An unexpected error is logged with an id, and the caller receives only the id."""
+    servicers = Servicers(Broken())  # type: ignore[arg-type]
     request = _valid(name)
-    failure = (await office.call(request)).failure
-    told = failure.the(RequestInfo).request_id
+    failure = (await servicers.call(request)).failure
+    error_id = failure.the(RequestInfo).request_id
     assert failure.code is StatusCode.INTERNAL
-    assert failure.message == f"Internal error; the server's log tells more under request {told}."
+    assert failure.message == f"Internal error; the server's log tells more under request {error_id}."
     assert "s3cret" not in str(failure)
     (crash,) = log.of("rpc_crashed")
-    assert (crash["method"], crash["error_id"]) == (name, told)
+    assert (crash["method"], crash["error_id"]) == (name, error_id)
     (line,) = log.of("rpc")
-    assert (line["method"], line["status"], line["error_id"], line["peer"]) == (name, "INTERNAL", told, "test:1")
+    assert (line["method"], line["status"], line["error_id"], line["peer"]) == (name, "INTERNAL", error_id, "test:1")
 
 
 @pytest.mark.parametrize("name", METHODS)
-async def test_empty_request(name: str, office: Office) -> None:
-    """The emptiest request of every RPC is answered or refused, never a crash."""
+async def test_empty_request(name: str, servicers: Servicers) -> None:
+    """An empty request of every RPC is answered or refused without a crash."""
     request = _request(name)()
-    answered = await office.call(request)
+    answered = await servicers.call(request)
     assert answered.code in (StatusCode.OK, StatusCode.INVALID_ARGUMENT)
     assert (DETAILS_KEY in answered.trailers) == (answered.code is StatusCode.INVALID_ARGUMENT)
 
 
-async def test_time_left(office: Office) -> None:
-    """A call with time left is answered."""
-    answered = await office.call(GetStudentRequest(student_id="s-1"), timeout=1.0)
+async def test_before_deadline(servicers: Servicers) -> None:
+    """A call before its deadline is answered."""
+    answered = await servicers.call(GetStudentRequest(student_id="s-1"), timeout=1.0)
     assert (answered.code, answered.response.student.student_id) == (StatusCode.OK, "s-1")
 
 
-async def test_no_time_left(office: Office, gate: Gate) -> None:
-    """A call whose time runs out while it waits is over for its caller, whenever the ledger gets to it."""
+async def test_after_deadline(servicers: Servicers, gate: Gate) -> None:
+    """A call whose deadline passes while it waits fails with DEADLINE_EXCEEDED."""
     with gate.closed():
-        rpc = office.begin(EnrollStudentRequest(student_id="s-1", course_id="CS-101"), timeout=2.0)
+        rpc = servicers.begin(EnrollStudentRequest(student_id="s-1", course_id="CS-101"), timeout=2.0)
         await gate.holds_one()
-        office.clock.sleep_for(3.0)
+        servicers.clock.sleep_for(3.0)
         answered = await ended(rpc)
     assert answered.code is StatusCode.DEADLINE_EXCEEDED
 
 
 def _request(name: str) -> Callable[..., Message]:
-    """The class of an RPC's request."""
+    """Return the request class of an RPC."""
     module = {
         "registrar.v1.EnrollmentService": enrollment_service_pb2,
         "registrar.v1.StudentService": student_service_pb2,
@@ -253,7 +253,7 @@ def _request(name: str) -> Callable[..., Message]:
 
 
 def _valid(name: str) -> Message:
-    """A request of an RPC that passes all checks of its fields."""
+    """Return a request of an RPC whose fields are all valid."""
     request = _request(name)()
     for field in METHODS[name].input_type.fields:
         if field.name == "code" or (field.name.endswith("_id") and field.name != "request_id"):

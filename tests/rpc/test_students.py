@@ -1,4 +1,4 @@
-"""StudentService over the wire: create, get, list, update, delete, undelete."""
+"""StudentService over gRPC: create, get, list, update, delete and undelete."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestCreate:
     """CreateStudent."""
 
     async def test_all_fields(self, registrar: Registrar) -> None:
-        """A student comes back as given, with normalised credits, times and an etag; and is read the same."""
+        """Create and get return a student as created, with normalized credits, times and an etag."""
         created = await registrar.add_student("s-1", **ADA)
         expected = Student(student_id="s-1", **{**ADA, "max_credits": "18.5"})  # type: ignore[arg-type]
         expected.MergeFrom(Student(etag=created.etag, create_time=created.create_time, update_time=created.create_time))
@@ -88,19 +88,19 @@ class TestCreate:
         assert await get(registrar, "s-1") == created
 
     async def test_defaults(self, registrar: Registrar) -> None:
-        """Nothing is required; a student is active and may take any number of credits."""
+        """No field is required: a student is active and may take any number of credits."""
         created = await registrar.add_student("s-1")
         assert created.state == STUDENT_STATE_ACTIVE
         assert not created.HasField("max_credits")
 
     async def test_made_ids(self, registrar: Registrar) -> None:
-        """Left empty, the id is made by the server, and later ones sort later."""
+        """If the id is empty, the server generates one, and later ids sort later."""
         ids = [(await registrar.add_student("")).student_id for _ in range(3)]
         assert ids == sorted(set(ids))
         assert await listed(registrar) == ids
 
     async def test_output_only(self, registrar: Registrar) -> None:
-        """What only the server says is ignored where a caller says it."""
+        """Output-only fields of a request are ignored."""
         then = Timestamp(seconds=1)
         created = await registrar.add_student(
             "s-1", etag="99", create_time=then, update_time=then, delete_time=then, holds=[Hold(code="BURSAR")]
@@ -110,13 +110,13 @@ class TestCreate:
         assert not created.holds
         assert not created.HasField("delete_time")
 
-    async def test_texts_of_the_world(self, registrar: Registrar) -> None:
-        """Names are whatever people are called, to the last character of the limit."""
+    async def test_names(self, registrar: Registrar) -> None:
+        """Names may contain any characters, up to the limit of their length."""
         created = await registrar.add_student("s-1", given_name="\U0001d50a" * 200, family_name="Ødegård-Nuñez\u200d王")
         assert await get(registrar, "s-1") == created
 
     async def test_exists(self, registrar: Registrar) -> None:
-        """An id is given once, also when its student is deleted."""
+        """An id is used once, even if its student is deleted."""
         sentence = 'There is already a student "s-1", or was one: deleted ids are not given again.'
         expected = Failure(
             StatusCode.ALREADY_EXISTS,
@@ -129,7 +129,7 @@ class TestCreate:
         assert await refused(registrar.add_student("s-1")) == expected
 
     async def test_every_bad_field(self, sqlite_registrar: Registrar) -> None:
-        """All bad fields are told at once, each by its path."""
+        """One refusal names every invalid field by its path."""
         student = Student(
             student_id="s 1",
             given_name="x" * 201,
@@ -153,13 +153,13 @@ class TestCreate:
 
     @pytest.mark.parametrize("good", ["0", "7.5", "18.000", "1000", "0.001", "0018"])
     async def test_credits(self, sqlite_registrar: Registrar, good: str) -> None:
-        """Credits are decimals from 0 to 1,000 with up to three decimals, answered without needless zeros."""
+        """Credits are decimals from 0 to 1,000 with up to three decimals, and are returned without trailing zeros."""
         created = await sqlite_registrar.add_student("s-1", max_credits=good)
         assert created.max_credits == f"{float(good):g}"
 
     @pytest.mark.parametrize("bad", ["", "1000.001", "1.0001", "1,5", "1e2", "-0.5", "٣", " 3", "NaN", "+1"])
-    async def test_no_credits(self, sqlite_registrar: Registrar, bad: str) -> None:
-        """Anything else is a bad field, also nothing where something is said to be there."""
+    async def test_invalid_credits(self, sqlite_registrar: Registrar, bad: str) -> None:
+        """Any other text is an invalid field, including empty text in a populated field."""
         failure = await refused(sqlite_registrar.add_student("s-1", max_credits=bad))
         assert failure.fields == {"student.max_credits": DECIMAL}
 
@@ -168,27 +168,27 @@ class TestGet:
     """GetStudent."""
 
     async def test_not_found(self, registrar: Registrar) -> None:
-        """There is no such student."""
+        """A student who does not exist is not found."""
         assert await refused(get(registrar, "s-1")) == not_found("s-1")
 
     async def test_deleted(self, registrar: Registrar) -> None:
-        """A deleted student is shown to those who ask for deleted ones."""
+        """A deleted student is returned only if show_deleted is set."""
         await registrar.add_student("s-1")
         deleted = await delete(registrar)
         assert await refused(get(registrar, "s-1")) == not_found("s-1")
         assert await get(registrar, "s-1", show_deleted=True) == deleted
 
     async def test_bad_id(self, sqlite_registrar: Registrar) -> None:
-        """An id is required and has a form."""
+        """The id is required and must be valid."""
         assert (await refused(get(sqlite_registrar, ""))).fields == {"student_id": f"is required and {ID_RULE}"}
 
 
 class TestList:
-    """ListStudents; how it pages is told in ``test_paging.py``."""
+    """ListStudents; ``test_paging.py`` tests its pages."""
 
     @pytest.fixture
     async def campus(self, registrar: Registrar) -> Registrar:
-        """Three students, and one who is deleted."""
+        """Three students and a deleted one."""
         await registrar.add_student("b", given_name="Ada", family_name="Byron", email="ada@example.edu")
         await registrar.add_student("a", given_name="Alan", family_name="Turing", email="alan@example.org")
         await registrar.add_student("B", given_name="ÉMILIE", family_name="du Châtelet 100%_")
@@ -197,17 +197,17 @@ class TestList:
         return registrar
 
     async def test_byte_order(self, campus: Registrar) -> None:
-        """Students come in the byte order of their ids, without the deleted ones."""
+        """Students are listed in the byte order of their ids, without deleted students by default."""
         assert await listed(campus) == ["B", "a", "b"]
         assert await listed(campus, show_deleted=True) == ["B", "a", "b", "gone"]
 
     async def test_whole(self, campus: Registrar) -> None:
-        """Students come whole, as GetStudent has them."""
+        """Every student is complete, as from GetStudent."""
         answer = await campus.students.ListStudents(ListStudentsRequest(query="turing"))
         assert list(answer.students) == [await get(campus, "a")]
 
     async def test_query(self, campus: Registrar) -> None:
-        """Every word must occur in names or e-mail, in whatever case; no character means more than itself."""
+        """Every word must occur in the names or the e-mail address, ignoring case and without wildcards."""
         everybody = ["B", "a", "b"]
         for query, found in {
             "ada": ["b"],
@@ -226,7 +226,7 @@ class TestList:
             assert await listed(campus, query=query) == found, query
 
     async def test_bad_fields(self, sqlite_registrar: Registrar) -> None:
-        """The query is text of limited length, the page size not negative."""
+        """The query has a limited length, and the page size must not be negative."""
         failure = await refused(listed(sqlite_registrar, query="\0" + "x" * 200, page_size=-5))
         assert set(failure.fields) == {"query", "page_size"}
 
@@ -241,7 +241,7 @@ class TestUpdate:
         return registrar
 
     async def test_masked(self, campus: Registrar) -> None:
-        """Fields in the mask change, others don't, whatever the message holds."""
+        """Only the fields in the mask change, whatever the message contains."""
         before = await get(campus, "s-1")
         after = await update(campus, "family_name", family_name="King", given_name="?")
         assert after.etag != before.etag
@@ -252,40 +252,40 @@ class TestUpdate:
         assert await get(campus, "s-1") == after
 
     async def test_cleared(self, campus: Registrar) -> None:
-        """What the mask names and the message lacks is cleared; a state cleared is ACTIVE."""
+        """A field in the mask that the message does not contain is cleared; a cleared state is ACTIVE."""
         after = await update(campus, "given_name", "email", "state", "max_credits")
         assert (after.given_name, after.email, after.state) == ("", "", STUDENT_STATE_ACTIVE)
         assert not after.HasField("max_credits")
         assert after.family_name == "Byron"
 
     async def test_without_mask(self, campus: Registrar) -> None:
-        """Without a mask every populated field changes, and none is cleared."""
+        """Without a mask every populated field changes, and no field is cleared."""
         after = await update(campus, given_name="Augusta", max_credits="0")
         assert (after.given_name, after.family_name, after.max_credits) == ("Augusta", "Byron", "0")
 
     async def test_nothing_changes(self, campus: Registrar, engine: Engine) -> None:
-        """Setting what is so already is no change: neither etag nor time move, and there is no event."""
+        """An update to the current values changes neither etag nor time, and records no event."""
         before = await get(campus, "s-1")
         assert await update(campus, "given_name", given_name="Ada") == before
         assert await update(campus) == before
         assert event_types(engine) == ["STUDENT_CREATED"]
 
     async def test_found_by_the_new_name(self, campus: Registrar) -> None:
-        """Searches know the new name and forget the old one."""
+        """Queries find the new name and no longer the old one."""
         await update(campus, "given_name", given_name="Augusta")
         assert await listed(campus, query="augusta") == ["s-1"]
-        assert await listed(campus, query="ada byron") == ["s-1"]  # The e-mail still has it.
+        assert await listed(campus, query="ada byron") == ["s-1"]  # The e-mail address still contains "ada".
         assert await listed(campus, query="ada@example.com") == []
 
     async def test_event(self, campus: Registrar, engine: Engine) -> None:
-        """One event tells what every field was and is, as people write it."""
+        """One event contains the old and new value of each changed field, formatted for people."""
         await update(campus, "max_credits", "email", max_credits="20.50")
         with engine.connect() as connection:
             (changes,) = connection.scalars(select(Event.changes).where(Event.type == "STUDENT_UPDATED"))
         assert sorted(changes) == [["email", "ada@example.edu", None], ["max_credits", "18.5", "20.5"]]
 
     async def test_etag(self, campus: Registrar) -> None:
-        """With the current etag the change is made, with an older one it is not."""
+        """An update with the current etag succeeds, and one with an older etag is refused."""
         first = await get(campus, "s-1")
         second = await update(campus, "given_name", given_name="Augusta", etag=first.etag)
         failure = await refused(update(campus, "given_name", given_name="?", etag=first.etag))
@@ -297,14 +297,14 @@ class TestUpdate:
         assert await get(campus, "s-1") == second
 
     async def test_not_found(self, campus: Registrar) -> None:
-        """There is no such student, or it is deleted."""
+        """A student who does not exist or is deleted is not found."""
         request = UpdateStudentRequest(student=Student(student_id="nobody", given_name="?"))
         assert await refused(campus.students.UpdateStudent(request)) == not_found("nobody")
         await delete(campus)
         assert await refused(update(campus, given_name="?")) == not_found("s-1")
 
     async def test_bad_mask(self, sqlite_registrar: Registrar) -> None:
-        """Paths that do not exist, that only the server sets, or the id, are told each."""
+        """The refusal names every path that is unknown, output-only or the id."""
         call = update(sqlite_registrar, "given_name", "holds", "student_id", "hold.code", "etag", given_name="x" * 201)
         failure = await refused(call)
         assert failure.fields["student.given_name"] == "must have at most 200 characters, has 201"
@@ -312,11 +312,11 @@ class TestUpdate:
         assert failure.fields["update_mask"] == f"{unknown} cannot be updated; must be among {SETTABLE}"
 
     async def test_bad_fields_outside_the_mask(self, campus: Registrar) -> None:
-        """What is not to be changed is not looked at."""
+        """Fields outside the mask are not checked."""
         assert (await update(campus, "email", email="a@b", given_name="x" * 201)).email == "a@b"
 
     async def test_id_is_required(self, sqlite_registrar: Registrar) -> None:
-        """Without an id there is nothing to update."""
+        """The id of the student is required."""
         failure = await refused(sqlite_registrar.students.UpdateStudent(UpdateStudentRequest()))
         assert failure.fields == {"student.student_id": f"is required and {ID_RULE}"}
 
@@ -331,7 +331,7 @@ class TestDelete:
         return registrar
 
     async def test_deletes_softly(self, campus: Registrar) -> None:
-        """The student is there no more but for those who ask for deleted ones, with the time."""
+        """A deleted student has a delete_time and is returned only if show_deleted is set."""
         before = await get(campus, "s-1")
         deleted = await delete(campus, etag=before.etag)
         assert deleted.delete_time == deleted.update_time
@@ -339,12 +339,12 @@ class TestDelete:
         assert await listed(campus) == []
 
     async def test_twice(self, campus: Registrar) -> None:
-        """Who is deleted is not there to be deleted."""
+        """A deleted student is not found by a second deletion."""
         await delete(campus)
         assert await refused(delete(campus)) == not_found("s-1")
 
     async def test_undelete(self, campus: Registrar) -> None:
-        """Undeleting brings the student back, as before."""
+        """Undeleting restores the student."""
         before = await get(campus, "s-1")
         await delete(campus)
         restored = await undelete(campus, "s-1")
@@ -355,22 +355,22 @@ class TestDelete:
         assert restored == before
 
     async def test_undelete_live(self, campus: Registrar, engine: Engine) -> None:
-        """Undeleting a student who is there changes nothing."""
+        """Undeleting a live student changes nothing."""
         assert await undelete(campus, "s-1") == await get(campus, "s-1")
         assert event_types(engine) == ["STUDENT_CREATED"]
 
     async def test_undelete_unknown(self, campus: Registrar) -> None:
-        """Who never was cannot come back."""
+        """Undeleting a student who does not exist is refused."""
         assert await refused(undelete(campus, "nobody")) == not_found("nobody")
 
     async def test_stale_etag(self, campus: Registrar) -> None:
-        """A student who has changed since is not deleted."""
+        """A student who has changed since the etag was read is not deleted."""
         stale = (await get(campus, "s-1")).etag
         await update(campus, given_name="Ada")
         assert (await refused(delete(campus, etag=stale))).reason == "ETAG_MISMATCH"
 
     async def test_has_enrollments(self, campus: Registrar) -> None:
-        """Live enrollments stand in the way."""
+        """Live enrollments prevent a deletion."""
         for course_id in ("CS-101", "CS-102"):
             await campus.add_course(course_id)
             await campus.enroll("s-1", course_id)
@@ -385,7 +385,7 @@ class TestDelete:
         )
 
     async def test_force(self, campus: Registrar, engine: Engine) -> None:
-        """By force the enrollments are dropped with the student, and stay dropped when the student comes back."""
+        """With force the deletion drops the enrollments, and undeleting does not restore them."""
         for course_id in ("CS-101", "CS-102"):
             await campus.add_course(course_id, capacity=1)
             await campus.enroll("s-1", course_id)
@@ -400,7 +400,7 @@ class TestDelete:
         assert_consistent(engine)
 
     async def test_validate_only(self, campus: Registrar) -> None:
-        """validate_only answers as the call would, without times and etag, and changes nothing."""
+        """validate_only returns the response of the call without times and etag, and changes nothing."""
         before = await get(campus, "s-1")
         preview = await delete(campus, validate_only=True)
         assert preview == Student(student_id="s-1", state=STUDENT_STATE_ACTIVE, create_time=before.create_time)

@@ -1,4 +1,4 @@
-"""Waitlists, swaps and completions over the wire: what they answer, what they foresee, and what they refuse."""
+"""Waitlists, swaps, completions and holds over gRPC: responses, previews and refusals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COMPLETED = enrollment_pb2.ENROLLMENT_STATE_COMPLETED
 
 @pytest.fixture
 async def campus(registrar: Registrar, engine: Engine) -> Registrar:
-    """Students s-1 to s-4; ONE, a course of one seat with a waitlist of three, and MANY, one with seats for all."""
+    """Students s-1 to s-4, a course ONE with one seat and a waitlist of three, and MANY with unlimited seats."""
     for number in range(1, 5):
         await registrar.add_student(f"s-{number}")
     await registrar.add_course("ONE", capacity=1, waitlist_capacity=3)
@@ -67,8 +67,8 @@ async def crowd(registrar: Registrar, course_id: str = "ONE") -> list[Enrollment
     return [await registrar.enroll(f"s-{number}", course_id) for number in (1, 2, 3)]
 
 
-async def told(registrar: Registrar, course_id: str = "") -> list[tuple[str, str]]:
-    """What has happened to enrollments, and to whom."""
+async def enrollment_events(registrar: Registrar, course_id: str = "") -> list[tuple[str, str]]:
+    """Return the type and the student of each event about an enrollment."""
     answer = await registrar.history.ListEvents(ListEventsRequest(course_id=course_id))
     return [
         (EventType.Name(event.type).removeprefix("EVENT_TYPE_"), event.student_id)
@@ -78,10 +78,10 @@ async def told(registrar: Registrar, course_id: str = "") -> list[tuple[str, str
 
 
 class TestWaitlist:
-    """A full course has a queue, and whoever is first in it gets the next seat."""
+    """A full course has a waitlist, and its first student gets the next seat."""
 
-    async def test_from_the_queue_into_the_seat(self, campus: Registrar, engine: Engine) -> None:
-        """Places in the queue, a seat given up, and whom it went to: in answers, in reads, and in the history."""
+    async def test_promotion(self, campus: Registrar, engine: Engine) -> None:
+        """Responses, reads and the history show waitlist positions, a drop and the promotion for its seat."""
         first, second, third = await crowd(campus)
         assert [(one.state, one.waitlist_position) for one in (first, second, third)] == [
             (ENROLLED, 0),
@@ -104,7 +104,7 @@ class TestWaitlist:
 
         course = await campus.course("ONE")
         assert (course.enrolled_count, course.waitlisted_count, course.seats_available) == (1, 1, 0)
-        assert await told(campus, "ONE") == [
+        assert await enrollment_events(campus, "ONE") == [
             ("STUDENT_ENROLLED", "s-1"),
             ("STUDENT_WAITLISTED", "s-2"),
             ("STUDENT_WAITLISTED", "s-3"),
@@ -113,8 +113,8 @@ class TestWaitlist:
         ]
         assert_consistent(engine)
 
-    async def test_roster_in_order_of_the_queue(self, campus: Registrar) -> None:
-        """Places are counted on from page to page, whichever states are shown."""
+    async def test_roster_order(self, campus: Registrar) -> None:
+        """Waitlist positions continue from page to page, whichever states are listed."""
         await crowd(campus)
         await campus.enroll("s-4", "ONE")
         await campus.enrollments.Unenroll(unenroll("s-2", "ONE"))
@@ -130,14 +130,14 @@ class TestWaitlist:
             assert [one for one in found if one[1]] == [("s-3", 1), ("s-4", 2), ("s-2", 3)]
 
     async def test_allow_existing(self, campus: Registrar) -> None:
-        """Asking again answers with the place there is, as it is by now."""
+        """With allow_existing, enrolling again returns the existing enrollment with its current position."""
         _, _, third = await crowd(campus)
         await campus.enrollments.Unenroll(unenroll("s-2", "ONE"))
         third.waitlist_position = 1
         assert await campus.enroll("s-3", "ONE", allow_existing=True) == third
 
     async def test_out_of_turn(self, campus: Registrar) -> None:
-        """An override of COURSE_FULL seats somebody who waits, over capacity."""
+        """An override of COURSE_FULL gives a waiting student a seat beyond the capacity."""
         _, _, third = await crowd(campus)
         override = Override(rules=[ERROR_REASON_COURSE_FULL], reason="athlete")
         made = await campus.enroll("s-3", "ONE", override=override)
@@ -146,15 +146,15 @@ class TestWaitlist:
         assert (await campus.course("ONE")).enrolled_count == 2
 
     async def test_more_seats(self, campus: Registrar) -> None:
-        """Raising the capacity promotes; the history tells whom."""
+        """Raising the capacity promotes students, and the history records them."""
         await crowd(campus)
         course = Course(course_id="ONE", capacity=2)
         answer = await campus.courses.UpdateCourse(UpdateCourseRequest(course=course))
         assert (answer.course.enrolled_count, answer.course.waitlisted_count) == (2, 1)
-        assert (await told(campus, "ONE"))[-1] == ("STUDENT_PROMOTED", "s-2")
+        assert (await enrollment_events(campus, "ONE"))[-1] == ("STUDENT_PROMOTED", "s-2")
 
     async def test_skipped(self, campus: Registrar) -> None:
-        """Whoever must not have the seat is passed over, and the history says what stood in the way."""
+        """A student that a rule refuses is skipped, and the history records the violation."""
         await crowd(campus)
         await campus.students.PlaceHold(PlaceHoldRequest(student_id="s-2", code="BURSAR", reason="Unpaid fees."))
         answer = await campus.enrollments.Unenroll(unenroll("s-1", "ONE"))
@@ -166,7 +166,7 @@ class TestWaitlist:
 
 
 async def seen(registrar: Registrar, enrollment: Enrollment) -> list[Enrollment]:
-    """An enrollment as each of the reads shows it."""
+    """Return an enrollment as GetEnrollment, ListCourses and ListRoster return it."""
     calls = registrar.enrollments
     alone = await calls.GetEnrollment(GetEnrollmentRequest(enrollment_id=enrollment.enrollment_id))
     courses = await calls.ListCourses(ListCoursesRequest(student_id=enrollment.student_id))
@@ -176,10 +176,10 @@ async def seen(registrar: Registrar, enrollment: Enrollment) -> list[Enrollment]
 
 
 class TestSwap:
-    """SwapEnrollment, whole answers."""
+    """SwapEnrollment with complete responses."""
 
     async def test_answer(self, campus: Registrar, engine: Engine) -> None:
-        """The new enrollment, the one given up, and who was promoted for it."""
+        """The response contains the new enrollment, the dropped one and the promoted one."""
         first, second, _ = await crowd(campus)
         answer = await campus.enrollments.SwapEnrollment(swap("s-1", "ONE", "MANY", comment="by phone"))
         made, dropped = answer.enrollment, answer.dropped
@@ -187,14 +187,14 @@ class TestSwap:
         assert (dropped.enrollment_id, dropped.state, dropped.reason) == (first.enrollment_id, DROPPED, "SWAPPED")
         assert dropped.end_time == made.create_time
         assert [one.enrollment_id for one in answer.promoted] == [second.enrollment_id]
-        assert await told(campus) == [
+        assert await enrollment_events(campus) == [
             *[("STUDENT_ENROLLED", "s-1"), ("STUDENT_WAITLISTED", "s-2"), ("STUDENT_WAITLISTED", "s-3")],
             *[("STUDENT_ENROLLED", "s-1"), ("STUDENT_UNENROLLED", "s-1"), ("STUDENT_PROMOTED", "s-2")],
         ]
         assert_consistent(engine)
 
     async def test_never_waits(self, campus: Registrar) -> None:
-        """Where there is no seat the old one is kept."""
+        """A swap into a full course is refused and keeps the old seat."""
         await campus.enroll("s-1", "ONE")
         seat = await campus.enroll("s-2", "MANY")
         failure = await refused(campus.enrollments.SwapEnrollment(swap("s-2", "MANY", "ONE")))
@@ -206,7 +206,7 @@ class TestSwap:
         assert await seen(campus, seat) == [seat] * 3
 
     async def test_without_a_seat(self, campus: Registrar) -> None:
-        """A place in the queue is none to swap."""
+        """A swap from a waitlist is refused."""
         await crowd(campus)
         assert await refused(campus.enrollments.SwapEnrollment(swap("s-2", "ONE", "MANY"))) == Failure(
             StatusCode.NOT_FOUND,
@@ -216,10 +216,10 @@ class TestSwap:
 
 
 class TestCompletions:
-    """CompleteEnrollment and RecordCompletion, whole answers."""
+    """CompleteEnrollment and RecordCompletion with complete responses."""
 
     async def test_complete(self, campus: Registrar, engine: Engine) -> None:
-        """The enrollment ends as COMPLETED, passed unless the caller says otherwise; nobody is promoted."""
+        """The enrollment becomes COMPLETED, passed by default, and no student is promoted."""
         seat, _, _ = await crowd(campus)
         answer = await campus.enrollments.CompleteEnrollment(complete("s-1", "ONE", grade="A", etag=seat.etag))
         done = answer.enrollment
@@ -232,7 +232,7 @@ class TestCompletions:
         assert_consistent(engine)
 
     async def test_correct(self, campus: Registrar, engine: Engine) -> None:
-        """Completing again sets grade and passed of the completion; what changes nothing is told to nobody."""
+        """Completing again changes grade and passed, and records an event only if they change."""
         await campus.enroll("s-1", "ONE")
         done = (await campus.enrollments.CompleteEnrollment(complete("s-1", "ONE", grade="A"))).enrollment
         again = (await campus.enrollments.CompleteEnrollment(complete("s-1", "ONE", grade="A"))).enrollment
@@ -251,7 +251,7 @@ class TestCompletions:
         assert_consistent(engine)
 
     async def test_stale_etag(self, campus: Registrar) -> None:
-        """Whoever has read an older enrollment is told the etag to expect."""
+        """A stale etag is refused, and the message contains the current etag."""
         seat = await campus.enroll("s-1", "ONE")
         failure = await refused(campus.enrollments.CompleteEnrollment(complete("s-1", "ONE", etag="0")))
         assert failure == Failure(
@@ -262,7 +262,7 @@ class TestCompletions:
         )
 
     async def test_nothing_to_complete(self, campus: Registrar) -> None:
-        """Neither a seat nor a completion."""
+        """A student with neither a seat nor a completion is not enrolled."""
         await crowd(campus)
         assert await refused(campus.enrollments.CompleteEnrollment(complete("s-2", "ONE"))) == Failure(
             StatusCode.NOT_FOUND,
@@ -271,7 +271,7 @@ class TestCompletions:
         )
 
     async def test_record(self, campus: Registrar, engine: Engine) -> None:
-        """A completion from nothing, beside a seat that stays."""
+        """A completion can be recorded without an enrollment, and a seat remains."""
         seat = await campus.enroll("s-1", "ONE")
         request = RecordCompletionRequest(student_id="s-1", course_id="ONE", grade="T", passed=False, comment="Uppsala")
         answer = await campus.enrollments.RecordCompletion(request)
@@ -298,10 +298,10 @@ class TestCompletions:
 
 
 class TestHolds:
-    """PlaceHold and ReleaseHold, whole answers."""
+    """PlaceHold and ReleaseHold with complete responses."""
 
     async def test_place_and_release(self, campus: Registrar) -> None:
-        """The student with all holds, in order of their codes; each is a change of the student."""
+        """The response contains the student with all holds in the order of their codes, and a new etag."""
         before = (await campus.students.PlaceHold(PlaceHoldRequest(student_id="s-1", code="LIBRARY"))).student
         place = PlaceHoldRequest(student_id="s-1", code="BURSAR", reason="Unpaid fees.")
         held = (await campus.students.PlaceHold(place)).student
@@ -313,8 +313,8 @@ class TestHolds:
         assert list(released.holds) == [held.holds[0]]
         assert released.etag != held.etag
 
-    async def test_release_what_is_not_there(self, campus: Registrar) -> None:
-        """There is no such hold."""
+    async def test_release_missing_hold(self, campus: Registrar) -> None:
+        """A hold that does not exist is not found."""
         request = ReleaseHoldRequest(student_id="s-1", code="BURSAR")
         assert await refused(campus.students.ReleaseHold(request)) == Failure(
             StatusCode.NOT_FOUND,
@@ -324,7 +324,7 @@ class TestHolds:
 
 
 class TestValidateOnly:
-    """A call that only asks is answered as the call itself would be, and changes nothing."""
+    """A preview gets the response of the call, and changes nothing."""
 
     @pytest.mark.parametrize(
         "request_",
@@ -345,8 +345,8 @@ class TestValidateOnly:
         ],
         ids=lambda request: request.DESCRIPTOR.name if isinstance(request, Message) else None,
     )
-    async def test_answers_as_the_call_would(self, campus: Registrar, engine: Engine, request_: Any) -> None:
-        """All but ids, times and etags that the server would make; the promoted included."""
+    async def test_response(self, campus: Registrar, engine: Engine, request_: Any) -> None:
+        """The response lacks only the ids, times and etags that the call would generate, and includes promotions."""
         await crowd(campus)
         await campus.enrollments.RecordCompletion(RecordCompletionRequest(student_id="s-4", course_id="ONE"))
         before = await everything(campus)
@@ -354,18 +354,18 @@ class TestValidateOnly:
         preview = type(request_)()
         preview.CopyFrom(request_)
         preview.validate_only = True
-        foreseen = await method(preview)
+        previewed = await method(preview)
         assert await everything(campus) == before
         made = await method(request_)
         known = {one.enrollment.enrollment_id for one in before["roster"].entries}
         if await everything(campus) == before:
-            assert foreseen == made
+            assert previewed == made
         else:
-            assert foreseen == without_what_was_made(made, known)
+            assert previewed == without_generated_fields(made, known)
         assert_consistent(engine)
 
-    async def test_refused_as_the_call_would(self, campus: Registrar) -> None:
-        """With the same details."""
+    async def test_refusal(self, campus: Registrar) -> None:
+        """A preview is refused with the details of the call."""
         await crowd(campus)
         for request in (swap("s-2", "ONE", "MANY"), complete("s-2", "ONE")):
             method = getattr(campus.enrollments, request.DESCRIPTOR.name.removesuffix("Request"))
@@ -375,7 +375,7 @@ class TestValidateOnly:
 
 
 async def everything(registrar: Registrar) -> dict[str, Any]:
-    """All that can be read of the course and of what happened."""
+    """Return everything that can be read about the course and its history."""
     states = [ENROLLED, WAITLISTED, DROPPED, COMPLETED]
     return {
         "course": await registrar.course("ONE"),
@@ -384,8 +384,8 @@ async def everything(registrar: Registrar) -> dict[str, Any]:
     }
 
 
-def without_what_was_made(answer: Any, known: set[str]) -> Message:
-    """An answer as far as it can be foreseen: of enrollments that were there before, ids and first times are."""
+def without_generated_fields(answer: Any, known: set[str]) -> Message:
+    """Clear the fields that a preview cannot contain; ``known`` enrollments keep their ids and creation times."""
     enrollments = [one for field, one in answer.ListFields() if field.name in ("enrollment", "dropped")]
     for one in (*enrollments, *getattr(answer, "promoted", ())):
         if one.enrollment_id not in known:

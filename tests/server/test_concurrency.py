@@ -1,4 +1,4 @@
-"""Many callers at once, on one server and on several processes, and servers that die under load."""
+"""Concurrent callers on one server and on several processes, and servers that are killed under load."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALLERS = [f"caller-{number:02}" for number in range(64)]
 
 
 async def outcome(call: Awaitable[Any]) -> str:
-    """The reason of a refusal, or OK."""
+    """Return the reason of a refusal, or OK."""
     try:
         await call
     except grpc.aio.AioRpcError as error:
@@ -35,15 +35,15 @@ async def outcome(call: Awaitable[Any]) -> str:
 
 
 @contextmanager
-def looking_into(url: str) -> Iterator[Engine]:
-    """An engine on one database."""
+def engine_on(url: str) -> Iterator[Engine]:
+    """Return an engine on a database."""
     engine = create_engine(url)
     yield engine
     engine.dispose()
 
 
-async def rush_for_the_last_seats(addresses: Sequence[str]) -> Counter[str]:
-    """Let 64 callers, each with a connection of its own, ask for the last 30 of 40 seats at once."""
+async def compete_for_the_last_seats(addresses: Sequence[str]) -> Counter[str]:
+    """Let 64 callers, each on a separate connection, request the last 30 of 40 seats at once."""
     async with AsyncExitStack() as stack:
         places = [addresses[number % len(addresses)] for number in range(len(CALLERS))]
         callers = [await stack.enter_async_context(calling(place)) for place in places]
@@ -57,54 +57,54 @@ async def rush_for_the_last_seats(addresses: Sequence[str]) -> Counter[str]:
 
 
 def enrolled(engine: Engine) -> list[str]:
-    """The students with a seat, once for each seat."""
+    """Return the enrolled students, once for each seat."""
     with engine.connect() as connection:
         query = text("SELECT student_id FROM enrollments WHERE state = 'ENROLLED'")
         return sorted(connection.scalars(query))
 
 
 def seats(engine: Engine) -> tuple[int, int]:
-    """Seats as the one course counts them, and as its rows do."""
+    """Return the number of seats taken, from the counter of the course and from its rows."""
     with engine.connect() as connection:
         counted = connection.scalar(text("SELECT enrolled_count FROM courses"))
     return counted or 0, len(enrolled(engine))
 
 
 class TestTheLastSeats:
-    """No seat is given twice, however many ask at once."""
+    """No seat is taken twice, however many callers request it at once."""
 
     async def test_two_processes(self, postgresql_url: str, tmp_path: Path) -> None:
-        """64 callers of two servers for the last 30 seats: exactly 30 get one, the others are told COURSE_FULL."""
+        """Of 64 callers on two processes, exactly 30 get one of the last 30 seats and the others COURSE_FULL."""
         async with server_processes(2, postgresql_url, tmp_path) as servers:
-            outcomes = await rush_for_the_last_seats([await server.address() for server in servers])
+            outcomes = await compete_for_the_last_seats([await server.address() for server in servers])
         assert outcomes == {"OK": 30, "COURSE_FULL": 34}
-        with looking_into(postgresql_url) as engine:
+        with engine_on(postgresql_url) as engine:
             assert seats(engine) == (40, 40)
             assert_consistent(engine)
 
     async def test_one_server(self, sqlite_url: str) -> None:
-        """The same on SQLite, which has one writer."""
+        """On one server with SQLite, exactly 30 callers get a seat."""
         async with serving(sqlite_url) as server:
-            outcomes = await rush_for_the_last_seats([server.address])
+            outcomes = await compete_for_the_last_seats([server.address])
         assert outcomes == {"OK": 30, "COURSE_FULL": 34}
-        with looking_into(sqlite_url) as engine:
+        with engine_on(sqlite_url) as engine:
             assert seats(engine) == (40, 40)
             assert_consistent(engine)
 
     async def test_two_in_one_process(self, database_url: str, engine: Engine) -> None:
-        """Two servers that share nothing but the database agree, on SQLite too."""
+        """On two servers that share only the database, exactly 30 callers get a seat."""
         async with serving(database_url) as one, serving(database_url) as other:
-            outcomes = await rush_for_the_last_seats([one.address, other.address])
+            outcomes = await compete_for_the_last_seats([one.address, other.address])
         assert outcomes == {"OK": 30, "COURSE_FULL": 34}
         assert seats(engine) == (40, 40)
         assert_consistent(engine)
 
 
 class TestOneStudentManyCalls:
-    """What one student asks for many times at once is done once."""
+    """Concurrent calls with the same effect take effect once."""
 
     async def test_enroll(self, database_url: str, engine: Engine) -> None:
-        """Of many calls for one seat, through two servers, one gets it and the others hear of it."""
+        """Of many calls on two servers for one student, one takes the seat and the others are refused."""
         async with registrar_on(database_url) as here, registrar_on(database_url) as there:
             await here.add_student("s-1")
             await here.add_course("CS-101", capacity=20)
@@ -115,7 +115,7 @@ class TestOneStudentManyCalls:
         assert_consistent(engine)
 
     async def test_create(self, database_url: str, engine: Engine) -> None:
-        """Of many who choose one id, through two servers, one gets it and the others hear of it."""
+        """Of many calls on two servers that create the same id, one succeeds and the others are refused."""
         async with registrar_on(database_url) as here, registrar_on(database_url) as there:
             calls = [registrar.add_student("s-1") for registrar in (here, there) * 8]
             outcomes = Counter(await asyncio.gather(*map(outcome, calls)))
@@ -124,11 +124,11 @@ class TestOneStudentManyCalls:
 
 
 class TestWaiting:
-    """What becomes of calls that wait for their turn."""
+    """Calls that wait in a lane."""
 
     @pytest.fixture
     async def campus(self, gate: Gate, database_url: str) -> AsyncIterator[Registrar]:
-        """Students s-0 to s-9 and a course, on a server where one call may wait, behind a gate."""
+        """Students s-0 to s-9 and a course, on a gated server where one call may wait."""
         async with registrar_on(database_url, max_waiting=1) as registrar:
             await registrar.add_course("CS-101", capacity=10)
             for number in range(10):
@@ -136,7 +136,7 @@ class TestWaiting:
             yield registrar
 
     async def test_overloaded(self, gate: Gate, campus: Registrar, engine: Engine) -> None:
-        """A call for which there is no room to wait is refused at once, and told when to come again."""
+        """A call beyond the limit of waiting calls is refused immediately, with a retry delay."""
         with gate.closed():
             at_work = asyncio.create_task(outcome(campus.enroll("s-0", "CS-101")))
             await gate.holds_one()
@@ -156,7 +156,7 @@ class TestWaiting:
         assert_consistent(engine)
 
     async def test_expired(self, gate: Gate, campus: Registrar, engine: Engine, log: Log) -> None:
-        """A call whose deadline passes while it waits has no effect."""
+        """A call whose deadline passes while it waits changes nothing."""
         with gate.closed():
             at_work = asyncio.create_task(campus.enroll("s-0", "CS-101"))
             await gate.holds_one()
@@ -171,12 +171,12 @@ class TestWaiting:
         assert enrolled(engine) == ["s-0", "s-2"]
 
     async def test_cancelled(self, gate: Gate, campus: Registrar, engine: Engine, log: Log) -> None:
-        """A call whose caller goes away while it waits has no effect."""
+        """A call that is cancelled while it waits changes nothing."""
         with gate.closed():
             at_work = asyncio.create_task(campus.enroll("s-0", "CS-101"))
             await gate.holds_one()
             waiting = campus.enrollments.EnrollStudent(EnrollStudentRequest(student_id="s-1", course_id="CS-101"))
-            # It waits by now, since the next call finds no room.
+            # The call is waiting once the next call is refused.
             assert await outcome(campus.enroll("s-3", "CS-101")) == "OVERLOADED"
             waiting.cancel()
             line = await log.one("rpc", student_id="s-1", course_id="CS-101")
@@ -187,10 +187,10 @@ class TestWaiting:
 
 
 class TestKilled:
-    """A server that dies under load has broken no promise."""
+    """A server is killed under load."""
 
     async def test_acknowledged_is_kept(self, database_url: str, engine: Engine, tmp_path: Path) -> None:
-        """What was acknowledged is in the database; retries after a restart give each caller one seat, and no more."""
+        """Acknowledged calls are committed, and retries after a restart give each caller exactly one seat."""
         names = [f"s-{number:03}" for number in range(300)]
         requests = [
             EnrollStudentRequest(student_id=name, course_id="CS-101", request_id=str(uuid.uuid4())) for name in names

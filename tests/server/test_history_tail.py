@@ -1,8 +1,7 @@
-"""The promise to those who follow the history: nothing new ever appears at or under a revision that was seen.
+"""Readers that follow the history: no event ever appears at or below a revision that a reader has seen.
 
-Whoever reads while others write sees only what is committed, and revisions are given in the order of commits, without
-gaps. A sequence of the database would not do: of two transactions, the one that took the later number may be the first
-to commit.
+Readers see only committed events, and revisions follow the order of commits without gaps. A database sequence does not
+guarantee this: of two transactions, the one with the larger number may commit first.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ WRITERS = 4
 BATCHES = 75
 COURSES = [f"hot-{number}" for number in range(6)]
 STUDENTS = {course_id: [f"{course_id}-s-{number:02}" for number in range(24)] for course_id in COURSES}
-"""Who wants which course. Batches about different courses have no lock in common but that of the event counter."""
+"""The students of each course. Batches about different courses share only the lock of the event counter."""
 SLOW_COMMITS = (
     """CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql
        AS $$ BEGIN PERFORM pg_sleep(random() * 0.01); RETURN NULL; END $$""",
     """CREATE CONSTRAINT TRIGGER take_time AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
        FOR EACH ROW WHEN (NEW.revision % 8 = 0) EXECUTE FUNCTION take_time()""",
 )
-"""Commits take some milliseconds, as on a busy disk: time for others to overtake, if they could."""
+"""Commits take some milliseconds, as on a busy disk, so that a later transaction could commit first."""
 Page = Sequence[Event]
 
 
-def found_campus(url: str) -> None:
-    """Make courses with few seats and a waitlist known, and more students than they have room for."""
+def create_campus(url: str) -> None:
+    """Create courses with few seats and a waitlist, and more students than they have room for."""
     database = Database(url)
     courses = [CreateCourse(course_id, {"capacity": 8, "waitlist_capacity": 12}) for course_id in COURSES]
     carry_out(Ledger(database), *courses, *map(CreateStudent, chain(*STUDENTS.values())))
@@ -60,12 +59,12 @@ def found_campus(url: str) -> None:
 
 
 def write(url: str, writer: int) -> Counter[str]:
-    """Write batches, short and long, as a process of its own; return how often each reason refused a command."""
+    """Run short and long batches in a separate process; return how often each reason refused a command."""
     database = Database(url)
     ledger = Ledger(database)
     outcomes: Counter[str] = Counter()
     for commands in batches(writer):
-        # The request id tells whose event it is.
+        # The request id identifies the writer of each event.
         calls = [call(command, f"{writer}/{sum(outcomes.values())}/{place}") for place, command in enumerate(commands)]
         outcomes.update(reason or "OK" for reason in reasons(ledger.run(calls)))
     database.close()
@@ -73,16 +72,16 @@ def write(url: str, writer: int) -> Counter[str]:
 
 
 def batches(writer: int) -> Iterator[list[Command]]:
-    """What a writer writes: always the same."""
+    """Return the batches of a writer, which are the same in every run."""
     random = Random(writer)
     for batch in range(BATCHES):
         course_id = random.choice(COURSES)
         newcomers = [CreateStudent(f"w{writer}-{batch}-{number}") for number in range(random.randint(0, 3))]
-        yield [*newcomers, *(wish(random, course_id) for _ in range(random.randint(1, 12)))]
+        yield [*newcomers, *(random_command(random, course_id) for _ in range(random.randint(1, 12)))]
 
 
-def wish(random: Random, course_id: str) -> Command:
-    """Somebody wants something, mostly a seat or to be rid of it."""
+def random_command(random: Random, course_id: str) -> Command:
+    """Return a command of a random student, mostly about a seat."""
     student_id = random.choice(STUDENTS[course_id])
     commands = (
         Enroll(student_id, course_id),
@@ -94,11 +93,11 @@ def wish(random: Random, course_id: str) -> Command:
 
 
 async def follow(registrar: Registrar, writing: asyncio.Future[Any], size: int, course_id: str = "") -> list[Page]:
-    """Ask for what came after the last revision seen, again and again, until nothing more can come."""
+    """Read the events after the last revision seen, again and again, until all writing has ended."""
     pages: list[Page] = []
     last = 0
     while True:
-        # The answer to a question that was asked after the end of all writing has everything.
+        # A request that is sent after all writing has ended returns all remaining events.
         ended = writing.done()
         request = ListEventsRequest(after_revision=last, page_size=size, course_id=course_id)
         page = (await registrar.history.ListEvents(request)).events
@@ -112,8 +111,8 @@ async def follow(registrar: Registrar, writing: asyncio.Future[Any], size: int, 
             return pages
 
 
-async def everything(registrar: Registrar, course_id: str = "") -> list[Event]:
-    """The whole history, read in peace."""
+async def whole_history(registrar: Registrar, course_id: str = "") -> list[Event]:
+    """Return the whole history after all writing has ended."""
     events: list[Event] = []
     request = ListEventsRequest(page_size=1000, course_id=course_id)
     while True:
@@ -124,17 +123,17 @@ async def everything(registrar: Registrar, course_id: str = "") -> list[Event]:
             return events
 
 
-def in_bytes(events: Iterable[Event]) -> list[bytes]:
+def serialized(events: Iterable[Event]) -> list[bytes]:
     return [event.SerializeToString(deterministic=True) for event in events]
 
 
-async def test_nothing_appears_behind_a_reader(postgresql_url: str) -> None:
-    """Processes write at once while readers follow, some at their heels and one far behind: all see the same."""
-    found_campus(postgresql_url)
+async def test_no_event_appears_behind_a_reader(postgresql_url: str) -> None:
+    """Fast and slow readers of all events and of one course see the same history while processes write concurrently."""
+    create_campus(postgresql_url)
     for statement in SLOW_COMMITS:
         execute(postgresql_url, statement)
     spawning = multiprocessing.get_context("spawn")
-    # Nobody begins before all can.
+    # All processes start writing together.
     start = spawning.Barrier(WRITERS + 1, timeout=60)
     with ProcessPoolExecutor(WRITERS, mp_context=spawning, initializer=start.wait) as processes:
         async with registrar_on(postgresql_url) as registrar:
@@ -142,23 +141,23 @@ async def test_nothing_appears_behind_a_reader(postgresql_url: str) -> None:
             writing = asyncio.gather(*map(asyncio.wrap_future, work))
             await asyncio.to_thread(start.wait)
             async with asyncio.TaskGroup() as readers:
-                at_the_heels = readers.create_task(follow(registrar, writing, 1000))
-                behind = readers.create_task(follow(registrar, writing, 5))
+                fast = readers.create_task(follow(registrar, writing, 1000))
+                slow = readers.create_task(follow(registrar, writing, 5))
                 of_course = readers.create_task(follow(registrar, writing, 1000, COURSES[0]))
             outcomes = sum(await writing, Counter[str]())
-            history, history_of_course = await everything(registrar), await everything(registrar, COURSES[0])
+            history, history_of_course = await whole_history(registrar), await whole_history(registrar, COURSES[0])
 
     assert [event.revision for event in history] == list(range(1, len(history) + 1))
-    for pages in (at_the_heels.result(), behind.result()):
-        assert in_bytes(chain(*pages)) == in_bytes(history)
-    assert in_bytes(chain(*of_course.result())) == in_bytes(history_of_course)
+    for pages in (fast.result(), slow.result()):
+        assert serialized(chain(*pages)) == serialized(history)
+    assert serialized(chain(*of_course.result())) == serialized(history_of_course)
     assert history_of_course == [event for event in history if event.course_id == COURSES[0]]
-    # That was worth something: much was written, by all of them in turns, and read in the middle of it.
+    # The test is meaningful only if all processes wrote many events in turns, and readers read in between.
     writers = [event.request_id.partition("/")[0] for event in history if event.request_id]
     assert set(writers) == set(map(str, range(WRITERS)))
     assert sum(one != next for one, next in pairwise(writers)) > 10 * WRITERS
     assert outcomes["OK"] > WRITERS * BATCHES
-    assert len(at_the_heels.result()) > 10
+    assert len(fast.result()) > 10
     engine = create_engine(postgresql_url)
     assert_consistent(engine)
     engine.dispose()

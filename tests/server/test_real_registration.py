@@ -1,7 +1,7 @@
-"""Registration day on a real semester: students ask for what they want, and get what the rules give them.
+"""Registration day in a real semester: students request courses, and get what the rules allow.
 
-Many students ask at once, so who was first is read from the history. A model of a page or two, which knows nothing of
-batches, locks and queries, is then told the same requests in that order.
+Many students call at once, so the test reads the order of their requests from the history. Then it repeats them in this
+order on a short model that has no batches, locks or queries.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ pytestmark = semester.needs_semester
 
 
 class Section(NamedTuple):
-    """What the model knows of a course."""
+    """The facts about a course that the model needs."""
 
     course_id: str
     seats: int
     credits: Decimal
     hours: frozenset[tuple[dt.date, int]]
-    """Every minute of every day in which it meets."""
+    """Every minute of every day in which the course meets."""
 
 
 class Request(NamedTuple):
-    """A call that a student made, and its answer: a state, the reasons of a refusal, and whom a drop promoted."""
+    """A call of a student and its result: a state, the reasons of a refusal, and the students a drop promoted."""
 
     kind: str
     student_id: str
@@ -67,7 +67,7 @@ class Request(NamedTuple):
 
 @dataclass
 class Campus:
-    """The model: who sits where, and who waits."""
+    """The model: the students of each course, its waitlist, and the courses of each student."""
 
     sections: dict[str, Section]
     taken: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -75,7 +75,7 @@ class Campus:
     plans: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def obstacles(self, student_id: str, course_id: str) -> set[str]:
-        """Which rules keep the student out, whether or not there is a seat."""
+        """Return the rules that refuse the student, apart from the number of seats."""
         wanted = self.sections[course_id]
         mine = [self.sections[other] for other in self.plans[student_id] if other != course_id]
         found = {"SCHEDULE_CONFLICT"} if any(other.hours & wanted.hours for other in mine) else set()
@@ -84,12 +84,12 @@ class Campus:
         return found
 
     def check(self, refused: Iterable[Request]) -> None:
-        """Assert that refusals gave the reasons that there are."""
+        """Assert that refusals have the expected reasons."""
         for one in refused:
             assert set(one.reasons) == self.obstacles(one.student_id, one.course_id)
 
     def settle(self, course_id: str) -> list[str]:
-        """Give free seats to those who wait, in their order."""
+        """Promote waiting students to free seats in their order, and return them."""
         promoted = []
         for student_id in list(self.waiting[course_id]):
             is_free = len(self.taken[course_id]) < self.sections[course_id].seats
@@ -100,12 +100,12 @@ class Campus:
         return promoted
 
     def seat(self, student_id: str, course_id: str) -> None:
-        """Take a seat."""
+        """Give the student a seat."""
         self.taken[course_id].append(student_id)
         self.plans[student_id].add(course_id)
 
     def enroll(self, student_id: str, course_id: str) -> str:
-        """Ask for a seat, and say what comes of it."""
+        """Enroll the student or put them on the waitlist, and return the state."""
         assert not self.obstacles(student_id, course_id)
         self.settle(course_id)
         if len(self.taken[course_id]) < self.sections[course_id].seats:
@@ -115,7 +115,7 @@ class Campus:
         return "WAITLISTED"
 
     def drop(self, student_id: str, course_id: str) -> list[str]:
-        """Give up a seat or a place to wait, and say who gets it."""
+        """Drop the student from the course or its waitlist, and return the promoted students."""
         if student_id in self.waiting[course_id]:
             self.waiting[course_id].remove(student_id)
             return []
@@ -125,7 +125,7 @@ class Campus:
 
 
 def hours(meetings: Iterable[Meeting]) -> frozenset[tuple[dt.date, int]]:
-    """Every minute of every day in which one of the meetings takes place."""
+    """Return every minute of every day in which one of the meetings takes place."""
     found = set()
     for meeting in meetings:
         if meeting.start_time is None or meeting.end_time is None or meeting.start_date is None:
@@ -145,7 +145,7 @@ def hours(meetings: Iterable[Meeting]) -> frozenset[tuple[dt.date, int]]:
 
 @pytest.fixture(scope="module")
 def sections() -> dict[str, Section]:
-    """The sections that most students took, with a third of their seats, since ours are a third of a campus."""
+    """The most popular sections with a third of their seats, because there are a third as many students."""
     popular = sorted(semester.read(), key=lambda offering: (-offering["act"], offering["crn"]))[:POPULAR]
     found = {}
     for offering in popular:
@@ -159,7 +159,7 @@ def sections() -> dict[str, Section]:
 async def registrar(
     database_url: str, tmp_path: Path, sections: dict[str, Section]
 ) -> AsyncIterator[AsyncRegistrarClient]:
-    """A client of a server in a process of its own, where courses and students are known."""
+    """A client of a server process, on which the courses and students exist."""
     async with (
         server_process(database_url, tmp_path) as server,
         AsyncRegistrarClient(await server.address(), timeout=60) as client,
@@ -176,7 +176,7 @@ async def registrar(
 
 
 def wishes(sections: dict[str, Section]) -> dict[str, list[str]]:
-    """What each student asks for, in that order; the first sections are the most wanted."""
+    """Return the courses that each student requests, in this order; the first sections are the most popular."""
     random_ = random.Random(SEED)
     names = list(sections)
     weights = [1 / (rank + 20) for rank in range(len(names))]
@@ -187,7 +187,7 @@ def wishes(sections: dict[str, Section]) -> dict[str, list[str]]:
 
 
 class Crowd:
-    """All students at once, a bounded number of calls in flight; every student makes one call after the other."""
+    """All students at once, with a limited number of concurrent calls; each student makes one call after another."""
 
     def __init__(self, registrar: AsyncRegistrarClient) -> None:
         self._registrar = registrar
@@ -196,7 +196,7 @@ class Crowd:
         self.made: list[Request] = []
 
     async def register(self, student_id: str, courses: Sequence[str]) -> None:
-        """Ask for one course after the other."""
+        """Request one course after another."""
         for course_id in courses:
             request_id = str(UUID(int=self._ids.getrandbits(128)))
             asked = ("enroll", student_id, course_id, request_id)
@@ -210,8 +210,8 @@ class Crowd:
                 reasons = tuple(violation.reason for violation in refusal.violations)
                 self.made.append(Request(*asked, "refused", reasons))
 
-    async def change_mind(self, student_id: str, course_id: str) -> None:
-        """Give a course up."""
+    async def drop(self, student_id: str, course_id: str) -> None:
+        """Drop a course."""
         request_id = str(UUID(int=self._ids.getrandbits(128)))
         async with self._turns:
             done = await self._registrar.unenroll(student_id=student_id, course_id=course_id, request_id=request_id)
@@ -220,14 +220,14 @@ class Crowd:
 
 
 async def test_registration_day(registrar: AsyncRegistrarClient, engine: Engine, sections: dict[str, Section]) -> None:
-    """Seats, waiters and promotions are exactly the model's; nobody sits in two places, no course has too many."""
+    """Seats, waitlists and promotions are those of the model, and keep every rule."""
     wanted = wishes(sections)
     crowd = Crowd(registrar)
     await asyncio.gather(*(crowd.register(student_id, courses) for student_id, courses in wanted.items()))
     got = [one for one in crowd.made if one.state != "refused"]
     assert {one.state for one in got} == {"ENROLLED", "WAITLISTED"}
     leavers = random.Random(SEED).sample([one for one in got if one.state == "ENROLLED"], len(got) // 8)
-    await asyncio.gather(*(crowd.change_mind(one.student_id, one.course_id) for one in leavers))
+    await asyncio.gather(*(crowd.drop(one.student_id, one.course_id) for one in leavers))
     events = [event async for event in registrar.history.list(page_size=1000)]
     campus = replay(sections, crowd.made, events)
     assert any(event.type is EventType.STUDENT_PROMOTED for event in events)
@@ -237,10 +237,10 @@ async def test_registration_day(registrar: AsyncRegistrarClient, engine: Engine,
 
 
 def replay(sections: dict[str, Section], made: Sequence[Request], events: Iterable[Event]) -> Campus:
-    """Tell the model what was asked, in the order of the history.
+    """Repeat the requests on the model, in the order of the history.
 
-    Refusals are not in it. Each belongs right behind the last thing that its student got: until somebody drops a
-    course, nothing else changes what a student has.
+    The history contains no refusals. Each refusal is checked after the last request of its student that succeeded:
+    until the drops begin, only the student's own requests change which rules refuse the student.
     """
     campus = Campus(sections)
     by_id = {one.request_id: one for one in made if one.state != "refused"}
@@ -264,7 +264,7 @@ def replay(sections: dict[str, Section], made: Sequence[Request], events: Iterab
 
 
 async def assert_as_modelled(registrar: AsyncRegistrarClient, campus: Campus, wanted: dict[str, list[str]]) -> None:
-    """Rosters and students' courses show the model's seats and queues, and keep every rule."""
+    """Rosters match the seats and waitlists of the model, and the courses of each student keep every rule."""
     for course_id, section in campus.sections.items():
         roster = [entry async for entry in registrar.list_roster(course_id=course_id, page_size=1000)]
         seated = {entry.student.student_id for entry in roster if entry.enrollment.state is EnrollmentState.ENROLLED}

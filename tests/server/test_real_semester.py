@@ -1,4 +1,4 @@
-"""A whole semester of a real university: every course, every seat, and every seat given back."""
+"""A whole semester of a real university: every course is created, every seat taken and every seat dropped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def offerings() -> list[Offering]:
 
 @pytest.fixture
 async def registrar(database_url: str, tmp_path: Path) -> AsyncIterator[AsyncRegistrarClient]:
-    """A client of a server in a process of its own, whose log has one line per call and no warning."""
+    """A client of a server process, whose log must not contain warnings."""
     async with server_process(database_url, tmp_path) as server:
         async with AsyncRegistrarClient(await server.address(), timeout=60) as client:
             yield client
@@ -48,12 +48,12 @@ async def registrar(database_url: str, tmp_path: Path) -> AsyncIterator[AsyncReg
 
 
 def seat_holders(offering: Offering) -> list[tuple[str, str]]:
-    """One student for each seat taken, with the course."""
+    """Return a student and the course for each seat taken."""
     return [(f"{offering['crn']}-{number:02}", str(offering["crn"])) for number in range(offering["act"])]
 
 
 async def each(call: Callable[[Item], Awaitable[Result]], items: Iterable[Item]) -> list[Result]:
-    """Make a call for every item, a bounded number at once."""
+    """Make a call for every item, with a limited number of concurrent calls."""
     waiting, results = iter(items), []
 
     async def work() -> None:
@@ -69,7 +69,7 @@ async def each(call: Callable[[Item], Awaitable[Result]], items: Iterable[Item])
 async def test_the_whole_semester(
     registrar: AsyncRegistrarClient, engine: Engine, offerings: Sequence[Offering]
 ) -> None:
-    """1,519 courses and 25,595 seats come out as they did in 2018, and are all given back."""
+    """1,519 courses have the 25,595 enrollments of 2018, and all are dropped again."""
     created = await each(lambda offering: registrar.courses.create(**course(offering)), offerings)
     taken = {str(offering["crn"]): offering["act"] for offering in offerings}
     holders = [holder for offering in offerings for holder in seat_holders(offering)]
@@ -81,7 +81,7 @@ async def test_the_whole_semester(
     assert {one.state for one in given} == {EnrollmentState.ENROLLED}
     await assert_seats(registrar, created, taken)
     await assert_rosters(registrar, holders, taken)
-    await assert_full_is_full(registrar, created, taken)
+    await assert_full_courses_refuse(registrar, created, taken)
 
     dropped = await each(lambda holder: registrar.unenroll(student_id=holder[0], course_id=holder[1]), holders)
     assert {one.enrollment.state for one in dropped if one.enrollment} == {EnrollmentState.DROPPED}
@@ -93,7 +93,7 @@ async def test_the_whole_semester(
 async def assert_seats(
     registrar: AsyncRegistrarClient, created: Sequence[Course], taken: dict[str, int] | Counter[str]
 ) -> None:
-    """The catalogue shows every course as it was created, with these seats taken, one by one and page by page."""
+    """Get and search return every course as created, with these seats taken."""
     expected = {
         one.course_id: dataclasses.replace(
             one,
@@ -112,7 +112,7 @@ async def assert_seats(
 async def assert_rosters(
     registrar: AsyncRegistrarClient, holders: Iterable[tuple[str, str]], taken: dict[str, int]
 ) -> None:
-    """Every roster has exactly the students who got a seat."""
+    """Every roster has exactly the students who took a seat."""
 
     async def roster(course_id: str) -> list[tuple[str, str]]:
         entries = registrar.list_roster(course_id=course_id)
@@ -122,10 +122,10 @@ async def assert_rosters(
     assert Counter(holder for found in rosters for holder in found) == Counter(holders)
 
 
-async def assert_full_is_full(
+async def assert_full_courses_refuse(
     registrar: AsyncRegistrarClient, created: Iterable[Course], taken: dict[str, int]
 ) -> None:
-    """Nobody gets into a course whose seats are taken."""
+    """A course whose seats are all taken refuses another student."""
     await registrar.students.create(student_id="too-late")
     full = [one.course_id for one in created if one.capacity == taken[one.course_id]]
     assert len(full) > 485
@@ -139,7 +139,7 @@ async def assert_full_is_full(
 
 
 def assert_events(engine: Engine) -> None:
-    """The history has one event for everything that happened."""
+    """The history has one event for each change."""
     with engine.connect() as connection:
         events = Counter(connection.scalars(text("SELECT type FROM events")))
     assert events == {

@@ -1,4 +1,4 @@
-"""What a server does when much is asked of it at once, and when the ground it stands on moves."""
+"""Bursts of calls, stops under load, a replaced database file, and limits on queries and caches."""
 
 from __future__ import annotations
 
@@ -14,39 +14,34 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from sqlalchemy.engine import make_url
 
-from registrar.v1.course_service_pb2 import SearchCoursesRequest
-from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED, ENROLLMENT_STATE_WAITLISTED
-from registrar.v1.enrollment_service_pb2 import ListCoursesRequest
 from registrar.v1.student_service_pb2 import GetStudentRequest
 from registrar_server import app, migrate
 from registrar_server.core.records import Course
 from registrar_server.errors import Reason, Refusal
 from registrar_server.rpc import convert
 from registrar_server.rpc.dispatch import Queries
-from registrar_server.rpc.paging import Page
-from registrar_server.rpc.validation import Fields
 from registrar_server.storage import database
 from tests.support.failures import refused
 from tests.support.servers import Gate, Registrar, calling, registrar_on, serving, settings
 
 
-async def test_a_burst_of_thousands_is_served_whole(sqlite_registrar: Registrar) -> None:
-    """GRPC itself would cut it short with a bare CANCELLED."""
+async def test_a_burst_of_thousands_of_calls_is_served(sqlite_registrar: Registrar) -> None:
+    """By default gRPC would cancel some of the calls without details."""
     made = await asyncio.gather(*(sqlite_registrar.add_student(f"s-{place}") for place in range(3_000)))
     assert len({student.student_id for student in made}) == 3_000
 
 
-async def test_a_stopping_server_refuses_new_calls_and_finishes_old_ones(gate: Gate, sqlite_url: str) -> None:
+async def test_a_stopping_server_refuses_new_calls_and_finishes_those_in_progress(gate: Gate, sqlite_url: str) -> None:
     async with serving(sqlite_url) as server, calling(server.address) as registrar:
         with gate.closed():
-            under_way = asyncio.create_task(registrar.add_student("s-1"))
+            in_progress = asyncio.create_task(registrar.add_student("s-1"))
             await gate.holds_one()
             stopping = asyncio.create_task(server.stop())
             refusal = StatusCode.NOT_FOUND
             while refusal is StatusCode.NOT_FOUND:
                 refusal = await _try(registrar)
             assert refusal is StatusCode.UNAVAILABLE
-        assert (await under_way).student_id == "s-1"
+        assert (await in_progress).student_id == "s-1"
         assert await stopping
 
 
@@ -57,7 +52,7 @@ async def _try(registrar: Registrar) -> StatusCode:
     return code
 
 
-async def test_an_open_watch_does_not_delay_the_end(sqlite_url: str) -> None:
+async def test_an_open_health_watch_does_not_delay_the_stop(sqlite_url: str) -> None:
     server = await app.start(settings(sqlite_url))
     async with grpc.aio.insecure_channel(server.address) as channel:
         health: Any = HealthStub(channel)
@@ -68,7 +63,7 @@ async def test_an_open_watch_does_not_delay_the_end(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
-async def test_nothing_is_acknowledged_into_a_sqlite_file_that_is_gone(sqlite_url: str, replaced: bool) -> None:
+async def test_calls_are_refused_after_the_sqlite_file_is_removed_or_replaced(sqlite_url: str, replaced: bool) -> None:
     async with registrar_on(sqlite_url) as registrar:
         await registrar.add_student("s-1")
         _remove(sqlite_url)
@@ -84,7 +79,7 @@ def _remove(sqlite_url: str) -> None:
         Path(sqlite_url.removeprefix("sqlite:///") + suffix).unlink(missing_ok=True)
 
 
-async def test_lists_that_wait_are_bounded_too() -> None:
+async def test_the_number_of_waiting_lists_is_limited() -> None:
     queries = Queries(1, max_waiting=1)
     first = asyncio.create_task(queries.run(lambda: "done"))
     await asyncio.sleep(0)
@@ -107,52 +102,18 @@ async def test_lists_that_wait_are_bounded_too() -> None:
         (database.DatabaseReplaced(), Reason.DATABASE_UNAVAILABLE),
     ],
 )
-def test_a_failed_read_says_whether_to_try_again(error: Exception, reason: Reason) -> None:
-    told = database.refusal_of(error)
-    assert isinstance(told, Refusal)
-    assert told.reason is reason
+def test_a_failed_read_becomes_a_refusal_that_can_be_retried(error: Exception, reason: Reason) -> None:
+    refusal = database.refusal_of(error)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is reason
 
 
-def test_an_unknown_error_stays_one() -> None:
+def test_an_unknown_error_is_not_converted_to_a_refusal() -> None:
     error = RuntimeError()
     assert database.refusal_of(error) is error
 
 
-@pytest.mark.parametrize("key", [[{"a": 1}], [10**30, 1], [None], ["\ud800", 1], ["x"], ["a b", 1], ["x", "y"], []])
-def test_a_token_that_was_computed_and_not_given_is_refused(key: list[Any]) -> None:
-    request = ListCoursesRequest(student_id="s-1")
-    request.page_token = Page(Fields(), request, 1_000)._token_after(key)
-    with pytest.raises(Refusal) as refusal:
-        Page(Fields(), request, 1_000).after(str, int)
-    assert refusal.value.reason is Reason.INVALID_PAGE_TOKEN
-
-
-async def test_a_token_holds_for_the_same_states_however_they_are_written(sqlite_registrar: Registrar) -> None:
-    await sqlite_registrar.add_student("s-1")
-    for place in range(3):
-        await sqlite_registrar.add_course(f"c-{place}")
-        await sqlite_registrar.enroll("s-1", f"c-{place}")
-    first = await sqlite_registrar.enrollments.ListCourses(ListCoursesRequest(student_id="s-1", page_size=2))
-    states = [ENROLLMENT_STATE_WAITLISTED, ENROLLMENT_STATE_ENROLLED, ENROLLMENT_STATE_WAITLISTED]
-    rest = ListCoursesRequest(student_id="s-1", states=states, page_token=first.next_page_token)
-    second = await sqlite_registrar.enrollments.ListCourses(rest)
-    assert [entry.course.course_id for entry in second.courses] == ["c-2"]
-
-
-async def test_pages_fit_into_messages_that_were_set_smaller(sqlite_url: str) -> None:
-    async with registrar_on(sqlite_url, max_message_bytes=262_144) as registrar:
-        await asyncio.gather(*(registrar.add_course(f"c-{place:03}", description="x" * 9_000) for place in range(60)))
-        found: list[str] = []
-        token = ""
-        while token or not found:
-            request = SearchCoursesRequest(page_size=1000, page_token=token)
-            page = await registrar.courses.SearchCourses(request)
-            found += [course.course_id for course in page.courses]
-            token = page.next_page_token
-        assert found == [f"c-{place:03}" for place in range(60)]
-
-
-def test_large_courses_are_not_kept_in_memory() -> None:
+def test_large_courses_are_not_cached() -> None:
     kept = convert._course_without_counters.cache_info().currsize
     convert.course(Course("c-large", description="x" * 10_000))
     assert convert._course_without_counters.cache_info().currsize == kept

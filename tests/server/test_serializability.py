@@ -1,7 +1,7 @@
-"""Several processes on one database: the order of revisions is an order in which all could have happened one by one.
+"""Several processes on one database: concurrent batches are serializable in the order of their revisions.
 
-What concurrent batches did is replayed against the reference, command by command in the order of their events. Had one
-seen what another was about to change, an outcome or an event would differ.
+The test replays the commands against the reference, one by one in the order of their events. If a batch had read data
+that another batch was about to change, an outcome or an event would differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from registrar_server.core.commands import Command
 from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
-from tests.ledger.test_ledger_stateful import empty, told
+from tests.support.comparison import clear_database, comparable
 from tests.support.consistency import assert_consistent
 from tests.support.histories import FOUNDATION, LOCAL_COMMANDS, commands_about
 from tests.support.ledgers import NOW, call
@@ -33,17 +33,17 @@ PROCESSES = 4
 
 
 def batches(commands: st.SearchStrategy[Command]) -> st.SearchStrategy[list[list[Command]]]:
-    """Return strategies for many small batches, between which others come in."""
+    """Return a strategy for many small batches, so that those of other processes run in between."""
     return st.lists(st.lists(commands, min_size=1, max_size=3), min_size=15, max_size=25)
 
 
-#: Most processes keep to a course of their own, so that the course's lock does not keep them apart: they meet in the
-#: students. The last goes everywhere.
+#: Three processes each use one course, so that the locks of courses do not serialize them: they compete for students.
+#: The last process uses all courses.
 PLANS = st.tuples(*(batches(commands_about(course_id)) for course_id in ("c-1", "c-2", "c-3")), batches(LOCAL_COMMANDS))
 
 
 class Done(NamedTuple):
-    """A command with what came of it."""
+    """A command and its outcome."""
 
     request_id: str
     command: Command
@@ -52,42 +52,38 @@ class Done(NamedTuple):
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[ProcessPoolExecutor]:
-    """Processes of their own, each to work on a database as a server would."""
+    """Processes that each work on a database as a server does."""
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
 
 def work(url: str, name: str, batches: Sequence[Sequence[Command]]) -> list[Done]:
-    """Carry out batch after batch, and say what came of each command."""
+    """Run one batch after another and return the outcome of each command."""
     database = Database(url)
     ledger = Ledger(database, clock=lambda: NOW)
     numbers = itertools.count(1)
     done = []
     for batch in batches:
         calls = [call(command, f"{name}-{next(numbers)}") for command in batch]
-        outcomes = ledger.run(calls)
-        done += [
-            Done(made.request_id, made.command, told(outcome)) for made, outcome in zip(calls, outcomes, strict=True)
-        ]
+        outcomes = map(comparable, ledger.run(calls))
+        done += [Done(made.request_id, made.command, outcome) for made, outcome in zip(calls, outcomes, strict=True)]
     database.close()
     return done
 
 
-def test_what_many_did_at_once_could_have_happened_one_by_one(
-    workers: ProcessPoolExecutor, database_url: str, engine: Engine
-) -> None:
-    """Outcomes, events and rows of concurrent batches are those of the same commands in the order of revisions."""
+def test_concurrent_batches_are_serializable(workers: ProcessPoolExecutor, database_url: str, engine: Engine) -> None:
+    """Concurrent batches have the outcomes, events and rows of the same commands in the order of their revisions."""
 
     @settings(
         max_examples=scaled(8),
         deadline=None,
-        # What a race brought forth once, shrinking would hardly find again.
+        # Shrinking is useless, because it rarely reproduces a race.
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example, HealthCheck.data_too_large],
     )
     @given(PLANS)
     def interleave(plans: Sequence[list[list[Command]]]) -> None:
-        empty(engine)
+        clear_database(engine)
         done = work(database_url, "founder", [FOUNDATION])
         names = [f"worker-{number}" for number in range(PROCESSES)]
         for found in workers.map(work, [database_url] * PROCESSES, names, plans):
@@ -99,7 +95,7 @@ def test_what_many_did_at_once_could_have_happened_one_by_one(
 
 
 def assert_replayable(engine: Engine, done: dict[str, Done]) -> None:
-    """Assert that the reference, given the commands in the order of their events, tells the same history."""
+    """Assert that the reference produces the same history from the commands in the order of their events."""
     with Session(engine) as session:
         events = session.scalars(select(models.Event).order_by(models.Event.revision)).all()
         rows = session.scalars(select(models.Enrollment)).all()

@@ -1,4 +1,4 @@
-"""The server as an operator meets it: starting, health, reflection, sizes, TLS, and stopping."""
+"""Operating the server: start, health, reflection, message sizes, TLS and stop."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ REFLECTION = "grpc.reflection.{}.ServerReflection"
 
 
 async def failed(call: Any) -> StatusCode:
-    """The status of a call that fails in gRPC itself, without details of ours."""
+    """Return the status of a call that gRPC itself fails, without the server's details."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value.code()
 
 
 class TestStart:
-    """When a server starts, and what it says when it cannot."""
+    """A server starts, or reports why it cannot."""
 
     async def test_free_port(self, database_url: str, log: Log) -> None:
-        """Port 0 takes a free one, and the server says which, and on what database."""
+        """Port 0 selects a free port, and the server logs its address and database."""
         async with serving(database_url) as server:
             assert int(server.address.removeprefix("127.0.0.1:")) > 0
         (line,) = log.of("server_started")
@@ -68,13 +68,13 @@ class TestStart:
 
     @pytest.mark.parametrize("host", ["localhost", "[::1]"])
     async def test_other_loopback(self, sqlite_url: str, host: str) -> None:
-        """Loopback has other names, and an IPv6 address."""
+        """The server listens on other names of loopback and on its IPv6 address."""
         async with serving(sqlite_url, listen=f"{host}:0") as server, calling(server.address) as registrar:
             assert server.address.startswith(f"{host}:")
             await registrar.add_student("s-1")
 
     async def test_port_taken(self, sqlite_url: str) -> None:
-        """A second server on the same port refuses to start; it does not take half of the calls."""
+        """A second server on the same port refuses to start, so that it does not receive half of the calls."""
         async with serving(sqlite_url) as server:
             with pytest.raises(StartError) as refusal:
                 await start(settings(sqlite_url, listen=server.address))
@@ -83,7 +83,7 @@ class TestStart:
         )
 
     async def test_schema_empty(self, empty_database_url: str) -> None:
-        """On an empty database it says how to fill it, and leaves it empty."""
+        """On an empty database the server reports how to migrate it, and leaves it empty."""
         with pytest.raises(StartError) as refusal:
             await start(settings(empty_database_url))
         assert str(refusal.value) == (
@@ -93,28 +93,28 @@ class TestStart:
         assert migrate.check(empty_database_url).state is migrate.State.EMPTY
 
     async def test_schema_behind(self, database_url: str) -> None:
-        """On a schema that is behind it says what is missing."""
+        """On an older schema the server reports the missing revisions."""
         migrate.downgrade(database_url, "-1")
         with pytest.raises(StartError, match=r"and lacks: .*Run `registrar-server migrate upgrade`"):
             await start(settings(database_url))
 
     async def test_schema_unknown(self, database_url: str) -> None:
-        """On a schema of a newer version it says so, and does not suggest to upgrade."""
+        """On the schema of a newer version the server reports this and does not suggest an upgrade."""
         execute(database_url, "UPDATE alembic_version SET version_num = '20991231_2359'")
         with pytest.raises(StartError, match=r"20991231_2359\. A newer version made them: run that one") as refusal:
             await start(settings(database_url))
         assert "migrate upgrade" not in str(refusal.value)
 
-    async def test_no_database(self, tmp_path: Path) -> None:
-        """Where the database cannot be had it says why, without the password."""
+    async def test_database_unreachable(self, tmp_path: Path) -> None:
+        """If the database cannot be reached, the server reports why, without the password."""
         with pytest.raises(StartError, match="The folder of the SQLite file does not exist"):
             await start(settings(f"sqlite:///{tmp_path}/nowhere/registrar.db"))
         with pytest.raises(StartError, match="connection") as refusal:
             await start(settings("postgresql://someone:s3cret@127.0.0.1:1/registrar"))
         assert "s3cret" not in str(refusal.value)
 
-    async def test_insecure_out_loud(self, sqlite_url: str, log: Log) -> None:
-        """Whoever insists on serving others without TLS is warned."""
+    async def test_insecure(self, sqlite_url: str, log: Log) -> None:
+        """Serving without TLS on an address that is not loopback logs a warning."""
         async with serving(sqlite_url, listen="0.0.0.0:0", insecure=True) as server:
             port = server.address.removeprefix("0.0.0.0:")
             async with calling(f"127.0.0.1:{port}") as registrar:
@@ -124,39 +124,39 @@ class TestStart:
 
 
 class TestHealth:
-    """What load balancers ask."""
+    """The health service, for load balancers."""
 
     @pytest.mark.parametrize("service", ["", *SERVICES])
     async def test_serving(self, sqlite_registrar: Registrar, service: str) -> None:
-        """The server as a whole, and each service, is SERVING."""
+        """The server as a whole and each of its services are SERVING."""
         answer = await health(sqlite_registrar).Check(HealthCheckRequest(service=service))
         assert answer.status == SERVING
 
     async def test_unknown_service(self, sqlite_registrar: Registrar) -> None:
-        """A service that isn't there is NOT_FOUND."""
+        """An unknown service is NOT_FOUND."""
         check = health(sqlite_registrar).Check(HealthCheckRequest(service="registrar.v1.Lunch"))
         assert await failed(check) is StatusCode.NOT_FOUND
 
     @pytest.mark.parametrize("service", ["", SERVICES[0]])
-    async def test_database_away_and_back(
+    async def test_database_outage(
         self, database_url: str, request: pytest.FixtureRequest, service: str, log: Log
     ) -> None:
-        """While the database is away the server is NOT_SERVING, and SERVING again when it is back."""
+        """The server is NOT_SERVING while the database is unreachable, and SERVING afterwards."""
         async with (
             registrar_on(database_url, health_interval=0.02) as registrar,
             watching(registrar, service) as next_status,
         ):
             assert await next_status() == SERVING
-            with database_away(database_url, request):
+            with database_outage(database_url, request):
                 assert await next_status() == NOT_SERVING
             assert await next_status() == SERVING
         (warning, *_) = log.of("database_unreachable")
         assert warning["level"] == "warning"
 
-    async def test_calls_while_away(
+    async def test_calls_during_an_outage(
         self, postgresql_url: str, cluster: Cluster, request: pytest.FixtureRequest
     ) -> None:
-        """Calls are told that the database is away and when to come again, and work when it is back."""
+        """Calls during an outage are refused with a retry delay, and succeed afterwards."""
         async with registrar_on(postgresql_url) as registrar:
             await registrar.add_student("s-1")
             calls: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -164,7 +164,7 @@ class TestHealth:
                 "lookup": lambda: registrar.students.GetStudent(GetStudentRequest(student_id="s-1")),
                 "list": lambda: registrar.students.ListStudents(ListStudentsRequest()),
             }
-            with database_away(postgresql_url, request):
+            with database_outage(postgresql_url, request):
                 for name, call in calls.items():
                     failure = await refused(call())
                     assert failure.code is StatusCode.UNAVAILABLE, name
@@ -186,13 +186,13 @@ class TestHealth:
 
 
 def health(registrar: Registrar) -> Any:
-    """The health service's stub, whose methods have no types."""
+    """Return the stub of the health service, whose methods are untyped."""
     return HealthStub(registrar.channel)
 
 
 @contextlib.asynccontextmanager
 async def watching(registrar: Registrar, service: str = "") -> AsyncIterator[Callable[[], Awaitable[int]]]:
-    """Watch a service's health; each call waits for the next status, for a while."""
+    """Watch the health of a service; each call waits for the next status."""
     watch = health(registrar).Watch(HealthCheckRequest(service=service))
 
     async def next_status() -> int:
@@ -205,8 +205,8 @@ async def watching(registrar: Registrar, service: str = "") -> AsyncIterator[Cal
 
 
 @contextlib.contextmanager
-def database_away(url: str, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Nobody gets at the database within the ``with`` block: its file is elsewhere, or it takes no connections."""
+def database_outage(url: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make the database unreachable within the ``with`` block: move its file, or refuse its connections."""
     if file := sqlite_file(url):
         away = file.rename(file.with_suffix(".away"))
         yield
@@ -221,11 +221,11 @@ def database_away(url: str, request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 class TestReflection:
-    """What lets grpcurl and buf curl call the server without its protos."""
+    """Server reflection, so that grpcurl and buf curl can call the server without its protos."""
 
     @pytest.fixture(params=["v1", "v1alpha"])
     def ask(self, sqlite_registrar: Registrar, request: pytest.FixtureRequest) -> Any:
-        """Ask one question of one version of the service."""
+        """Return a function that sends one request to one version of the service."""
         method = sqlite_registrar.channel.stream_stream(
             f"/{REFLECTION.format(request.param)}/ServerReflectionInfo",
             request_serializer=ServerReflectionRequest.SerializeToString,
@@ -240,7 +240,7 @@ class TestReflection:
         return ask
 
     async def test_services(self, ask: Any) -> None:
-        """All services are listed, the two reflections and health among them."""
+        """All services are listed, including health and both versions of reflection."""
         answer = await ask(list_services="")
         assert sorted(service.name for service in answer.list_services_response.service) == [
             "grpc.health.v1.Health",
@@ -259,22 +259,22 @@ class TestReflection:
         ],
     )
     async def test_symbols(self, ask: Any, symbol: str, file: str) -> None:
-        """Services, methods and messages are found, in the file that declares them."""
+        """Services, methods and messages are found in the file that declares them."""
         answer = await ask(file_containing_symbol=symbol)
         files = answer.file_descriptor_response.file_descriptor_proto
         assert FileDescriptorProto.FromString(files[0]).name == file
 
     async def test_unknown_symbol(self, ask: Any) -> None:
-        """What is not there is NOT_FOUND, and the stream lives on to say so."""
+        """An unknown symbol is answered with NOT_FOUND, and the stream continues."""
         answer = await ask(file_containing_symbol="registrar.v1.LunchService.Eat")
         assert answer.error_response.error_code == StatusCode.NOT_FOUND.value[0]
 
 
 class TestSizes:
-    """How large messages may be."""
+    """Limits on the size of messages."""
 
     async def test_request(self, sqlite_url: str) -> None:
-        """A request beyond the limit is refused before it is read; one under it is served."""
+        """A request above the limit is refused by gRPC, and one below it is read by the server."""
         async with registrar_on(sqlite_url, max_message_bytes=300_000) as registrar:
             short = CreateCourseRequest(course=Course(description="x" * 290_000))
             assert (await refused(registrar.courses.CreateCourse(short))).reason == "INVALID_FIELD"
@@ -282,7 +282,7 @@ class TestSizes:
             assert await failed(registrar.courses.CreateCourse(large)) is StatusCode.RESOURCE_EXHAUSTED
 
     async def test_default(self, sqlite_registrar: Registrar) -> None:
-        """By default four megabytes are read, which is more than any valid request needs."""
+        """The default limit is four megabytes, which is more than any valid request needs."""
         large = CreateCourseRequest(course=Course(description="x" * 3_900_000))
         assert (await refused(sqlite_registrar.courses.CreateCourse(large))).reason == "INVALID_FIELD"
         larger = CreateCourseRequest(course=Course(description="x" * 4_200_000))
@@ -290,11 +290,11 @@ class TestSizes:
 
 
 class TestTls:
-    """Serving with certificates."""
+    """Serving with TLS."""
 
     @contextlib.asynccontextmanager
     async def secure(self, server: Server, certificates: Certificates, *, known: bool) -> AsyncIterator[Registrar]:
-        """Stubs over TLS, with a client certificate or without."""
+        """Return stubs over TLS, with or without a client certificate."""
         credentials = grpc.ssl_channel_credentials(
             certificates.authority.read_bytes(),
             certificates.client_key.read_bytes() if known else None,
@@ -304,7 +304,7 @@ class TestTls:
             yield over(channel)
 
     async def test_tls(self, sqlite_url: str, certificates: Certificates) -> None:
-        """With certificate and key the server speaks TLS, and nothing else."""
+        """With a certificate and a key, the server accepts only TLS connections."""
         files = {"tls_cert_file": certificates.server, "tls_key_file": certificates.server_key}
         async with serving(sqlite_url, **files) as server:
             async with self.secure(server, certificates, known=False) as registrar:
@@ -314,7 +314,7 @@ class TestTls:
                 assert await failed(call) is StatusCode.UNAVAILABLE
 
     async def test_client_certificates(self, sqlite_url: str, certificates: Certificates) -> None:
-        """With an authority for clients only those come in whom it has signed."""
+        """With a client authority, the server accepts only clients with its certificates."""
         files = {
             "tls_cert_file": certificates.server,
             "tls_key_file": certificates.server_key,
@@ -327,17 +327,15 @@ class TestTls:
                 call = stranger.students.GetStudent(GetStudentRequest(student_id="s-1"))
                 assert await failed(call) is StatusCode.UNAVAILABLE
 
-    async def test_reachable_from_elsewhere(self, sqlite_url: str, certificates: Certificates, log: Log) -> None:
-        """With TLS the server may listen on every address, without a warning."""
+    async def test_listen_on_all_addresses(self, sqlite_url: str, certificates: Certificates, log: Log) -> None:
+        """With TLS, the server listens on all addresses without a warning."""
         files = {"tls_cert_file": certificates.server, "tls_key_file": certificates.server_key}
         async with serving(sqlite_url, listen="0.0.0.0:0", **files):
             assert not log.of("serving_without_tls")
 
     @pytest.mark.parametrize("wrong", ["tls_cert_file", "tls_key_file", "tls_client_ca_file"])
-    async def test_not_certificates(
-        self, sqlite_url: str, certificates: Certificates, tmp_path: Path, wrong: str
-    ) -> None:
-        """Files without the certificates or key they should have are named, rather than the address."""
+    async def test_invalid_files(self, sqlite_url: str, certificates: Certificates, tmp_path: Path, wrong: str) -> None:
+        """The error names the file that does not contain a certificate or key, not the address."""
         junk = tmp_path / "junk.pem"
         junk.write_text("-----BEGIN NONSENSE-----\n")
         files = {
@@ -349,19 +347,19 @@ class TestTls:
         with pytest.raises(StartError, match=f"REGISTRAR_{wrong.upper()}"):
             await start(settings(sqlite_url, **files))
 
-    async def test_not_the_key(self, sqlite_url: str, certificates: Certificates) -> None:
-        """A key that belongs to another certificate is told."""
+    async def test_mismatched_key(self, sqlite_url: str, certificates: Certificates) -> None:
+        """A key of another certificate is refused."""
         files = {"tls_cert_file": certificates.server, "tls_key_file": certificates.client_key}
         with pytest.raises(StartError, match="REGISTRAR_TLS_KEY_FILE"):
             await start(settings(sqlite_url, **files))
 
 
 class TestStop:
-    """How a server process ends."""
+    """A server process stops."""
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_exit_status(self, sqlite_url: str, tmp_path: Path, number: signal.Signals) -> None:
-        """Told to stop, it says so, lets go of its address, and exits with 0."""
+        """After a signal, the process logs its stop, releases its address and exits with 0."""
         async with server_process(sqlite_url, tmp_path) as server:
             address = await server.address()
             server.signal(number)
@@ -372,21 +370,21 @@ class TestStop:
             pass
 
     async def test_drains(self, database_url: str, engine: Engine, tmp_path: Path) -> None:
-        """A call that is under way when SIGTERM comes is answered; one that comes after it is not taken."""
+        """Calls in progress at SIGTERM are answered, and later calls are refused."""
         async with server_process(database_url, tmp_path) as server, calling(await server.address()) as registrar:
             await registrar.add_student("s-1")
             await registrar.add_course("CS-101")
             with holding_the_course(engine):
-                under_way = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
+                in_progress = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
                 server.signal(signal.SIGTERM)
                 await server.logged("server_stopping")
                 assert await self.refuses(server)
-            assert (await under_way).student_id == "s-1"
+            assert (await in_progress).student_id == "s-1"
             assert await server.wait() == 0
         assert execute(database_url, "SELECT student_id FROM enrollments") == [("s-1",)]
 
     async def test_grace_ends(self, database_url: str, engine: Engine, tmp_path: Path) -> None:
-        """A call that takes longer than the grace is broken off, and the server ends all the same."""
+        """A call that takes longer than the grace period is cut off, and the process exits with 0."""
         async with (
             server_process(database_url, tmp_path, SHUTDOWN_GRACE="50ms") as server,
             calling(await server.address()) as registrar,
@@ -394,14 +392,14 @@ class TestStop:
             await registrar.add_student("s-1")
             await registrar.add_course("CS-101")
             with holding_the_course(engine):
-                under_way = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
+                in_progress = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
                 server.signal(signal.SIGTERM)
-                assert await failed(under_way) in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
+                assert await failed(in_progress) in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
             assert await server.wait() == 0
         assert not server.others
 
-    async def test_a_second_signal(self, database_url: str, engine: Engine, tmp_path: Path) -> None:
-        """Who can't wait for the calls under way says so again; the server leaves at once and tells with its status."""
+    async def test_second_signal(self, database_url: str, engine: Engine, tmp_path: Path) -> None:
+        """After a second signal, the process exits immediately with 1."""
         async with (
             server_process(database_url, tmp_path) as server,
             calling(await server.address()) as registrar,
@@ -409,16 +407,16 @@ class TestStop:
             await registrar.add_student("s-1")
             await registrar.add_course("CS-101")
             with holding_the_course(engine):
-                under_way = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
+                in_progress = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
                 server.signal(signal.SIGTERM)
                 await server.logged("server_stopping")
                 server.signal(signal.SIGTERM)
                 assert await server.wait() == 1
-                assert await failed(under_way) is StatusCode.UNAVAILABLE
+                assert await failed(in_progress) is StatusCode.UNAVAILABLE
         assert await server.logged("server_left_at_once")
 
     async def started(self, registrar: Registrar, call: Any) -> asyncio.Task[Any]:
-        """Start a call, and wait until the server has it: until it has answered one that came later on the wire."""
+        """Start a call and wait until the server has received it, which is so once it answers a later call."""
         task = asyncio.create_task(call)
         await asyncio.sleep(0)
         await registrar.course("CS-101")
@@ -426,14 +424,14 @@ class TestStop:
         return task
 
     async def refuses(self, server: ServerProcess) -> bool:
-        """Whether a new connection finds no server any more."""
+        """Return whether the server refuses new connections."""
         async with calling(await server.address()) as late:
             return await failed(late.students.GetStudent(GetStudentRequest(student_id="s-1"))) is StatusCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_stop_in_the_middle_of_a_ping(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
-    """A stop is heard at whichever turn of the event loop the database's answer to a ping is being passed on."""
+async def test_stop_during_a_ping(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """The server stops in whichever turn of the event loop it receives the result of a ping."""
     asked, answer = threading.Event(), threading.Event()
 
     def ping(_database: Database) -> None:
@@ -452,7 +450,7 @@ async def test_stop_in_the_middle_of_a_ping(sqlite_url: str, monkeypatch: pytest
 
 @contextlib.contextmanager
 def holding_the_course(engine: Engine) -> Iterator[None]:
-    """Hold the lock that enrolling needs, within the ``with`` block."""
+    """Hold the lock that an enrollment needs within the ``with`` block."""
     with engine.connect() as holder:
         if engine.dialect.name == "sqlite":
             holder.exec_driver_sql("BEGIN IMMEDIATE")
@@ -462,18 +460,18 @@ def holding_the_course(engine: Engine) -> Iterator[None]:
 
 
 async def test_stop_waits_for_the_purge(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A purge under way is told to end, and the database is let go of only when it has."""
-    begun, told = threading.Event(), []
+    """A stopping server ends the purge and waits for it before it closes the database."""
+    begun, ended = threading.Event(), threading.Event()
 
     def purge(_database: Any, _before: int, *, may_go_on: Callable[[], bool]) -> int:
         begun.set()
         while may_go_on():
             pass
-        told.append("to end")
+        ended.set()
         return 0
 
     monkeypatch.setattr("registrar_server.app.purge_request_ids", purge)
     server = await start(settings(sqlite_url))
     assert await asyncio.to_thread(begun.wait, 10)
     assert await server.stop(grace=0)
-    assert told == ["to end"]
+    assert ended.is_set()

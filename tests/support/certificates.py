@@ -1,4 +1,4 @@
-"""Certificates for tests, made anew each time, so that no key lies in the repository."""
+"""Certificates for tests, generated in each run, so that the repository contains no keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import trustme
 
 
 class Certificates(NamedTuple):
-    """PEM files: an authority, and what it signed for a server on this machine and for a client."""
+    """PEM files: an authority, and the certificates that it signed for a local server and for a client."""
 
     authority: Path
     server: Path
@@ -19,7 +19,7 @@ class Certificates(NamedTuple):
 
 
 def make(folder: Path) -> Certificates:
-    """Write an authority and its certificates for ``localhost`` and a client into ``folder``."""
+    """Write an authority, and its certificates for ``localhost`` and for a client, to ``folder``."""
     authority = trustme.CA()
     made = Certificates(*(folder / f"{name}.pem" for name in Certificates._fields))
     authority.cert_pem.write_to_path(str(made.authority))

@@ -1,4 +1,4 @@
-"""A refused call as one value: code, message, and every detail, so that a test can compare all of it at once."""
+"""Failed calls as values: code, message and every detail, so that a test can compare them as a whole."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Detail = TypeVar("Detail", bound=Message)
 
 
 class Failure(NamedTuple):
-    """What a caller gets to see of a call that failed."""
+    """The error that a caller receives from a failed call."""
 
     code: grpc.StatusCode
     message: str
@@ -37,7 +37,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def read(cls, error: grpc.aio.AioRpcError) -> Failure:
-        """Take an error apart; code and message must be told twice, and alike."""
+        """Read an error; its status must repeat the code and the message."""
         trailers = dict(error.trailing_metadata())
         status = status_pb2.Status.FromString(trailers[DETAILS_KEY])
         assert (status.code, status.message) == (error.code().value[0], error.details())
@@ -51,36 +51,36 @@ class Failure(NamedTuple):
 
     @property
     def fields(self) -> dict[str, str]:
-        """What is wrong with each field, by its path."""
+        """The description of each invalid field, by its path."""
         return {one.field: one.description for one in self.the(error_details_pb2.BadRequest).field_violations}
 
     def the(self, kind: type[Detail]) -> Detail:
-        """The one detail of a kind."""
+        """Return the only detail of a kind."""
         (found,) = [detail for detail in self.details if isinstance(detail, kind)]
         return found
 
 
 async def refused(call: Awaitable[Any]) -> Failure:
-    """Await a call that has to fail."""
+    """Await a call that must fail, and return its failure."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return Failure.read(caught.value)
 
 
 def info(reason: str, **metadata: str) -> error_details_pb2.ErrorInfo:
-    """The detail that every refusal begins with."""
+    """Return the first detail of every refusal."""
     return error_details_pb2.ErrorInfo(reason=reason, domain="registrar", metadata=metadata)
 
 
 def resource(kind: str, name: str, description: str) -> error_details_pb2.ResourceInfo:
-    """The detail that names what was not found, or was there already."""
+    """Return the detail that names a resource that is missing or exists already."""
     return error_details_pb2.ResourceInfo(
         resource_type=f"registrar.v1.{kind}", resource_name=name, description=description
     )
 
 
 def precondition(kind: str, subject: str, description: str) -> error_details_pb2.PreconditionFailure:
-    """The detail of one violated rule."""
+    """Return the detail of one violated rule."""
     violation = error_details_pb2.PreconditionFailure.Violation(type=kind, subject=subject, description=description)
     return error_details_pb2.PreconditionFailure(violations=[violation])
 

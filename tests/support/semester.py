@@ -1,4 +1,4 @@
-"""The offerings of a real semester, as published, and how to read them."""
+"""The published offerings of a real semester, converted to courses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def period(published: str) -> list[dt.date]:
 
 
 def meeting(published: dict[str, str]) -> Meeting:
-    """Read a meeting; what is to be announced is absent."""
+    """Read a meeting; times to be announced are absent."""
     start, end = map(clock, published["times"].split("-")) if published["times"] != "TBA" else (None, None)
     first, last = period(published["dates"])
     return Meeting(
@@ -59,13 +59,13 @@ def meeting(published: dict[str, str]) -> Meeting:
 
 
 def capacity(offering: Offering) -> int:
-    """The published cap, or where that is shared with another section or was exceeded, the seats taken."""
+    """Return the published cap, or the seats taken if the cap is shared with another section or exceeded."""
     cap, taken = offering["cap"], offering["act"]
     return int(taken if cap == 0 or cap < taken else cap)
 
 
 def course(offering: Offering) -> dict[str, Any]:
-    """Read a course; of a range of credits the lower end."""
+    """Read a course; a range of credits is read as its lower end."""
     return {
         "course_id": str(offering["crn"]),
         "code": offering["catalog_id"],

@@ -1,6 +1,6 @@
-"""Real servers for tests: one in the test's own event loop, or one as a process of its own, and stubs to call either.
+"""Real servers for tests, in the event loop of the test or as a process, and stubs to call them.
 
-Neither sees settings that happen to lie around, and both take a free port.
+The servers listen on free ports and do not read ``.env``.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
     from registrar.v1.student_service_pb2_grpc import StudentServiceAsyncStub
 
 FREE_PORT = "127.0.0.1:0"
-OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # A channel of its own connects by itself, to whatever is there now.
+OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # Each channel opens its own connection.
 
 
 def settings(database_url: str, **others: Any) -> Settings:
-    """Settings for a test's server, untouched by environment and ``.env`` as far as the test names them."""
+    """Return settings for a test server, without those of ``.env``."""
     return Settings(_env_file=None, **{"listen": FREE_PORT, "database_url": database_url, **others})
 
 
 @contextlib.asynccontextmanager
 async def serving(database_url: str, **others: Any) -> AsyncIterator[Server]:
-    """A server in this event loop."""
+    """Run a server in this event loop."""
     server = await start(settings(database_url, **others))
     try:
         yield server
@@ -61,7 +61,7 @@ async def serving(database_url: str, **others: Any) -> AsyncIterator[Server]:
 
 
 class Registrar(NamedTuple):
-    """The raw stubs of all services over one channel, and what tests need most often."""
+    """The stubs of all services over one channel, and the calls that tests make most often."""
 
     channel: grpc.aio.Channel
     enrollments: EnrollmentServiceAsyncStub
@@ -90,7 +90,7 @@ class Registrar(NamedTuple):
 
 
 def over(channel: grpc.aio.Channel) -> Registrar:
-    """Stubs over a channel."""
+    """Return stubs over a channel."""
     return Registrar(
         channel,
         EnrollmentServiceStub(channel),
@@ -102,20 +102,20 @@ def over(channel: grpc.aio.Channel) -> Registrar:
 
 @contextlib.asynccontextmanager
 async def calling(address: str) -> AsyncIterator[Registrar]:
-    """Stubs over a new connection."""
+    """Return stubs over a new connection."""
     async with grpc.aio.insecure_channel(address, OPTIONS) as channel:
         yield over(channel)
 
 
 @contextlib.asynccontextmanager
 async def registrar_on(database_url: str, **others: Any) -> AsyncIterator[Registrar]:
-    """Stubs of a server that lasts as long."""
+    """Run a server and return stubs to call it."""
     async with serving(database_url, **others) as server, calling(server.address) as registrar:
         yield registrar
 
 
 class ServerProcess:
-    """``registrar-server serve`` as a process, with its log lines as they come."""
+    """``registrar-server serve`` as a process, with the log lines that it has written so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -123,7 +123,7 @@ class ServerProcess:
         self._reading = asyncio.create_task(self._read())
         self.lines: list[dict[str, Any]] = []
         self.others: list[str] = []
-        """What it wrote to standard error beside its log."""
+        """The lines on standard error that do not belong to the log."""
         self.ended = False
 
     async def _read(self) -> None:
@@ -146,39 +146,39 @@ class ServerProcess:
             self.others.append(line.decode())
 
     async def logged(self, event: str, where: Callable[[dict[str, Any]], bool] = lambda line: True) -> dict[str, Any]:
-        """Wait for the first line of an event; fails when the process ends without having written it."""
+        """Wait for the first line of an event; fails if the process ends without it."""
 
         def found() -> list[dict[str, Any]]:
             return [line for line in self.lines if line.get("event") == event and where(line)]
 
         async with self._changed:
             await self._changed.wait_for(lambda: found() or self.ended)
-        assert found(), f"it ended without {event}: {self.lines} {self.others}"
+        assert found(), f"the process ended without {event}: {self.lines} {self.others}"
         return found()[0]
 
     async def address(self) -> str:
-        """Wait until it serves, and say where."""
+        """Wait until the server is serving, and return its address."""
         return str((await self.logged("server_started"))["address"])
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         self._process.send_signal(number)
 
     async def wait(self) -> int:
-        """Wait for its end and all it has written, and return its exit status."""
+        """Wait until the process exits and its output is read, and return the exit status."""
         status = await self._process.wait()
         await self._reading
         return status
 
     async def kill(self) -> None:
-        """End it as a crash would, where it hasn't ended already."""
+        """Kill the process if it is still running."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self.wait()
 
 
 def environment(database_url: str, **variables: str) -> dict[str, str]:
-    """The environment of a server's process: settings are those given and nothing else."""
+    """Return the environment of a server process, with only these settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRAR_")}
     fixed = {"REGISTRAR_LISTEN": FREE_PORT, "REGISTRAR_DATABASE_URL": database_url, "REGISTRAR_LOG_FORMAT": "json"}
     return {**inherited, **fixed, **{f"REGISTRAR_{name}": value for name, value in variables.items()}}
@@ -186,7 +186,7 @@ def environment(database_url: str, **variables: str) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def server_process(database_url: str, folder: Path, **variables: str) -> AsyncIterator[ServerProcess]:
-    """A server as a process in ``folder``; the variables lack their prefix."""
+    """Run a server process in ``folder``; the names of variables have no prefix."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", "-m", "registrar_server", "serve"),
         cwd=folder,
@@ -205,7 +205,7 @@ async def server_process(database_url: str, folder: Path, **variables: str) -> A
 async def server_processes(
     count: int, database_url: str, folder: Path, **variables: str
 ) -> AsyncIterator[list[ServerProcess]]:
-    """Several servers on one database, all serving."""
+    """Run several server processes on one database, and wait until all are serving."""
     async with AsyncExitStack() as stack:
         started = [
             await stack.enter_async_context(server_process(database_url, folder, **variables)) for _ in range(count)
@@ -215,7 +215,7 @@ async def server_processes(
 
 
 class Gate:
-    """Stands before the ledgers of this process, open; while closed, it holds every batch that a lane begins."""
+    """Blocks the ledgers of this process while closed: every batch that a lane begins waits."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -225,7 +225,7 @@ class Gate:
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
-        """Hold batches within a ``with`` block, and let them pass after it."""
+        """Block batches within a ``with`` block."""
         self._open.clear()
         try:
             yield
@@ -233,18 +233,18 @@ class Gate:
             self._open.set()
 
     async def holds_one(self) -> None:
-        """Wait until one more batch is held."""
+        """Wait until one more batch is blocked."""
         await self._held.acquire()
 
     def pass_through(self) -> None:
-        """Let the batch of the calling thread pass, as soon as that may be."""
+        """Block the calling thread, which runs a batch, while the gate is closed."""
         if not self._open.is_set():
             self._loop.call_soon_threadsafe(self._held.release)
             self._open.wait()
 
 
 def gate_before_ledgers(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """Put a gate before the ledger of every server that starts in this process from now on."""
+    """Add a gate to the ledger of every server that starts in this process from now on."""
     gate = Gate()
     run = Ledger.run
 
@@ -257,7 +257,7 @@ def gate_before_ledgers(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 class Log:
-    """What this process logs, line by line, as structlog is given it."""
+    """The lines that this process logs, as structlog receives them."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -265,13 +265,13 @@ class Log:
         self.lines: list[dict[str, Any]] = []
 
     def note(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> NoReturn:
-        """Take a line, in whichever thread, and write nothing."""
+        """Record a line, from any thread, and write nothing."""
         self.lines.append(dict(line))
         self._loop.call_soon_threadsafe(self._more.set)
         raise structlog.DropEvent
 
     def of(self, event: str, **values: Any) -> list[dict[str, Any]]:
-        """The lines of an event with these values, so far."""
+        """Return the lines so far of an event with these values."""
         wanted = {"event": event, **values}
         return [line for line in self.lines if wanted.items() <= line.items()]
 

@@ -1,4 +1,4 @@
-"""A wire to PostgreSQL that can be cut at the worst moment."""
+"""A proxy to PostgreSQL that can cut its connections at a chosen moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 
 class Wire:
-    """Carries connections from 127.0.0.1 and a free port to a database, inside a ``with`` block."""
+    """Forwards connections from a free port on 127.0.0.1 to a database within a ``with`` block."""
 
     def __init__(self, url: str) -> None:
         self._target = make_url(url)
@@ -27,7 +27,7 @@ class Wire:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        # Closing alone would not wake the thread that is waiting for a connection.
+        # Closing the socket does not wake the thread that waits for a connection.
         _end(self._listener)
         self.cut()
         for thread in self._threads:
@@ -47,7 +47,7 @@ class Wire:
             _end(end)
 
     def cut_at_answer(self, answer: bytes) -> None:
-        """Cut every connection the next time that the database answers this: the answer is lost, and nothing else."""
+        """Cut every connection when the database next sends this answer, so that only the answer is lost."""
         self._cut_at = answer
 
     def _accept(self) -> None:

@@ -33,8 +33,8 @@ from registrar_server.core.commands import (
 from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage.database import Database
 from registrar_server.verify import courses, snapshot, students
-from tests.server.test_cli import Shell
 from tests.support.ledgers import carry_out
+from tests.support.shell import Shell
 
 #: Each line with the revisions of its events, and the enrollments that it makes.
 STORY: tuple[Command, ...] = (

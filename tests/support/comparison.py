@@ -1,0 +1,29 @@
+"""Compares a ledger with the reference: an empty database to start from, and outcomes in the reference's terms."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, delete, update
+from sqlalchemy.orm import Session
+
+from registrar_server.errors import Refusal
+from registrar_server.ledger.ledger import Outcome
+from registrar_server.storage import models
+from tests.support.histories import refused, summary
+from tests.support.ledgers import fields
+from tests.support.reference import Result
+
+
+def comparable(outcome: Outcome) -> Result:
+    """Return the outcome of a call in the reference's terms."""
+    if isinstance(outcome, Refusal):
+        return refused(outcome)
+    return summary(fields(outcome))
+
+
+def clear_database(engine: Engine) -> None:
+    """Delete all rows, so that the database is as after its migration."""
+    with Session(engine) as session:
+        for model in (models.Enrollment, models.Student, models.Course, models.Event, models.RequestId):
+            session.execute(delete(model))
+        session.execute(update(models.EventCounter).values(revision=0))
+        session.commit()

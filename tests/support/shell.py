@@ -1,0 +1,29 @@
+"""Runs the ``registrar-server`` command as a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.servers import environment
+
+
+class Shell:
+    """Runs ``registrar-server`` in a folder, on one database."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self._folder = folder
+        self._environment = environment(database_url)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command and wait for its exit."""
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "registrar_server", *arguments],
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
