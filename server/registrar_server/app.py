@@ -16,8 +16,11 @@ from registrar_server import migrate
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
 from registrar_server.ledger.request_ids import purge_request_ids
-from registrar_server.reading.reader import Lookup, Reader
-from registrar_server.rpc.dispatch import Desk, Queries
+from registrar_server.reading.lookups import Lookup
+from registrar_server.reading.queries import Queries
+from registrar_server.reading.reader import Reader
+from registrar_server.reading.reads import Reads
+from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.transport import ListenError, bind, server_options
@@ -55,8 +58,9 @@ class Server:
             key=lambda call: call.command.lane_key,
         )
         self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
-        queries = Queries(settings.read_lanes, settings.max_waiting)
-        self._desk = Desk(ledger, self._changes, reader, self._lookups, queries, settings.max_message_bytes)
+        self._queries = Queries(settings.read_lanes, settings.max_waiting)
+        reads = Reads(reader, self._lookups, self._queries)
+        self._dispatcher = Dispatcher(ledger, self._changes, reads, self._queries, settings.max_message_bytes)
         self._health = Health(self._database.ping, SERVICE_NAMES)
         self._purge_thread = ThreadPoolExecutor(1, thread_name_prefix="purge")
         self._stopping = False
@@ -67,7 +71,7 @@ class Server:
 
     async def start(self) -> None:
         """Bind the address, serve, and start the periodic tasks."""
-        add_services(self._grpc, self._desk, self._health)
+        add_services(self._grpc, self._dispatcher, self._health)
         try:
             self.address = bind(self._grpc, self._settings)
         except ListenError as error:
@@ -109,7 +113,7 @@ class Server:
         """Refuse new calls as SHUTTING_DOWN and wait for those in progress; return whether they finished in time."""
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.gather(self._changes.close(), self._lookups.close(), self._desk.close())
+                await asyncio.gather(self._changes.close(), self._lookups.close(), self._queries.close())
                 await self._health.close()
                 await asyncio.to_thread(self._purge_thread.shutdown, cancel_futures=True)
         except TimeoutError:
@@ -118,7 +122,7 @@ class Server:
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
-        purge = partial(purge_request_ids, self._database, before, may_go_on=lambda: not self._stopping)
+        purge = partial(purge_request_ids, self._database, before, may_continue=lambda: not self._stopping)
         deleted = await asyncio.get_running_loop().run_in_executor(self._purge_thread, purge)
         if deleted:
             log.info("request_ids_purged", deleted=deleted)

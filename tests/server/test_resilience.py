@@ -18,9 +18,9 @@ from registrar.v1.student_service_pb2 import GetStudentRequest
 from registrar_server import app, migrate
 from registrar_server.core.records import Course
 from registrar_server.errors import Reason, Refusal
+from registrar_server.reading.queries import Queries
 from registrar_server.rpc import convert
-from registrar_server.rpc.dispatch import Queries
-from registrar_server.storage import database
+from registrar_server.storage import failures
 from tests.support.failures import refused
 from tests.support.servers import Gate, Registrar, calling, registrar_on, serving, settings
 
@@ -99,26 +99,26 @@ async def test_the_number_of_waiting_lists_is_limited() -> None:
         (psycopg.errors.LockNotAvailable(), Reason.CONTENTION),
         (psycopg.errors.DeadlockDetected(), Reason.CONTENTION),
         (psycopg.errors.AdminShutdown(), Reason.DATABASE_UNAVAILABLE),
-        (database.DatabaseReplaced(), Reason.DATABASE_UNAVAILABLE),
+        (failures.DatabaseReplaced(), Reason.DATABASE_UNAVAILABLE),
     ],
 )
 def test_a_failed_read_becomes_a_refusal_that_can_be_retried(error: Exception, reason: Reason) -> None:
-    refusal = database.refusal_of(error)
+    refusal = failures.refusal_of(error)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is reason
 
 
 def test_an_unknown_error_is_not_converted_to_a_refusal() -> None:
     error = RuntimeError()
-    assert database.refusal_of(error) is error
+    assert failures.refusal_of(error) is error
 
 
 def test_large_courses_are_not_cached() -> None:
-    kept = convert._course_without_counters.cache_info().currsize
+    kept = convert._cached_without_counters.cache_info().currsize
     convert.course(Course("c-large", description="x" * 10_000))
-    assert convert._course_without_counters.cache_info().currsize == kept
+    assert convert._cached_without_counters.cache_info().currsize == kept
     convert.course(Course("c-small", description="x"))
-    assert convert._course_without_counters.cache_info().currsize == kept + 1
+    assert convert._cached_without_counters.cache_info().currsize == kept + 1
 
 
 def test_a_password_in_the_query_is_not_shown() -> None:

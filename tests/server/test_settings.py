@@ -176,6 +176,6 @@ def example() -> dict[str, tuple[str, str]]:
     return {variable: (explanation, default) for explanation, variable, default in entries}
 
 
-def test_the_readme_names_every_setting() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert not [name for name in Settings.model_fields if f"`REGISTRAR_{name.upper()}`" not in readme]
+def test_the_operations_document_names_every_setting() -> None:
+    document = (ROOT / "docs" / "operations.md").read_text()
+    assert not [name for name in Settings.model_fields if f"`REGISTRAR_{name.upper()}`" not in document]

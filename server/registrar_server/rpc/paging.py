@@ -39,11 +39,6 @@ class Page:
         self._request = request
         self._max_bytes = min(max_bytes, MAX_PAGE_BYTES)
 
-    @property
-    def is_usual(self) -> bool:
-        """Whether this is the first page in the default size."""
-        return not self._token and self.size == DEFAULT_PAGE_SIZE
-
     def after(self, *kinds: type) -> list[Any] | None:
         """Return the key of the row before the page, with parts of these types; None for the first page.
 

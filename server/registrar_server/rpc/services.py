@@ -16,7 +16,7 @@ from registrar.v1 import (
     student_service_pb2_grpc,
 )
 from registrar_server.rpc.course_service import CourseService
-from registrar_server.rpc.dispatch import Desk
+from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.enrollment_service import EnrollmentService
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.history_service import HistoryService
@@ -30,11 +30,11 @@ SERVICE_NAMES = tuple(
 )
 
 
-def add_services(server: grpc.aio.Server, desk: Desk, health_service: Health) -> None:
+def add_services(server: grpc.aio.Server, dispatcher: Dispatcher, health_service: Health) -> None:
     """Add every service to a gRPC server, together with health and reflection."""
-    enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentService(desk), server)
-    student_service_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(desk), server)
-    course_service_pb2_grpc.add_CourseServiceServicer_to_server(CourseService(desk), server)
-    history_service_pb2_grpc.add_HistoryServiceServicer_to_server(HistoryService(desk), server)
+    enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentService(dispatcher), server)
+    student_service_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(dispatcher), server)
+    course_service_pb2_grpc.add_CourseServiceServicer_to_server(CourseService(dispatcher), server)
+    history_service_pb2_grpc.add_HistoryServiceServicer_to_server(HistoryService(dispatcher), server)
     health_service.add_to(server)
     add_reflection(server, (*SERVICE_NAMES, health.SERVICE_NAME))

@@ -9,9 +9,10 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
-from registrar_server.storage.models import LIVE_STATES
 from registrar_server.verify.snapshot import AnyRow
 from registrar_server.verify.wording import decoded, differing, event_name, jump
+
+LIVE_STATES = ("ENROLLED", "WAITLISTED")
 
 
 class Step(NamedTuple):

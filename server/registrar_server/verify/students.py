@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Text, cast, or_, select
 
-from registrar_server.storage.models import LIVE_STATES, Course, Enrollment, Event, Student
+from registrar_server.storage.models import Course, Enrollment, Event, Student
+from registrar_server.verify.enrollments import LIVE_STATES
 from registrar_server.verify.lifecycle import Life, Moment, moments
 from registrar_server.verify.snapshot import AnyRow, side_by_side, stream
 from registrar_server.verify.wording import changes, decoded, differing, event_name
