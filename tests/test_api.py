@@ -32,7 +32,7 @@ from registrar.v1.error_reason_pb2 import (
     RuleViolations,
 )
 from registrar.v1.student_service_pb2 import DeleteStudentRequest
-from registrar_server.storage import database
+from registrar_server.storage import engines
 from tests.support.failures import Failure, info, precondition, refused, resource
 from tests.support.servers import Registrar, registrar_on
 
@@ -354,7 +354,7 @@ class TestEnrollStudentRefused:
 
     async def test_contention(self, database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         """If another transaction locks the course for too long, the call is ABORTED with a retry delay."""
-        monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", 50)
+        monkeypatch.setattr(engines, "LOCK_TIMEOUT_MS", 50)
         async with registrar_on(database_url) as registrar:
             await registrar.add_student("s-1")
             await registrar.add_course("CS-101")
