@@ -158,11 +158,11 @@ def _verify(found: settings.Settings, _given: argparse.Namespace) -> int:
     with (
         explained("The database cannot be read"),
         closing(Database(url)) as database,
-        verify.snapshot(database.autocommit) as connection,
+        verify.open_snapshot(database.autocommit) as connection,
     ):
         for disagreement in verify.disagreements(connection):
             print(disagreement)
             count += 1
-        extent = verify.extent(connection)
-    print(f"{verify.numbered(count, 'disagreement')} in {extent}." if count else f"{extent} agree.")
+        counts = verify.row_counts(connection)
+    print(f"{verify.pluralize(count, 'disagreement')} in {counts}." if count else f"{counts} agree.")
     return 1 if count else 0
