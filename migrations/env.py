@@ -34,7 +34,7 @@ def check_foreign_keys(ctx: MigrationContext, step: Any, heads: Any, run_args: A
     # Foreign keys are off on SQLite (see schema.py), so what a revision broke is looked for before its
     # commit.
     if ctx.connection is not None and ctx.dialect.name == "sqlite":
-        schema.require_sound_foreign_keys(ctx.connection)
+        schema.require_valid_foreign_keys(ctx.connection)
 
 
 def run(connection: Connection) -> None:

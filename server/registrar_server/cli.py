@@ -16,7 +16,7 @@ import uvloop
 
 from registrar_server import logs, migrate, settings, verify
 from registrar_server.app import StartError, start
-from registrar_server.migrate.errors import explained
+from registrar_server.migrate.migration_errors import translate_errors
 from registrar_server.storage.database import Database
 
 log = structlog.get_logger()
@@ -145,18 +145,18 @@ def _migrate(found: settings.Settings, given: argparse.Namespace) -> int:
         case "check":
             report = migrate.check(url)
             print(report)
-            return 0 if report.state is migrate.State.UP_TO_DATE else 1
+            return 0 if report.state is migrate.MigrationState.UP_TO_DATE else 1
     return 0
 
 
 def _verify(found: settings.Settings, _given: argparse.Namespace) -> int:
     url = found.database_url.get_secret_value()
     report = migrate.check(url)
-    if report.state is not migrate.State.UP_TO_DATE:
+    if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise migrate.MigrationError(str(report))
     count = 0
     with (
-        explained("The database cannot be read"),
+        translate_errors("The database cannot be read"),
         closing(Database(url)) as database,
         verify.open_snapshot(database.autocommit) as connection,
     ):

@@ -11,10 +11,10 @@ from alembic import command
 from alembic.config import Config
 
 from registrar_server import migrate
-from registrar_server.migrate.revisions import History, folder
+from registrar_server.migrate.revisions import KnownMigrations, migrations_folder
 from tests.support.databases import execute, tables
 
-HEAD = History.read().revisions[-1]
+HEAD = KnownMigrations.read().revisions[-1]
 REVISION = """
 import sqlalchemy as sa
 from alembic import op
@@ -34,7 +34,7 @@ def downgrade() -> None:
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the migrations folder, in force for this test."""
     copy = tmp_path / "migrations of ours"
-    shutil.copytree(folder(), copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(migrations_folder(), copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("REGISTRAR_MIGRATIONS_DIR", str(copy))
     return copy
 
@@ -70,7 +70,7 @@ def test_an_older_version_meets_the_database_of_a_newer_one(
     add_revision(copied, "pass")
     migrate.upgrade(database_url)
     monkeypatch.delenv("REGISTRAR_MIGRATIONS_DIR")
-    assert migrate.check(database_url).state is migrate.State.UNKNOWN
+    assert migrate.check(database_url).state is migrate.MigrationState.UNKNOWN
 
 
 def test_a_missing_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_url: str) -> None:

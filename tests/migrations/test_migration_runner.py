@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import make_url, text
 
 from registrar_server import migrate
-from registrar_server.migrate import State, schema
-from registrar_server.migrate.lock import exclusive
-from registrar_server.migrate.revisions import History
+from registrar_server.migrate import MigrationState, schema
+from registrar_server.migrate.lock import migration_lock
+from registrar_server.migrate.revisions import KnownMigrations
 from tests.support.databases import execute, tables
 
-REVISIONS = History.read().revisions
+REVISIONS = KnownMigrations.read().revisions
 DESCRIBE = "0002_describe_enrollments_in_events"
 UPGRADE = "import sys; from registrar_server import migrate; migrate.upgrade(sys.argv[1])"
 # Runs an upgrade or a downgrade that stands still where it would call a function for the nth time.
@@ -63,7 +63,7 @@ class TestCheck:
     def test_empty(self, empty_database_url: str) -> None:
         """A database without our tables is empty, and everything is pending."""
         report = migrate.check(empty_database_url)
-        assert report.state is State.EMPTY
+        assert report.state is MigrationState.EMPTY
         assert report.pending == (*REVISIONS[:3], "0001_seed_event_counter", *REVISIONS[3:], DESCRIBE)
         assert str(report) == "The database is empty. Run `registrar-server migrate upgrade`."
 
@@ -71,7 +71,7 @@ class TestCheck:
         """A database at an older revision lacks what came after it."""
         migrate.downgrade(database_url, "-1")
         report = migrate.check(database_url)
-        assert report.state is State.BEHIND
+        assert report.state is MigrationState.BEHIND
         assert str(report) == (
             f"The database is at schema revision {REVISIONS[-2]} and lacks: {REVISIONS[-1]}, "
             f"{DESCRIBE}. Run `registrar-server migrate upgrade`."
@@ -80,14 +80,14 @@ class TestCheck:
     def test_up_to_date(self, database_url: str) -> None:
         """A migrated database lacks nothing."""
         report = migrate.check(database_url)
-        assert (report.state, report.pending) == (State.UP_TO_DATE, ())
+        assert (report.state, report.pending) == (MigrationState.UP_TO_DATE, ())
         assert str(report) == f"The database is at schema revision {REVISIONS[-1]}, which is the newest."
 
     def test_unknown_revision(self, database_url: str) -> None:
         """A newer version's database is recognised, and neither upgraded nor downgraded."""
         execute(database_url, "UPDATE alembic_version SET version_num = '29991231_2359'")
         report = migrate.check(database_url)
-        assert report.state is State.UNKNOWN
+        assert report.state is MigrationState.UNKNOWN
         assert "does not know: 29991231_2359. A newer version made them: run that one." in str(report)
         with pytest.raises(migrate.MigrationError, match="does not know: 29991231_2359"):
             migrate.upgrade(database_url)
@@ -99,11 +99,11 @@ class TestCheck:
         renamed = "UPDATE _yoyo_migration SET migration_id = '9999_later' WHERE migration_id LIKE '0002%'"
         execute(database_url, renamed)
         report = migrate.check(database_url)
-        assert (report.state, report.unknown) == (State.UNKNOWN, ("9999_later",))
+        assert (report.state, report.unknown) == (MigrationState.UNKNOWN, ("9999_later",))
 
     def test_asking_creates_no_file(self, empty_sqlite_url: str) -> None:
         """To ask about a SQLite file that isn't there does not create it."""
-        assert migrate.check(empty_sqlite_url).state is State.EMPTY
+        assert migrate.check(empty_sqlite_url).state is MigrationState.EMPTY
         assert not Path(str(make_url(empty_sqlite_url).database)).exists()
 
 
@@ -116,17 +116,17 @@ class TestAtOnce:
         outputs = [process.communicate()[0] for process in processes]
         assert [process.returncode for process in processes] == [0, 0, 0, 0]
         assert sorted(output.count("_applied") for output in outputs) == [0, 0, 0, 6]
-        assert migrate.check(empty_database_url).state is State.UP_TO_DATE
+        assert migrate.check(empty_database_url).state is MigrationState.UP_TO_DATE
 
     def test_one_waits_for_another(self, empty_database_url: str) -> None:
         """While someone migrates, the next one says that it waits, and goes on afterwards."""
-        with exclusive(make_url(empty_database_url)):
+        with migration_lock(make_url(empty_database_url)):
             waiting = start(UPGRADE, empty_database_url)
             wait_for(waiting, "migration_waiting")
             assert tables(empty_database_url) == set()
         assert "migration_applied" in waiting.communicate()[0]
         assert waiting.returncode == 0
-        assert migrate.check(empty_database_url).state is State.UP_TO_DATE
+        assert migrate.check(empty_database_url).state is MigrationState.UP_TO_DATE
 
 
 KILLED_GOING_UP = [
@@ -181,7 +181,7 @@ def kill(url: str, action: str, where: str, calls: int) -> None:
 
 
 def assert_intact(url: str) -> None:
-    assert migrate.check(url).state is State.UP_TO_DATE
+    assert migrate.check(url).state is MigrationState.UP_TO_DATE
     assert execute(url, "SELECT id, revision FROM event_counter") == [(1, 0)]
     assert tables(url) == {"students", "courses", "enrollments", "events", "event_counter", "request_ids"}
 
@@ -208,7 +208,7 @@ def test_a_user_without_a_name_can_migrate(empty_database_url: str, monkeypatch:
 
     monkeypatch.setattr(getpass, "getuser", unknown)
     migrate.upgrade(empty_database_url)
-    assert migrate.check(empty_database_url).state is State.UP_TO_DATE
+    assert migrate.check(empty_database_url).state is MigrationState.UP_TO_DATE
 
 
 def test_a_relative_path_is_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ class TestRefusals:
         """A revision that isn't there is named, and nothing is done."""
         with pytest.raises(migrate.MigrationError, match="schema revision"):
             getattr(migrate, action)(database_url, revision)
-        assert migrate.check(database_url).state is State.UP_TO_DATE
+        assert migrate.check(database_url).state is MigrationState.UP_TO_DATE
 
     def test_downgrade_upwards(self, database_url: str) -> None:
         """A downgrade never goes up."""

@@ -9,15 +9,15 @@ from alembic import command
 from sqlalchemy import NullPool, create_engine
 
 from registrar_server import migrate
-from registrar_server.migrate import data, schema
-from registrar_server.migrate.lock import exclusive
-from registrar_server.migrate.revisions import History, alembic_config
+from registrar_server.migrate import data_steps, schema
+from registrar_server.migrate.lock import migration_lock
+from registrar_server.migrate.revisions import KnownMigrations, alembic_config
 from registrar_server.storage.models import Base
 from tests.support.databases import described, execute, tables
 
-HISTORY = History.read()
-REVISIONS = HISTORY.revisions
-SEED = HISTORY.data_steps["20261123_1610"][0]
+KNOWN = KnownMigrations.read()
+REVISIONS = KNOWN.revisions
+SEED = KNOWN.data_steps["20261123_1610"][0]
 
 
 @pytest.fixture
@@ -95,11 +95,11 @@ def test_up_down_and_up_again(empty_database_url: str) -> None:
 
     migrate.downgrade(empty_database_url, "base")
     assert tables(empty_database_url) == set()
-    assert migrate.current(empty_database_url) == migrate.Applied(None, ())
+    assert migrate.current(empty_database_url) == migrate.AppliedMigrations(None, ())
 
     migrate.upgrade(empty_database_url)
     assert described(empty_database_url) == up
-    assert migrate.check(empty_database_url).state is migrate.State.UP_TO_DATE
+    assert migrate.check(empty_database_url).state is migrate.MigrationState.UP_TO_DATE
 
 
 def test_upgrading_twice_changes_nothing(database_url: str) -> None:
@@ -107,7 +107,7 @@ def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     execute(database_url, "UPDATE event_counter SET revision = 41")
     migrate.upgrade(database_url)
     migrate.upgrade(database_url, REVISIONS[0])
-    assert migrate.current(database_url) == migrate.Applied(REVISIONS[-1], HISTORY.step_names)
+    assert migrate.current(database_url) == migrate.AppliedMigrations(REVISIONS[-1], KNOWN.step_names)
     assert counter(database_url) == [(1, 41)]
 
 
@@ -127,8 +127,8 @@ def test_a_data_step_bears_being_run_twice(database_url: str) -> None:
 def test_a_data_step_can_be_taken_back(database_url: str) -> None:
     """Its rollback removes what it added, and the database then lacks exactly this step."""
     url = schema.parse_url(database_url)
-    with exclusive(url):
-        data.revert(url, SEED)
+    with migration_lock(url):
+        data_steps.revert(url, SEED)
     assert counter(database_url) == []
     assert migrate.check(database_url).pending == (SEED.name,)
 
@@ -138,7 +138,7 @@ def test_a_data_step_can_be_taken_back(database_url: str) -> None:
 
 def test_every_data_step_has_a_rollback() -> None:
     """Beside every data step lies the file that takes it back."""
-    steps = [step for revision in REVISIONS for step in HISTORY.data_steps[revision]]
+    steps = [step for revision in REVISIONS for step in KNOWN.data_steps[revision]]
     assert [step.name for step in steps if not step.path.with_suffix(".rollback.sql").exists()] == []
 
 
