@@ -1,17 +1,17 @@
-"""The ``registrar-server`` command, which needs the server's packages and says so where they are missing."""
+"""The ``registrar-server`` command; it reports a missing package if the ``server`` extra is not installed."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command line; exits with its status."""
+    """Run the command line and exit with its status."""
     try:
         from registrar_server.cli import main as run
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "registrar", "registrar_server"):
             raise
-        sys.exit(f"registrar-server needs the package {package}: pip install 'registrar[server]'")
+        sys.exit(f"registrar-server needs the package {package}: pip install 'registrar-enrollment[server]'")
     sys.exit(run())
 
 

@@ -116,4 +116,4 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr == "registrar-server needs the package structlog: pip install 'registrar[server]'\n"
+    assert ended.stderr == "registrar-server needs the package structlog: pip install 'registrar-enrollment[server]'\n"
