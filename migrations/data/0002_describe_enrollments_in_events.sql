@@ -1,5 +1,5 @@
 -- schema: 20261124_2345
--- Before this schema there were no waitlists, and every event of an enrollment was one version of it. The step is
+-- Before this schema no student was ever waitlisted, and each event of an enrollment added one version. The step is
 -- idempotent: it computes the same numbers again, and sets them only where they are missing. A downgrade loses what
 -- events state about waitlists and grades, and a later upgrade cannot restore it.
 
