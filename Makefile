@@ -45,22 +45,8 @@ verify: protos ## check that the database is consistent
 ##@ Develop
 
 .PHONY: test
-test: protos $(VENV)/.dev ## run the tests (ARGS="-k word" selects some)
+test: protos $(VENV)/.dev ## run the tests (ARGS="-k word" chooses)
 	$(BIN)/python -m pytest $(ARGS)
-
-.PHONY: test-deep
-test-deep: protos $(VENV)/.dev ## run the tests, with 20 times as many examples for each property
-	REGISTRAR_TEST_DEPTH=20 $(BIN)/python -m pytest $(ARGS)
-
-.PHONY: coverage
-coverage: protos $(VENV)/.dev ## run the tests and report the lines and branches that they miss
-	@mkdir -p build
-	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest $(ARGS)
-	$(BIN)/python -m coverage combine --quiet
-	@$(BIN)/python -m coverage html --quiet
-	@$(BIN)/python -m coverage report
-	@echo 'Open build/coverage/index.html to see the lines.'
 
 .PHONY: lint
 lint: lint-style lint-types lint-imports lint-protos ## run ruff, mypy, import-linter and buf
@@ -73,6 +59,20 @@ format: $(VENV)/.dev ## format the code, and apply the fixes of ruff
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 	$(BIN)/buf format --write protos
+
+.PHONY: test-deep
+test-deep: export REGISTRAR_TEST_DEPTH = 20
+test-deep: test ## run the tests with 20 times as many examples for each property
+
+.PHONY: coverage
+coverage: protos $(VENV)/.dev ## run the tests and report the lines and branches that they miss
+	@mkdir -p build
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n logical $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage html --quiet
+	@$(BIN)/python -m coverage report
+	@echo 'Open build/coverage/index.html to see the lines.'
 
 .PHONY: bench
 bench: protos $(VENV)/.dev ## measure the server (ARGS=--help lists the options)

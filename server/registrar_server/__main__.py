@@ -1,10 +1,10 @@
-"""The ``registrar-server`` command; it reports a missing package if the ``server`` extra is not installed."""
+"""The ``registrar-server`` command, which needs the server's packages and says so where they are missing."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command line and exit with its status."""
+    """Run the command line; exits with its status."""
     try:
         from registrar_server.cli import main as run
     except ModuleNotFoundError as error:
