@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client import _completion_calls, _course_calls, _enrollment_calls, _history_calls, _student_calls
+from registrar_client._calls import courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
 from registrar_client._environment import arguments
 from registrar_client._methods import async_paged, async_unary
@@ -23,14 +23,14 @@ class AsyncStudents:
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
-    create = async_unary(_student_calls.create)
-    get = async_unary(_student_calls.get)
-    list = async_paged(_student_calls.list_)
-    update = async_unary(_student_calls.update)
-    delete = async_unary(_student_calls.delete)
-    undelete = async_unary(_student_calls.undelete)
-    place_hold = async_unary(_student_calls.place_hold)
-    release_hold = async_unary(_student_calls.release_hold)
+    create = async_unary(students.create)
+    get = async_unary(students.get)
+    list = async_paged(students.list_)
+    update = async_unary(students.update)
+    delete = async_unary(students.delete)
+    undelete = async_unary(students.undelete)
+    place_hold = async_unary(students.place_hold)
+    release_hold = async_unary(students.release_hold)
 
 
 class AsyncCourses:
@@ -39,12 +39,12 @@ class AsyncCourses:
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
-    create = async_unary(_course_calls.create)
-    get = async_unary(_course_calls.get)
-    search = async_paged(_course_calls.search)
-    update = async_unary(_course_calls.update)
-    delete = async_unary(_course_calls.delete)
-    undelete = async_unary(_course_calls.undelete)
+    create = async_unary(courses.create)
+    get = async_unary(courses.get)
+    search = async_paged(courses.search)
+    update = async_unary(courses.update)
+    delete = async_unary(courses.delete)
+    undelete = async_unary(courses.undelete)
 
 
 class AsyncHistory:
@@ -53,7 +53,7 @@ class AsyncHistory:
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
-    list = async_paged(_history_calls.list_)
+    list = async_paged(history.list_)
 
 
 class AsyncRegistrarClient:
@@ -87,14 +87,14 @@ class AsyncRegistrarClient:
         self.courses = AsyncCourses(self._runner)
         self.history = AsyncHistory(self._runner)
 
-    enroll = async_unary(_enrollment_calls.enroll)
-    unenroll = async_unary(_enrollment_calls.unenroll)
-    swap = async_unary(_enrollment_calls.swap)
-    complete = async_unary(_completion_calls.complete)
-    record_completion = async_unary(_completion_calls.record_completion)
-    get_enrollment = async_unary(_enrollment_calls.get_enrollment)
-    list_courses = async_paged(_enrollment_calls.list_courses)
-    list_roster = async_paged(_enrollment_calls.list_roster)
+    enroll = async_unary(enrollments.enroll)
+    unenroll = async_unary(enrollments.unenroll)
+    swap = async_unary(enrollments.swap)
+    complete = async_unary(enrollments.complete)
+    record_completion = async_unary(enrollments.record_completion)
+    get_enrollment = async_unary(enrollment_reads.get_enrollment)
+    list_courses = async_paged(enrollment_reads.list_courses)
+    list_roster = async_paged(enrollment_reads.list_roster)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from registrar.v1.error_reason_pb2 import RuleViolations
-from registrar_client import _convert as convert
 from registrar_client import errors, reasons
 from registrar_client._enums import ErrorReason
-from registrar_client.errors import FieldViolation, RegistrarError
+from registrar_client._from_wire import read
+from registrar_client.errors import FieldViolation, RegistrarError, Violation
 
 Detail = TypeVar("Detail", bound=Message)
 
@@ -43,7 +43,7 @@ def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
         call.details() or code.name,
         reason=_known(reason),
         metadata=dict(info.metadata),
-        violations=[convert.violation(each) for each in _find(details, RuleViolations).violations],
+        violations=[read(Violation, each) for each in _find(details, RuleViolations).violations],
         field_violations=_field_violations(_find(details, error_details_pb2.BadRequest)),
         retry_after=_retry_after(details),
         request_id=getattr(request, "request_id", ""),

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from registrar_client._calls import Call, ListCall
+from registrar_client._call import Call, ListCall
 from registrar_client._pager import AsyncPager, Pager
 
 Params = ParamSpec("Params")

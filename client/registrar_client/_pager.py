@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from registrar_client._calls import Call, ListCall
+from registrar_client._call import Call, ListCall
 
 Item = TypeVar("Item")
 

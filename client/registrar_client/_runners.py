@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from registrar_client._calls import Call, Rpc
+from registrar_client._call import Call, Rpc
 from registrar_client._connection import Metadata, positive_seconds
 from registrar_client._failures import from_rpc_error
 from registrar_client._retry import Attempts, RetryOptions, Timing

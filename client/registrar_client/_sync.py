@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client import _completion_calls, _course_calls, _enrollment_calls, _history_calls, _student_calls
+from registrar_client._calls import courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
 from registrar_client._environment import arguments
 from registrar_client._methods import paged, unary
@@ -23,14 +23,14 @@ class Students:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    create = unary(_student_calls.create)
-    get = unary(_student_calls.get)
-    list = paged(_student_calls.list_)
-    update = unary(_student_calls.update)
-    delete = unary(_student_calls.delete)
-    undelete = unary(_student_calls.undelete)
-    place_hold = unary(_student_calls.place_hold)
-    release_hold = unary(_student_calls.release_hold)
+    create = unary(students.create)
+    get = unary(students.get)
+    list = paged(students.list_)
+    update = unary(students.update)
+    delete = unary(students.delete)
+    undelete = unary(students.undelete)
+    place_hold = unary(students.place_hold)
+    release_hold = unary(students.release_hold)
 
 
 class Courses:
@@ -39,12 +39,12 @@ class Courses:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    create = unary(_course_calls.create)
-    get = unary(_course_calls.get)
-    search = paged(_course_calls.search)
-    update = unary(_course_calls.update)
-    delete = unary(_course_calls.delete)
-    undelete = unary(_course_calls.undelete)
+    create = unary(courses.create)
+    get = unary(courses.get)
+    search = paged(courses.search)
+    update = unary(courses.update)
+    delete = unary(courses.delete)
+    undelete = unary(courses.undelete)
 
 
 class History:
@@ -53,7 +53,7 @@ class History:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    list = paged(_history_calls.list_)
+    list = paged(history.list_)
 
 
 class RegistrarClient:
@@ -96,14 +96,14 @@ class RegistrarClient:
         self.courses = Courses(self._runner)
         self.history = History(self._runner)
 
-    enroll = unary(_enrollment_calls.enroll)
-    unenroll = unary(_enrollment_calls.unenroll)
-    swap = unary(_enrollment_calls.swap)
-    complete = unary(_completion_calls.complete)
-    record_completion = unary(_completion_calls.record_completion)
-    get_enrollment = unary(_enrollment_calls.get_enrollment)
-    list_courses = paged(_enrollment_calls.list_courses)
-    list_roster = paged(_enrollment_calls.list_roster)
+    enroll = unary(enrollments.enroll)
+    unenroll = unary(enrollments.unenroll)
+    swap = unary(enrollments.swap)
+    complete = unary(enrollments.complete)
+    record_completion = unary(enrollments.record_completion)
+    get_enrollment = unary(enrollment_reads.get_enrollment)
+    list_courses = paged(enrollment_reads.list_courses)
+    list_roster = paged(enrollment_reads.list_roster)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

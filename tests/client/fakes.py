@@ -144,6 +144,14 @@ class Driver(Protocol):
         """Return all pages of a list."""
 
 
+def sent(driver: Driver, name: str, answer: Answer, /, **arguments: Any) -> Any:
+    """Make a call and return the one request that it sends."""
+    driver.script.answers.append(answer)
+    driver.call(name, **arguments)
+    (request,) = driver.script.requests
+    return request
+
+
 def method_of(client: object, name: str) -> Any:
     """Find a method by its name."""
     for part in name.split("."):

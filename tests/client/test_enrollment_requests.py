@@ -10,9 +10,8 @@ import pytest
 from registrar.v1 import enrollment_pb2, error_reason_pb2
 from registrar.v1 import enrollment_service_pb2 as enrollments
 from registrar_client import ErrorReason, Override
-from tests.client.fakes import Driver, empty_answer
-from tests.client.test_requests import REQUEST_ID, sent
-from tests.client.test_surface import SURFACE
+from tests.client.fakes import Driver, empty_answer, sent
+from tests.client.samples import REQUEST_ID, SURFACE
 
 
 def test_enroll_says_all_it_was_told(driver: Driver) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import date_pb2, dayofweek_pb2, timeofday_pb2
@@ -23,17 +22,8 @@ from registrar_client import (
     StudentState,
     Weekday,
 )
-from tests.client.fakes import Driver
-
-REQUEST_ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
-
-
-def sent(driver: Driver, name: str, answer: Any, /, **arguments: Any) -> Any:
-    """Make a call, and return the one request that it sent."""
-    driver.script.answers.append(answer)
-    driver.call(name, **arguments)
-    (request,) = driver.script.requests
-    return request
+from tests.client.fakes import Driver, sent
+from tests.client.samples import REQUEST_ID
 
 
 def test_a_list_says_filters_and_page(driver: Driver) -> None:

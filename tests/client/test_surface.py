@@ -32,33 +32,7 @@ from registrar_client import (
     Unenrolled,
 )
 from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of
-
-# The method of each RPC, with the arguments it cannot do without.
-SURFACE: dict[str, tuple[str, dict[str, str]]] = {
-    "EnrollStudent": ("enroll", {"student_id": "s-1", "course_id": "CS-101"}),
-    "Unenroll": ("unenroll", {"student_id": "s-1", "course_id": "CS-101"}),
-    "SwapEnrollment": ("swap", {"student_id": "s-1", "from_course_id": "CS-101", "to_course_id": "CS-102"}),
-    "CompleteEnrollment": ("complete", {"student_id": "s-1", "course_id": "CS-101"}),
-    "RecordCompletion": ("record_completion", {"student_id": "s-1", "course_id": "CS-101"}),
-    "GetEnrollment": ("get_enrollment", {"enrollment_id": "e-1"}),
-    "ListCourses": ("list_courses", {"student_id": "s-1"}),
-    "ListRoster": ("list_roster", {"course_id": "CS-101"}),
-    "CreateStudent": ("students.create", {}),
-    "GetStudent": ("students.get", {"student_id": "s-1"}),
-    "ListStudents": ("students.list", {}),
-    "UpdateStudent": ("students.update", {"student_id": "s-1"}),
-    "DeleteStudent": ("students.delete", {"student_id": "s-1"}),
-    "UndeleteStudent": ("students.undelete", {"student_id": "s-1"}),
-    "PlaceHold": ("students.place_hold", {"student_id": "s-1", "code": "BURSAR"}),
-    "ReleaseHold": ("students.release_hold", {"student_id": "s-1", "code": "BURSAR"}),
-    "CreateCourse": ("courses.create", {}),
-    "GetCourse": ("courses.get", {"course_id": "CS-101"}),
-    "SearchCourses": ("courses.search", {}),
-    "UpdateCourse": ("courses.update", {"course_id": "CS-101"}),
-    "DeleteCourse": ("courses.delete", {"course_id": "CS-101"}),
-    "UndeleteCourse": ("courses.undelete", {"course_id": "CS-101"}),
-    "ListEvents": ("history.list", {}),
-}
+from tests.client.samples import SURFACE
 
 # What callers say in another way: the mask is made of what is passed.
 SAID_OTHERWISE = {"update_mask"}

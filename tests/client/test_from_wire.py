@@ -10,7 +10,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import dayofweek_pb2, timeofday_pb2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,12 +42,11 @@ from registrar_client import (
     Violation,
     Weekday,
 )
-from registrar_client import _convert as convert
-from registrar_client import _fields as fields
+from registrar_client import _to_wire as to_wire
+from registrar_client._from_wire import read
+from tests.client.samples import NOON, NOON_HERE
 
-NOON = Timestamp(seconds=1_533_124_800, nanos=123_456_000)
 ZONES = [dt.UTC, dt.timezone(dt.timedelta(hours=-9, minutes=-30)), ZoneInfo("Europe/Berlin")]
-NOON_HERE = dt.datetime(2018, 8, 1, 12, 0, 0, 123_456, tzinfo=dt.UTC)
 
 
 def test_a_student_is_converted_whole() -> None:
@@ -65,7 +63,7 @@ def test_a_student_is_converted_whole() -> None:
         update_time=NOON,
         delete_time=NOON,
     )
-    assert convert.student(message) == Student(
+    assert read(Student, message) == Student(
         student_id="s-1",
         given_name="Ada",
         family_name="Byron",
@@ -104,7 +102,7 @@ def test_a_course_is_converted_whole() -> None:
         update_time=NOON,
         delete_time=NOON,
     )
-    assert convert.course(message) == Course(
+    assert read(Course, message) == Course(
         course_id="CS-101",
         code="CS 101",
         title="Intro",
@@ -146,7 +144,7 @@ def test_an_enrollment_is_converted_whole() -> None:
         end_time=NOON,
         etag="5",
     )
-    assert convert.enrollment(message) == Enrollment(
+    assert read(Enrollment, message) == Enrollment(
         enrollment_id="e-1",
         student_id="s-1",
         course_id="CS-101",
@@ -165,36 +163,37 @@ def test_an_enrollment_is_converted_whole() -> None:
 
 
 def test_what_is_absent_is_none() -> None:
-    student = convert.student(student_pb2.Student(student_id="s-1"))
+    student = read(Student, student_pb2.Student(student_id="s-1"))
     assert (student.max_credits, student.create_time, student.delete_time) == (None, None, None)
-    course = convert.course(course_pb2.Course(course_id="c"))
+    course = read(Course, course_pb2.Course(course_id="c"))
     assert (course.capacity, course.seats_available, course.enroll_open_time) == (None, None, None)
     assert (course.credits, course.waitlist_capacity) == (Decimal(0), 0)
-    assert convert.enrollment(enrollment_pb2.Enrollment()).passed is None
-    assert convert.unenrolled(enrollment_service_pb2.UnenrollResponse()) == Unenrolled(enrollment=None)
+    assert read(Enrollment, enrollment_pb2.Enrollment()).passed is None
+    assert read(Unenrolled, enrollment_service_pb2.UnenrollResponse()) == Unenrolled(enrollment=None)
 
 
 def test_pairs_are_converted_together() -> None:
     course, student = course_pb2.Course(course_id="c"), student_pb2.Student(student_id="s")
     enrollment = enrollment_pb2.Enrollment(enrollment_id="e", state=enrollment_pb2.ENROLLMENT_STATE_ENROLLED)
-    assert convert.student_course(
-        enrollment_service_pb2.StudentCourse(course=course, enrollment=enrollment)
-    ) == StudentCourse(course=convert.course(course), enrollment=convert.enrollment(enrollment))
-    assert convert.roster_entry(
-        enrollment_service_pb2.RosterEntry(student=student, enrollment=enrollment)
-    ) == RosterEntry(student=convert.student(student), enrollment=convert.enrollment(enrollment))
-    assert convert.unenrolled(
-        enrollment_service_pb2.UnenrollResponse(enrollment=enrollment, promoted=[enrollment])
-    ) == Unenrolled(enrollment=convert.enrollment(enrollment), promoted=(convert.enrollment(enrollment),))
+    assert read(
+        StudentCourse, enrollment_service_pb2.StudentCourse(course=course, enrollment=enrollment)
+    ) == StudentCourse(course=read(Course, course), enrollment=read(Enrollment, enrollment))
+    assert read(RosterEntry, enrollment_service_pb2.RosterEntry(student=student, enrollment=enrollment)) == RosterEntry(
+        student=read(Student, student), enrollment=read(Enrollment, enrollment)
+    )
+    assert read(
+        Unenrolled, enrollment_service_pb2.UnenrollResponse(enrollment=enrollment, promoted=[enrollment])
+    ) == Unenrolled(enrollment=read(Enrollment, enrollment), promoted=(read(Enrollment, enrollment),))
     dropped = enrollment_pb2.Enrollment(enrollment_id="d", state=enrollment_pb2.ENROLLMENT_STATE_DROPPED)
-    assert convert.swapped(
+    assert read(
+        Swapped,
         enrollment_service_pb2.SwapEnrollmentResponse(
             enrollment=enrollment, dropped=dropped, promoted=[enrollment, dropped]
-        )
+        ),
     ) == Swapped(
-        enrollment=convert.enrollment(enrollment),
-        dropped=convert.enrollment(dropped),
-        promoted=(convert.enrollment(enrollment), convert.enrollment(dropped)),
+        enrollment=read(Enrollment, enrollment),
+        dropped=read(Enrollment, dropped),
+        promoted=(read(Enrollment, enrollment), read(Enrollment, dropped)),
     )
 
 
@@ -239,17 +238,17 @@ def test_our_enums_have_every_value_of_the_protos(kind: type[StrEnum], names: An
 
 def test_values_of_a_newer_server_are_unknown() -> None:
     enrollment = enrollment_pb2.Enrollment(state=77, bypassed_rules=[77])  # type: ignore[arg-type, list-item]
-    assert convert.enrollment(enrollment).state is EnrollmentState.UNKNOWN
-    assert convert.enrollment(enrollment).bypassed_rules == (ErrorReason.UNKNOWN,)
-    assert convert.student(student_pb2.Student(state=77)).state is StudentState.UNKNOWN  # type: ignore[arg-type]
-    assert convert.course(course_pb2.Course()).state is CourseState.UNKNOWN
+    assert read(Enrollment, enrollment).state is EnrollmentState.UNKNOWN
+    assert read(Enrollment, enrollment).bypassed_rules == (ErrorReason.UNKNOWN,)
+    assert read(Student, student_pb2.Student(state=77)).state is StudentState.UNKNOWN  # type: ignore[arg-type]
+    assert read(Course, course_pb2.Course()).state is CourseState.UNKNOWN
 
 
 @given(st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30), timezones=st.sampled_from(ZONES)))
 def test_times_are_exact_to_the_microsecond_in_both_directions(moment: dt.datetime) -> None:
     expected = moment.astimezone(dt.UTC)
-    sent = fields.timestamp("time", moment)
-    received = convert.student(student_pb2.Student(create_time=sent)).create_time
+    sent = to_wire.timestamp("time", moment)
+    received = read(Student, student_pb2.Student(create_time=sent)).create_time
     assert received == expected
     assert received is not None
     assert received.tzinfo is dt.UTC
@@ -268,26 +267,26 @@ def test_times_are_exact_to_the_microsecond_in_both_directions(moment: dt.dateti
     )
 )
 def test_meetings_come_back_as_they_were_sent(meeting: Meeting) -> None:
-    (sent,) = fields.meetings("meetings", [meeting])
-    assert convert.course(course_pb2.Course(meetings=[sent])).meetings == (meeting,)
+    (sent,) = to_wire.fields(Course, {"meetings": [meeting]})["meetings"]
+    assert read(Course, course_pb2.Course(meetings=[sent])).meetings == (meeting,)
 
 
 def test_midnight_as_an_end_is_the_end_of_the_day() -> None:
     evening = Meeting(start_time=dt.time(0), end_time=dt.time(0))
-    (sent,) = fields.meetings("meetings", [evening])
+    (sent,) = to_wire.fields(Course, {"meetings": [evening]})["meetings"]
     assert sent.start_time == timeofday_pb2.TimeOfDay(hours=0)
     assert sent.end_time == timeofday_pb2.TimeOfDay(hours=24)
 
 
 @given(st.decimals(min_value=0, max_value=1000, places=3))
 def test_decimals_come_back_equal(value: Decimal) -> None:
-    sent = fields.decimal("max_credits", value)
+    sent = to_wire.decimal("max_credits", value)
     assert "E" not in sent
-    assert convert.student(student_pb2.Student(max_credits=sent)).max_credits == value
+    assert read(Student, student_pb2.Student(max_credits=sent)).max_credits == value
 
 
 def test_answers_are_hashable_and_cannot_be_changed() -> None:
-    course = convert.course(course_pb2.Course(course_id="c", meetings=[course_pb2.Meeting(weekdays=[1])]))  # type: ignore[list-item]
+    course = read(Course, course_pb2.Course(course_id="c", meetings=[course_pb2.Meeting(weekdays=[1])]))  # type: ignore[list-item]
     assert hash(course) == hash(dataclasses.replace(course))
     with pytest.raises(dataclasses.FrozenInstanceError):
         course.title = "Other"  # type: ignore[misc]
