@@ -8,7 +8,7 @@
             yield client
 
 Each server has an empty database of its own and a free port on 127.0.0.1. Settings in the environment do not reach it.
-It needs the server's libraries: ``pip install 'registrar[server]'``.
+It needs the server's libraries: ``pip install 'registrar-enrollment[server]'``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ try:
 except ModuleNotFoundError as missing:
     raise ImportError(
         f"registrar_client.testing runs a real server, which needs more than the client ({missing}): "
-        "pip install 'registrar[server]'"
+        "pip install 'registrar-enrollment[server]'"
     ) from missing
 
 Result = TypeVar("Result")

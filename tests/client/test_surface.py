@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import json
 import re
@@ -153,7 +154,25 @@ def test_the_testing_module_says_what_it_needs() -> None:
     last = failed.stderr.splitlines()[-1]
     assert last.startswith("ImportError: registrar_client.testing runs a real server")
     assert "sqlalchemy" in last
-    assert last.endswith("pip install 'registrar[server]'")
+    assert last.endswith("pip install 'registrar-enrollment[server]'")
+
+
+def test_the_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", {"registrar-enrollment": "1.2.3"}.__getitem__)
+    assert registrar_client.__version__ == "1.2.3"
+
+
+def test_the_version_of_a_client_that_is_not_installed_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_installed(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", not_installed)
+    assert registrar_client.__version__ == "0+unknown"
+
+
+def test_an_attribute_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        registrar_client.nothing  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_importing_the_client_takes_none_of_the_servers_libraries() -> None:
@@ -162,3 +181,4 @@ def test_importing_the_client_takes_none_of_the_servers_libraries() -> None:
     loaded = {name.partition(".")[0] for name in json.loads(output)}
     assert "registrar_client" in loaded
     assert not loaded & {"registrar_server", "sqlalchemy", "alembic", "pydantic", "structlog", "psycopg", "uvloop"}
+    assert "importlib.metadata" not in json.loads(output)
