@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any, TypeVar
 
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
+
+Filled = TypeVar("Filled", bound=Message)
 
 REQUEST_ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
 
@@ -38,3 +44,26 @@ SURFACE: dict[str, tuple[str, dict[str, str]]] = {
     "ListEvents": ("history.list", {}),
 }
 """The client's method for each RPC, and its required arguments."""
+
+
+def filled(kind: type[Filled], *only: str) -> Filled:
+    """Return a message with a value in every field, or only in the named fields."""
+    return kind(**{name: value for name, value in _values(kind.DESCRIPTOR).items() if not only or name in only})
+
+
+def _values(message: Descriptor) -> dict[str, Any]:
+    return {field.name: _value(field) for field in message.fields}
+
+
+def _value(field: FieldDescriptor) -> Any:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return {"key": "value"}
+    value = _single_value(field)
+    return [value] if field.is_repeated else value
+
+
+def _single_value(field: FieldDescriptor) -> Any:
+    if field.message_type is not None:
+        return filled(GetMessageClass(field.message_type))
+    # These suit all fields: text may be a decimal, an int may be an hour, a month or a member of an enum.
+    return {field.CPPTYPE_STRING: "1.5", field.CPPTYPE_BOOL: True}.get(field.cpp_type, 1)

@@ -33,6 +33,7 @@ from registrar_client import (
     FieldChange,
     Hold,
     Meeting,
+    Override,
     RosterEntry,
     Student,
     StudentCourse,
@@ -41,10 +42,28 @@ from registrar_client import (
     Unenrolled,
     Violation,
     Weekday,
+    _types,
 )
 from registrar_client import _to_wire as to_wire
 from registrar_client._from_wire import read
-from tests.client.samples import NOON, NOON_HERE
+from tests.client.samples import NOON, NOON_HERE, filled
+
+MESSAGES = {
+    Student: student_pb2.Student,
+    Hold: student_pb2.Hold,
+    Course: course_pb2.Course,
+    Meeting: course_pb2.Meeting,
+    Enrollment: enrollment_pb2.Enrollment,
+    Override: enrollment_pb2.Override,
+    StudentCourse: enrollment_service_pb2.StudentCourse,
+    RosterEntry: enrollment_service_pb2.RosterEntry,
+    Unenrolled: enrollment_service_pb2.UnenrollResponse,
+    Swapped: enrollment_service_pb2.SwapEnrollmentResponse,
+    Violation: error_reason_pb2.RuleViolation,
+    Event: event_pb2.Event,
+    FieldChange: event_pb2.FieldChange,
+}
+"""The message of each dataclass."""
 
 ZONES = [dt.UTC, dt.timezone(dt.timedelta(hours=-9, minutes=-30)), ZoneInfo("Europe/Berlin")]
 
@@ -197,27 +216,32 @@ def test_pairs_are_converted_together() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (Student, student_pb2.Student),
-        (Hold, student_pb2.Hold),
-        (Course, course_pb2.Course),
-        (Meeting, course_pb2.Meeting),
-        (Enrollment, enrollment_pb2.Enrollment),
-        (StudentCourse, enrollment_service_pb2.StudentCourse),
-        (RosterEntry, enrollment_service_pb2.RosterEntry),
-        (Unenrolled, enrollment_service_pb2.UnenrollResponse),
-        (Swapped, enrollment_service_pb2.SwapEnrollmentResponse),
-        (Violation, error_reason_pb2.RuleViolation),
-        (Event, event_pb2.Event),
-        (FieldChange, event_pb2.FieldChange),
-    ],
-)
+@pytest.mark.parametrize(("kind", "message"), MESSAGES.items())
 def test_our_values_have_every_field_of_the_protos(kind: Any, message: Any) -> None:
     assert [field.name for field in dataclasses.fields(kind)] == [field.name for field in message.DESCRIPTOR.fields]
     assert not hasattr(kind, "__dict__") or kind.__slots__
     assert kind.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize(("kind", "message"), MESSAGES.items())
+def test_every_field_that_is_set_is_read(kind: Any, message: Any) -> None:
+    empty = dataclasses.asdict(read(kind, message()))
+    for name in empty:
+        one = dataclasses.asdict(read(kind, filled(message, name)))
+        assert {each for each in one if one[each] != empty[each]} == {name}
+
+
+def test_every_resource_of_the_protos_has_a_dataclass() -> None:
+    files = (course_pb2, enrollment_pb2, enrollment_service_pb2, error_reason_pb2, event_pb2, student_pb2)
+    messages = {message for file in files for message in file.DESCRIPTOR.message_types_by_name.values()}
+    resources = {message for message in messages if not message.name.endswith(("Request", "Response"))}
+    covered = {message.DESCRIPTOR for message in MESSAGES.values()}
+    assert resources - covered == {error_reason_pb2.RuleViolations.DESCRIPTOR}
+
+
+def test_every_dataclass_is_that_of_a_message() -> None:
+    ours = {kind for kind in vars(_types).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
+    assert ours == set(MESSAGES)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any, assert_type
 import pytest
 from google.api import field_behavior_pb2 as behavior
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message_factory import GetMessageClass
 
 import registrar_client
 from registrar_client import (
@@ -32,11 +33,19 @@ from registrar_client import (
     Swapped,
     Unenrolled,
 )
-from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of
-from tests.client.samples import SURFACE
+from registrar_client._from_wire import read
+from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of, sent
+from tests.client.samples import SURFACE, filled
 
 # What callers say in another way: the mask is made of what is passed.
 SAID_OTHERWISE = {"update_mask"}
+
+UPDATES = [
+    ("CreateStudent", Student),
+    ("UpdateStudent", Student),
+    ("CreateCourse", Course),
+    ("UpdateCourse", Course),
+]
 
 
 def test_every_rpc_has_a_method() -> None:
@@ -58,15 +67,33 @@ def test_a_method_has_an_argument_for_every_field_that_callers_set(rpc: str) -> 
     assert _settable(METHODS[rpc].input_type) - SAID_OTHERWISE <= accepted
 
 
+@pytest.mark.parametrize(("rpc", "kind"), UPDATES)
+def test_every_field_that_callers_set_is_sent(driver: Driver, rpc: str, kind: Any) -> None:
+    name, _ = SURFACE[rpc]
+    resource = kind.__name__.lower()
+    message: Any = METHODS[rpc].input_type.fields_by_name[resource].message_type
+    value = read(kind, filled(GetMessageClass(message)))
+    passed = {field: getattr(value, field) for field in _settable_of(message, creating=rpc.startswith("Create"))}
+    request = sent(driver, name, empty_answer(rpc), **passed)
+    received = read(kind, getattr(request, resource))
+    assert {field: getattr(received, field) for field in passed} == passed
+    if not rpc.startswith("Create"):
+        assert set(request.update_mask.paths) == set(passed) - {f"{resource}_id", "etag"}
+
+
 def _settable(message: Any) -> set[str]:
     names = set()
     for field in message.fields:
         if field.message_type is not None and field.name in ("student", "course"):
             creating = message.name.startswith("Create")
-            names |= {inner.name for inner in field.message_type.fields if not _is_answered(inner, creating=creating)}
+            names |= _settable_of(field.message_type, creating=creating)
         else:
             names.add(field.name)
     return names
+
+
+def _settable_of(resource: Any, *, creating: bool) -> set[str]:
+    return {field.name for field in resource.fields if not _is_answered(field, creating=creating)}
 
 
 def _is_answered(field: FieldDescriptor, *, creating: bool) -> bool:
