@@ -18,7 +18,7 @@ from registrar_client._runners import AsyncRunner
 
 
 class AsyncStudents:
-    """The calls about students."""
+    """The calls for students."""
 
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
@@ -34,7 +34,7 @@ class AsyncStudents:
 
 
 class AsyncCourses:
-    """The calls about courses."""
+    """The calls for courses."""
 
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
@@ -48,7 +48,7 @@ class AsyncCourses:
 
 
 class AsyncHistory:
-    """The calls about what has happened."""
+    """The calls for events."""
 
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
@@ -57,10 +57,10 @@ class AsyncHistory:
 
 
 class AsyncRegistrarClient:
-    """``RegistrarClient`` for asyncio: the same calls, with ``await`` and, for lists, ``async for``.
+    """``RegistrarClient`` for asyncio: the same calls with ``await``, and lists with ``async for``.
 
-    A client may be made anywhere, and belongs to the event loop of its first call. It has the arguments of
-    ``RegistrarClient``; ``channel`` is a ``grpc.aio.Channel``.
+    It takes the arguments of ``RegistrarClient``, with a ``grpc.aio.Channel`` as ``channel``. A client can be made
+    outside an event loop. It belongs to the event loop of its first call.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class AsyncRegistrarClient:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client as the environment says; see ``RegistrarClient.from_env``."""
+        """Return a client with arguments from the environment. See ``RegistrarClient.from_env``."""
         return cls(**arguments(os.environ if environ is None else environ))
 
     async def close(self) -> None:
-        """Close the connection; calls under way in other tasks are cancelled."""
+        """Close the connection. Active calls in other tasks are cancelled."""
         await self._runner.close()
 
     async def __aenter__(self) -> Self:

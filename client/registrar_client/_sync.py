@@ -18,7 +18,7 @@ from registrar_client._runners import Runner
 
 
 class Students:
-    """The calls about students."""
+    """The calls for students."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -34,7 +34,7 @@ class Students:
 
 
 class Courses:
-    """The calls about courses."""
+    """The calls for courses."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -48,7 +48,7 @@ class Courses:
 
 
 class History:
-    """The calls about what has happened."""
+    """The calls for events."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -57,19 +57,23 @@ class History:
 
 
 class RegistrarClient:
-    """A client of Registrar. Threads may share it; it connects when it is first used, and again when it has to.
+    """A client of Registrar. Threads may share it. It connects on first use and reconnects when necessary.
 
-    Calls raise ``RegistrarError``. Those that failed for a passing reason are repeated until their timeout; that is
-    safe, since a call that changes something carries a ``request_id``, under which the server never does it twice.
+    Calls raise ``RegistrarError``. The client retries transient failures until the timeout. Retries are safe: calls
+    that change something have a ``request_id``, so the server never makes a change twice.
 
     Args:
-        target: The server, as ``host:port`` or any other target of gRPC.
-        token: Sent as ``authorization: Bearer …``; ValueError where it would leave the machine unencrypted.
-        tls: How TLS is used. Left out, TLS with the public authorities, and plaintext to loopback addresses.
-        insecure: Plaintext to an address that is not loopback.
-        timeout: Seconds for all attempts at a call together, unless the call says otherwise.
-        retry: How calls are repeated.
-        channel: A channel to use instead of opening one to ``target``; it stays the caller's to close.
+        target: The server, as ``host:port`` or another gRPC target.
+        token: A token to send as ``authorization: Bearer …``. It is never sent to another machine in plaintext.
+        tls: The options for TLS. Defaults to TLS with the public authorities, and to plaintext for loopback addresses.
+        insecure: Use plaintext for an address that is not loopback.
+        timeout: Seconds for all attempts at a call together. A call can have its own timeout.
+        retry: How to retry calls.
+        channel: A channel to use instead of opening one to ``target``. The caller must close it.
+
+    Raises:
+        ValueError: Arguments are invalid or contradict each other, or a token would be sent in plaintext.
+        OSError: A file of ``tls`` cannot be read.
     """
 
     def __init__(
@@ -107,17 +111,17 @@ class RegistrarClient:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client as the environment says.
+        """Return a client with arguments from the environment.
 
-        ``REGISTRAR_TARGET`` (default ``localhost:50051``), ``REGISTRAR_TOKEN``, ``REGISTRAR_CA_FILE``,
-        ``REGISTRAR_CLIENT_CERT_FILE``, ``REGISTRAR_CLIENT_KEY_FILE``, ``REGISTRAR_TIMEOUT`` (seconds, or such as
-        ``500ms``; default 10) and ``REGISTRAR_INSECURE`` (``true`` or ``false``) are what the constructor's arguments
-        are; an empty one counts as absent. ValueError names one that is wrong.
+        The variables are ``REGISTRAR_TARGET`` (default ``localhost:50051``), ``REGISTRAR_TOKEN``,
+        ``REGISTRAR_CA_FILE``, ``REGISTRAR_CLIENT_CERT_FILE``, ``REGISTRAR_CLIENT_KEY_FILE``, ``REGISTRAR_TIMEOUT``
+        (seconds, or with a unit such as ``500ms``; default 10) and ``REGISTRAR_INSECURE`` (``true`` or ``false``). An
+        empty variable counts as absent. An invalid variable raises a ValueError that names it.
         """
         return cls(**arguments(os.environ if environ is None else environ))
 
     def close(self) -> None:
-        """Close the connection; calls under way in other threads raise Cancelled."""
+        """Close the connection. Active calls in other threads raise Cancelled."""
         self._runner.close()
 
     def __enter__(self) -> Self:
