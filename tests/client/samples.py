@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, TypeVar
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -51,7 +51,7 @@ def filled(kind: type[Filled], *only: str) -> Filled:
     return kind(**{name: value for name, value in _values(kind.DESCRIPTOR).items() if not only or name in only})
 
 
-def _values(message: Descriptor) -> dict[str, Any]:
+def _values(message: Any) -> dict[str, Any]:
     return {field.name: _value(field) for field in message.fields}
 
 
@@ -65,5 +65,5 @@ def _value(field: FieldDescriptor) -> Any:
 def _single_value(field: FieldDescriptor) -> Any:
     if field.message_type is not None:
         return filled(GetMessageClass(field.message_type))
-    # These suit all fields: text may be a decimal, an int may be an hour, a month or a member of an enum.
+    # These values suit all fields: text that is a decimal, and 1, which is also an hour, a month and an enum member.
     return {field.CPPTYPE_STRING: "1.5", field.CPPTYPE_BOOL: True}.get(field.cpp_type, 1)

@@ -1,4 +1,4 @@
-"""What the history tells, in Python: whole, exact, and tolerant of newer servers."""
+"""Events are read from their messages and listed by page."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SKIPPED = event_pb2.Event(
 )
 
 
-def test_an_event_is_converted_whole() -> None:
+def test_all_fields_of_an_event_are_read() -> None:
     assert read(Event, SKIPPED) == Event(
         revision=2**40,
         event_id="ev-1",
@@ -83,7 +83,7 @@ def test_an_event_without_an_enrollment_has_none() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "30"), ("30", None), ("", "A"), ("A", "")])
-def test_a_change_tells_no_value_from_an_empty_one(before: str | None, after: str | None) -> None:
+def test_a_change_distinguishes_no_value_from_an_empty_value(before: str | None, after: str | None) -> None:
     message = event_pb2.Event(changes=[event_pb2.FieldChange(field="grade", before=before, after=after)])
     assert read(Event, message).changes == (FieldChange(field="grade", before=before, after=after),)
 
@@ -96,7 +96,7 @@ def test_values_of_a_newer_server_are_unknown() -> None:
     assert event.violations == (Violation(reason=ErrorReason.UNKNOWN, override_rule=ErrorReason.UNKNOWN),)
 
 
-def test_a_rule_that_cannot_be_overridden_names_none() -> None:
+def test_a_rule_that_cannot_be_overridden_has_no_override_rule() -> None:
     cancelled = error_reason_pb2.RuleViolation(reason=error_reason_pb2.ERROR_REASON_COURSE_CANCELLED)
     assert read(Violation, cancelled) == Violation(reason=ErrorReason.COURSE_CANCELLED, override_rule=None)
 

@@ -1,4 +1,4 @@
-"""Every call that changes something carries a request id: the caller's, or a new one."""
+"""Every call that changes something has a request id: the caller's, or a new one."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ from registrar_client._from_wire import read
 from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of, sent
 from tests.client.samples import SURFACE, filled
 
-# What callers say in another way: the mask is made of what is passed.
-SAID_OTHERWISE = {"update_mask"}
+# Callers do not pass the mask. The client makes it from the passed arguments.
+NOT_PASSED = {"update_mask"}
 
-UPDATES = [
+RESOURCE_CALLS = [
     ("CreateStudent", Student),
     ("UpdateStudent", Student),
     ("CreateCourse", Course),
@@ -64,10 +64,10 @@ def test_a_method_calls_its_rpc(driver: Driver, rpc: str) -> None:
 def test_a_method_has_an_argument_for_every_field_that_callers_set(rpc: str) -> None:
     name, _ = SURFACE[rpc]
     accepted = set(inspect.signature(method_of(RegistrarClient(), name)).parameters)
-    assert _settable(METHODS[rpc].input_type) - SAID_OTHERWISE <= accepted
+    assert _settable(METHODS[rpc].input_type) - NOT_PASSED <= accepted
 
 
-@pytest.mark.parametrize(("rpc", "kind"), UPDATES)
+@pytest.mark.parametrize(("rpc", "kind"), RESOURCE_CALLS)
 def test_every_field_that_callers_set_is_sent(driver: Driver, rpc: str, kind: Any) -> None:
     name, _ = SURFACE[rpc]
     resource = kind.__name__.lower()
@@ -93,10 +93,10 @@ def _settable(message: Any) -> set[str]:
 
 
 def _settable_of(resource: Any, *, creating: bool) -> set[str]:
-    return {field.name for field in resource.fields if not _is_answered(field, creating=creating)}
+    return {field.name for field in resource.fields if not _is_output(field, creating=creating)}
 
 
-def _is_answered(field: FieldDescriptor, *, creating: bool) -> bool:
+def _is_output(field: FieldDescriptor, *, creating: bool) -> bool:
     return behavior.OUTPUT_ONLY in field.GetOptions().Extensions[behavior.field_behavior] or (
         creating and field.name == "etag"
     )
@@ -119,7 +119,7 @@ def test_both_clients_have_the_same_keyword_only_signature_and_documentation(
 
 
 @pytest.mark.parametrize(("name", "_arguments"), SURFACE.values())
-def test_what_a_method_says_it_raises_can_be_caught(name: str, _arguments: dict[str, str]) -> None:
+def test_the_documented_errors_of_a_method_exist(name: str, _arguments: dict[str, str]) -> None:
     _, _, raises = method_of(RegistrarClient(), name).__doc__.partition("Raises:")
     classes = re.findall(r"\b(?:[A-Z][a-z]+){2,}\b", raises)
     assert "RegistrarError" in classes
@@ -127,7 +127,7 @@ def test_what_a_method_says_it_raises_can_be_caught(name: str, _arguments: dict[
 
 
 def test_type_checkers_see_precise_types() -> None:
-    """Mypy checks this one, as it checks all tests; it is not run."""
+    """Mypy checks this test. Its inner functions do not run."""
 
     def precise(client: RegistrarClient, other: AsyncRegistrarClient) -> None:
         assert_type(client.enroll(student_id="s", course_id="c"), Enrollment)
@@ -144,7 +144,7 @@ def test_type_checkers_see_precise_types() -> None:
         assert_type(other.history.list(student_id="s"), AsyncPager[Event])
         coroutine = other.courses.update(course_id="c", capacity=None)
         assert_type(coroutine, Coroutine[Any, Any, Course]).close()
-        # Each of these is an error, or mypy would call its comment unused.
+        # Each of these calls is an error, because mypy reports unused `type: ignore` comments.
         client.enroll("s", "c")  # type: ignore[call-arg]
         client.enroll(student_id="s")  # type: ignore[call-arg]
         client.enroll(student_id=1, course_id="c")  # type: ignore[arg-type]
@@ -167,14 +167,14 @@ def test_type_checkers_see_precise_types() -> None:
     assert precise_async.__annotations__
 
 
-def test_what_is_exported_is_public_and_documented() -> None:
+def test_exported_names_are_public_and_documented() -> None:
     assert len(registrar_client.__all__) == len(set(registrar_client.__all__))
     for name in registrar_client.__all__:
         assert not name.startswith("_")
         assert getattr(registrar_client, name).__doc__
 
 
-def test_the_testing_module_says_what_it_needs() -> None:
+def test_the_testing_module_names_the_missing_package() -> None:
     script = "import sys; sys.modules['sqlalchemy'] = None; import registrar_client.testing"
     failed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert failed.returncode == 1
@@ -202,7 +202,7 @@ def test_an_attribute_that_does_not_exist_is_an_attribute_error() -> None:
         registrar_client.nothing  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_importing_the_client_takes_none_of_the_servers_libraries() -> None:
+def test_importing_the_client_loads_no_library_of_the_server() -> None:
     script = "import json, sys, registrar_client; print(json.dumps(sorted(sys.modules)))"
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     loaded = {name.partition(".")[0] for name in json.loads(output)}
