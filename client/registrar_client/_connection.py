@@ -21,7 +21,7 @@ Metadata = tuple[tuple[str, str], ...]
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # The client retries itself, because it knows the reasons and the call's deadline. Retries of gRPC would multiply.
     ("grpc.enable_retries", 0),
-    # A service config from DNS could switch them on again.
+    # For the same reason, ignore service configs from DNS. They can configure retries.
     ("grpc.service_config_disable_resolution", 1),
     # Detect a dead connection within 40 seconds while calls are active. The server permits this many pings.
     ("grpc.keepalive_time_ms", 30_000),
