@@ -29,9 +29,12 @@ from registrar_server import migrate
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
 from registrar_server.ledger.request_ids import purge_request_ids
-from registrar_server.reading.reader import Lookup, Reader
+from registrar_server.reading.lookups import Lookup
+from registrar_server.reading.queries import Queries
+from registrar_server.reading.reader import Reader
+from registrar_server.reading.reads import Reads
 from registrar_server.rpc.course_service import CourseService
-from registrar_server.rpc.dispatch import Desk, Queries
+from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.enrollment_service import EnrollmentService
 from registrar_server.rpc.history_service import HistoryService
 from registrar_server.rpc.reflection import add_reflection
@@ -79,8 +82,9 @@ class Server:
             key=lambda call: call.command.lane_key,
         )
         self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
-        queries = Queries(settings.read_lanes, settings.max_waiting)
-        self._desk = Desk(ledger, self._changes, reader, self._lookups, queries, settings.max_message_bytes)
+        self._queries = Queries(settings.read_lanes, settings.max_waiting)
+        reads = Reads(reader, self._lookups, self._queries)
+        self._dispatcher = Dispatcher(ledger, self._changes, reads, self._queries, settings.max_message_bytes)
         self._pings = ThreadPoolExecutor(1, thread_name_prefix="ping")
         self._chores = ThreadPoolExecutor(1, thread_name_prefix="chore")
         self._stopping = False
@@ -92,11 +96,11 @@ class Server:
 
     async def start(self) -> None:
         """Bind, serve, and look after the database from then on."""
-        desk = self._desk
-        enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentService(desk), self._grpc)
-        student_service_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(desk), self._grpc)
-        course_service_pb2_grpc.add_CourseServiceServicer_to_server(CourseService(desk), self._grpc)
-        history_service_pb2_grpc.add_HistoryServiceServicer_to_server(HistoryService(desk), self._grpc)
+        dispatcher = self._dispatcher
+        enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentService(dispatcher), self._grpc)
+        student_service_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(dispatcher), self._grpc)
+        course_service_pb2_grpc.add_CourseServiceServicer_to_server(CourseService(dispatcher), self._grpc)
+        history_service_pb2_grpc.add_HistoryServiceServicer_to_server(HistoryService(dispatcher), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
         self.address = _bind(self._grpc, self._settings)
@@ -137,7 +141,7 @@ class Server:
         """Refuse new calls as SHUTTING_DOWN, while the door is still open, and finish those under way."""
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.gather(self._changes.close(), self._lookups.close(), self._desk.close())
+                await asyncio.gather(self._changes.close(), self._lookups.close(), self._queries.close())
                 for threads in (self._pings, self._chores):
                     await asyncio.to_thread(threads.shutdown, cancel_futures=True)
         except TimeoutError:
@@ -164,7 +168,7 @@ class Server:
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
-        purge = partial(purge_request_ids, self._database, before, may_go_on=lambda: not self._stopping)
+        purge = partial(purge_request_ids, self._database, before, may_continue=lambda: not self._stopping)
         deleted = await asyncio.get_running_loop().run_in_executor(self._chores, purge)
         if deleted:
             log.info("request_ids_purged", deleted=deleted)

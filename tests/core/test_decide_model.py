@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from registrar_server.core.commands import Command, Enroll
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Commitment, Course, Enrollment, Event, Student, Subject
+from registrar_server.core.records import Commitment, Course, Enrollment, Event, Passed, Student
 from registrar_server.core.state import State
 from registrar_server.errors import Refusal
 from tests.support.histories import COMMANDS, FOUNDATION, refused, summary
@@ -48,18 +48,18 @@ class Shelf:
     def _load(self) -> State:
         state = State(NOW, lambda _now: f"id-{next(self._ids)}")
         students, courses, enrollments = copy.deepcopy((self.students, self.courses, self.enrollments))
-        state.load(students.values(), courses.values(), enrollments.values(), ())
+        state.load(students.values(), courses.values(), enrollments.values())
         rows = sorted(enrollments.values(), key=lambda row: row.number)
         for course in courses.values():
             state.load_queue(course, [row for row in rows if row.course_id == course.course_id and row.waits])
         for row in rows:
             course = courses[row.course_id]
             if row.state == "ENROLLED":
-                held = Commitment(course.course_id, course.term, course.credits, course.meetings)
-                state.load_commitments([(row.student_id, held)])
+                held = Commitment(course.course_id, course.term, course.credits, course.meetings, row.student_id)
+                state.load_transcripts([held])
             elif row.passed:
-                subject = Subject(course.course_id, course.code)
-                state.load_subjects([(row.student_id, row.enrollment_id, subject)], {})
+                passed = Passed(row.student_id, row.enrollment_id, course.course_id, course.code)
+                state.load_transcripts(passed=[passed])
         return state
 
     def _count_places(self) -> None:

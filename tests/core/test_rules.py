@@ -11,6 +11,7 @@ from registrar_server.core.commands import Enroll, Override, Unenroll
 from registrar_server.core.decide import decide
 from registrar_server.core.records import Commitment, Course, Enrollment, Hold, Student, Subject
 from registrar_server.core.rules import Case, violations
+from registrar_server.core.vocabulary import CourseState, EnrollmentState
 from registrar_server.errors import Reason, Violation
 from tests.support.ledgers import NOW, contents, given, refusal
 
@@ -83,7 +84,7 @@ class TestCourseState:
 
     def test_cancelled(self) -> None:
         """Nobody can set this aside."""
-        (violation,) = found(ada(), Course("c-1", state="CANCELLED"))
+        (violation,) = found(ada(), Course("c-1", state=CourseState.CANCELLED))
         assert violation == Violation(Reason.COURSE_CANCELLED, '"c-1" is cancelled.', {"state": "CANCELLED"})
         assert (violation.overridable, violation.override_rule) == (False, "")
 
@@ -123,7 +124,7 @@ class TestDropDeadline:
     def enrolled(self, state: str, deadline: int | None) -> list[Student | Course | Enrollment]:
         counts: dict[str, Any] = {"enrolled_count": 1} if state == "ENROLLED" else {"waitlisted_count": 1}
         course = Course("c-1", capacity=1, drop_deadline_time=deadline, last_number=1, **counts)
-        return [ada(), course, Enrollment("c-1", "e-1", "ada", number=1, attempt=1, state=state)]
+        return [ada(), course, Enrollment("c-1", "e-1", "ada", number=1, attempt=1, state=EnrollmentState(state))]
 
     @pytest.mark.parametrize(
         ("state", "deadline"),
@@ -154,7 +155,7 @@ class TestDropDeadline:
         ended = decide(state, Unenroll("ada", "c-1", override=override, reason="too hard")).enrollment
         assert (ended.state, ended.reason, ended.bypassed_rules) == ("DROPPED", "too hard", ("DROP_DEADLINE_PASSED",))
         (event,) = state.journal.events
-        assert (event.reason, event.bypassed_rules) == ("illness", '["DROP_DEADLINE_PASSED"]')
+        assert (event.reason, event.bypassed_rules) == ("illness", ("DROP_DEADLINE_PASSED",))
 
     def test_override_without_need(self) -> None:
         """Where it was in time, nothing was set aside."""
@@ -328,7 +329,7 @@ class TestCredits:
     def test_only_seats_count(self, standing: str, fits: bool) -> None:
         """What a student waits for, or has given up, weighs nothing."""
         end = NOW - 1 if standing == "DROPPED" else None
-        other = Enrollment("c-2", "e-1", "ada", number=1, attempt=1, state=standing, end_time=end)
+        other = Enrollment("c-2", "e-1", "ada", number=1, attempt=1, state=EnrollmentState(standing), end_time=end)
         state = given(ada(max_credits=3_000), Course("c-1", credits=1_000), Course("c-2", credits=3_000), other)
         if fits:
             assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
@@ -347,7 +348,7 @@ class TestSeats:
         course = state.courses["c-1"]
         assert (course.enrolled_count, course.waitlisted_count) == (1, 1)
         (event,) = state.journal.events
-        assert (event.type, event.previous_state, event.state) == ("STUDENT_WAITLISTED", "", "WAITLISTED")
+        assert (event.type, event.previous_state, event.state) == ("STUDENT_WAITLISTED", None, "WAITLISTED")
         assert (event.enrolled_count, event.waitlisted_count, event.comment) == (1, 1, "by phone")
 
     def test_waits_for_a_course_without_seats(self) -> None:

@@ -10,6 +10,7 @@ from registrar_server.core.commands import Enroll, UpdateCourse
 from registrar_server.core.decide import decide
 from registrar_server.core.records import Commitment, Course, Enrollment, Meeting, Student
 from registrar_server.core.rules import Case, violations
+from registrar_server.core.vocabulary import EnrollmentState
 from registrar_server.errors import Reason, Violation
 from tests.support.ledgers import NOW, given, refusal
 
@@ -210,6 +211,10 @@ class TestCourses:
     def test_a_course_that_moved_in_the_same_batch(self) -> None:
         """The meetings that count are those in force."""
         courses = Course("c-1", meetings=(at(MON),)), Course("c-2", meetings=(at(MON),))
-        state = given(Student("ada"), *courses, Enrollment("c-2", "e-1", "ada", number=1, attempt=1, state="ENROLLED"))
+        state = given(
+            Student("ada"),
+            *courses,
+            Enrollment("c-2", "e-1", "ada", number=1, attempt=1, state=EnrollmentState.ENROLLED),
+        )
         decide(state, UpdateCourse("c-2", {"meetings": (at(TUE),)}))
         assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"

@@ -312,7 +312,7 @@ class TestPreview:
     def test_waits_for_nobody(self, ledger: Ledger, database: Database) -> None:
         """While a write transaction holds everything, a preview is answered."""
         with database.transaction() as holding:
-            holding.read((LOCK_COURSES, [("c-1",)]))
+            holding.read({LOCK_COURSES: [("c-1",)]})
             made = ledger.preview(call(Enroll("s-1", "c-1")))
         assert isinstance(made, Receipt)
         assert made.fields["state"] == "ENROLLED"

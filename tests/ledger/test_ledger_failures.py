@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from registrar_server.core.commands import UpdateStudent
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import ATTEMPTS, Answer, Call, Outcome
-from registrar_server.storage import database as database_module
+from registrar_server.storage import engines
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import Once, Receipt, call, enrollments, failing, found_university, meddled, reasons, seats
 
@@ -118,7 +118,7 @@ class TestLocks:
 
     def test_held_too_long(self, university: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         """CONTENTION for the whole batch, without another attempt; later it goes well."""
-        monkeypatch.setattr(database_module, "LOCK_TIMEOUT_MS", 20)
+        monkeypatch.setattr(engines, "LOCK_TIMEOUT_MS", 20)
         steps: list[str] = []
         with meddled(university, steps.append) as (ledger, pauses):
             with holding(engine):

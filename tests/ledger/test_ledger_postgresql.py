@@ -19,11 +19,11 @@ from registrar_server.core.commands import (
     Unenroll,
 )
 from registrar_server.core.decide import decide
-from registrar_server.core.records import StoredResponse
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Ledger, Outcome
 from registrar_server.storage import statements
 from registrar_server.storage.database import Database
+from registrar_server.storage.statements import StoredResponse
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (
     NOW,
@@ -145,7 +145,7 @@ class TestLostConnections:
 def in_transaction(database: Database) -> None:
     """Begin, read, and leave nothing."""
     with database.transaction() as transaction:
-        transaction.read((statements.STUDENTS, [("s-1",)]))
+        transaction.read({statements.STUDENTS: [("s-1",)]})
 
 
 def together(work: Callable[[], None], count: int) -> None:
@@ -276,11 +276,13 @@ def wait_until(outside: Engine, query: str) -> None:
 def test_new_rows_are_written_in_order_of_their_keys() -> None:
     """Two processes that create the same ids in opposite orders must not wait for each other's in a circle."""
     state = given()
+    responses: list[StoredResponse] = []
     for number in (3, 1, 2):
         decide(state, CreateStudent(f"s-{number}"))
         decide(state, CreateCourse(f"c-{number}"))
-        state.answer(StoredResponse("caller", f"r-{number}", b"", b"", NOW))
-    written = {statement: [tuple(row)[:2] for row in rows] for statement, rows in statements.writes(state.journal)}
+        responses.append(StoredResponse("caller", f"r-{number}", b"", b"", NOW))
+    writes = statements.writes(state.journal, responses)
+    written = {statement: [tuple(row)[:2] for row in rows] for statement, rows in writes}
     for statement in (statements.INSERT_STUDENTS, statements.INSERT_COURSES, statements.INSERT_RESPONSES):
         assert len(written[statement]) == 3
         assert written[statement] == sorted(written[statement])

@@ -22,15 +22,9 @@ from registrar_server.core.commands import (
 from registrar_server.core.records import Course, Meeting, Student
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Ledger
-from registrar_server.reading.reader import (
-    CourseById,
-    CourseSearch,
-    CoursesOfStudent,
-    EnrollmentById,
-    Lookup,
-    Reader,
-    StudentById,
-)
+from registrar_server.reading.lists import CourseSearch
+from registrar_server.reading.lookups import CourseById, CoursesOfStudent, EnrollmentById, Lookup, StudentById
+from registrar_server.reading.reader import Reader
 from registrar_server.storage.database import Database
 from tests.support.ledgers import carry_out
 

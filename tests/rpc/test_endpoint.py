@@ -108,7 +108,7 @@ async def test_a_long_refusal_reaches_the_caller_over_the_wire(sqlite_registrar:
 async def test_a_crash_tells_the_caller_nothing_but_where_to_look(
     log: Log, sqlite_registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registrar_server.rpc.dispatch.Desk.change", _crash)
+    monkeypatch.setattr("registrar_server.rpc.dispatch.Dispatcher.change", _crash)
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await sqlite_registrar.add_student("s-1")
     trailers = dict(failed.value.trailing_metadata())
@@ -158,7 +158,7 @@ async def test_a_crash_that_met_a_batch_is_logged_once(
     async def crash(*_arguments: Any) -> None:
         raise error
 
-    monkeypatch.setattr("registrar_server.rpc.dispatch.Desk.change", crash)
+    monkeypatch.setattr("registrar_server.rpc.dispatch.Dispatcher.change", crash)
     calls = [sqlite_registrar.add_student(f"s-{place}") for place in range(5)]
     await asyncio.gather(*calls, return_exceptions=True)
     assert len(log.of("rpc_crashed")) == 1

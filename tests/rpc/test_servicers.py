@@ -31,9 +31,12 @@ from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import CreateStudentRequest, GetStudentRequest
 from registrar_server.ledger.batching import Batcher, Lanes
 from registrar_server.ledger.ledger import Answer, Call, Ledger
-from registrar_server.reading.reader import Lookup, Reader
+from registrar_server.reading.lookups import Lookup
+from registrar_server.reading.queries import Queries
+from registrar_server.reading.reader import Reader
+from registrar_server.reading.reads import Reads
 from registrar_server.rpc.course_service import CourseService
-from registrar_server.rpc.dispatch import Desk, Queries
+from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.enrollment_service import EnrollmentService
 from registrar_server.rpc.history_service import HistoryService
 from registrar_server.rpc.student_service import StudentService
@@ -118,9 +121,9 @@ class Answered(NamedTuple):
 class Office:
     """The servicers in grpcio-testing's server."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, dispatcher: Dispatcher) -> None:
         self.clock = grpc_testing.strict_fake_time(NOON)
-        servicers = {service: Adapted(servicer(desk)) for service, servicer in SERVICES.items()}
+        servicers = {service: Adapted(servicer(dispatcher)) for service, servicer in SERVICES.items()}
         self._server = grpc_testing.server_from_dictionary(servicers, self.clock)
 
     def begin(self, request: Message, timeout: float | None = None) -> Any:
@@ -146,29 +149,29 @@ async def ended(rpc: Any) -> Answered:
 
 
 @pytest.fixture
-async def desk(database_url: str, gate: Gate) -> AsyncIterator[Desk]:
-    """A desk over a real ledger and reader, with one lane for changes, behind a gate."""
+async def dispatcher(database_url: str, gate: Gate) -> AsyncIterator[Dispatcher]:
+    """A dispatcher over a real ledger and reader, with one lane for changes, behind a gate."""
     database = Database(database_url)
     ledger, reader = Ledger(database), Reader(database)
     changes = Lanes[Call, Answer]([Batcher(ledger.run, "write")], key=lambda call: call.command.lane_key)
     lookups = Batcher[Lookup, Any](reader.look_up, "read")
-    desk = Desk(ledger, changes, reader, lookups, Queries(1, 10), 4_194_304)
-    yield desk
-    await asyncio.gather(changes.close(), lookups.close(), desk.close())
+    queries = Queries(1, 10)
+    yield Dispatcher(ledger, changes, Reads(reader, lookups, queries), queries, 4_194_304)
+    await asyncio.gather(changes.close(), lookups.close(), queries.close())
     database.close()
 
 
 @pytest.fixture
-async def office(desk: Desk) -> Office:
+async def office(dispatcher: Dispatcher) -> Office:
     """The servicers, with a student s-1 and a course CS-101 of one seat."""
-    office = Office(desk)
+    office = Office(dispatcher)
     await office.done(CreateStudentRequest(student=Student(student_id="s-1")))
     await office.done(CreateCourseRequest(course=Course(course_id="CS-101", capacity=1)))
     return office
 
 
 class Broken:
-    """A desk where nothing works."""
+    """A dispatcher where nothing works."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError("password=s3cret")

@@ -21,11 +21,11 @@ from registrar.v1.student_service_pb2 import GetStudentRequest
 from registrar_server import app, migrate
 from registrar_server.core.records import Course
 from registrar_server.errors import Reason, Refusal
+from registrar_server.reading.queries import Queries
 from registrar_server.rpc import convert
-from registrar_server.rpc.dispatch import Queries
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
-from registrar_server.storage import database
+from registrar_server.storage import failures
 from tests.support.failures import refused
 from tests.support.servers import Gate, Registrar, calling, registrar_on, serving, settings
 
@@ -104,18 +104,18 @@ async def test_lists_that_wait_are_bounded_too() -> None:
         (psycopg.errors.LockNotAvailable(), Reason.CONTENTION),
         (psycopg.errors.DeadlockDetected(), Reason.CONTENTION),
         (psycopg.errors.AdminShutdown(), Reason.DATABASE_UNAVAILABLE),
-        (database.DatabaseReplaced(), Reason.DATABASE_UNAVAILABLE),
+        (failures.DatabaseReplaced(), Reason.DATABASE_UNAVAILABLE),
     ],
 )
 def test_a_failed_read_says_whether_to_try_again(error: Exception, reason: Reason) -> None:
-    told = database.refusal_of(error)
+    told = failures.refusal_of(error)
     assert isinstance(told, Refusal)
     assert told.reason is reason
 
 
 def test_an_unknown_error_stays_one() -> None:
     error = RuntimeError()
-    assert database.refusal_of(error) is error
+    assert failures.refusal_of(error) is error
 
 
 @pytest.mark.parametrize("key", [[{"a": 1}], [10**30, 1], [None], ["\ud800", 1], ["x"], ["a b", 1], ["x", "y"], []])
@@ -153,11 +153,11 @@ async def test_pages_fit_into_messages_that_were_set_smaller(sqlite_url: str) ->
 
 
 def test_large_courses_are_not_kept_in_memory() -> None:
-    kept = convert._course_without_counters.cache_info().currsize
+    kept = convert._cached_without_counters.cache_info().currsize
     convert.course(Course("c-large", description="x" * 10_000))
-    assert convert._course_without_counters.cache_info().currsize == kept
+    assert convert._cached_without_counters.cache_info().currsize == kept
     convert.course(Course("c-small", description="x"))
-    assert convert._course_without_counters.cache_info().currsize == kept + 1
+    assert convert._cached_without_counters.cache_info().currsize == kept + 1
 
 
 def test_a_password_in_the_query_is_not_shown() -> None:

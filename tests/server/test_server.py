@@ -25,7 +25,8 @@ from registrar.v1.course_service_pb2 import CreateCourseRequest
 from registrar.v1.student_service_pb2 import GetStudentRequest, ListStudentsRequest
 from registrar_server import migrate
 from registrar_server.app import Server, StartError, start
-from registrar_server.storage.database import Database, sqlite_file
+from registrar_server.storage.database import Database
+from registrar_server.storage.engines import sqlite_file
 from tests.support.certificates import Certificates
 from tests.support.databases import execute
 from tests.support.failures import info, refused
@@ -465,9 +466,9 @@ async def test_stop_waits_for_the_purge(sqlite_url: str, monkeypatch: pytest.Mon
     """A purge under way is told to end, and the database is let go of only when it has."""
     begun, told = threading.Event(), []
 
-    def purge(_database: Any, _before: int, *, may_go_on: Callable[[], bool]) -> int:
+    def purge(_database: Any, _before: int, *, may_continue: Callable[[], bool]) -> int:
         begun.set()
-        while may_go_on():
+        while may_continue():
             pass
         told.append("to end")
         return 0

@@ -67,7 +67,7 @@ class TestSelect:
     def test_with_a_condition(self, driver: Driver) -> None:
         """Of the rows with these keys, those that also fit."""
         driver.write((INSERT_STUDENTS, [student("a"), student("b", delete_time=5)]))
-        living = Select("students", ("student_id",), ("student_id",), "delete_time IS NULL")
+        living = Select("students", ("student_id",), ("student_id",), "delete_time IS NULL", read=tuple)
         assert driver.read((living, [("a",), ("b",)])) == [[("a",)]]
 
     def test_of_two_tables(self, driver: Driver) -> None:
@@ -78,14 +78,14 @@ class TestSelect:
         )
         columns = ("student_id", "term", "meetings", "state")
         where = "enrollments.state = 'ENROLLED'"
-        joined = Select("enrollments", ("student_id",), columns[:3], where, join="courses", using="course_id")
+        joined = Select("enrollments", ("student_id",), columns[:3], where, "courses", "course_id", read=tuple)
         assert driver.read((joined, [("a",), ("b",), ("c",)])) == [[("a", "fall", "[1]"), ("b", "", "[]")]]
 
     def test_with_something_computed(self, driver: Driver) -> None:
         """What is computed comes behind the columns."""
         driver.write((INSERT_STUDENTS, [student("a", "Ada", 5), student("b", "Bob", 7)]))
-        computed = ("max_credits + 1", "(SELECT count(*) FROM students AS all_of_them)")
-        select = Select("students", ("student_id",), ("student_id",), computed=computed)
+        computed = {"next": "max_credits + 1", "count": "(SELECT count(*) FROM students AS all_of_them)"}
+        select = Select("students", ("student_id",), ("student_id",), computed=computed, read=tuple)
         assert driver.read((select, [("a",), ("b",)])) == [[("a", 6, 2), ("b", 8, 2)]]
 
     def test_several_at_once(self, driver: Driver) -> None:
@@ -158,7 +158,7 @@ class TestValues:
             (INSERT_STUDENTS, [student(f"s-{number}") for number in (1, 2, 3)]),
             (INSERT_ENROLLMENTS, rows),
         )
-        select = Select("enrollments", ("course_id", "enrollment_id"), ("enrollment_id", "passed"))
+        select = Select("enrollments", ("course_id", "enrollment_id"), ("enrollment_id", "passed"), read=tuple)
         assert driver.read((select, [("c", key) for key in values])) == [list(values.items())]
 
 
@@ -249,7 +249,7 @@ class TestCommit:
 
         def leave(error: Exception | None) -> None:
             with database.transaction() as transaction:
-                transaction.read((SELECT_STUDENTS, [("a",)]), (LOCK_STUDENTS, [("a",)]))
+                transaction.read({SELECT_STUDENTS: [("a",)], LOCK_STUDENTS: [("a",)]})
                 if error:
                     raise error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from registrar_server.core.records import Course, Enrollment, Hold, Student
 from registrar_server.core.state import State
+from registrar_server.core.vocabulary import EnrollmentState
 from tests.support.ledgers import NOW, given
 
 EARLIER = NOW - 1_000_000
@@ -37,7 +38,7 @@ def crowd(seated: str, waiting: str = "", course_id: str = "c-1", **fields: Any)
 def place(letter: str, number: int, state: str = "WAITLISTED", course_id: str = "c-1", **fields: Any) -> Enrollment:
     """A student's first enrollment in a course, with an id such as ``c-1/a``."""
     times = {"create_time": EARLIER, "update_time": EARLIER}
-    return Enrollment(course_id, f"{course_id}/{letter}", letter, number, 1, state, **times | fields)
+    return Enrollment(course_id, f"{course_id}/{letter}", letter, number, 1, EnrollmentState(state), **times | fields)
 
 
 def waiting_for(seats: str, queue: str, *students: Student, **fields: Any) -> State:

@@ -17,6 +17,7 @@ from registrar_server.storage.bulk import (
     Insert,
     Lock,
     PostgreSQL,
+    Query,
     Rows,
     Select,
     SQLite,
@@ -29,13 +30,13 @@ STUDENT_DEFAULTS = ("family_name", "email", "state", "version", "create_time", "
 DEFAULTS = ("", "", "ACTIVE", 1, 0, 0, "")
 
 INSERT_STUDENTS = Insert("students", (), ("student_id", *STUDENT_VALUES, *STUDENT_DEFAULTS))
-SELECT_STUDENTS = Select("students", ("student_id",), ("student_id", *STUDENT_VALUES))
+SELECT_STUDENTS = Select("students", ("student_id",), ("student_id", *STUDENT_VALUES), read=tuple)
 UPDATE_STUDENTS = Update("students", ("student_id",), STUDENT_VALUES)
 LOCK_STUDENTS = Lock("students", ("student_id",))
 
 RESPONSE = ("caller", "request_id", "fingerprint", "response", "create_time")
 INSERT_RESPONSES = Insert("request_ids", (), RESPONSE)
-SELECT_RESPONSES = Select("request_ids", ("caller", "request_id"), RESPONSE)
+SELECT_RESPONSES = Select("request_ids", ("caller", "request_id"), RESPONSE, read=tuple)
 UPDATE_RESPONSES = Update("request_ids", ("caller", "request_id"), ("response",))
 
 EVENT = ("course_id", "event_id", "type", "time", "changes")
@@ -52,7 +53,7 @@ EVENT_TEXTS = (
 )
 EVENT_COLUMNS = (*EVENT, *EVENT_TEXTS, "bypassed_rules", "violations")
 APPEND_EVENTS = Append("events", (), EVENT_COLUMNS, number="revision", counter="event_counter")
-SELECT_EVENTS = Select("events", ("course_id",), ("event_id", "revision", "changes"))
+SELECT_EVENTS = Select("events", ("course_id",), ("event_id", "revision", "changes"), read=tuple)
 
 COURSE: dict[str, Any] = {
     **dict.fromkeys(("code", "title", "description", "term", "search_text"), ""),
@@ -76,6 +77,7 @@ FIRST_WAITERS = Heads(
     where="state = 'WAITLISTED'",
     order="number",
     limit="courses.waitlisted_count - courses.capacity + given.number",
+    read=tuple,
 )
 LOCK_FIRST_WAITERS = Lock("students", ("student_id",), heads=FIRST_WAITERS)
 
@@ -110,7 +112,7 @@ class Driver:
     connection: Any
     said: Callable[[], list[str]]
 
-    def read(self, *requests: tuple[Statement, Rows]) -> list[list[tuple[Any, ...]]]:
+    def read(self, *requests: tuple[Query[Any], Rows]) -> list[list[tuple[Any, ...]]]:
         """Run selects, each with its rows in order."""
         found = [sorted(tuple(row) for row in rows) for rows in self.dialect.read(self.connection, requests)]
         self.connection.rollback()

@@ -15,15 +15,18 @@ from typing import Any, Self
 import pytest
 from sqlalchemy import Engine, text
 
+from registrar_server.core.attempts import Attempts
 from registrar_server.core.commands import Command, CreateCourse, CreateStudent, Enroll
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Commitment, Course, Enrollment, Student, Subject
+from registrar_server.core.queue import Queue
+from registrar_server.core.records import Commitment, Course, Enrollment, Passed, Student
 from registrar_server.core.seats import Swapped, Unenrolled
 from registrar_server.core.state import State
+from registrar_server.core.transcripts import Transcripts
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Call, Ledger, Outcome
 from registrar_server.storage import bulk
-from registrar_server.storage.database import Database, Transaction
+from registrar_server.storage.database import Answers, Database, Transaction
 
 NOW = 1_795_449_600_123_456
 
@@ -43,17 +46,18 @@ def given(*records: Student | Course | Enrollment, now: int = NOW) -> State:
         if waiter.waits:
             queues[waiter.course_id].append(waiter)
             waiter.waitlist_position = len(queues[waiter.course_id])
-    state.load([record for record in records if isinstance(record, Student)], courses.values(), enrollments, ())
+    state.load([record for record in records if isinstance(record, Student)], courses.values(), enrollments)
     for course in courses.values():
         state.load_queue(course, queues[course.course_id])
     for one in enrollments:
         course = courses.get(one.course_id, Course(one.course_id))
         if one.state == "ENROLLED":
-            held = Commitment(course.course_id, course.term, course.credits, course.meetings)
-            state.load_commitments([(one.student_id, held)])
+            state.load_transcripts(
+                [Commitment(course.course_id, course.term, course.credits, course.meetings, one.student_id)]
+            )
         elif one.passed:
-            subject = Subject(course.course_id, course.code)
-            state.load_subjects([(one.student_id, one.enrollment_id, subject)], {})
+            passed = Passed(one.student_id, one.enrollment_id, course.course_id, course.code)
+            state.load_transcripts(passed=[passed])
     return state
 
 
@@ -65,13 +69,16 @@ def refusal(state: State, command: Command) -> Refusal:
 
 
 def contents(state: State) -> dict[str, Any]:
-    """A copy of everything that a state holds; a place where something was looked for and not found is nothing."""
-    journal = {**vars(state.journal), "new_id": None}
-    return copy.deepcopy({name: _filled(value) for name, value in (vars(state) | {"journal": journal}).items()})
+    """Return a copy of everything that a state holds, without the empty entries that look-ups leave behind."""
+    return copy.deepcopy(_filled(vars(state) | {"journal": {**vars(state.journal), "new_id": None}}))
 
 
 def _filled(value: Any) -> Any:
-    return {key: item for key, item in value.items() if item} if isinstance(value, defaultdict) else value
+    if isinstance(value, Attempts | Queue | Transcripts):
+        return _filled(vars(value))
+    if isinstance(value, dict):
+        return {key: filled for key, item in value.items() if (filled := _filled(item))}
+    return value
 
 
 @dataclass(frozen=True)
@@ -162,9 +169,9 @@ class _Watched(Transaction):
         self._transaction = transaction
         self._before = before
 
-    def read(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> list[bulk.Rows]:
+    def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> Answers:
         self._before("read")
-        return self._transaction.read(*requests)
+        return self._transaction.read(requests)
 
     def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
         self._before("commit")

@@ -1,6 +1,6 @@
-"""What callers may ask to change, as frozen values. Each says which rows a decision about it must see.
+"""The changes that callers may ask for, as frozen values. Each names the rows that its decision needs.
 
-Every change in Registrar is one of these, and all take the same way: queue, lock, load, decide, write, commit.
+Every change in Registrar is a command, and all commands take the same way: queue, lock, load, decide, write, commit.
 """
 
 from __future__ import annotations
@@ -10,51 +10,51 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 MANY = 1_000_000_000
-"""More seats than any course has: of this many openings none is ever short."""
+"""More seats than any course has."""
 
 
 @dataclass(slots=True)
 class Scope:
-    """The rows a batch touches: what to lock, then what to load."""
+    """The rows that a batch locks and loads."""
 
     courses: set[str] = field(default_factory=set)
-    """Locked, in order of id, before anything else."""
+    """Locked first, in order of id."""
     students: set[str] = field(default_factory=set)
-    """Locked after the courses, in order of id: those whose own record or whose enrollments may change."""
+    """Locked after the courses, in order of id: students whose record or enrollments may change."""
     pairs: set[tuple[str, str]] = field(default_factory=set)
-    """(student, course): all attempts of that student at that course."""
+    """(student, course): all attempts of the student at the course are loaded."""
     seekers: set[str] = field(default_factory=set)
-    """Students who ask for a seat: what the rules look at is needed."""
+    """Students who ask for a seat: the values that the rules need are loaded."""
     openings: dict[str, int] = field(default_factory=dict)
-    """Courses that may settle, each with the seats that the batch may free or add there: the first waiters, as many as
-    seats may be free, are needed too, and locked with the other students."""
+    """Courses that may settle, each with the number of seats that the batch may free or add there. As many of the first
+    waiters as there may be free seats are loaded too, and locked with the other students."""
     prerequisites: set[str] = field(default_factory=set)
-    """Courses that a command makes a prerequisite of another."""
+    """Courses that a command makes prerequisites of another course."""
     emptied_courses: set[str] = field(default_factory=set)
-    """Courses whose live enrollments are needed, with the students of these."""
+    """Courses whose live enrollments are loaded, with the students of those enrollments."""
     emptied_students: set[str] = field(default_factory=set)
-    """Students whose live enrollments are needed, with the courses of these."""
+    """Students whose live enrollments are loaded, with the courses of those enrollments."""
 
     def settle(self, course_id: str, openings: int) -> None:
-        """Add a course that may settle, with as many seats more."""
+        """Add a course that may settle, and ``openings`` seats that the batch may free or add there."""
         self.courses.add(course_id)
         self.openings[course_id] = self.openings.get(course_id, 0) + openings
 
 
 class Command(Protocol):
-    """A change asked for."""
+    """A change that a caller asks for."""
 
     def touch(self, scope: Scope) -> None:
-        """Add to ``scope`` what deciding about this command must see."""
+        """Add the rows that the decision needs to ``scope``."""
 
     @property
     def lane_key(self) -> str:
-        """Commands of one key meet in one lane: the course where there is one."""
+        """Commands with the same key go to the same lane: the course, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Rules the caller asks to pass over, and why."""
+    """The rules that the caller sets aside, and the reason."""
 
     rules: frozenset[str] = frozenset()
     reason: str = ""
@@ -64,8 +64,14 @@ NO_OVERRIDE = Override()
 
 
 @dataclass(frozen=True, slots=True)
-class _SeatCommand:
+class EnrollmentCommand:
+    """A command about the enrollments of one student."""
+
     student_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _SeatCommand(EnrollmentCommand):
     course_id: str
 
     @property
@@ -83,7 +89,7 @@ class Enroll(_SeatCommand):
     comment: str = ""
 
     def touch(self, scope: Scope) -> None:
-        """A newcomer asks for a seat: those who wait for one come first."""
+        """The waiters of the course come before the newcomer, so the course may settle."""
         scope.students.add(self.student_id)
         scope.seekers.add(self.student_id)
         scope.pairs.add((self.student_id, self.course_id))
@@ -92,7 +98,7 @@ class Enroll(_SeatCommand):
 
 @dataclass(frozen=True, slots=True)
 class Unenroll(_SeatCommand):
-    """Take the student's live enrollment in the course back."""
+    """End the student's live enrollment in the course."""
 
     allow_missing: bool = False
     override: Override = NO_OVERRIDE
@@ -100,17 +106,16 @@ class Unenroll(_SeatCommand):
     comment: str = ""
 
     def touch(self, scope: Scope) -> None:
-        """A seat may become free."""
+        """The student may free a seat."""
         scope.students.add(self.student_id)
         scope.pairs.add((self.student_id, self.course_id))
         scope.settle(self.course_id, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
-    """Give the student a seat in one course for the one in another."""
+class Swap(EnrollmentCommand):
+    """Give the student a seat in one course and drop the seat in another."""
 
-    student_id: str
     from_course_id: str
     to_course_id: str
     override: Override = NO_OVERRIDE
@@ -118,11 +123,11 @@ class Swap:
 
     @property
     def lane_key(self) -> str:
-        """The course where there may be a crowd."""
+        """The course in which the student asks for a seat: many may ask for it at once."""
         return self.to_course_id
 
     def touch(self, scope: Scope) -> None:
-        """A seat is asked for in one course and becomes free in the other."""
+        """The student asks for a seat in one course and frees a seat in the other."""
         scope.students.add(self.student_id)
         scope.seekers.add(self.student_id)
         scope.pairs |= {(self.student_id, self.from_course_id), (self.student_id, self.to_course_id)}
@@ -139,7 +144,7 @@ class Complete(_SeatCommand):
     etag: str = ""
 
     def touch(self, scope: Scope) -> None:
-        """The seat becomes free, but the course does not settle."""
+        """The student frees a seat, but the course does not settle."""
         scope.courses.add(self.course_id)
         scope.students.add(self.student_id)
         scope.pairs.add((self.student_id, self.course_id))
@@ -195,7 +200,7 @@ class DeleteStudent(_StudentCommand):
     force: bool = False
 
     def touch(self, scope: Scope) -> None:
-        """Whether the student has live enrollments decides; dropping them changes their courses."""
+        """The decision depends on the student's live enrollments, and dropping them changes their courses."""
         scope.students.add(self.student_id)
         scope.emptied_students.add(self.student_id)
 
@@ -207,7 +212,7 @@ class UndeleteStudent(_StudentCommand):
 
 @dataclass(frozen=True, slots=True)
 class PlaceHold(_StudentCommand):
-    """Place a hold on a student, in the place of one of the same code."""
+    """Place a hold on a student. It replaces a hold of the same code."""
 
     code: str
     reason: str = ""
@@ -239,7 +244,7 @@ class CreateCourse(_CourseCommand):
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def touch(self, scope: Scope) -> None:
-        """Later commands of the batch may ask for a seat in it."""
+        """Later commands of the batch may ask for a seat in the course."""
         scope.courses.add(self.course_id)
         scope.prerequisites.update(self.values.get("prerequisite_course_ids", ()))
 
@@ -252,7 +257,7 @@ class UpdateCourse(_CourseCommand):
     etag: str = ""
 
     def touch(self, scope: Scope) -> None:
-        """A capacity may be raised, by as many seats as it names at the most."""
+        """A new capacity adds at most as many seats as it names."""
         scope.courses.add(self.course_id)
         scope.prerequisites.update(self.values.get("prerequisite_course_ids", ()))
         if "capacity" in self.values:
@@ -268,7 +273,7 @@ class DeleteCourse(_CourseCommand):
     force: bool = False
 
     def touch(self, scope: Scope) -> None:
-        """Whether the course has live enrollments decides; dropping them changes their students'."""
+        """The decision depends on the course's live enrollments, and dropping them changes their students."""
         scope.courses.add(self.course_id)
         if self.force:
             scope.emptied_courses.add(self.course_id)

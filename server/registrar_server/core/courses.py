@@ -7,12 +7,13 @@ from registrar_server.core.fields import check_etag, set_fields
 from registrar_server.core.records import Course
 from registrar_server.core.seats import drop
 from registrar_server.core.state import State
+from registrar_server.core.vocabulary import EventType
 from registrar_server.core.waitlist import settle
 from registrar_server.errors import FieldViolation, Reason, Refusal, course_not_found, invalid_fields
 
 
 def create(state: State, command: CreateCourse) -> Course:
-    """Add a course; a deleted one still holds its id."""
+    """Add a course. A deleted course keeps its id."""
     if command.course_id in state.courses:
         raise Refusal(
             Reason.COURSE_EXISTS,
@@ -21,28 +22,26 @@ def create(state: State, command: CreateCourse) -> Course:
         )
     _check_window(command.values.get("enroll_open_time"), command.values.get("enroll_close_time"))
     course = Course(command.course_id, create_time=state.now, update_time=state.now)
-    changes = set_fields(course, command.values)
-    state.add_course(course)
-    state.journal.record("COURSE_CREATED", course=course, changes=changes)
+    state.add_course(course, set_fields(course, command.values))
     return course
 
 
 def update(state: State, command: UpdateCourse) -> Course:
-    """Set the given fields; setting what is so already changes nothing and writes no event.
+    """Set the given fields. If no value differs, nothing changes and there is no event.
 
-    A capacity below the count is accepted and evicts nobody. One that is raised adds seats, and the course settles.
+    A capacity below the number of seats taken is accepted and drops no student. A higher capacity adds seats, and the
+    course settles.
     """
     course = state.course(command.course_id)
     check_etag(course, command.etag)
-    # One end of the window may be set alone, so only here is it known whether the two still fit.
+    # A command may set one end of the window alone, so the check needs the stored other end.
     _check_window(
         command.values.get("enroll_open_time", course.enroll_open_time),
         command.values.get("enroll_close_time", course.enroll_close_time),
     )
     seats = course.capacity
     if changes := set_fields(course, command.values):
-        state.journal.change_course(course)
-        state.journal.record("COURSE_UPDATED", course=course, changes=changes)
+        state.change_course(EventType.COURSE_UPDATED, course, changes)
     if seats is not None and (course.capacity is None or course.capacity > seats):
         settle(state, course)
     return course
@@ -54,7 +53,7 @@ def _check_window(opens: int | None, closes: int | None) -> None:
 
 
 def delete(state: State, command: DeleteCourse) -> Course:
-    """Delete softly; live enrollments stand in the way unless ``force`` drops them."""
+    """Delete a course softly. Live enrollments prevent it, unless ``force`` drops them."""
     course = state.course(command.course_id)
     check_etag(course, command.etag)
     count = course.enrolled_count + course.waitlisted_count
@@ -67,18 +66,16 @@ def delete(state: State, command: DeleteCourse) -> Course:
     for enrollment in state.live_of_course(course.course_id):
         drop(state, course, enrollment, reason="COURSE_DELETED")
     course.delete_time = state.now
-    state.journal.change_course(course)
-    state.journal.record("COURSE_DELETED", course=course)
+    state.change_course(EventType.COURSE_DELETED, course)
     return course
 
 
 def undelete(state: State, command: UndeleteCourse) -> Course:
-    """Restore a deleted course; a live one is answered as it is."""
+    """Restore a deleted course. A course that is not deleted stays as it is."""
     course = state.courses.get(command.course_id)
     if course is None:
         raise course_not_found(command.course_id)
     if course.delete_time is not None:
         course.delete_time = None
-        state.journal.change_course(course)
-        state.journal.record("COURSE_UNDELETED", course=course)
+        state.change_course(EventType.COURSE_UNDELETED, course)
     return course

@@ -1,7 +1,7 @@
-"""Decisions: a state and a command in, an outcome out, the changes noted in the state.
+"""Decides commands: each command has one decision, which changes the state and returns a result, or refuses.
 
 A decision either refuses before it changes anything, or makes its whole change together with its one event. It knows
-neither SQL nor grpc, and does not care whether its batch holds one command or ten thousand.
+neither SQL nor gRPC, and is the same whether its batch holds one command or ten thousand.
 """
 
 from __future__ import annotations
@@ -36,5 +36,5 @@ _DECISIONS: Mapping[type[Any], Callable[[State, Any], Any]] = MappingProxyType(
 
 
 def decide(state: State, command: Command) -> Any:
-    """Carry out ``command`` on ``state`` and return what it made, or raise a ``Refusal`` with nothing changed."""
+    """Carry out ``command`` on ``state`` and return the result, or raise a ``Refusal`` with nothing changed."""
     return _DECISIONS[type(command)](state, command)

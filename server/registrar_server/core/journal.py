@@ -1,23 +1,24 @@
-"""What a batch has to write: the records it added and changed, and the events that tell of it."""
+"""What a batch has to write: the records that it added or changed, and the events that report it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from registrar_server.core.records import Change, Course, Enrollment, Event, StoredResponse, Student, encode
+from registrar_server.core.records import Change, Course, Enrollment, Event, Student
+from registrar_server.core.vocabulary import EnrollmentState, EventType
 from registrar_server.errors import Violation
 
 
 @dataclass
 class Journal:
-    """Notes of every change; what was added in this batch is written once, however often it changes afterwards."""
+    """Notes every change of a batch. A record that the batch added is written once, however often it changes later."""
 
     now: int
     """Microseconds since 1970 UTC."""
     new_id: Callable[[int], str]
     actor: str = ""
-    """On whose behalf the present command is carried out."""
+    """The caller of the present command."""
     request_id: str = ""
     """The ``request_id`` of the present command."""
     added_students: dict[str, Student] = field(default_factory=dict)
@@ -27,81 +28,97 @@ class Journal:
     counted_courses: dict[str, Course] = field(default_factory=dict)
     added_enrollments: dict[str, Enrollment] = field(default_factory=dict)
     changed_enrollments: dict[str, Enrollment] = field(default_factory=dict)
-    added_responses: list[StoredResponse] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
     def change_student(self, student: Student) -> None:
-        """Note that what callers set of a student has changed."""
+        """Note that the fields of a student have changed, and count a new version."""
         student.version += 1
         student.update_time = self.now
         if student.student_id not in self.added_students:
             self.changed_students[student.student_id] = student
 
     def change_course(self, course: Course) -> None:
-        """Note that what callers set of a course has changed."""
+        """Note that the fields of a course have changed, and count a new version."""
         course.version += 1
         course.update_time = self.now
         if course.course_id not in self.added_courses:
             self.changed_courses[course.course_id] = course
 
     def count_course(self, course: Course) -> None:
-        """Note that a counter of a course has moved."""
+        """Note that a counter of a course has changed; its version stays."""
         if course.course_id not in self.added_courses:
             self.counted_courses[course.course_id] = course
 
     def change_enrollment(self, enrollment: Enrollment) -> None:
-        """Note that an enrollment has changed, as its readers can see."""
+        """Note that an enrollment has changed, and count a new version."""
         enrollment.version += 1
         enrollment.update_time = self.now
         self.touch_enrollment(enrollment)
 
     def touch_enrollment(self, enrollment: Enrollment) -> None:
-        """Note that something of an enrollment has changed that its readers do not see."""
+        """Note that a field of an enrollment has changed that readers do not see; its version stays."""
         if enrollment.enrollment_id not in self.added_enrollments:
             self.changed_enrollments[enrollment.enrollment_id] = enrollment
 
-    def record(
+    def record_student(
+        self, type: EventType, student: Student, *, reason: str = "", changes: tuple[Change, ...] = ()
+    ) -> None:
+        """Add the event of a change to a student."""
+        event = Event(*self._origin(type), student_id=student.student_id, reason=reason, changes=changes)
+        self.events.append(event)
+
+    def record_course(self, type: EventType, course: Course, changes: tuple[Change, ...] = ()) -> None:
+        """Add the event of a change to a course, with its capacity and counts after the change."""
+        event = Event(
+            *self._origin(type),
+            course_id=course.course_id,
+            capacity=course.capacity,
+            enrolled_count=course.enrolled_count,
+            waitlisted_count=course.waitlisted_count,
+            changes=changes,
+        )
+        self.events.append(event)
+
+    def record_enrollment(
         self,
-        type: str,
+        type: EventType,
+        course: Course,
+        enrollment: Enrollment,
         *,
-        course: Course | None = None,
-        student_id: str = "",
-        enrollment: Enrollment | None = None,
-        previous_state: str = "",
+        previous_state: EnrollmentState | None = None,
         reason: str = "",
         comment: str = "",
-        changes: Iterable[Change] = (),
-        violations: Iterable[Violation] = (),
+        changes: tuple[Change, ...] = (),
+        violations: tuple[Violation, ...] = (),
     ) -> None:
-        """Note the one event of a change, with the capacity and the counts in force after it."""
-        self.events.append(
-            Event(
-                course_id=course.course_id if course else "",
-                event_id=self.new_id(self.now),
-                type=type,
-                time=self.now,
-                actor=self.actor,
-                student_id=enrollment.student_id if enrollment else student_id,
-                enrollment_id=enrollment.enrollment_id if enrollment else "",
-                state=enrollment.state if enrollment else "",
-                previous_state=previous_state,
-                capacity=course.capacity if course else None,
-                enrolled_count=course.enrolled_count if course else None,
-                waitlisted_count=course.waitlisted_count if course else None,
-                enrollment_version=enrollment.version if enrollment else None,
-                grade=enrollment.grade if enrollment else "",
-                passed=enrollment.passed if enrollment else None,
-                reason=reason,
-                comment=comment,
-                bypassed_rules=encode(enrollment.bypassed_rules if enrollment else ()),
-                changes=encode(tuple(changes)),
-                violations=encode(tuple(violations)),
-                request_id=self.request_id,
-            )
+        """Add the event of a change to an enrollment, with the capacity and counts of its course after the change."""
+        event = Event(
+            *self._origin(type),
+            course_id=course.course_id,
+            student_id=enrollment.student_id,
+            enrollment_id=enrollment.enrollment_id,
+            state=enrollment.state,
+            previous_state=previous_state,
+            capacity=course.capacity,
+            enrolled_count=course.enrolled_count,
+            waitlisted_count=course.waitlisted_count,
+            enrollment_version=enrollment.version,
+            grade=enrollment.grade,
+            passed=enrollment.passed,
+            reason=reason,
+            comment=comment,
+            bypassed_rules=enrollment.bypassed_rules,
+            changes=changes,
+            violations=violations,
         )
+        self.events.append(event)
 
-    def forget_made(self) -> None:
-        """Empty the times and versions this batch made, in the records it changed: a preview makes none."""
+    def _origin(self, type: EventType) -> tuple[str, EventType, int, str, str]:
+        """Return the first fields of an event, which every event has."""
+        return self.new_id(self.now), type, self.now, self.actor, self.request_id
+
+    def clear_generated(self) -> None:
+        """Empty the times and versions that this batch generated: a preview must not show them."""
         added: tuple[Student | Course | Enrollment, ...] = (
             *self.added_students.values(),
             *self.added_courses.values(),

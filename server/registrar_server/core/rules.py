@@ -1,7 +1,7 @@
-"""The rules of enrolling: one pure function each, over plain values.
+"""The rules of enrolling: one pure function per rule.
 
-Every rule answers with nothing, or with violations that say what is wrong and which values decided it. All rules run,
-and every violation comes back, in the order of ``domain.md``'s table, which is that of ``Reason``.
+A rule returns no violations, or violations with a sentence and the values that decided it. All rules run, and all
+violations are returned, in the order of ``Reason``. ``docs/domain.md`` explains each rule.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from registrar_server.core.fields import format_credits, format_time
+from registrar_server.core.formats import format_credits, format_time
 from registrar_server.core.records import Commitment, Course, Enrollment, Student, Subject
 from registrar_server.core.schedule import WEEKDAYS, Overlap, overlap
+from registrar_server.core.vocabulary import CourseState, StudentState
 from registrar_server.errors import Reason, Violation
 
 Violations = Sequence[Violation]
@@ -19,7 +20,7 @@ NONE: Violations = ()
 
 
 class Case(NamedTuple):
-    """What is judged: a student who asks for a seat in a course at ``now`` (microseconds since 1970 UTC)."""
+    """The input of the rules: a student who asks for a seat in a course at ``now`` (microseconds since 1970 UTC)."""
 
     student: Student
     course: Course
@@ -27,21 +28,21 @@ class Case(NamedTuple):
     commitments: Collection[Commitment | Course] = ()
     """The other courses in which the student has a seat."""
     prerequisites: Collection[Subject] = ()
-    """What the course asks for."""
+    """The prerequisites of the course."""
     passed: Collection[Subject] = ()
-    """What the student has passed; needed only where there are prerequisites."""
+    """The courses that the student has passed; loaded only if there are prerequisites."""
 
 
 def student_is_active(case: Case) -> Violations:
-    """The student studies here at present."""
-    if case.student.state == "ACTIVE":
+    """The student is active."""
+    if case.student.state == StudentState.ACTIVE:
         return NONE
     message = f'Student "{case.student.student_id}" is not active.'
     return (Violation(Reason.STUDENT_INACTIVE, message, {"state": case.student.state}),)
 
 
 def student_has_no_hold(case: Case) -> Violations:
-    """Nothing has to be settled first; each hold is a violation of its own."""
+    """The student has no hold; each hold is a violation of its own."""
     return [
         Violation(
             Reason.STUDENT_HOLD,
@@ -60,19 +61,19 @@ def _because(reason: str) -> str:
 
 def course_takes_place(case: Case) -> Violations:
     """The course is not cancelled."""
-    if case.course.state == "OPEN":
+    if case.course.state == CourseState.OPEN:
         return NONE
     message = f'"{case.course.course_id}" is cancelled.'
     return (Violation(Reason.COURSE_CANCELLED, message, {"state": case.course.state}),)
 
 
 def enrollment_is_open(case: Case) -> Violations:
-    """Now is in the enrollment window."""
+    """The enrollment window is open."""
     return outside_window(case.course, case.now)
 
 
 def outside_window(course: Course, now: int) -> Violations:
-    """Say which end of the enrollment window, half-open, ``now`` is beyond, if it is."""
+    """Return the violation of the enrollment window, which is half-open, if ``now`` is outside of it."""
     if course.enroll_open_time is not None and now < course.enroll_open_time:
         opens = format_time(course.enroll_open_time)
         message = f'Enrollment in "{course.course_id}" opens at {opens}.'
@@ -85,7 +86,10 @@ def outside_window(course: Course, now: int) -> Violations:
 
 
 def prerequisites_are_met(case: Case) -> Violations:
-    """Each prerequisite was passed, in that course or in one with the same non-empty code; not followed further."""
+    """The student has passed each prerequisite, in that course or in one of the same non-empty code.
+
+    The prerequisites of prerequisites are not checked.
+    """
     if not case.prerequisites:
         return NONE
     ids = {passed.course_id for passed in case.passed}
@@ -100,7 +104,7 @@ def prerequisites_are_met(case: Case) -> Violations:
 
 
 def schedule_is_free(case: Case) -> Violations:
-    """No meeting overlaps one of another course in which the student has a seat; each course is a violation."""
+    """No meeting overlaps one of another course in which the student has a seat; each such course is a violation."""
     if not case.course.meetings:
         return NONE
     conflicts = [
@@ -174,18 +178,18 @@ RULES: tuple[Callable[[Case], Violations], ...] = (
 
 
 def violations(case: Case) -> list[Violation]:
-    """Return what this student's having a seat in this course would violate, seats themselves apart."""
+    """Return the rules that a seat for this student would violate, apart from the number of seats."""
     return [violation for rule in RULES for violation in rule(case)]
 
 
 def no_seat(course: Course) -> Violation:
-    """Say that no seat is free for a newcomer, and that there is no waiting for one."""
+    """Return the violation of a newcomer who finds no free seat and may not wait."""
     values = {"capacity": str(course.capacity), "enrolled_count": str(course.enrolled_count)}
     return Violation(Reason.COURSE_FULL, f"{_seats_taken(course)}.", values)
 
 
 def no_place_to_wait(course: Course) -> Violation:
-    """Say that no seat is free for a newcomer, and no place on the waitlist either."""
+    """Return the violation of a newcomer who finds neither a free seat nor a place on the waitlist."""
     values = {
         "capacity": str(course.capacity),
         "enrolled_count": str(course.enrolled_count),
@@ -203,7 +207,7 @@ def _seats_taken(course: Course) -> str:
 
 
 def drop_is_in_time(course: Course, enrollment: Enrollment, now: int) -> Violations:
-    """A seat can be given up before the drop deadline; a place on the waitlist at any time."""
+    """A seat can be dropped before the drop deadline, a place on the waitlist at any time."""
     deadline = course.drop_deadline_time
     if deadline is None or now < deadline or enrollment.waits:
         return NONE
@@ -213,10 +217,10 @@ def drop_is_in_time(course: Course, enrollment: Enrollment, now: int) -> Violati
 
 
 def to_override(violations: Iterable[Violation]) -> tuple[str, ...]:
-    """Return what an override has to name to pass these over, each once, in the order of ``Reason``."""
+    """Return the rules that an override must name to set these violations aside."""
     return in_order({violation.override_rule for violation in violations})
 
 
 def in_order(rules: Collection[str]) -> tuple[str, ...]:
-    """Return rules as they are kept: without repetition, in the order of ``Reason``."""
+    """Return rules as they are stored: each once, in the order of ``Reason``."""
     return tuple(reason.value for reason in Reason if reason in rules) if rules else ()

@@ -1,7 +1,7 @@
-"""When two meetings overlap: on a common date, on a common weekday, at a common time.
+"""Whether two meetings overlap: on a common date, on a common weekday, at a common time.
 
-Times are half-open, so that one meeting may begin when another ends; dates are inclusive. What is to be announced, for
-want of weekdays or of times, overlaps nothing; a period without a beginning or an end goes on for ever.
+Times are half-open, so one meeting may begin when another ends. Dates are inclusive; a period without a start date or
+an end date is unbounded there. A meeting without weekdays or times is yet to be announced and overlaps nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", 
 
 
 class Overlap(NamedTuple):
-    """What two meetings have in common: ISO weekdays, seconds of the day, ISO dates (empty for ever)."""
+    """The common part of two meetings: ISO weekdays, seconds of the day, ISO dates (empty is unbounded)."""
 
     weekdays: tuple[int, ...]
     start: int
@@ -25,7 +25,7 @@ class Overlap(NamedTuple):
 
 
 def overlap(one: Meeting, other: Meeting) -> Overlap | None:
-    """Return what two meetings have in common, or None."""
+    """Return the common part of two meetings, or None."""
     if one.start is None or one.end is None or other.start is None or other.end is None:
         return None
     start, end = max(one.start, other.start), min(one.end, other.end)
@@ -34,7 +34,7 @@ def overlap(one: Meeting, other: Meeting) -> Overlap | None:
     weekdays = tuple(weekday for weekday in one.weekdays if weekday in other.weekdays)
     if not weekdays:
         return None
-    # ISO dates sort as text does, and an empty one is earlier than all: the earliest beginning, but not the latest end.
+    # ISO dates sort as text. An empty date sorts first, which is right for the start of a period but not for its end.
     first = max(one.start_date, other.start_date)
     last = min(one.end_date, other.end_date) or max(one.end_date, other.end_date)
     common = _within(weekdays, first, last)
@@ -42,7 +42,7 @@ def overlap(one: Meeting, other: Meeting) -> Overlap | None:
 
 
 def _within(weekdays: tuple[int, ...], first: str, last: str) -> tuple[int, ...]:
-    """Return those of the weekdays that fall into a period; a week or more has them all."""
+    """Return the weekdays that fall into a period; a period of a week or more contains all of them."""
     if not first or not last:
         return weekdays
     begin, days = date.fromisoformat(first), (date.fromisoformat(last) - date.fromisoformat(first)).days + 1

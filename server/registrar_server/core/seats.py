@@ -1,7 +1,7 @@
-"""Decisions about seats: enrolling, unenrolling, swapping.
+"""Decisions about seats: enroll, unenroll, swap.
 
-Whoever asks for a seat makes a bid. It is judged whole, what settling the course would do included, before anything
-changes: a refused command changes nothing at all.
+A student who asks for a seat makes a bid. The bid is judged as a whole, with what settling the course would do, before
+anything changes. A refused command changes nothing.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from registrar_server.core import rules, waitlist
 from registrar_server.core.commands import NO_OVERRIDE, Enroll, Override, Swap, Unenroll
 from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
+from registrar_server.core.vocabulary import EnrollmentState
 from registrar_server.core.waitlist import Settlement
 from registrar_server.errors import Reason, Refusal, Violation, rules_violated
 
 
 class Unenrolled(NamedTuple):
-    """What an unenrolling did: the ended enrollment, if there was one, and who left the waitlist for it."""
+    """The result of an unenrollment: the ended enrollment, if there was one, and the waiters promoted for it."""
 
     enrollment: Enrollment | None
     promoted: tuple[Enrollment, ...]
 
 
 class Swapped(NamedTuple):
-    """What a swap did: the new enrollment, the one given up, and who left a waitlist for a seat."""
+    """The result of a swap: the new enrollment, the dropped one, and the waiters promoted for it."""
 
     enrollment: Enrollment
     dropped: Enrollment
@@ -33,20 +34,20 @@ class Swapped(NamedTuple):
 
 
 class Bid(NamedTuple):
-    """A student's asking for a seat, judged: what it violates, and what it comes to where that is set aside."""
+    """A student's request for a seat, judged: what it violates, and what the student gets if that is set aside."""
 
     student: Student
     course: Course
     waiting: Enrollment | None
-    """The place in the queue that the student has already, and is to be seated from out of turn."""
+    """The student's place on the waitlist, if the bid asks to be seated out of turn."""
     settlement: Settlement
-    state: str
+    state: EnrollmentState
     """ENROLLED or WAITLISTED."""
     violations: tuple[Violation, ...]
 
 
 def enroll(state: State, command: Enroll) -> Enrollment:
-    """Give the student a seat or a place on the waitlist, or the existing enrollment where the caller allows it."""
+    """Give the student a seat or a place on the waitlist, or return the live enrollment if the caller allows it."""
     student = state.student(command.student_id)
     course = state.course(command.course_id)
     current = state.live(command.student_id, command.course_id)
@@ -63,7 +64,7 @@ def enroll(state: State, command: Enroll) -> Enrollment:
 
 
 def unenroll(state: State, command: Unenroll) -> Unenrolled:
-    """End the live enrollment, or do nothing where there is none and the caller allows it."""
+    """End the live enrollment, or do nothing if there is no live enrollment and the caller allows it."""
     state.student(command.student_id)
     course = state.course(command.course_id)
     current = state.live(command.student_id, command.course_id)
@@ -80,7 +81,7 @@ def unenroll(state: State, command: Unenroll) -> Unenrolled:
 
 
 def swap(state: State, command: Swap) -> Swapped:
-    """Take a seat in one course for the one in another: both, or nothing."""
+    """Take a seat in one course and drop the seat in another: both, or neither."""
     student = state.student(command.student_id)
     origin, target = state.course(command.from_course_id), state.course(command.to_course_id)
     current = state.live(command.student_id, command.from_course_id)
@@ -108,24 +109,15 @@ def drop(
     late: Iterable[Violation] = (),
     override: Override = NO_OVERRIDE,
 ) -> None:
-    """End a live enrollment as DROPPED, with its event; ``late`` is what the override sets aside for that."""
-    previous = enrollment.state
+    """End a live enrollment as DROPPED; ``late`` are the violations that the override sets aside for it."""
     bypassed = rules.to_override(late)
     enrollment.reason = reason
     enrollment.bypassed_rules = rules.in_order({*enrollment.bypassed_rules, *bypassed})
-    state.end_enrollment(course, enrollment, "DROPPED")
-    state.journal.record(
-        "STUDENT_UNENROLLED",
-        course=course,
-        enrollment=enrollment,
-        previous_state=previous,
-        reason=override.reason if bypassed else reason,
-        comment=comment,
-    )
+    state.drop(course, enrollment, reason=override.reason if bypassed else reason, comment=comment)
 
 
 def not_enrolled(student_id: str, course_id: str, needed: str) -> Refusal:
-    """The student has nothing in the course that the command could act on; ``needed`` says what it would be."""
+    """Return the refusal of a command that finds no enrollment to act on; ``needed`` names what it needs."""
     return Refusal(
         Reason.NOT_ENROLLED,
         f'Student "{student_id}" has no {needed} in "{course_id}".',
@@ -147,7 +139,7 @@ def _already_live(current: Enrollment) -> Refusal:
 
 
 def _is_chosen(current: Enrollment, override: Override) -> bool:
-    """Whether the override chooses somebody who waits, to be seated out of turn."""
+    """Return whether the override seats a waiter out of turn."""
     return current.waits and Reason.COURSE_FULL in override.rules
 
 
@@ -165,20 +157,20 @@ def _bid(
 
 def _standing(
     course: Course, settlement: Settlement, override: Override, *, may_wait: bool
-) -> tuple[str, Violation | None]:
-    """Return what a newcomer gets once the course has settled, and what that violates."""
+) -> tuple[EnrollmentState, Violation | None]:
+    """Return the state that a newcomer gets after the course has settled, and what that violates."""
     if settlement.free != 0:
-        return "ENROLLED", None
+        return EnrollmentState.ENROLLED, None
     places = course.waitlist_capacity or 0
     has_place = course.waitlisted_count - len(settlement.promoted) < places
     if Reason.COURSE_FULL not in override.rules and may_wait and has_place:
-        return "WAITLISTED", None
+        return EnrollmentState.WAITLISTED, None
     waitlist_full = may_wait and places > 0 and not has_place
-    return "ENROLLED", rules.no_place_to_wait(course) if waitlist_full else rules.no_seat(course)
+    return EnrollmentState.ENROLLED, rules.no_place_to_wait(course) if waitlist_full else rules.no_seat(course)
 
 
 def _kept(bid: Bid) -> tuple[str, ...]:
-    """What was set aside for the student before, which holds when one who waits is seated too."""
+    """Return the rules that were set aside when the student came to the waitlist; they stay set aside."""
     return bid.waiting.bypassed_rules if bid.waiting else ()
 
 
@@ -191,17 +183,15 @@ def _refuse_unless_overridden(
 
 
 def _grant(state: State, bid: Bid, override: Override, comment: str) -> tuple[Enrollment, tuple[Enrollment, ...]]:
-    """Settle the course, then give the student what the bid came to; return the enrollment and who was promoted."""
+    """Settle the course, then carry out the bid; return its enrollment and the promoted ones."""
     promoted = waitlist.carry_out(state, bid.course, bid.settlement)
     bypassed = rules.to_override(bid.violations)
     reason = override.reason if any(rule in override.rules for rule in bypassed) else ""
     if bid.waiting is None:
-        enrollment = state.open_enrollment(bid.student, bid.course, bid.state, bypassed)
-        type = "STUDENT_ENROLLED" if bid.state == "ENROLLED" else "STUDENT_WAITLISTED"
-        state.journal.record(type, course=bid.course, enrollment=enrollment, reason=reason, comment=comment)
-        return enrollment, promoted
-    # Where the student's turn came anyway, there is nothing left to give.
+        opened = state.open_enrollment(bid.student, bid.course, bid.state, bypassed, reason=reason, comment=comment)
+        return opened, promoted
+    # If the settlement promoted the student already, there is nothing left to give.
     if bid.waiting.waits:
         bid.waiting.bypassed_rules = rules.in_order({*bid.waiting.bypassed_rules, *bypassed})
-        waitlist.promote(state, bid.course, bid.waiting, reason=reason, comment=comment)
+        state.promote(bid.course, bid.waiting, reason=reason, comment=comment)
     return bid.waiting, promoted

@@ -1,111 +1,86 @@
-"""What one batch sees: the loaded rows, as the commands decided so far have left them.
+"""What one batch sees and changes: the loaded rows, as the commands decided so far have left them.
 
-Decisions read and change records here and nowhere else; the journal notes what there is to write. Later commands of a
+Decisions read and change records through this class alone. Each changing method makes one whole change: it updates the
+records and the counters, notes them in the journal, and adds the one event that reports the change. Later commands of a
 batch see what earlier ones decided.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
+from registrar_server.core.attempts import Attempts
 from registrar_server.core.journal import Journal
-from registrar_server.core.records import (
-    Commitment,
-    Course,
-    Enrollment,
-    StoredResponse,
-    Student,
-    Subject,
-)
+from registrar_server.core.queue import Queue
+from registrar_server.core.records import Change, Commitment, Course, Enrollment, Passed, Student, Subject
 from registrar_server.core.rules import Case
-from registrar_server.errors import course_not_found, student_not_found
+from registrar_server.core.transcripts import Transcripts
+from registrar_server.core.vocabulary import EnrollmentState, EventType
+from registrar_server.errors import Violation, course_not_found, student_not_found
 
-SEAT_COUNTERS = {"ENROLLED": "enrolled_count", "WAITLISTED": "waitlisted_count"}
-
-
-class OutOfWaiters(Exception):
-    """More waiters are up for promotion than were loaded; the batch starts again with more of them."""
-
-    def __init__(self, course_id: str) -> None:
-        super().__init__(course_id)
-        self.course_id = course_id
+_OPENED = {
+    EnrollmentState.ENROLLED: EventType.STUDENT_ENROLLED,
+    EnrollmentState.WAITLISTED: EventType.STUDENT_WAITLISTED,
+}
 
 
 class State:
-    """The rows a batch works on, at the time ``now`` (microseconds since 1970 UTC)."""
+    """The rows of a batch at the time ``now`` (microseconds since 1970 UTC)."""
 
     def __init__(self, now: int, new_id: Callable[[int], str]) -> None:
         self.now = now
         self.journal = Journal(now, new_id)
         self.students: dict[str, Student] = {}
         self.courses: dict[str, Course] = {}
-        self.responses: dict[tuple[str, str], StoredResponse] = {}
-        self._attempts: dict[tuple[str, str], Enrollment] = {}
-        self._completions: dict[tuple[str, str], Enrollment] = {}
-        self._live_by_student: defaultdict[str, dict[str, Enrollment]] = defaultdict(dict)
-        self._live_by_course: defaultdict[str, dict[str, Enrollment]] = defaultdict(dict)
-        self._queues: defaultdict[str, dict[int, Enrollment]] = defaultdict(dict)
-        self._whole_queues: set[str] = set()
-        self._places: dict[tuple[str, int], int] = {}
-        self._left_queues: defaultdict[str, list[int]] = defaultdict(list)
-        self._commitments: defaultdict[str, dict[str, Commitment | Course]] = defaultdict(dict)
-        self._passed: defaultdict[str, dict[str, str]] = defaultdict(dict)
-        self._codes: dict[str, str] = {}
+        self._attempts = Attempts()
+        self._queues: dict[str, Queue] = {}
+        self._transcripts = Transcripts(self.courses)
 
     def load(
         self,
-        students: Iterable[Student],
-        courses: Iterable[Course],
-        enrollments: Iterable[Enrollment],
-        responses: Iterable[StoredResponse],
+        students: Iterable[Student] = (),
+        courses: Iterable[Course] = (),
+        enrollments: Iterable[Enrollment] = (),
     ) -> None:
-        """Take in rows as they stand in the database."""
+        """Add rows as the database has them."""
         self.students.update((student.student_id, student) for student in students)
         self.courses.update((course.course_id, course) for course in courses)
-        self.responses.update(((stored.caller, stored.request_id), stored) for stored in responses)
         for enrollment in enrollments:
-            self._remember(enrollment)
+            self._load_enrollment(enrollment)
 
     def load_queue(self, course: Course, waiters: Iterable[Enrollment]) -> None:
-        """Take in the first waiters of a course, or all of them, in the order of the queue."""
-        queue = self._queues[course.course_id]
-        for waiter in waiters:
-            # One row must be one record, whichever statement found it first.
-            known = self._live_by_student[waiter.student_id].get(course.course_id)
-            if known is None:
-                self._remember(waiter)
-            queue[waiter.number] = known or waiter
-        # Without locks, as in a preview, the queue may have grown since the course was read.
-        if len(queue) >= course.waitlisted_count:
-            self._whole_queues.add(course.course_id)
+        """Add the first waiters of a course, or all of them, in the order of the queue."""
+        queue = self._queue(course.course_id)
+        queue.load(map(self._known_waiter, waiters), course.waitlisted_count)
 
-    def load_commitments(self, rows: Iterable[tuple[str, Commitment]]) -> None:
-        """Take in the seats that students have, each with the student's id."""
-        for student_id, commitment in rows:
-            self._commitments[student_id][commitment.course_id] = commitment
+    def load_transcripts(
+        self,
+        commitments: Iterable[Commitment] = (),
+        passed: Iterable[Passed] = (),
+        subjects: Iterable[Subject] = (),
+    ) -> None:
+        """Add the seats of students, what they have passed, and the codes of prerequisites."""
+        self._transcripts.load(commitments, passed, subjects)
 
-    def load_subjects(self, passed: Iterable[tuple[str, str, Subject]], codes: Mapping[str, str]) -> None:
-        """Take in what students have passed, each with the ids of student and enrollment, and the codes of courses."""
-        self._codes.update(codes)
-        for student_id, enrollment_id, subject in passed:
-            self._passed[student_id][enrollment_id] = subject.course_id
-            self._codes[subject.course_id] = subject.code
+    def _known_waiter(self, waiter: Enrollment) -> Enrollment:
+        # One row must be one record, whichever statement found it first.
+        known = self.live(waiter.student_id, waiter.course_id)
+        if known is None:
+            self._load_enrollment(waiter)
+        return known or waiter
 
-    def _remember(self, enrollment: Enrollment) -> None:
-        student_id, course_id = enrollment.student_id, enrollment.course_id
-        pair = student_id, course_id
-        latest = self._attempts.get(pair)
-        if latest is None or latest.attempt <= enrollment.attempt:
-            self._attempts[pair] = enrollment
-        if enrollment.live:
-            self._live_by_student[student_id][course_id] = enrollment
-            self._live_by_course[course_id][student_id] = enrollment
-            self._places.setdefault((course_id, enrollment.number), enrollment.waitlist_position)
-        elif enrollment.state == "COMPLETED":
-            completed = self._completions.get(pair)
-            if completed is None or completed.attempt <= enrollment.attempt:
-                self._completions[pair] = enrollment
+    def _load_enrollment(self, enrollment: Enrollment) -> None:
+        self._attempts.add(enrollment)
+        if enrollment.waits:
+            self._queue(enrollment.course_id).load_position(enrollment)
+
+    def _queue(self, course_id: str) -> Queue:
+        queue = self._queues.get(course_id)
+        if queue is None:
+            queue = self._queues[course_id] = Queue(course_id)
+        return queue
+
+    # What decisions read.
 
     def student(self, student_id: str) -> Student:
         """Return a student that is not deleted, or refuse with STUDENT_NOT_FOUND."""
@@ -122,84 +97,143 @@ class State:
         return course
 
     def live(self, student_id: str, course_id: str) -> Enrollment | None:
-        """Return the student's live enrollment in the course, if there is one."""
-        return self._live_by_student[student_id].get(course_id)
+        """Return the student's live enrollment in the course, if any."""
+        return self._attempts.live(student_id, course_id)
 
     def completion(self, student_id: str, course_id: str) -> Enrollment | None:
-        """Return the student's latest completion of the course, if there is one."""
-        return self._completions.get((student_id, course_id))
+        """Return the student's latest completion of the course, if any."""
+        return self._attempts.completed(student_id, course_id)
 
     def live_of_student(self, student_id: str) -> list[Enrollment]:
-        """Return the live enrollments of a student whose enrollments were asked for, in order of course."""
-        return [live for _, live in sorted(self._live_by_student[student_id].items())]
+        """Return a student's live enrollments, in order of course; the batch's scope must name the student for it."""
+        return self._attempts.live_of_student(student_id)
 
     def live_of_course(self, course_id: str) -> list[Enrollment]:
-        """Return the live enrollments of a course whose enrollments were asked for, in order of their numbers."""
-        return sorted(self._live_by_course[course_id].values(), key=lambda live: live.number)
+        """Return a course's live enrollments, in order of number; the batch's scope must name the course for it."""
+        return self._attempts.live_of_course(course_id)
 
     def waiters(self, course_id: str) -> Iterator[Enrollment]:
-        """Go through the queue of a course; raises ``OutOfWaiters`` behind the last that was loaded, unless it ends."""
-        yield from self._queues[course_id].values()
-        if self.courses[course_id].waitlisted_count and course_id not in self._whole_queues:
-            raise OutOfWaiters(course_id)
+        """Yield the waiters of a course in order; raises ``OutOfWaiters`` after the last loaded one if more wait."""
+        return self._queue(course_id).waiters(self.courses[course_id].waitlisted_count)
 
-    def position(self, enrollment: Enrollment) -> int:
-        """Return the place in the queue of a waiter whose enrollments in the course were asked for.
-
-        It is the place before this batch, less those ahead who have left the queue in it.
-        """
-        left = self._left_queues[enrollment.course_id]
-        place = self._places[enrollment.course_id, enrollment.number]
-        return place - sum(number < enrollment.number for number in left)
+    def position(self, waiter: Enrollment) -> int:
+        """Return the position of a waiter on the waitlist, from 1."""
+        return self._queue(waiter.course_id).position(waiter)
 
     def case(self, student: Student, course: Course, *, without: str = "") -> Case:
-        """Return what the rules judge; ``without`` names a course whose seat is taken for given up."""
-        commitments = tuple(
-            self.courses.get(course_id, held)
-            for course_id, held in self._commitments[student.student_id].items()
-            if course_id != without
-        )
-        if not course.prerequisite_course_ids:
-            return Case(student, course, self.now, commitments)
-        prerequisites = tuple(map(self._subject, course.prerequisite_course_ids))
-        passed = tuple(map(self._subject, self._passed[student.student_id].values()))
-        return Case(student, course, self.now, commitments, prerequisites, passed)
+        """Return the input of the rules; the seat in the course ``without`` counts as given up."""
+        return self._transcripts.case(student, course, self.now, without=without)
 
-    def _subject(self, course_id: str) -> Subject:
-        course = self.courses.get(course_id)
-        return Subject(course_id, self._codes.get(course_id, "") if course is None else course.code)
+    # What decisions change.
 
-    def add_student(self, student: Student) -> None:
-        """Take in a new student."""
+    def add_student(self, student: Student, changes: tuple[Change, ...]) -> None:
+        """Add a new student."""
         self.students[student.student_id] = self.journal.added_students[student.student_id] = student
+        self.journal.record_student(EventType.STUDENT_CREATED, student, changes=changes)
 
-    def add_course(self, course: Course) -> None:
-        """Take in a new course."""
+    def change_student(
+        self, type: EventType, student: Student, *, reason: str = "", changes: tuple[Change, ...] = ()
+    ) -> None:
+        """Note a change that a decision made to a student's fields."""
+        self.journal.change_student(student)
+        self.journal.record_student(type, student, reason=reason, changes=changes)
+
+    def add_course(self, course: Course, changes: tuple[Change, ...]) -> None:
+        """Add a new course."""
         self.courses[course.course_id] = self.journal.added_courses[course.course_id] = course
+        self.journal.record_course(EventType.COURSE_CREATED, course, changes)
 
-    def answer(self, stored: StoredResponse) -> None:
-        """Keep the response to a ``request_id``, for this batch's later calls and for the years to come."""
-        self.responses[stored.caller, stored.request_id] = stored
-        self.journal.added_responses.append(stored)
+    def change_course(self, type: EventType, course: Course, changes: tuple[Change, ...] = ()) -> None:
+        """Note a change that a decision made to a course's fields."""
+        self.journal.change_course(course)
+        self.journal.record_course(type, course, changes)
 
     def open_enrollment(
-        self, student: Student, course: Course, state: str, bypassed_rules: tuple[str, ...]
+        self,
+        student: Student,
+        course: Course,
+        state: EnrollmentState,
+        bypassed_rules: tuple[str, ...],
+        *,
+        reason: str,
+        comment: str,
     ) -> Enrollment:
-        """Add a live enrollment at the end of the course's queue and count it."""
-        enrollment = self._number(student, course, state, bypassed_rules)
-        self._place(course, enrollment)
-        self._remember(enrollment)
+        """Give a student a seat, or the last position on the waitlist."""
+        enrollment = self._new_enrollment(student, course, state, bypassed_rules)
+        self._occupy(course, enrollment)
+        self._attempts.add(enrollment)
+        self.journal.record_enrollment(_OPENED[state], course, enrollment, reason=reason, comment=comment)
         return enrollment
 
-    def _number(self, student: Student, course: Course, state: str, bypassed_rules: tuple[str, ...]) -> Enrollment:
-        before = self._attempts.get((student.student_id, course.course_id))
+    def promote(self, course: Course, waiter: Enrollment, *, reason: str = "", comment: str = "") -> None:
+        """Give a waiter a seat."""
+        self._vacate(course, waiter)
+        waiter.state = EnrollmentState.ENROLLED
+        self._occupy(course, waiter)
+        self.journal.change_enrollment(waiter)
+        self.journal.record_enrollment(
+            EventType.STUDENT_PROMOTED,
+            course,
+            waiter,
+            previous_state=EnrollmentState.WAITLISTED,
+            reason=reason,
+            comment=comment,
+        )
+
+    def skip(self, course: Course, waiter: Enrollment, obstacles: tuple[Violation, ...]) -> None:
+        """Note the rules that keep a waiter from a free seat; the waiter stays on the waitlist."""
+        waiter.last_skip = obstacles
+        self.journal.touch_enrollment(waiter)
+        self.journal.record_enrollment(
+            EventType.PROMOTION_SKIPPED,
+            course,
+            waiter,
+            previous_state=EnrollmentState.WAITLISTED,
+            violations=obstacles,
+        )
+
+    def drop(self, course: Course, enrollment: Enrollment, *, reason: str, comment: str) -> None:
+        """End a live enrollment as DROPPED; ``reason`` is the reason in the event."""
+        previous = enrollment.state
+        self._end(course, enrollment, EnrollmentState.DROPPED)
+        self.journal.change_enrollment(enrollment)
+        self.journal.record_enrollment(
+            EventType.STUDENT_UNENROLLED, course, enrollment, previous_state=previous, reason=reason, comment=comment
+        )
+
+    def complete(
+        self, course: Course, enrollment: Enrollment, grade: str, passed: bool, changes: tuple[Change, ...] = ()
+    ) -> None:
+        """End a seat as COMPLETED, or correct an earlier completion; ``changes`` describes the correction."""
+        previous = enrollment.state
+        enrollment.grade, enrollment.passed = grade, passed
+        if enrollment.live:
+            self._end(course, enrollment, EnrollmentState.COMPLETED)
+        self._transcripts.complete(enrollment)
+        self.journal.change_enrollment(enrollment)
+        self.journal.record_enrollment(
+            EventType.ENROLLMENT_COMPLETED, course, enrollment, previous_state=previous, changes=changes
+        )
+
+    def add_completion(self, student: Student, course: Course, grade: str, passed: bool, *, comment: str) -> Enrollment:
+        """Add an enrollment that is completed from the start."""
+        enrollment = self._new_enrollment(student, course, EnrollmentState.COMPLETED, ())
+        enrollment.grade, enrollment.passed, enrollment.end_time = grade, passed, self.now
+        self._attempts.add(enrollment)
+        self._transcripts.complete(enrollment)
+        self.journal.record_enrollment(EventType.COMPLETION_RECORDED, course, enrollment, comment=comment)
+        return enrollment
+
+    def _new_enrollment(
+        self, student: Student, course: Course, state: EnrollmentState, bypassed_rules: tuple[str, ...]
+    ) -> Enrollment:
         course.last_number += 1
         enrollment = Enrollment(
             course_id=course.course_id,
             enrollment_id=self.journal.new_id(self.now),
             student_id=student.student_id,
             number=course.last_number,
-            attempt=1 if before is None else before.attempt + 1,
+            attempt=self._attempts.next_number(student.student_id, course.course_id),
             state=state,
             bypassed_rules=bypassed_rules,
             create_time=self.now,
@@ -209,70 +243,26 @@ class State:
         self.journal.count_course(course)
         return enrollment
 
-    def promote(self, course: Course, enrollment: Enrollment) -> None:
-        """Turn a place in the queue into a seat."""
-        self._displace(course, enrollment)
-        enrollment.state = "ENROLLED"
-        self._place(course, enrollment)
-        self.journal.change_enrollment(enrollment)
-
-    def end_enrollment(self, course: Course, enrollment: Enrollment, state: str) -> None:
-        """Turn a live enrollment into one that is not, and give its place free."""
-        self._displace(course, enrollment)
+    def _end(self, course: Course, enrollment: Enrollment, state: EnrollmentState) -> None:
+        self._vacate(course, enrollment)
         enrollment.state = state
         enrollment.end_time = self.now
-        self._live_by_student[enrollment.student_id].pop(enrollment.course_id, None)
-        self._live_by_course[enrollment.course_id].pop(enrollment.student_id, None)
-        self._remember(enrollment)
-        self.journal.change_enrollment(enrollment)
+        self._attempts.add(enrollment)
 
-    def complete(self, course: Course, enrollment: Enrollment, grade: str, passed: bool) -> None:
-        """Turn a seat into a completion, or say anew what a completion says."""
-        enrollment.grade, enrollment.passed = grade, passed
-        if enrollment.live:
-            self.end_enrollment(course, enrollment, "COMPLETED")
+    def _occupy(self, course: Course, enrollment: Enrollment) -> None:
+        if enrollment.waits:
+            self._queue(course.course_id).join(enrollment, course.waitlisted_count)
+            course.waitlisted_count += 1
         else:
-            self.journal.change_enrollment(enrollment)
-        self._note_passed(enrollment)
+            self._transcripts.take_seat(enrollment.student_id, course)
+            course.enrolled_count += 1
+        self.journal.count_course(course)
 
-    def add_completion(self, student: Student, course: Course, grade: str, passed: bool) -> Enrollment:
-        """Add an enrollment that is completed from the first."""
-        enrollment = self._number(student, course, "COMPLETED", ())
-        enrollment.grade, enrollment.passed, enrollment.end_time = grade, passed, self.now
-        self._remember(enrollment)
-        self._note_passed(enrollment)
-        return enrollment
-
-    def _note_passed(self, enrollment: Enrollment) -> None:
-        passed = self._passed[enrollment.student_id]
-        if enrollment.passed:
-            passed[enrollment.enrollment_id] = enrollment.course_id
+    def _vacate(self, course: Course, enrollment: Enrollment) -> None:
+        if enrollment.waits:
+            self._queue(course.course_id).leave(enrollment)
+            course.waitlisted_count -= 1
         else:
-            passed.pop(enrollment.enrollment_id, None)
-
-    def _place(self, course: Course, enrollment: Enrollment) -> None:
-        if enrollment.state == "ENROLLED":
-            self._commitments[enrollment.student_id][course.course_id] = course
-        elif enrollment.waits:
-            # Behind waiters that were not loaded there is no place to keep; whoever gets that far starts again.
-            if not course.waitlisted_count or course.course_id in self._whole_queues:
-                self._whole_queues.add(course.course_id)
-                self._queues[course.course_id][enrollment.number] = enrollment
-            enrollment.waitlist_position = course.waitlisted_count + 1
-            left = len(self._left_queues[course.course_id])
-            self._places[course.course_id, enrollment.number] = enrollment.waitlist_position + left
-        self._count(course, enrollment.state, 1)
-
-    def _displace(self, course: Course, enrollment: Enrollment) -> None:
-        if enrollment.state == "ENROLLED":
-            self._commitments[enrollment.student_id].pop(course.course_id, None)
-        else:
-            self._queues[course.course_id].pop(enrollment.number, None)
-            self._left_queues[course.course_id].append(enrollment.number)
-            enrollment.waitlist_position = 0
-        self._count(course, enrollment.state, -1)
-
-    def _count(self, course: Course, state: str, step: int) -> None:
-        if counter := SEAT_COUNTERS.get(state):
-            setattr(course, counter, getattr(course, counter) + step)
-            self.journal.count_course(course)
+            self._transcripts.give_up_seat(enrollment.student_id, course.course_id)
+            course.enrolled_count -= 1
+        self.journal.count_course(course)

@@ -14,12 +14,13 @@ from registrar_server.core.fields import check_etag, set_fields
 from registrar_server.core.records import Change, Hold, Student
 from registrar_server.core.seats import drop
 from registrar_server.core.state import State
+from registrar_server.core.vocabulary import EventType
 from registrar_server.core.waitlist import settle
 from registrar_server.errors import Reason, Refusal, student_not_found
 
 
 def create(state: State, command: CreateStudent) -> Student:
-    """Add a student; a deleted one still holds its id."""
+    """Add a student. A deleted student keeps its id."""
     if command.student_id in state.students:
         raise Refusal(
             Reason.STUDENT_EXISTS,
@@ -27,24 +28,21 @@ def create(state: State, command: CreateStudent) -> Student:
             student_id=command.student_id,
         )
     student = Student(command.student_id, create_time=state.now, update_time=state.now)
-    changes = set_fields(student, command.values)
-    state.add_student(student)
-    state.journal.record("STUDENT_CREATED", student_id=student.student_id, changes=changes)
+    state.add_student(student, set_fields(student, command.values))
     return student
 
 
 def update(state: State, command: UpdateStudent) -> Student:
-    """Set the given fields; setting what is so already changes nothing and writes no event."""
+    """Set the given fields. If no value differs, nothing changes and there is no event."""
     student = state.student(command.student_id)
     check_etag(student, command.etag)
     if changes := set_fields(student, command.values):
-        state.journal.change_student(student)
-        state.journal.record("STUDENT_UPDATED", student_id=student.student_id, changes=changes)
+        state.change_student(EventType.STUDENT_UPDATED, student, changes=changes)
     return student
 
 
 def delete(state: State, command: DeleteStudent) -> Student:
-    """Delete softly; live enrollments stand in the way unless ``force`` drops them, and their courses settle then."""
+    """Delete a student softly. Live enrollments prevent it, unless ``force`` drops them; then their courses settle."""
     student = state.student(command.student_id)
     check_etag(student, command.etag)
     live = state.live_of_student(student.student_id)
@@ -58,38 +56,36 @@ def delete(state: State, command: DeleteStudent) -> Student:
     for enrollment in live:
         drop(state, state.courses[enrollment.course_id], enrollment, reason="STUDENT_DELETED")
     student.delete_time = state.now
-    state.journal.change_student(student)
-    state.journal.record("STUDENT_DELETED", student_id=student.student_id)
+    state.change_student(EventType.STUDENT_DELETED, student)
     for course in left:
         settle(state, course)
     return student
 
 
 def undelete(state: State, command: UndeleteStudent) -> Student:
-    """Restore a deleted student; a live one is answered as it is."""
+    """Restore a deleted student. A student that is not deleted stays as it is."""
     student = state.students.get(command.student_id)
     if student is None:
         raise student_not_found(command.student_id)
     if student.delete_time is not None:
         student.delete_time = None
-        state.journal.change_student(student)
-        state.journal.record("STUDENT_UNDELETED", student_id=student.student_id)
+        state.change_student(EventType.STUDENT_UNDELETED, student)
     return student
 
 
 def place_hold(state: State, command: PlaceHold) -> Student:
-    """Place a hold; one of the same code is replaced."""
+    """Place a hold. It replaces a hold of the same code."""
     student = state.student(command.student_id)
     before = _hold(student, command.code)
     placed = Hold(command.code, command.reason, state.now)
-    _replace_hold(state, student, before, placed)
+    _replace_hold(student, before, placed)
     changes = _changes(before, placed)
-    state.journal.record("HOLD_PLACED", student_id=student.student_id, reason=placed.reason, changes=changes)
+    state.change_student(EventType.HOLD_PLACED, student, reason=placed.reason, changes=changes)
     return student
 
 
 def release_hold(state: State, command: ReleaseHold) -> Student:
-    """Release a hold. Nobody is promoted by it: it frees no seat."""
+    """Release a hold. This frees no seat, so it promotes no waiters."""
     student = state.student(command.student_id)
     released = _hold(student, command.code)
     if released is None:
@@ -99,9 +95,9 @@ def release_hold(state: State, command: ReleaseHold) -> Student:
             student_id=student.student_id,
             code=command.code,
         )
-    _replace_hold(state, student, released, None)
+    _replace_hold(student, released, None)
     changes = _changes(released, None)
-    state.journal.record("HOLD_RELEASED", student_id=student.student_id, reason=released.reason, changes=changes)
+    state.change_student(EventType.HOLD_RELEASED, student, reason=released.reason, changes=changes)
     return student
 
 
@@ -109,14 +105,13 @@ def _hold(student: Student, code: str) -> Hold | None:
     return next((hold for hold in student.holds if hold.code == code), None)
 
 
-def _replace_hold(state: State, student: Student, before: Hold | None, after: Hold | None) -> None:
+def _replace_hold(student: Student, before: Hold | None, after: Hold | None) -> None:
     others = [hold for hold in student.holds if hold is not before]
     student.holds = tuple(sorted([*others, after] if after else others))
-    state.journal.change_student(student)
 
 
 def _changes(before: Hold | None, after: Hold | None) -> tuple[Change, ...]:
-    """Return what changed; the code says which hold it is, also where it stays."""
+    """Return the changes of a hold. The code is always among them, since it identifies the hold."""
     code = Change("code", before and before.code, after and after.code)
     reason = Change("reason", (before and before.reason) or None, (after and after.reason) or None)
     return (code, reason) if reason.before != reason.after else (code,)

@@ -1,8 +1,8 @@
-"""Settling a course: those who wait, in the order of the queue, get the seats that are free.
+"""Settling a course: the waiters get the free seats, in the order of the queue.
 
-A course settles when a command frees or adds a seat, or when a newcomer asks for one. The first waiter whom the rules
-allow to have the seat is promoted; one whom they do not keeps the place. What was set aside by an override when the
-waiter came stays set aside.
+A course settles when a command frees or adds a seat, and when a newcomer asks for one. The first waiter to whom the
+rules allow the seat is promoted; a waiter to whom they do not keeps the position. The rules that an override set aside
+when the waiter came stay set aside.
 """
 
 from __future__ import annotations
@@ -12,30 +12,31 @@ from typing import NamedTuple
 from registrar_server.core.records import Course, Enrollment
 from registrar_server.core.rules import outside_window, violations
 from registrar_server.core.state import State
+from registrar_server.core.vocabulary import CourseState
 from registrar_server.errors import Violation
 
 
 class Turn(NamedTuple):
-    """A waiter whose turn it was, and what stood in the way; with nothing in the way, a promotion."""
+    """A waiter whose turn it is, and the violations that prevent the promotion; without any, the waiter is promoted."""
 
     waiter: Enrollment
     obstacles: tuple[Violation, ...]
 
 
 class Settlement(NamedTuple):
-    """What settling would do: whose turn it is, and how many seats are free afterwards (None is unlimited)."""
+    """What settling would do: the turns, and the number of seats still free afterwards (None is unlimited)."""
 
     turns: tuple[Turn, ...]
     free: int | None
 
     @property
     def promoted(self) -> tuple[Enrollment, ...]:
-        """Those who get a seat, in the order of the queue."""
+        """The waiters who get a seat, in the order of the queue."""
         return tuple(turn.waiter for turn in self.turns if not turn.obstacles)
 
 
 def plan(state: State, course: Course) -> Settlement:
-    """Return what settling the course would do, and do nothing: a command may still be refused."""
+    """Return what settling the course would do. Nothing changes, since the command may still be refused."""
     free = course.seats_available
     if not course.waitlisted_count or free == 0 or not _promotes(state, course):
         return Settlement((), free)
@@ -51,8 +52,8 @@ def plan(state: State, course: Course) -> Settlement:
 
 
 def _promotes(state: State, course: Course) -> bool:
-    """Whether the course promotes at all: outside its window, cancelled or deleted it does not, whatever overrides."""
-    if course.state != "OPEN" or course.delete_time is not None:
+    """Return whether the course promotes at all: a cancelled, deleted or closed one does not, despite any override."""
+    if course.state != CourseState.OPEN or course.delete_time is not None:
         return False
     return not outside_window(course, state.now)
 
@@ -63,39 +64,16 @@ def _obstacles(state: State, course: Course, waiter: Enrollment) -> tuple[Violat
 
 
 def carry_out(state: State, course: Course, settlement: Settlement) -> tuple[Enrollment, ...]:
-    """Promote and skip as planned, each with its event, and return the promoted."""
+    """Promote and skip as planned, each with its event, and return the promoted enrollments."""
     for waiter, obstacles in settlement.turns:
-        if obstacles:
-            _skip(state, course, waiter, obstacles)
-        else:
-            promote(state, course, waiter)
+        if not obstacles:
+            state.promote(course, waiter)
+        elif obstacles != waiter.last_skip:
+            # The history reports a skip again only if its reasons differ from those of the last one.
+            state.skip(course, waiter, obstacles)
     return settlement.promoted
 
 
 def settle(state: State, course: Course) -> tuple[Enrollment, ...]:
-    """Give the free seats of a course to those who wait for them, and return the promoted."""
+    """Give the free seats of a course to its waiters, and return the promoted enrollments."""
     return carry_out(state, course, plan(state, course))
-
-
-def promote(state: State, course: Course, waiter: Enrollment, *, reason: str = "", comment: str = "") -> None:
-    """Give a waiter a seat, with the event that tells of it."""
-    state.promote(course, waiter)
-    state.journal.record(
-        "STUDENT_PROMOTED",
-        course=course,
-        enrollment=waiter,
-        previous_state="WAITLISTED",
-        reason=reason,
-        comment=comment,
-    )
-
-
-def _skip(state: State, course: Course, waiter: Enrollment, obstacles: tuple[Violation, ...]) -> None:
-    """Remember a skip, and tell of it where it has other reasons than the last."""
-    if obstacles == waiter.last_skip:
-        return
-    waiter.last_skip = obstacles
-    state.journal.touch_enrollment(waiter)
-    state.journal.record(
-        "PROMOTION_SKIPPED", course=course, enrollment=waiter, previous_state="WAITLISTED", violations=obstacles
-    )

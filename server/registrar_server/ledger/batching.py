@@ -1,8 +1,8 @@
-"""Batcher: many waiting calls, one piece of work.
+"""Gathers waiting calls into batches, in one or several lanes.
 
-While one batch is being worked on, the next one gathers; an idle lane starts at once. Nothing ever waits for a timer,
-so a lone call is as fast as it can be, and under load the batches grow by themselves (group commit; the DataLoader
-pattern for reads).
+While a lane runs one batch, the next one gathers; an idle lane starts at once. Nothing ever waits for a timer, so a
+single call is as fast as it can be, and under load the batches grow by themselves (group commit; the DataLoader pattern
+for reads).
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ class _Waiting(Generic[Item, Result]):
     future: asyncio.Future[Result | Exception]
     deadline: float
 
-    def lives(self, now: float) -> bool:
-        """Whether somebody still waits; one whose time is over is told so."""
+    def is_alive(self, now: float) -> bool:
+        """Return whether the caller still waits; fail the call with TimeoutError if its deadline has passed."""
         if self.deadline <= now:
             self.answer(TimeoutError())
         return not self.future.done()
 
     def answer(self, outcome: Result | Exception) -> None:
-        """Release the caller, if it is still there."""
+        """Give the caller the outcome, unless the call was cancelled."""
         if not self.future.done():
             self.future.set_result(outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a lane takes on."""
+    """How many calls a lane accepts."""
 
     max_batch: int = 256
-    """Items worked on at once, at most."""
+    """The most items in one batch."""
     max_waiting: int = 10_000
-    """Calls that may wait; one more is refused."""
+    """The most calls that may wait; further calls are refused."""
 
 
 class Batcher(Generic[Item, Result]):
-    """One lane: a queue in the event loop, and a thread that works on whatever has gathered.
+    """One lane: a queue in the event loop, and a thread that runs the batches.
 
-    ``run`` is called in the lane's thread and returns one result or error for each item, in their order. A call beyond
-    those that may wait is refused as OVERLOADED. All else happens in the event loop, so nothing needs a lock.
+    ``run`` is called in the lane's thread and returns one result or error for each item, in order. A call is refused as
+    OVERLOADED if too many wait already. Everything else happens in the event loop, so nothing needs a lock.
     """
 
     def __init__(
@@ -75,10 +75,11 @@ class Batcher(Generic[Item, Result]):
         self._seconds_per_item = 0.001
 
     async def submit(self, item: Item, *, timeout: float | None = None) -> Result:
-        """Wait for ``item`` to be worked on and return its result, or raise its error.
+        """Run ``item`` in one of the next batches, and return its result or raise its error.
 
-        An item whose caller is gone before its work begins is dropped. Raises TimeoutError when ``timeout`` (seconds)
-        is over by then, and a ``Refusal``: OVERLOADED when the queue is full, SHUTTING_DOWN after ``close``.
+        An item whose call is cancelled before its batch begins is dropped. Raises TimeoutError if ``timeout`` (seconds)
+        passes before its batch begins, and a ``Refusal``: OVERLOADED if the queue is full, SHUTTING_DOWN after
+        ``close``.
         """
         loop = asyncio.get_running_loop()
         deadline = float("inf") if timeout is None else self._clock() + timeout
@@ -96,18 +97,18 @@ class Batcher(Generic[Item, Result]):
         if self._closing:
             raise shutting_down()
         if len(self._waiting) >= self._limits.max_waiting:
-            self._drop_dead()
+            self._drop_abandoned()
         if len(self._waiting) >= self._limits.max_waiting:
             seconds = min(max(len(self._waiting) * self._seconds_per_item, 0.05), 5.0)
             raise overloaded(len(self._waiting), round(seconds, 2))
         self._waiting.append(waiting)
 
-    def _drop_dead(self) -> None:
+    def _drop_abandoned(self) -> None:
         now = self._clock()
-        self._waiting = deque(waiting for waiting in self._waiting if waiting.lives(now))
+        self._waiting = deque(waiting for waiting in self._waiting if waiting.is_alive(now))
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Hand what has gathered to the lane's thread, or rest."""
+        """Give the gathered items to the lane's thread, or become idle."""
         batch = self._take()
         if batch:
             self._thread.submit(self._work, batch, loop)
@@ -119,7 +120,7 @@ class Batcher(Generic[Item, Result]):
         now = self._clock()
         while self._waiting and len(batch) < self._limits.max_batch:
             waiting = self._waiting.popleft()
-            if waiting.lives(now):
+            if waiting.is_alive(now):
                 batch.append(waiting)
         return batch
 
@@ -141,26 +142,26 @@ class Batcher(Generic[Item, Result]):
     ) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.answer(outcome)
-        # Two turns of the loop let the released calls send their answers and those that arrived meanwhile join the
-        # queue: batches grow by half, and no time is spent on waiting.
+        # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This
+        # makes batches larger by half and costs no waiting time.
         loop.call_soon(loop.call_soon, self._begin, loop)
 
     async def close(self) -> None:
-        """Take no more calls, and return when all that waited have been worked on."""
+        """Refuse new calls, and return when all waiting calls are done."""
         self._closing = True
         await self._idle.wait()
         self._thread.shutdown(wait=False)
 
 
 class Lanes(Generic[Item, Result]):
-    """Several batchers, so that one stalled key does not stall the rest; equal keys meet in one lane."""
+    """Several batchers, so that a slow key does not delay all others. Items with equal keys go to the same lane."""
 
     def __init__(self, lanes: Sequence[Batcher[Item, Result]], key: Callable[[Item], str]) -> None:
         self._lanes = lanes
         self._key = key
 
     async def submit(self, item: Item, *, timeout: float | None = None) -> Result:
-        """As ``Batcher.submit``, in the lane of the item's key."""
+        """Run ``item`` in the lane of its key; see ``Batcher.submit``."""
         lane = self._lanes[hash(self._key(item)) % len(self._lanes)]
         return await lane.submit(item, timeout=timeout)
 

@@ -1,7 +1,7 @@
 """Carries out batches of calls: lock, load, decide, write, commit, in a few set-based statements per batch.
 
-Whatever the size of the batch, a write is two round trips: one locks and reads, one writes and commits. Decisions are
-made in between, in memory, so that one refused call never disturbs its neighbours.
+A batch of any size takes two round trips: one locks and reads, one writes and commits. Decisions are made in between,
+in memory, so a refused call does not affect the other calls of its batch.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ import structlog
 from registrar_server import ids
 from registrar_server.core.commands import Command
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Event, StoredResponse
-from registrar_server.core.state import OutOfWaiters, State
+from registrar_server.core.queue import OutOfWaiters
+from registrar_server.core.records import Event
+from registrar_server.core.state import State
 from registrar_server.errors import Reason, Refusal, contention, database_unavailable
 from registrar_server.ledger.loading import Unlocked, Widened, load, look
+from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
-from registrar_server.storage.database import CommitUncertain, Database, Failure, Transaction, classify, refusal_of
+from registrar_server.storage.database import Database, Transaction
+from registrar_server.storage.failures import CommitUncertain, Failure, classify, refusal_of
+from registrar_server.storage.statements import StoredResponse
 
 ATTEMPTS = 5
 
@@ -30,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Message(Protocol):
-    """A response: whatever can be written as bytes and read back from them."""
+    """A response that can be written as bytes and read from them."""
 
     def SerializeToString(self) -> bytes:
         """Return the bytes to store."""
@@ -42,20 +46,20 @@ class Message(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A command as one caller sent it: how to answer it, and the ``request_id`` under which the answer is kept."""
+    """A caller's command, with the way to answer it and the ``request_id`` that its response is stored under."""
 
     command: Command
     pack: Callable[[Any], Message]
-    """Makes the response from what the decision returned, before later commands of the batch change it."""
+    """Makes the response from the result of the decision, before later commands of the batch change the records."""
     response: type[Message]
     request_id: str = ""
     fingerprint: bytes = b""
-    """A digest of the RPC and the request's content; the same ``request_id`` must mean the same content."""
+    """A digest of the RPC and the request's content; it must be the same for the same ``request_id``."""
     caller: str = ""
 
 
 class Answer(NamedTuple):
-    """The response to a call, and the events it made; a repeated response made none."""
+    """The response to a call, and the events of its change; a repeated response has no events."""
 
     response: Any
     events: Sequence[Event] = ()
@@ -65,12 +69,12 @@ Outcome = Answer | Exception
 
 
 def microseconds_now() -> int:
-    """Return the wall clock, in microseconds since 1970 UTC."""
+    """Return the wall-clock time in microseconds since 1970 UTC."""
     return time.time_ns() // 1000
 
 
 class Ledger:
-    """Runs batches against one database. Time, ids and the pause between attempts can be given by tests."""
+    """Runs batches on one database. Tests may inject the clock, the ids and the pause between attempts."""
 
     def __init__(
         self,
@@ -86,10 +90,10 @@ class Ledger:
         self._pause = pause
 
     def run(self, calls: Sequence[Call]) -> list[Outcome]:
-        """Carry out a batch in one transaction; every call gets its own answer or its own error.
+        """Carry out a batch in one transaction, and return an answer or an error for each call, in order.
 
-        An error that belongs to one call but breaks the transaction is found by halving the batch until that call is
-        alone. After an uncertain commit nothing is run again: every call of the batch is told so.
+        If one call breaks the whole transaction, the batch is halved until that call is alone. After an uncertain
+        commit nothing runs again, and every call gets a refusal that says so.
         """
         try:
             return self._run_repeatedly(calls)
@@ -109,7 +113,7 @@ class Ledger:
             return self.run(calls[:half]) + self.run(calls[half:])
 
     def _run_repeatedly(self, calls: Sequence[Call]) -> list[Outcome]:
-        """Run again what was definitely rolled back and may fare better the next time."""
+        """Run the batch, and retry what was certainly rolled back and may succeed the next time."""
         widened = Widened()
         attempt = 0
         while True:
@@ -120,7 +124,7 @@ class Ledger:
             except CommitUncertain:
                 raise
             except Exception as error:
-                # A pooled connection may have died while idle, so a lost one is tried once more, on a new one.
+                # A pooled connection may have broken while idle, so a lost connection is retried once, on a new one.
                 tries = {Failure.CONFLICT: ATTEMPTS, Failure.TAKEN: ATTEMPTS, Failure.UNAVAILABLE: 2}
                 attempt += 1
                 if attempt >= tries.get(classify(error), 1):
@@ -131,21 +135,21 @@ class Ledger:
         scope = widened.scope(call.command for call in calls)
         asked = {(call.caller, call.request_id) for call in calls if call.request_id}
         with self._database.transaction() as transaction:
-            state = load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
-            outcomes = [_carry_out(state, call) for call in calls]
-            transaction.commit(*statements.writes(state.journal))
+            state, responses = load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
+            outcomes = [_carry_out(state, responses, call) for call in calls]
+            transaction.commit(*statements.writes(state.journal, responses.added))
         return outcomes
 
     def preview(self, call: Call) -> Message:
-        """Answer as the call would, without locks and without changing anything; raises the call's refusal.
+        """Return the response that the call would get, without locks and without changes; raises the call's refusal.
 
-        What the server would make (ids, times, etags) is left empty. Raises DATABASE_UNAVAILABLE or CONTENTION where it
-        cannot look.
+        The ids, times and etags that the server would create are empty. Raises DATABASE_UNAVAILABLE or CONTENTION if
+        the database cannot be read.
         """
         widened = Widened()
         while True:
             try:
-                result, state = self._database.look(lambda transaction: self._foresee(transaction, call, widened))
+                result, state = self._database.look(lambda transaction: self._preview(transaction, call, widened))
             except OutOfWaiters as missing:
                 widened.widen(missing)
             except Refusal:
@@ -153,17 +157,17 @@ class Ledger:
             except Exception as error:
                 raise refusal_of(error) from error
             else:
-                state.journal.forget_made()
+                state.journal.clear_generated()
                 return call.pack(result)
 
-    def _foresee(self, transaction: Transaction, call: Call, widened: Widened) -> tuple[Any, State]:
+    def _preview(self, transaction: Transaction, call: Call, widened: Widened) -> tuple[Any, State]:
         state = look(transaction, widened.scope([call.command]), clock=self._clock)
         return decide(state, call.command), state
 
 
-def _carry_out(state: State, call: Call) -> Outcome:
-    if call.request_id and (stored := state.responses.get((call.caller, call.request_id))):
-        return _replay(stored, call)
+def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:
+    if stored := responses.find(call.caller, call.request_id):
+        return _repeat(stored, call)
     journal = state.journal
     journal.actor, journal.request_id = call.caller, call.request_id
     first = len(journal.events)
@@ -172,13 +176,12 @@ def _carry_out(state: State, call: Call) -> Outcome:
     except Refusal as refusal:
         return refusal
     if call.request_id:
-        state.answer(
-            StoredResponse(call.caller, call.request_id, call.fingerprint, response.SerializeToString(), state.now)
-        )
+        content = response.SerializeToString()
+        responses.add(StoredResponse(call.caller, call.request_id, call.fingerprint, content, state.now))
     return Answer(response, journal.events[first:])
 
 
-def _replay(stored: StoredResponse, call: Call) -> Outcome:
+def _repeat(stored: StoredResponse, call: Call) -> Outcome:
     if stored.fingerprint != call.fingerprint:
         return Refusal(
             Reason.REQUEST_ID_REUSED,

@@ -11,13 +11,15 @@ from registrar_server.core.commands import (
     UndeleteCourse,
     UpdateCourse,
 )
+from registrar_server.core.records import Course
 from registrar_server.ledger.ledger import microseconds_now
-from registrar_server.reading.reader import CourseById, CourseSearch
+from registrar_server.reading.lists import CourseSearch
+from registrar_server.reading.lookups import CourseById
 from registrar_server.rpc import convert
-from registrar_server.rpc.dispatch import Desk
+from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.endpoint import Context, endpoint
 from registrar_server.rpc.paging import Page
-from registrar_server.rpc.settable_fields import COURSE_FIELDS, course_values, masked
+from registrar_server.rpc.settable_fields import masked, read_fields
 from registrar_server.rpc.validation import Fields
 
 _created = convert.answering(pb.CreateCourseResponse, "course", convert.course)
@@ -27,27 +29,29 @@ _undeleted = convert.answering(pb.UndeleteCourseResponse, "course", convert.cour
 
 
 class CourseService(CourseServiceServicer):
-    """See ``protos/registrar/v1/course_service.proto``, which is the reference."""
+    """Implements ``protos/registrar/v1/course_service.proto``, which documents each RPC."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
 
     @endpoint
     async def CreateCourse(self, request: pb.CreateCourseRequest, context: Context) -> pb.CreateCourseResponse:
         fields = Fields()
         fields.request_id(request.request_id)
         course_id = fields.optional_id("course.course_id", request.course.course_id)
-        values = course_values(fields, request.course, COURSE_FIELDS)
+        values = read_fields(fields, Course, request.course)
         fields.check()
         command = CreateCourse(course_id or ids.new_id(microseconds_now()), values)
-        return await self._desk.change(context, request, command, pb.CreateCourseResponse, _created)
+        return await self._dispatcher.change(context, request, command, pb.CreateCourseResponse, _created)
 
     @endpoint
     async def GetCourse(self, request: pb.GetCourseRequest, context: Context) -> pb.GetCourseResponse:
         fields = Fields()
         course_id = fields.id("course_id", request.course_id)
         fields.check()
-        found = await self._desk.look_up(context, CourseById(course_id, request.show_deleted))
+        found = await self._dispatcher.reads.look_up(
+            CourseById(course_id, request.show_deleted), timeout=context.time_remaining()
+        )
         return pb.GetCourseResponse(course=convert.course(found))
 
     @endpoint
@@ -60,10 +64,10 @@ class CourseService(CourseServiceServicer):
             open_only=request.open_only,
             show_deleted=request.show_deleted,
         )
-        page = Page(fields, request, self._desk.max_page_bytes)
+        page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
         after = page.after(str)
-        rows = await self._desk.list_page(lambda reader: reader.search_courses(search, after, page.size + 1))
+        rows = await self._dispatcher.reads.list(lambda reader: reader.search_courses(search, after, page.size + 1))
         response = pb.SearchCoursesResponse()
         page.fill(response, response.courses, rows, convert.set_course, lambda course: (course.course_id,))
         return response
@@ -73,11 +77,11 @@ class CourseService(CourseServiceServicer):
         fields = Fields()
         fields.request_id(request.request_id)
         course_id = fields.id("course.course_id", request.course.course_id)
-        names = masked(fields, request.update_mask, request.course, COURSE_FIELDS)
-        values = course_values(fields, request.course, names)
+        names = masked(fields, request.update_mask, request.course, Course)
+        values = read_fields(fields, Course, request.course, names)
         fields.check()
         command = UpdateCourse(course_id, values, request.course.etag)
-        return await self._desk.change(context, request, command, pb.UpdateCourseResponse, _updated)
+        return await self._dispatcher.change(context, request, command, pb.UpdateCourseResponse, _updated)
 
     @endpoint
     async def DeleteCourse(self, request: pb.DeleteCourseRequest, context: Context) -> pb.DeleteCourseResponse:
@@ -86,7 +90,7 @@ class CourseService(CourseServiceServicer):
         course_id = fields.id("course_id", request.course_id)
         fields.check()
         command = DeleteCourse(course_id, request.etag, request.force)
-        return await self._desk.change(context, request, command, pb.DeleteCourseResponse, _deleted)
+        return await self._dispatcher.change(context, request, command, pb.DeleteCourseResponse, _deleted)
 
     @endpoint
     async def UndeleteCourse(self, request: pb.UndeleteCourseRequest, context: Context) -> pb.UndeleteCourseResponse:
@@ -95,4 +99,4 @@ class CourseService(CourseServiceServicer):
         course_id = fields.id("course_id", request.course_id)
         fields.check()
         command = UndeleteCourse(course_id)
-        return await self._desk.change(context, request, command, pb.UndeleteCourseResponse, _undeleted)
+        return await self._dispatcher.change(context, request, command, pb.UndeleteCourseResponse, _undeleted)

@@ -1,33 +1,33 @@
-"""EnrollmentService: enrolling, unenrolling, swapping, completing, and who is enrolled in what."""
+"""EnrollmentService: enroll, unenroll, swap, complete, and the lists of enrollments."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
 from registrar_server.core.commands import Complete, Enroll, RecordCompletion, Swap, Unenroll
-from registrar_server.core.records import LIVE_STATES
 from registrar_server.core.seats import Swapped, Unenrolled
-from registrar_server.reading.reader import CoursesOfStudent, EnrollmentById, RosterEntry, StudentCourse
+from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState
+from registrar_server.reading.lists import RosterEntry
+from registrar_server.reading.lookups import EnrollmentById, StudentCourse
 from registrar_server.rpc import convert
-from registrar_server.rpc.dispatch import Desk
+from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.endpoint import Context, endpoint
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
+from registrar_server.rpc.values import ENROLLMENT_STATES
 
 _enrolled = convert.answering(pb.EnrollStudentResponse, "enrollment", convert.enrollment)
 _completed = convert.answering(pb.CompleteEnrollmentResponse, "enrollment", convert.enrollment)
 _recorded = convert.answering(pb.RecordCompletionResponse, "enrollment", convert.enrollment)
-_LIVE_NUMBERS = [convert.ENROLLMENT_STATES[state] for state in LIVE_STATES]
-_STATE_NAMES = {number: name for name, number in convert.ENROLLMENT_STATES.items()}
+_LIVE_NUMBERS = [ENROLLMENT_STATES[state] for state in LIVE_STATES]
+_STATES = {number: EnrollmentState(name) for name, number in ENROLLMENT_STATES.items()}
 
 
 class EnrollmentService(EnrollmentServiceServicer):
-    """See ``protos/registrar/v1/enrollment_service.proto``, which is the reference."""
+    """Implements ``protos/registrar/v1/enrollment_service.proto``, which documents each RPC."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
 
     @endpoint
     async def EnrollStudent(self, request: pb.EnrollStudentRequest, context: Context) -> pb.EnrollStudentResponse:
@@ -42,7 +42,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             comment=fields.text("comment", request.comment, 1000),
         )
         fields.check()
-        return await self._desk.change(context, request, command, pb.EnrollStudentResponse, _enrolled)
+        return await self._dispatcher.change(context, request, command, pb.EnrollStudentResponse, _enrolled)
 
     @endpoint
     async def Unenroll(self, request: pb.UnenrollRequest, context: Context) -> pb.UnenrollResponse:
@@ -57,7 +57,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             comment=fields.text("comment", request.comment, 1000),
         )
         fields.check()
-        return await self._desk.change(context, request, command, pb.UnenrollResponse, _unenrolled)
+        return await self._dispatcher.change(context, request, command, pb.UnenrollResponse, _unenrolled)
 
     @endpoint
     async def SwapEnrollment(self, request: pb.SwapEnrollmentRequest, context: Context) -> pb.SwapEnrollmentResponse:
@@ -73,7 +73,7 @@ class EnrollmentService(EnrollmentServiceServicer):
         if command.from_course_id == command.to_course_id:
             fields.wrong("to_course_id", "must be another course than from_course_id")
         fields.check()
-        return await self._desk.change(context, request, command, pb.SwapEnrollmentResponse, _swapped)
+        return await self._dispatcher.change(context, request, command, pb.SwapEnrollmentResponse, _swapped)
 
     @endpoint
     async def CompleteEnrollment(
@@ -89,7 +89,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             etag=request.etag,
         )
         fields.check()
-        return await self._desk.change(context, request, command, pb.CompleteEnrollmentResponse, _completed)
+        return await self._dispatcher.change(context, request, command, pb.CompleteEnrollmentResponse, _completed)
 
     @endpoint
     async def RecordCompletion(
@@ -105,22 +105,18 @@ class EnrollmentService(EnrollmentServiceServicer):
             comment=fields.text("comment", request.comment, 1000),
         )
         fields.check()
-        return await self._desk.change(context, request, command, pb.RecordCompletionResponse, _recorded)
+        return await self._dispatcher.change(context, request, command, pb.RecordCompletionResponse, _recorded)
 
     @endpoint
     async def ListCourses(self, request: pb.ListCoursesRequest, context: Context) -> pb.ListCoursesResponse:
         fields = Fields()
         student_id = fields.id("student_id", request.student_id)
         states = _states(fields, request)
-        page = Page(fields, request, self._desk.max_page_bytes)
+        page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
-        if page.is_usual and states == LIVE_STATES:
-            rows = await self._desk.look_up(context, CoursesOfStudent(student_id))
-        else:
-            after = page.after(str, int)
-            rows = await self._desk.list_page(
-                lambda reader: reader.list_courses(student_id, states, after, page.size + 1)
-            )
+        rows = await self._dispatcher.reads.list_courses(
+            student_id, states, page.after(str, int), page.size + 1, timeout=context.time_remaining()
+        )
         response = pb.ListCoursesResponse()
         page.fill(response, response.courses, rows, _student_course, _courses_key)
         return response
@@ -130,10 +126,12 @@ class EnrollmentService(EnrollmentServiceServicer):
         fields = Fields()
         course_id = fields.id("course_id", request.course_id)
         states = _states(fields, request)
-        page = Page(fields, request, self._desk.max_page_bytes)
+        page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
         after = page.after(int)
-        rows = await self._desk.list_page(lambda reader: reader.list_roster(course_id, states, after, page.size + 1))
+        rows = await self._dispatcher.reads.list(
+            lambda reader: reader.list_roster(course_id, states, after, page.size + 1)
+        )
         response = pb.ListRosterResponse()
         page.fill(response, response.entries, rows, _roster_entry, _roster_key)
         return response
@@ -143,26 +141,26 @@ class EnrollmentService(EnrollmentServiceServicer):
         fields = Fields()
         enrollment_id = fields.id("enrollment_id", request.enrollment_id)
         fields.check()
-        found = await self._desk.look_up(context, EnrollmentById(enrollment_id))
+        found = await self._dispatcher.reads.look_up(EnrollmentById(enrollment_id), timeout=context.time_remaining())
         return pb.GetEnrollmentResponse(enrollment=convert.enrollment(found))
 
 
-def _states(fields: Fields, request: pb.ListCoursesRequest | pb.ListRosterRequest) -> Sequence[str]:
-    """Return the names of the states asked for; none asked for means the live ones.
+def _states(fields: Fields, request: pb.ListCoursesRequest | pb.ListRosterRequest) -> tuple[EnrollmentState, ...]:
+    """Return the states that the request asks for, by default the live ones.
 
-    They are put in order in the request too, so that a token is good for the same states however they are written.
+    The request gets them in one order too, so that a page token fits the same states in any order.
     """
     if not request.states:
         request.states.extend(_LIVE_NUMBERS)
         return LIVE_STATES
     wanted = set()
     for place, number in enumerate(fields.few("states", request.states)):
-        if number in _STATE_NAMES:
-            wanted.add(_STATE_NAMES[number])
+        if number in _STATES:
+            wanted.add(_STATES[number])
         else:
-            fields.wrong(f"states[{place}]", f"must be one of {', '.join(convert.ENROLLMENT_STATES)}")
-    found = tuple(state for state in convert.ENROLLMENT_STATES if state in wanted)
-    request.states[:] = [convert.ENROLLMENT_STATES[state] for state in found]
+            fields.wrong(f"states[{place}]", f"must be one of {', '.join(EnrollmentState)}")
+    found = tuple(state for state in EnrollmentState if state in wanted)
+    request.states[:] = [ENROLLMENT_STATES[state] for state in found]
     return found
 
 

@@ -39,11 +39,6 @@ class Page:
         self._request = request
         self._max_bytes = min(max_bytes, MAX_PAGE_BYTES)
 
-    @property
-    def is_usual(self) -> bool:
-        """Whether this is the first page in default size."""
-        return not self._token and self.size == DEFAULT_PAGE_SIZE
-
     def after(self, *kinds: type) -> list[Any] | None:
         """Return the key after which the page begins, its parts of these kinds; None for the first page.
 

@@ -1,97 +1,133 @@
-"""Which fields of students and courses callers set, how each is read, and what an update mask selects (AIP-134)."""
+"""The fields that callers set in students and courses: read from requests, selected by masks, written in responses.
+
+All of it follows from the kinds that the records annotate their fields with.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any
+from enum import StrEnum
+from functools import partial
+from typing import Any, NamedTuple, get_type_hints
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 
-from registrar.v1.course_pb2 import Course
-from registrar.v1.student_pb2 import Student
-from registrar_server.rpc import convert
+from registrar.v1 import course_pb2, student_pb2
+from registrar_server.core.formats import format_credits
+from registrar_server.core.kinds import (
+    Choice,
+    Count,
+    Credits,
+    Email,
+    Ids,
+    Kind,
+    Meetings,
+    Text,
+    Time,
+)
+from registrar_server.core.records import SETTABLE, Course, Student
+from registrar_server.core.vocabulary import CourseState, StudentState
 from registrar_server.rpc.validation import Fields
+from registrar_server.rpc.values import COURSE_STATES, STUDENT_STATES, meeting, timestamp
 
-FieldReader = Callable[[Fields, str, Any], Any]
+Record = type[Student | Course]
 
-
-def _text(name: str, limit: int) -> FieldReader:
-    return lambda fields, path, message: fields.text(path, getattr(message, name), limit)
-
-
-def _state(states: Mapping[str, Any]) -> FieldReader:
-    """Read an enum; unset means the first state, which is also what clearing gives."""
-    names = {number: name for name, number in states.items()}
-    default = next(iter(states))
-
-    def read(fields: Fields, path: str, message: Any) -> str:
-        if message.state not in names and message.state != 0:
-            fields.wrong(path, f"must be one of {', '.join(states)}")
-        return names.get(message.state, default)
-
-    return read
+_MESSAGES: Mapping[Record, type[Message]] = {Student: student_pb2.Student, Course: course_pb2.Course}
+_NUMBERS: Mapping[type[StrEnum], Mapping[str, int]] = {StudentState: STUDENT_STATES, CourseState: COURSE_STATES}
 
 
-def _optional(name: str, read: Callable[[Fields, str, Any], Any]) -> FieldReader:
-    """Read a field with presence; absent is None."""
+class _Form(NamedTuple):
+    """How one settable field is read from its message and written there."""
 
-    def read_present(fields: Fields, path: str, message: Any) -> Any:
-        return read(fields, path, getattr(message, name)) if message.HasField(name) else None
-
-    return read_present
-
-
-def _credits(fields: Fields, path: str, message: Course) -> int:
-    return fields.credits(path, message.credits) if message.credits else 0
+    has_presence: bool
+    read: Callable[[Fields, str, Any], Any]
+    write: Callable[[Any], Any]
 
 
-STUDENT_FIELDS: Mapping[str, FieldReader] = MappingProxyType(
-    {
-        "given_name": _text("given_name", 200),
-        "family_name": _text("family_name", 200),
-        "email": lambda fields, path, message: fields.email(path, message.email),
-        "state": _state(convert.STUDENT_STATES),
-        "max_credits": _optional("max_credits", Fields.credits),
+def read_fields(fields: Fields, record: Record, message: Any, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return the values of the named fields of a student or course, by default of all settable fields.
+
+    Both ends of an enrollment window are checked against each other if both are read.
+    """
+    forms = _FORMS[record]
+    resource = record.__name__.lower()
+    values = {
+        name: _read(fields, f"{resource}.{name}", message, name, forms[name])
+        for name in (forms if names is None else names)
     }
-)
-
-COURSE_FIELDS: Mapping[str, FieldReader] = MappingProxyType(
-    {
-        "code": _text("code", 64),
-        "title": _text("title", 500),
-        "description": _text("description", 10_000),
-        "term": _text("term", 64),
-        "credits": _credits,
-        "capacity": _optional("capacity", Fields.count),
-        "waitlist_capacity": _optional("waitlist_capacity", Fields.count),
-        "enroll_open_time": _optional("enroll_open_time", Fields.time),
-        "enroll_close_time": _optional("enroll_close_time", Fields.time),
-        "drop_deadline_time": _optional("drop_deadline_time", Fields.time),
-        "meetings": lambda fields, path, message: fields.meetings(path, message.meetings),
-        "prerequisite_course_ids": lambda fields, path, message: fields.ids(path, message.prerequisite_course_ids),
-        "state": _state(convert.COURSE_STATES),
-    }
-)
-
-
-def student_values(fields: Fields, message: Student, names: Iterable[str]) -> dict[str, Any]:
-    """Read the named fields of a student."""
-    return {name: STUDENT_FIELDS[name](fields, f"student.{name}", message) for name in names}
-
-
-def course_values(fields: Fields, message: Course, names: Iterable[str]) -> dict[str, Any]:
-    """Read the named fields of a course; both ends of a window must fit where both are named."""
-    values = {name: COURSE_FIELDS[name](fields, f"course.{name}", message) for name in names}
-    fields.window("course.enroll_close_time", values.get("enroll_open_time"), values.get("enroll_close_time"))
+    fields.window(f"{resource}.enroll_close_time", values.get("enroll_open_time"), values.get("enroll_close_time"))
     return values
 
 
-def masked(fields: Fields, mask: FieldMask, message: Any, settable: Mapping[str, FieldReader]) -> list[str]:
-    """Return the names of the fields to update: those of the mask, or without one those that are populated."""
+def masked(fields: Fields, mask: FieldMask, message: Any, record: Record) -> list[str]:
+    """Return the names of the fields to update: those of the mask, or without a mask all populated ones (AIP-134)."""
+    settable = SETTABLE[record]
     if not mask.paths:
         return [field.name for field, _ in message.ListFields() if field.name in settable]
     paths = fields.few("update_mask", mask.paths)
     if unknown := [f'"{path[:64]}"' for path in paths if path not in settable]:
         fields.wrong("update_mask", f"{', '.join(unknown)} cannot be updated; must be among {', '.join(settable)}")
     return [path for path in settable if path in paths]
+
+
+def write_fields(record: Student | Course) -> dict[str, Any]:
+    """Return the settable fields of a record as the arguments of its message."""
+    values = ((name, form, getattr(record, name)) for name, form in _FORMS[type(record)].items())
+    return {name: form.write(value) for name, form, value in values if value is not None}
+
+
+def _read(fields: Fields, path: str, message: Any, name: str, form: _Form) -> Any:
+    if form.has_presence and not message.HasField(name):
+        return None
+    return form.read(fields, path, getattr(message, name))
+
+
+def _forms(record: Record) -> Mapping[str, _Form]:
+    descriptors = _MESSAGES[record].DESCRIPTOR.fields_by_name
+    hints = get_type_hints(record)
+    return {
+        name: _Form(descriptors[name].has_presence, *_conversions(kind, hints[name]))
+        for name, kind in SETTABLE[record].items()
+    }
+
+
+def _conversions(kind: Kind, hint: Any) -> tuple[Callable[[Fields, str, Any], Any], Callable[[Any], Any]]:
+    match kind:
+        case Text(limit):
+            return partial(Fields.text, limit=limit), _unchanged
+        case Email():
+            return Fields.email, _unchanged
+        case Credits():
+            return _read_credits, format_credits
+        case Count():
+            return Fields.count, _unchanged
+        case Time():
+            return Fields.time, timestamp
+        case Meetings():
+            return Fields.meetings, lambda meetings: list(map(meeting, meetings))
+        case Ids():
+            return Fields.ids, _unchanged
+        case Choice():
+            numbers = _NUMBERS[hint]
+            return partial(_read_choice, hint, numbers), numbers.__getitem__
+    raise TypeError(f"not a kind of field: {kind!r}")
+
+
+def _read_credits(fields: Fields, path: str, value: str) -> int:
+    return fields.credits(path, value) if value else 0
+
+
+def _read_choice(members: type[StrEnum], numbers: Mapping[str, int], fields: Fields, path: str, number: int) -> StrEnum:
+    """Return the member of a number. An unset field has the number 0 and means the first member."""
+    by_number = {known: members(name) for name, known in numbers.items()}
+    if number not in by_number and number != 0:
+        fields.wrong(path, f"must be one of {', '.join(numbers)}")
+    return by_number.get(number, next(iter(members)))
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+_FORMS: Mapping[Record, Mapping[str, _Form]] = {record: _forms(record) for record in SETTABLE}

@@ -1,4 +1,4 @@
-"""StudentService: the people who may enroll, and what keeps them from it."""
+"""StudentService: students and their holds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from registrar_server.core.commands import (
     UndeleteStudent,
     UpdateStudent,
 )
+from registrar_server.core.records import Student
 from registrar_server.ledger.ledger import microseconds_now
-from registrar_server.reading.reader import StudentById
+from registrar_server.reading.lookups import StudentById
 from registrar_server.rpc import convert
-from registrar_server.rpc.dispatch import Desk
+from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.endpoint import Context, endpoint
 from registrar_server.rpc.paging import Page
-from registrar_server.rpc.settable_fields import STUDENT_FIELDS, masked, student_values
+from registrar_server.rpc.settable_fields import masked, read_fields
 from registrar_server.rpc.validation import Fields
 
 _created = convert.answering(pb.CreateStudentResponse, "student", convert.student)
@@ -31,37 +32,39 @@ _released = convert.answering(pb.ReleaseHoldResponse, "student", convert.student
 
 
 class StudentService(StudentServiceServicer):
-    """See ``protos/registrar/v1/student_service.proto``, which is the reference."""
+    """Implements ``protos/registrar/v1/student_service.proto``, which documents each RPC."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
 
     @endpoint
     async def CreateStudent(self, request: pb.CreateStudentRequest, context: Context) -> pb.CreateStudentResponse:
         fields = Fields()
         fields.request_id(request.request_id)
         student_id = fields.optional_id("student.student_id", request.student.student_id)
-        values = student_values(fields, request.student, STUDENT_FIELDS)
+        values = read_fields(fields, Student, request.student)
         fields.check()
         command = CreateStudent(student_id or ids.new_id(microseconds_now()), values)
-        return await self._desk.change(context, request, command, pb.CreateStudentResponse, _created)
+        return await self._dispatcher.change(context, request, command, pb.CreateStudentResponse, _created)
 
     @endpoint
     async def GetStudent(self, request: pb.GetStudentRequest, context: Context) -> pb.GetStudentResponse:
         fields = Fields()
         student_id = fields.id("student_id", request.student_id)
         fields.check()
-        found = await self._desk.look_up(context, StudentById(student_id, request.show_deleted))
+        found = await self._dispatcher.reads.look_up(
+            StudentById(student_id, request.show_deleted), timeout=context.time_remaining()
+        )
         return pb.GetStudentResponse(student=convert.student(found))
 
     @endpoint
     async def ListStudents(self, request: pb.ListStudentsRequest, context: Context) -> pb.ListStudentsResponse:
         fields = Fields()
         words = fields.text("query", request.query, 200).split()
-        page = Page(fields, request, self._desk.max_page_bytes)
+        page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
         after = page.after(str)
-        rows = await self._desk.list_page(
+        rows = await self._dispatcher.reads.list(
             lambda reader: reader.list_students(words, request.show_deleted, after, page.size + 1)
         )
         response = pb.ListStudentsResponse()
@@ -73,11 +76,11 @@ class StudentService(StudentServiceServicer):
         fields = Fields()
         fields.request_id(request.request_id)
         student_id = fields.id("student.student_id", request.student.student_id)
-        names = masked(fields, request.update_mask, request.student, STUDENT_FIELDS)
-        values = student_values(fields, request.student, names)
+        names = masked(fields, request.update_mask, request.student, Student)
+        values = read_fields(fields, Student, request.student, names)
         fields.check()
         command = UpdateStudent(student_id, values, request.student.etag)
-        return await self._desk.change(context, request, command, pb.UpdateStudentResponse, _updated)
+        return await self._dispatcher.change(context, request, command, pb.UpdateStudentResponse, _updated)
 
     @endpoint
     async def DeleteStudent(self, request: pb.DeleteStudentRequest, context: Context) -> pb.DeleteStudentResponse:
@@ -86,7 +89,7 @@ class StudentService(StudentServiceServicer):
         student_id = fields.id("student_id", request.student_id)
         fields.check()
         command = DeleteStudent(student_id, request.etag, request.force)
-        return await self._desk.change(context, request, command, pb.DeleteStudentResponse, _deleted)
+        return await self._dispatcher.change(context, request, command, pb.DeleteStudentResponse, _deleted)
 
     @endpoint
     async def UndeleteStudent(self, request: pb.UndeleteStudentRequest, context: Context) -> pb.UndeleteStudentResponse:
@@ -95,7 +98,7 @@ class StudentService(StudentServiceServicer):
         student_id = fields.id("student_id", request.student_id)
         fields.check()
         command = UndeleteStudent(student_id)
-        return await self._desk.change(context, request, command, pb.UndeleteStudentResponse, _undeleted)
+        return await self._dispatcher.change(context, request, command, pb.UndeleteStudentResponse, _undeleted)
 
     @endpoint
     async def PlaceHold(self, request: pb.PlaceHoldRequest, context: Context) -> pb.PlaceHoldResponse:
@@ -107,7 +110,7 @@ class StudentService(StudentServiceServicer):
             reason=fields.text("reason", request.reason, 1000),
         )
         fields.check()
-        return await self._desk.change(context, request, command, pb.PlaceHoldResponse, _held)
+        return await self._dispatcher.change(context, request, command, pb.PlaceHoldResponse, _held)
 
     @endpoint
     async def ReleaseHold(self, request: pb.ReleaseHoldRequest, context: Context) -> pb.ReleaseHoldResponse:
@@ -118,4 +121,4 @@ class StudentService(StudentServiceServicer):
             code=fields.text("code", request.code, 64, required=True),
         )
         fields.check()
-        return await self._desk.change(context, request, command, pb.ReleaseHoldResponse, _released)
+        return await self._dispatcher.change(context, request, command, pb.ReleaseHoldResponse, _released)

@@ -2,8 +2,7 @@
 
 Three choices hold everywhere:
 
-* Times are whole microseconds since 1970-01-01 UTC in a BIGINT: exact, in the same order and of the same meaning on
-  every database, with no time zone to lose on the way.
+* Times are whole microseconds since 1970-01-01 UTC in a BIGINT: exact, and the same on every database.
 * Credits are integer thousandths, since SQLite has no decimals.
 * Id columns compare byte by byte (``COLLATE "C"`` on PostgreSQL), so that Python, SQLite and PostgreSQL sort alike:
   the order of locks and the order of pages depend on it.
@@ -13,6 +12,7 @@ Keys lead with ``course_id`` where rows belong to a course, so that a distribute
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -32,21 +32,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from registrar_server.core.vocabulary import LIVE_STATES, CourseState, EnrollmentState, StudentState
+
 ID = String(128).with_variant(String(128, collation="C"), "postgresql")
 DOCUMENT = JSON().with_variant(JSONB(), "postgresql")
 
-STUDENT_STATES = ("ACTIVE", "INACTIVE")
-COURSE_STATES = ("OPEN", "CANCELLED")
-LIVE_STATES = ("ENROLLED", "WAITLISTED")
-ENROLLMENT_STATES = (*LIVE_STATES, "DROPPED", "COMPLETED")
 
-
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+def one_of(column: str, values: Iterable[str]) -> str:
+    """Return the SQL condition that a column has one of these values."""
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
 class Base(DeclarativeBase):
-    """The declarative base; its naming convention gives every constraint a name that a migration can speak of."""
+    """The declarative base. Its naming convention gives every constraint a name that migrations can use."""
 
     metadata = MetaData(
         naming_convention={
@@ -64,7 +62,7 @@ class Student(Base):
 
     __tablename__ = "students"
     __table_args__ = (
-        CheckConstraint(_one_of("state", STUDENT_STATES), name="state"),
+        CheckConstraint(one_of("state", StudentState), name="state"),
         CheckConstraint("max_credits >= 0", name="max_credits"),
     )
 
@@ -91,7 +89,7 @@ class Course(Base):
 
     __tablename__ = "courses"
     __table_args__ = (
-        CheckConstraint(_one_of("state", COURSE_STATES), name="state"),
+        CheckConstraint(one_of("state", CourseState), name="state"),
         CheckConstraint("credits >= 0", name="credits"),
         CheckConstraint("capacity >= 0", name="capacity"),
         CheckConstraint("waitlist_capacity >= 0", name="waitlist_capacity"),
@@ -132,15 +130,15 @@ class Enrollment(Base):
     """One student's attempt at one course.
 
     ``number`` is the course's own count of enrollments ever made; its order is the order of the queue. Of a student's
-    attempts at a course at most one is live, and ``uq_enrollments_live`` has the last word on it. ``last_skip`` holds
-    the violations for which a waiter was passed over last, so that the history tells of a skip only when they change.
+    attempts at a course at most one is live, which ``uq_enrollments_live`` ensures. ``last_skip`` holds the violations
+    of the waiter's last skip, so that the history reports a skip only when they change.
     """
 
     __tablename__ = "enrollments"
     __table_args__ = (
-        CheckConstraint(_one_of("state", ENROLLMENT_STATES), name="state"),
+        CheckConstraint(one_of("state", EnrollmentState), name="state"),
         CheckConstraint("attempt >= 1", name="attempt"),
-        CheckConstraint(f"({_one_of('state', LIVE_STATES)}) = (end_time IS NULL)", name="end_time"),
+        CheckConstraint(f"({one_of('state', LIVE_STATES)}) = (end_time IS NULL)", name="end_time"),
         UniqueConstraint("course_id", "number"),
         UniqueConstraint("student_id", "course_id", "attempt"),
         Index(
@@ -148,8 +146,8 @@ class Enrollment(Base):
             "student_id",
             "course_id",
             unique=True,
-            postgresql_where=text(_one_of("state", LIVE_STATES)),
-            sqlite_where=text(_one_of("state", LIVE_STATES)),
+            postgresql_where=text(one_of("state", LIVE_STATES)),
+            sqlite_where=text(one_of("state", LIVE_STATES)),
         ),
         Index(
             "ix_enrollments_waitlist",
@@ -182,12 +180,12 @@ class Enrollment(Base):
 
 
 class Event(Base):
-    """One change, written in the transaction that made it; ``course_id`` and ``student_id`` are empty where not meant.
+    """One change, written in the transaction that made it.
 
-    ``capacity`` and the counts are those in force after the change, so that the seats given can be proven against the
-    seats there were. ``state``, ``enrollment_version``, ``grade`` and ``passed`` are the enrollment's after the change;
-    what an enrollment keeps for ever is read from its row. There are no foreign keys: a history outlives whatever it
-    tells of.
+    ``course_id`` and ``student_id`` are empty if the change is not about a course or a student. ``capacity`` and the
+    counts are the course's after the change, so that ``verify`` can compare the seats taken with the seats there are.
+    ``state``, ``enrollment_version``, ``grade`` and ``passed`` are the enrollment's after the change; its other fields
+    do not change and are read from its row. There are no foreign keys: an event outlives the rows that it reports on.
     """
 
     __tablename__ = "events"
@@ -218,7 +216,7 @@ class Event(Base):
 
 
 class EventCounter(Base):
-    """The one row from which events take their ``revision``: raised last before commit, hence without gaps."""
+    """The one row from which events take their ``revision``. A batch raises it last, so there are no gaps."""
 
     __tablename__ = "event_counter"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -228,7 +226,7 @@ class EventCounter(Base):
 
 
 class RequestId(Base):
-    """The first response given to a caller's ``request_id``, kept to be repeated word for word."""
+    """The response to a caller's ``request_id``, kept so that a retry gets the same response."""
 
     __tablename__ = "request_ids"
     __table_args__ = (Index(None, "create_time"),)

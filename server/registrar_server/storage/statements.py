@@ -1,111 +1,159 @@
-"""The set-based statements of the ledger, over the tables of ``models``."""
+"""The set-based statements of the ledger and of lookups, over the tables of ``models``."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
 
 from registrar_server.core.commands import MANY
 from registrar_server.core.journal import Journal
 from registrar_server.core.records import (
-    COURSE_COLUMNS,
-    ENROLLMENT_COLUMNS,
-    LIVE_STATES,
-    STUDENT_COLUMNS,
     Commitment,
+    Course,
+    Enrollment,
+    EnrollmentKey,
     Event,
-    StoredResponse,
+    Passed,
+    Student,
     Subject,
-    row_maker,
 )
+from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState
 from registrar_server.storage.bulk import Append, Heads, Insert, Lock, Rows, Select, Statement, Update
+from registrar_server.storage.models import one_of
+from registrar_server.storage.rows import field_names, row_reader, row_writer
 
-LIVE = f"state IN {LIVE_STATES!r}"
+Record = TypeVar("Record")
+
+LIVE = one_of("state", LIVE_STATES)
+WAITS = f"state = '{EnrollmentState.WAITLISTED}'"
+
+STUDENT_COLUMNS = field_names(Student)
+COURSE_COLUMNS = field_names(Course)
+ENROLLMENT_COLUMNS = tuple(name for name in field_names(Enrollment) if name != "waitlist_position")
+EVENT_COLUMNS = field_names(Event)
 COUNTERS = ("enrolled_count", "waitlisted_count", "last_number")
 SETTABLE = tuple(column for column in COURSE_COLUMNS if column not in ("course_id", *COUNTERS))
 PROGRESS = ("state", "grade", "passed", "bypassed_rules", "reason", "version", "update_time", "end_time", "last_skip")
 
-#: Waiters read beyond the free seats, since the rules keep some from being promoted.
 SPARE_WAITERS = 16
+"""The number of waiters loaded beyond the free seats, since the rules may keep some from being promoted."""
+
 _ROOM = f"coalesce(courses.capacity - courses.enrolled_count, {MANY}) + given.number"
 
-#: The place in the queue, counted from 1; 0 for those who do not wait.
 POSITION = """CASE WHEN enrollments.state <> 'WAITLISTED' THEN 0 ELSE (
     SELECT count(*) FROM enrollments AS ahead WHERE ahead.course_id = enrollments.course_id
        AND ahead.state = 'WAITLISTED' AND ahead.number <= enrollments.number) END"""
+"""The position on the waitlist, counted from 1; 0 if the enrollment does not wait."""
 
-#: The first waiters of each course, as many as may get a seat, where there may be a seat. The number given with a
-#: course is that of the seats which the batch may free or add.
+
+class StoredResponse(NamedTuple):
+    """A row of ``request_ids``: the response to a caller's ``request_id``, and a digest of the request's content."""
+
+    caller: str
+    request_id: str
+    fingerprint: bytes
+    response: bytes
+    create_time: int
+
+
+def _select(
+    record: type[Record],
+    table: str,
+    *key: str,
+    columns: tuple[str, ...] = (),
+    computed: Mapping[str, str] | None = None,
+    where: str = "TRUE",
+    join: str = "",
+) -> Select[Record]:
+    """Return a select of records by key; ``columns`` defaults to the fields of the record."""
+    columns, computed = columns or field_names(record), computed or {}
+    read = row_reader(record, (*columns, *computed))
+    using = "course_id" if join else ""
+    return Select(table, key, columns, where, join, using, computed, read=read)
+
+
+def _enrollments(*key: str, where: str = "TRUE") -> Select[Enrollment]:
+    """Return a select of enrollments with their positions on the waitlist."""
+    position = {"waitlist_position": POSITION}
+    return _select(Enrollment, "enrollments", *key, columns=ENROLLMENT_COLUMNS, computed=position, where=where)
+
+
 WAITERS = Heads(
     "enrollments",
     ("course_id",),
     groups="courses",
     columns=ENROLLMENT_COLUMNS,
-    where="state = 'WAITLISTED'",
+    where=WAITS,
     order="number",
     limit=f"CASE WHEN courses.waitlisted_count > 0 AND {_ROOM} > 0 THEN {_ROOM} + {SPARE_WAITERS} ELSE 0 END",
+    read=row_reader(Enrollment, ENROLLMENT_COLUMNS),
 )
+"""The first waiters of each course, as many as may get a seat. The number given with a course is the number of seats
+that the batch may free or add there."""
 
 LOCK_COURSES = Lock("courses", ("course_id",))
 LOCK_STUDENTS = Lock("students", ("student_id",), heads=WAITERS)
 
-STUDENTS = Select("students", ("student_id",), STUDENT_COLUMNS)
-COURSES = Select("courses", ("course_id",), COURSE_COLUMNS)
-ENROLLMENTS = Select("enrollments", ("enrollment_id",), ENROLLMENT_COLUMNS, computed=(POSITION,))
-ATTEMPTS = Select("enrollments", ("student_id", "course_id"), ENROLLMENT_COLUMNS, computed=(POSITION,))
-LIVE_OF_STUDENTS = Select("enrollments", ("student_id",), ENROLLMENT_COLUMNS, LIVE, computed=(POSITION,))
-LIVE_OF_COURSES = Select("enrollments", ("course_id",), ENROLLMENT_COLUMNS, LIVE)
-COURSES_OF_STUDENTS = Select("enrollments", ("student_id",), ("course_id",), LIVE)
-STUDENTS_OF_COURSES = Select("enrollments", ("course_id",), ("student_id",), LIVE)
-COMMITMENTS = Select(
+STUDENTS = _select(Student, "students", "student_id")
+COURSES = _select(Course, "courses", "course_id")
+ENROLLMENTS = _enrollments("enrollment_id")
+ATTEMPTS = _enrollments("student_id", "course_id")
+LIVE_OF_STUDENTS = _enrollments("student_id", where=LIVE)
+LIVE_OF_COURSES = _select(Enrollment, "enrollments", "course_id", columns=ENROLLMENT_COLUMNS, where=LIVE)
+LIVE_KEYS_OF_STUDENTS = _select(EnrollmentKey, "enrollments", "student_id", where=LIVE)
+LIVE_KEYS_OF_COURSES = _select(EnrollmentKey, "enrollments", "course_id", where=LIVE)
+COMMITMENTS = _select(
+    Commitment,
     "enrollments",
-    ("student_id",),
-    ("student_id", *Commitment._fields),
-    "enrollments.state = 'ENROLLED'",
+    "student_id",
+    where=f"enrollments.state = '{EnrollmentState.ENROLLED}'",
     join="courses",
-    using="course_id",
 )
-PASSED = Select(
+PASSED = _select(
+    Passed,
     "enrollments",
-    ("student_id",),
-    ("student_id", "enrollment_id", *Subject._fields),
-    "enrollments.state = 'COMPLETED' AND enrollments.passed",
+    "student_id",
+    where=f"enrollments.state = '{EnrollmentState.COMPLETED}' AND enrollments.passed",
     join="courses",
-    using="course_id",
 )
-CODES = Select("courses", ("course_id",), ("course_id", "code"))
-RESPONSES = Select("request_ids", ("caller", "request_id"), StoredResponse._fields)
+SUBJECTS = _select(Subject, "courses", "course_id")
+RESPONSES = _select(StoredResponse, "request_ids", "caller", "request_id")
 
 INSERT_STUDENTS = Insert("students", (), STUDENT_COLUMNS)
 INSERT_COURSES = Insert("courses", (), COURSE_COLUMNS)
 INSERT_ENROLLMENTS = Insert("enrollments", (), ENROLLMENT_COLUMNS)
-INSERT_RESPONSES = Insert("request_ids", (), StoredResponse._fields)
-UPDATE_STUDENTS = Update("students", ("student_id",), STUDENT_COLUMNS[1:])
+INSERT_RESPONSES = Insert("request_ids", (), field_names(StoredResponse))
+UPDATE_STUDENTS = Update("students", ("student_id",), tuple(name for name in STUDENT_COLUMNS if name != "student_id"))
 UPDATE_COURSES = Update("courses", ("course_id",), SETTABLE)
 COUNT_COURSES = Update("courses", ("course_id",), COUNTERS)
 UPDATE_ENROLLMENTS = Update("enrollments", ("course_id", "enrollment_id"), PROGRESS)
-APPEND_EVENTS = Append("events", (), Event._fields, number="revision", counter="event_counter")
+APPEND_EVENTS = Append("events", (), EVENT_COLUMNS, number="revision", counter="event_counter")
 
-_student_row = row_maker(STUDENT_COLUMNS)
-_course_row = row_maker(COURSE_COLUMNS)
-_settable_row = row_maker(("course_id", *SETTABLE))
-_counters_row = row_maker(("course_id", *COUNTERS))
-_enrollment_row = row_maker(ENROLLMENT_COLUMNS)
-_progress_row = row_maker(("course_id", "enrollment_id", *PROGRESS))
+_insert_student = row_writer(Student, INSERT_STUDENTS.columns)
+_insert_course = row_writer(Course, INSERT_COURSES.columns)
+_insert_enrollment = row_writer(Enrollment, INSERT_ENROLLMENTS.columns)
+_append_event = row_writer(Event, APPEND_EVENTS.columns)
+_update_student = row_writer(Student, (*UPDATE_STUDENTS.key, *UPDATE_STUDENTS.columns))
+_update_course = row_writer(Course, (*UPDATE_COURSES.key, *UPDATE_COURSES.columns))
+_count_course = row_writer(Course, (*COUNT_COURSES.key, *COUNT_COURSES.columns))
+_update_enrollment = row_writer(Enrollment, (*UPDATE_ENROLLMENTS.key, *UPDATE_ENROLLMENTS.columns))
 
 
-def writes(journal: Journal) -> tuple[tuple[Statement, Rows], ...]:
-    """Return what a batch has to write, in the order in which it must be written.
+def writes(journal: Journal, responses: list[StoredResponse]) -> tuple[tuple[Statement, Rows], ...]:
+    """Return what a batch has to write, in the order in which to write it.
 
-    Ended enrollments go before new ones, which may take their place in the index of live enrollments. New students,
-    courses and request ids go in order of their keys, so that two batches waiting for each other's can't deadlock.
-    The event counter, which all batches share, is last.
+    Ended enrollments come before new ones, which may replace them in the index of live enrollments. New students,
+    courses and responses are in order of their keys, so that two batches that wait for each other's keys do not
+    deadlock. The event counter is last, since all batches share it.
     """
     return (
-        (INSERT_STUDENTS, [_student_row(student) for _, student in sorted(journal.added_students.items())]),
-        (INSERT_COURSES, [_course_row(course) for _, course in sorted(journal.added_courses.items())]),
-        (UPDATE_STUDENTS, [_student_row(student) for student in journal.changed_students.values()]),
-        (UPDATE_COURSES, [_settable_row(course) for course in journal.changed_courses.values()]),
-        (COUNT_COURSES, [_counters_row(course) for course in journal.counted_courses.values()]),
-        (UPDATE_ENROLLMENTS, [_progress_row(ended) for ended in journal.changed_enrollments.values()]),
-        (INSERT_ENROLLMENTS, [_enrollment_row(opened) for opened in journal.added_enrollments.values()]),
-        (INSERT_RESPONSES, sorted(journal.added_responses)),
-        (APPEND_EVENTS, journal.events),
+        (INSERT_STUDENTS, [_insert_student(student) for _, student in sorted(journal.added_students.items())]),
+        (INSERT_COURSES, [_insert_course(course) for _, course in sorted(journal.added_courses.items())]),
+        (UPDATE_STUDENTS, list(map(_update_student, journal.changed_students.values()))),
+        (UPDATE_COURSES, list(map(_update_course, journal.changed_courses.values()))),
+        (COUNT_COURSES, list(map(_count_course, journal.counted_courses.values()))),
+        (UPDATE_ENROLLMENTS, list(map(_update_enrollment, journal.changed_enrollments.values()))),
+        (INSERT_ENROLLMENTS, list(map(_insert_enrollment, journal.added_enrollments.values()))),
+        (INSERT_RESPONSES, sorted(responses)),
+        (APPEND_EVENTS, list(map(_append_event, journal.events))),
     )

@@ -1,7 +1,18 @@
 """Set-based statements: many rows, one statement, the same few shapes on both databases."""
 
 from registrar_server.storage.bulk.postgresql import PostgreSQL
-from registrar_server.storage.bulk.shapes import Append, Dialect, Heads, Insert, Lock, Rows, Select, Statement, Update
+from registrar_server.storage.bulk.shapes import (
+    Append,
+    Dialect,
+    Heads,
+    Insert,
+    Lock,
+    Query,
+    Rows,
+    Select,
+    Statement,
+    Update,
+)
 from registrar_server.storage.bulk.sqlite import SQLite
 
 __all__ = [
@@ -11,6 +22,7 @@ __all__ = [
     "Insert",
     "Lock",
     "PostgreSQL",
+    "Query",
     "Rows",
     "SQLite",
     "Select",

@@ -1,27 +1,32 @@
 """Set-based statements: many rows, one statement, the same few shapes on both databases.
 
-A ``Select``, ``Insert`` or ``Update`` describes a statement by table and columns; a dialect renders it once, as text
-that never changes, and turns rows into its parameters.
+A shape describes a statement by its table and columns. A dialect renders it once, as text that never changes, and turns
+rows into the parameters of that text.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from operator import itemgetter
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Column, Table
 
 from registrar_server.storage.models import Base
 
+Found = TypeVar("Found")
 Rows = Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """What every shape names: a table, and the columns that identify rows. Each is made once and equals only itself."""
+    """The common part of all shapes: a table, and the columns that identify its rows.
+
+    Each statement is made once, and is equal only to itself.
+    """
 
     table: str
     key: tuple[str, ...]
@@ -33,31 +38,38 @@ class Statement:
 
 
 @dataclass(frozen=True, eq=False)
-class Select(Statement):
-    """Rows by key; documents come as their JSON text.
+class Query(Statement, Generic[Found]):
+    """A statement that returns rows; ``read`` turns a row into the value that callers get."""
 
-    ``join`` names a second table, whose row goes with the first by the columns in ``using``; ``computed`` are
-    expressions that come behind the columns.
+    read: Callable[[Sequence[Any]], Found] = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Query[Found]):
+    """Select rows by key, with documents as their JSON text.
+
+    ``join`` names a second table, joined by the columns in ``using``. ``computed`` holds expressions, by column
+    name.
     """
 
     columns: tuple[str, ...] = ()
     where: str = "TRUE"
     join: str = ""
     using: str = ""
-    computed: tuple[str, ...] = ()
+    computed: Mapping[str, str] = field(default_factory=dict)
 
     def column(self, name: str) -> Column[Any]:
-        """The definition of a column; where both tables have one of that name, the first table's."""
+        """Return the definition of a column; if both tables have a column of that name, the first table's."""
         tables = [self.model, *([Base.metadata.tables[self.join]] if self.join else [])]
         return next(table.c[name] for table in tables if name in table.c)
 
 
 @dataclass(frozen=True, eq=False)
-class Heads(Statement):
-    """The first rows of groups: of each group named, as many as ``limit`` says, in the order of ``order``.
+class Heads(Query[Found]):
+    """Select the first rows of each group: at most ``limit`` rows, in the order of ``order``.
 
-    ``groups`` is the table whose rows are the groups, identified by ``key``. A key comes with a number, which ``limit``
-    may speak of as ``given.number``, next to the columns of the group.
+    ``groups`` is the table whose rows are the groups, identified by ``key``. Each key comes with a number, which
+    ``limit`` may use as ``given.number``, next to the columns of the group.
     """
 
     groups: str
@@ -68,36 +80,37 @@ class Heads(Statement):
 
 
 @dataclass(frozen=True, eq=False)
-class Lock(Statement):
-    """Lock rows by key, in the order of the key, without reading them.
+class Lock(Query[str]):
+    """Lock rows by key, in the order of the key, and return the keys of the locked rows.
 
-    The lock is its own statement: one that locks and loads at once would, under READ COMMITTED, wait for the lock
-    and then answer with what it saw before the wait. FOR NO KEY UPDATE lets foreign-key checks of others pass.
+    The lock is a statement of its own. Under READ COMMITTED, a statement that locks and loads at once would wait for
+    the lock and then return what it saw before the wait. FOR NO KEY UPDATE does not block foreign-key checks.
 
-    With ``heads`` the rows that those name are locked too, all in one order: each row of parameters is then the key of
-    a row, the key of a group, and the group's number; of the two keys one is empty.
+    With ``heads``, the rows that the heads refer to are locked too, all in one order. Each row of parameters then has
+    the key of a row, the key of a group, and the group's number; one of the two keys is empty.
     """
 
-    heads: Heads | None = None
+    read: Callable[[Sequence[Any]], str] = field(default=itemgetter(0), kw_only=True)
+    heads: Heads[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Insert(Statement):
-    """New rows; ``key`` is not needed."""
+    """Insert rows; ``key`` is not needed."""
 
     columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Update(Statement):
-    """Set ``columns`` of rows by key; each row gives its key first."""
+    """Set ``columns`` of rows by key. Each row of parameters has the key first."""
 
     columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Append(Statement):
-    """New rows numbered by a counter that is raised in the same breath: ``number`` continues ``counter``."""
+    """Insert rows numbered by a counter: ``number`` continues the counter's value, which the same statement raises."""
 
     columns: tuple[str, ...] = ()
     number: str = ""
@@ -108,7 +121,7 @@ class Dialect(ABC):
     """Renders the shapes and runs them on a driver's connection."""
 
     @abstractmethod
-    def read(self, connection: Any, requests: Sequence[tuple[Statement, Rows]]) -> list[Rows]:
+    def read(self, connection: Any, requests: Sequence[tuple[Query[Any], Rows]]) -> list[Rows]:
         """Run selects and locks in order, and return the rows of each."""
 
     @abstractmethod

@@ -1,0 +1,64 @@
+"""The waitlist of one course: who waits, in which order, at which position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from registrar_server.core.records import Enrollment
+
+
+class OutOfWaiters(Exception):
+    """A decision needs more waiters than were loaded; the ledger runs the batch again with more of them."""
+
+    def __init__(self, course_id: str) -> None:
+        super().__init__(course_id)
+        self.course_id = course_id
+
+
+class Queue:
+    """The waiters of a course, in the order of their numbers, as the batch has left them so far.
+
+    Only the first waiters are loaded, as many as may be promoted. The queue knows whether they are all.
+    """
+
+    def __init__(self, course_id: str) -> None:
+        self._course_id = course_id
+        self._waiters: dict[int, Enrollment] = {}
+        self._is_whole = False
+        self._positions: dict[int, int] = {}
+        self._left: list[int] = []
+
+    def load(self, waiters: Iterable[Enrollment], length: int) -> None:
+        """Add the first waiters, or all of them; ``length`` is the number of students who wait for the course."""
+        self._waiters.update((waiter.number, waiter) for waiter in waiters)
+        # Without locks, as in a preview, the queue may have grown since the course was read.
+        self._is_whole = self._is_whole or len(self._waiters) >= length
+
+    def load_position(self, waiter: Enrollment) -> None:
+        """Remember the position at which a waiter was loaded."""
+        self._positions.setdefault(waiter.number, waiter.waitlist_position)
+
+    def waiters(self, length: int) -> Iterator[Enrollment]:
+        """Yield the waiters in order; raise ``OutOfWaiters`` after the last loaded one if more of them wait."""
+        yield from self._waiters.values()
+        if length and not self._is_whole:
+            raise OutOfWaiters(self._course_id)
+
+    def join(self, enrollment: Enrollment, length: int) -> None:
+        """Add a newcomer after the ``length`` students who wait already."""
+        self._is_whole = self._is_whole or not length
+        # A newcomer after waiters that are not loaded is not kept: a decision that gets that far raises OutOfWaiters.
+        if self._is_whole:
+            self._waiters[enrollment.number] = enrollment
+        enrollment.waitlist_position = length + 1
+        self._positions[enrollment.number] = length + 1 + len(self._left)
+
+    def leave(self, enrollment: Enrollment) -> None:
+        """Remove a waiter."""
+        self._waiters.pop(enrollment.number, None)
+        self._left.append(enrollment.number)
+        enrollment.waitlist_position = 0
+
+    def position(self, enrollment: Enrollment) -> int:
+        """Return a waiter's position: the loaded one, less the number of those ahead who left in this batch."""
+        return self._positions[enrollment.number] - sum(number < enrollment.number for number in self._left)

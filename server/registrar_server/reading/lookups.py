@@ -1,0 +1,129 @@
+"""Lookups by id: many of them are answered together, from the rows of two round trips."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from registrar_server.core.records import Course, Enrollment, Student
+from registrar_server.errors import Reason, Refusal, course_not_found, student_not_found
+from registrar_server.storage import statements
+from registrar_server.storage.bulk import Rows
+from registrar_server.storage.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class StudentById:
+    """Look up a student."""
+
+    student_id: str
+    show_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CourseById:
+    """Look up a course."""
+
+    course_id: str
+    show_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentById:
+    """Look up an enrollment."""
+
+    enrollment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoursesOfStudent:
+    """Look up a student's live enrollments with their courses, in order of course."""
+
+    student_id: str
+
+
+Lookup = StudentById | CourseById | EnrollmentById | CoursesOfStudent
+
+
+class StudentCourse(NamedTuple):
+    """One of a student's courses."""
+
+    course: Course
+    enrollment: Enrollment
+
+
+class _Found(NamedTuple):
+    students: dict[str, Student]
+    courses: dict[str, Course]
+    enrollments: dict[str, Enrollment]
+    live: dict[str, list[Enrollment]]
+
+
+def answer_all(transaction: Transaction, lookups: Sequence[Lookup]) -> list[Any]:
+    """Return, for each lookup in order, its record or its refusal."""
+    found = _find(transaction, lookups)
+    return [_answer(found, lookup) for lookup in lookups]
+
+
+def _find(transaction: Transaction, lookups: Sequence[Lookup]) -> _Found:
+    of_students = {lookup.student_id for lookup in lookups if isinstance(lookup, CoursesOfStudent)}
+    students = {lookup.student_id for lookup in lookups if isinstance(lookup, StudentById)} | of_students
+    enrollments = {lookup.enrollment_id for lookup in lookups if isinstance(lookup, EnrollmentById)}
+    found = transaction.read(
+        {
+            statements.STUDENTS: _keys(students),
+            statements.ENROLLMENTS: _keys(enrollments),
+            statements.LIVE_OF_STUDENTS: _keys(of_students),
+        }
+    )
+    live = found[statements.LIVE_OF_STUDENTS]
+    courses = {lookup.course_id for lookup in lookups if isinstance(lookup, CourseById)}
+    courses.update(enrollment.course_id for enrollment in live)
+    of_courses = transaction.read({statements.COURSES: _keys(courses)})
+    return _Found(
+        {student.student_id: student for student in found[statements.STUDENTS]},
+        {course.course_id: course for course in of_courses[statements.COURSES]},
+        {enrollment.enrollment_id: enrollment for enrollment in found[statements.ENROLLMENTS]},
+        _by_student(live),
+    )
+
+
+def _by_student(live: Iterable[Enrollment]) -> dict[str, list[Enrollment]]:
+    by_student: defaultdict[str, list[Enrollment]] = defaultdict(list)
+    for enrollment in sorted(live, key=lambda one: one.course_id):
+        by_student[enrollment.student_id].append(enrollment)
+    return by_student
+
+
+def _keys(ids: Iterable[str]) -> Rows:
+    return [(key,) for key in ids]
+
+
+def _answer(found: _Found, lookup: Lookup) -> Any:
+    match lookup:
+        case StudentById(student_id, show_deleted):
+            student = found.students.get(student_id)
+            return student if _is_visible(student, show_deleted) else student_not_found(student_id)
+        case CourseById(course_id, show_deleted):
+            course = found.courses.get(course_id)
+            return course if _is_visible(course, show_deleted) else course_not_found(course_id)
+        case EnrollmentById(enrollment_id):
+            return found.enrollments.get(enrollment_id) or _enrollment_not_found(enrollment_id)
+        case CoursesOfStudent(student_id):
+            if not _is_visible(found.students.get(student_id), show_deleted=False):
+                return student_not_found(student_id)
+            return [StudentCourse(found.courses[live.course_id], live) for live in found.live[student_id]]
+
+
+def _is_visible(record: Student | Course | None, show_deleted: bool) -> bool:
+    return record is not None and (show_deleted or record.delete_time is None)
+
+
+def _enrollment_not_found(enrollment_id: str) -> Refusal:
+    return Refusal(
+        Reason.ENROLLMENT_NOT_FOUND,
+        f'There is no enrollment "{enrollment_id}".',
+        enrollment_id=enrollment_id,
+    )

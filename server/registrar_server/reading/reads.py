@@ -1,0 +1,44 @@
+"""The reads of servicers, each on its path: lookups gather into batches, lists run in threads of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from registrar_server.core.vocabulary import LIVE_STATES
+from registrar_server.ledger.batching import Batcher
+from registrar_server.reading.lists import After
+from registrar_server.reading.lookups import CoursesOfStudent, Lookup, StudentCourse
+from registrar_server.reading.queries import Queries
+from registrar_server.reading.reader import Reader
+
+Result = TypeVar("Result")
+
+
+class Reads:
+    """Runs lookups and lists. ``timeout`` is the time that the call has left, in seconds; None is unlimited."""
+
+    def __init__(self, reader: Reader, lookups: Batcher[Lookup, Any], queries: Queries) -> None:
+        self._reader = reader
+        self._lookups = lookups
+        self._queries = queries
+
+    async def look_up(self, lookup: Lookup, *, timeout: float | None) -> Any:
+        """Return the record of a lookup, or raise its refusal."""
+        return await self._lookups.submit(lookup, timeout=timeout)
+
+    async def list(self, query: Callable[[Reader], Sequence[Result]]) -> Sequence[Result]:
+        """Run a list's query in a thread, and return its rows."""
+        return await self._queries.run(query, self._reader)
+
+    async def list_courses(
+        self, student_id: str, states: Sequence[str], after: After, limit: int, *, timeout: float | None
+    ) -> Sequence[StudentCourse]:
+        """Return a student's enrollments with their courses, by (course_id, attempt).
+
+        The first page of live enrollments is the most frequent read, and takes the path of lookups.
+        """
+        if after is None and tuple(states) == LIVE_STATES:
+            found: list[StudentCourse] = await self.look_up(CoursesOfStudent(student_id), timeout=timeout)
+            return found[:limit]
+        return await self.list(lambda reader: reader.list_courses(student_id, states, after, limit))

@@ -1,0 +1,64 @@
+"""The JSON documents that columns hold: lists of holds, meetings, names, changes and violations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from registrar_server.core.formats import format_list
+from registrar_server.core.records import Change, Hold, Meeting
+from registrar_server.errors import Reason, Violation
+
+EMPTY = "[]"
+
+MAX_CACHED_LENGTH = 1000
+"""The longest document of meetings, in characters, that is kept decoded."""
+
+
+def encode(values: tuple[Any, ...]) -> str:
+    """Write a list as its document."""
+    return format_list(values) if values else EMPTY
+
+
+def _decode_meetings(document: str) -> tuple[Meeting, ...]:
+    # Every load of a course repeats its document. Keeping long ones decoded would take too much memory.
+    if len(document) <= MAX_CACHED_LENGTH:
+        return _cached_meetings(document)
+    return _parse_meetings(document)
+
+
+def _parse_meetings(document: str) -> tuple[Meeting, ...]:
+    return tuple(Meeting(tuple(weekdays), *rest) for weekdays, *rest in json.loads(document))
+
+
+_cached_meetings = lru_cache(maxsize=4096)(_parse_meetings)
+
+
+def _decode_holds(document: str) -> tuple[Hold, ...]:
+    return () if document == EMPTY else tuple(Hold(*hold) for hold in json.loads(document))
+
+
+def _decode_names(document: str) -> tuple[str, ...]:
+    return () if document == EMPTY else tuple(json.loads(document))
+
+
+def _decode_changes(document: str) -> tuple[Change, ...]:
+    return () if document == EMPTY else tuple(Change(*change) for change in json.loads(document))
+
+
+def _decode_violations(document: str) -> tuple[Violation, ...]:
+    if document == EMPTY:
+        return ()
+    return tuple(Violation(Reason(reason), *rest) for reason, *rest in json.loads(document))
+
+
+DECODERS: Mapping[type[Any], Callable[[str], tuple[Any, ...]]] = {
+    Meeting: _decode_meetings,
+    Hold: _decode_holds,
+    str: _decode_names,
+    Change: _decode_changes,
+    Violation: _decode_violations,
+}
+"""What reads a document, by the type of its entries."""
