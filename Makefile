@@ -1,9 +1,9 @@
 # Registrar's commands; `make` alone lists them.
 #
-# The environment in .venv is installed from the lock files and marked by two stamps inside it: .run when what serving
-# needs is there, .dev when the tools are there too. A stamp newer than its lock means there is nothing to install, so
-# the second `make run` starts at once. Recipes keep to a POSIX shell and relative paths, which carries them to small
-# systems and into folders with spaces in their names.
+# The environment in .venv is installed from the lock files. Two stamps in it mark what is installed: .run for the
+# server's packages, .dev for the development tools too. Nothing is installed while a stamp is newer than its lock file,
+# so the second `make run` starts at once. Recipes use only a POSIX shell and relative paths, so that they also work on
+# small systems and in folders with spaces in their names.
 
 PYTHON ?= python3
 ARGS ?=
@@ -12,8 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV ?= $(BIN)/uv
 
-# Where Python comes without ensurepip, the environment has no pip of its own and the outer one fills it. Only wheels
-# are taken: with --require-hashes alone, a wheel whose hash is wrong would silently be compiled from source instead.
+# If Python lacks ensurepip, the environment has no pip, and the pip outside of it installs into it. Install only wheels,
+# since with --require-hashes alone pip would compile a package from source if the hash of its wheel is wrong.
 PIP = $$($(BIN)/python -c 'import pip' 2>/dev/null && echo $(BIN)/python -m pip \
 	|| echo $(PYTHON) -m pip --python $(BIN)/python) --quiet --disable-pip-version-check
 INSTALL_LOCKED = $(PIP) install --require-hashes --only-binary :all: -r
@@ -26,20 +26,20 @@ help:
 	@echo 'usage: make TARGET [ARGS="…"]'
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+		/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
 
 ##@ Serve
 
 .PHONY: run
-run: protos ## install what serving needs, migrate the database, serve
+run: protos ## install the server, migrate the database, serve
 	@exec $(BIN)/python -m registrar_server serve --migrate $(ARGS)
 
 .PHONY: migrate
-migrate: protos ## upgrade the database (ARGS=current, ARGS=check and others)
+migrate: protos ## upgrade the database (or ARGS=check, current, "downgrade -1")
 	@exec $(BIN)/python -m registrar_server migrate $(or $(ARGS),upgrade)
 
 .PHONY: verify
-verify: protos ## check that everything in the database agrees with itself
+verify: protos ## check that the database is consistent
 	@exec $(BIN)/python -m registrar_server verify $(ARGS)
 
 ##@ Develop
@@ -49,23 +49,37 @@ test: protos $(VENV)/.dev ## run the tests (ARGS="-k word" chooses)
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: lint
-lint: lint-style lint-types lint-imports lint-protos ## run every linter: ruff, mypy, import-linter, buf
+lint: lint-style lint-types lint-imports lint-protos ## run ruff, mypy, import-linter and buf
 
 .PHONY: check
-check: lint test ## run what CI runs: lint and test
+check: lint test ## run lint and test, as CI does
 
 .PHONY: format
-format: $(VENV)/.dev ## format the code and fix what ruff can fix
+format: $(VENV)/.dev ## format the code, and apply the fixes of ruff
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 	$(BIN)/buf format --write protos
 
+.PHONY: test-deep
+test-deep: export REGISTRAR_TEST_DEPTH = 20
+test-deep: test ## run the tests with 20 times as many examples for each property
+
+.PHONY: coverage
+coverage: protos $(VENV)/.dev ## run the tests and report the lines and branches that they miss
+	@mkdir -p build
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n logical $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage html --quiet
+	@$(BIN)/python -m coverage report
+	@echo 'Open build/coverage/index.html to see the lines.'
+
 .PHONY: bench
-bench: protos $(VENV)/.dev ## measure the server (ARGS reach the bench)
+bench: protos $(VENV)/.dev ## measure the server (ARGS=--help lists the options)
 	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: compat
-compat: protos $(VENV)/.dev ## import the client with the oldest and the newest gRPC it promises
+compat: protos $(VENV)/.dev ## import the client with its oldest and newest dependencies
 	rm -rf build/compat
 	$(UV) build --quiet --wheel --out-dir build/compat
 	@$(MAKE) --no-print-directory build/compat/lowest build/compat/highest
@@ -73,17 +87,17 @@ compat: protos $(VENV)/.dev ## import the client with the oldest and the newest 
 ##@ Maintain
 
 .PHONY: protos
-protos: $(VENV)/.run ## generate the stubs beside the protos, where they are out of date
+protos: $(VENV)/.run ## generate the stubs that are out of date
 	@$(BIN)/python hatch_build.py
 
 .PHONY: lock
-lock: $(VENV)/.dev build/requires.in ## write the lock files (ARGS=--upgrade for newer versions)
+lock: $(VENV)/.dev build/requires.in ## write the lock files (ARGS=--upgrade updates all versions)
 	$(COMPILE) --group dev -o requirements-dev.lock
 	$(COMPILE) -c requirements-dev.lock -o requirements.lock
 	@! grep -nE '://|^ *--(index|extra-index|find-links|trusted)' requirements.lock requirements-dev.lock
 
 .PHONY: clean
-clean: ## remove the environment and everything generated, but no database
+clean: ## remove the environment and all generated files, but no database
 	rm -rf $(VENV) build dist .stubs-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find protos \( -name '*.py' -o -name '*.pyi' -o -name py.typed \) -exec rm -f {} +
 	find client server protos migrations tests bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
@@ -92,23 +106,23 @@ clean: ## remove the environment and everything generated, but no database
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Registrar needs Python 3.11 or newer, and '$(PYTHON)' is" \
-			"$$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 …" >&2; exit 1; }
+		echo "Registrar needs Python 3.11 or newer, but '$(PYTHON)' is" \
+			"$$($(PYTHON) --version 2>&1). Choose another one: make PYTHON=python3.12 …" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
 
 $(VENV)/.run: requirements.lock pyproject.toml $(BIN)/python
-	@echo 'Installing what serving needs into $(VENV) …'
+	@echo 'Installing the server into $(VENV) …'
 	@$(INSTALL_LOCKED) requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
-	@echo 'Installing the tools into $(VENV) …'
+	@echo 'Installing the development tools into $(VENV) …'
 	@$(INSTALL_LOCKED) requirements-dev.lock
 	@touch $@
 
-# The locks name no host and no path, so that they are the same wherever they were made. The build's own requirements
-# are locked too, since the editable install builds with what is in the environment.
+# The lock files contain no hosts and no paths, so they are the same on every machine. They also pin the build
+# requirements, since the editable install builds without isolation.
 COMPILE = $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--only-binary :all: --custom-compile-command 'make lock' $(ARGS) --extra server pyproject.toml build/requires.in
 
@@ -132,8 +146,7 @@ lint-types: protos $(VENV)/.dev build/typing
 lint-imports: protos $(VENV)/.dev
 	$(BIN)/lint-imports
 
-# Changes are held against the commit they will follow: HEAD while the protos are being changed, its parent once they
-# are committed. A shallow clone has no parent to compare with.
+# Compare the protos with HEAD while they have uncommitted changes, else with its parent. A shallow clone has no parent.
 .PHONY: lint-protos
 lint-protos: $(VENV)/.dev build/googleapis
 	$(BIN)/buf lint
@@ -145,23 +158,23 @@ lint-protos: $(VENV)/.dev build/googleapis
 		git archive "$$base" protos buf.yaml | tar -xf - -C build/parent && \
 		cp -R build/googleapis build/parent/build/ && \
 		$(BIN)/buf breaking --against build/parent; \
-	else echo "buf breaking skipped: there is no parent commit with protos here."; fi
+	else echo "buf breaking skipped: there is no parent commit with protos."; fi
 
-# buf reads google/*.proto from a folder of its own, since those of googleapis-common-protos lie among other packages.
+# buf needs the google/*.proto files in a folder of their own, but googleapis-common-protos installs them among others.
 build/googleapis: $(VENV)/.run
 	@rm -rf $@ && mkdir -p $@/google
 	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 		for part in api rpc type; do cp -R "$$site/google/$$part" $@/google/; done
 	@touch $@
 
-# Google's protos ship without types; mypy finds them here.
+# Google's protos have no type stubs, so generate them for mypy.
 build/typing: build/googleapis
 	@rm -rf $@ && mkdir -p $@
 	@$(BIN)/python -m grpc_tools.protoc --proto_path=build/googleapis \
 		--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --mypy_out=quiet:$@ \
 		$$(cd build/googleapis && echo google/rpc/*.proto google/type/*.proto)
 
-# The oldest and the newest of everything the client depends on, as its own metadata bounds them.
+# Resolve the client's dependencies to the lowest or the highest versions that its metadata allows.
 build/compat/%: FORCE
 	$(UV) venv --quiet --clear --python $(BIN)/python $@
 	$(UV) pip install --quiet --python $@/bin/python --resolution $* build/compat/*.whl

@@ -1,7 +1,7 @@
-"""Generates the gRPC stubs beside the protos, for every kind of build and by hand.
+"""Generates the gRPC stubs beside the protos.
 
-hatchling calls `StubsHook` before it builds a wheel, an sdist or an editable install, and `make protos` runs
-this file as a script. Both end in `generate`, so the stubs never depend on the way they were made.
+hatchling calls `StubsHook` before it builds a wheel, an sdist or an editable install. `make protos` runs this file as a
+script. Both call `generate`, so both produce the same stubs.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ GENERATORS = ("grpcio-tools", "mypy-protobuf")
 
 
 class StubsHook(BuildHookInterface[Any]):
-    """Makes the stubs before a build, and puts the migrations into a wheel that leaves the checkout."""
+    """Generates the stubs before a build, and adds the migrations to a wheel."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Generate the stubs; `version` says `editable` for a development install, else `standard`."""
+        """Generate the stubs; `version` is `editable` for a development install, else `standard`."""
         root = Path(self.root)
         generate(root)
-        # An editable install reads the migrations from the checkout, where a copy would only grow stale.
+        # An editable install reads the migrations from the checkout, since a copy would become stale.
         if self.target_name == "wheel" and version == "standard" and (root / "migrations").is_dir():
             build_data["force_include"]["migrations"] = "registrar_server/migrations"
 
 
 def generate(root: Path) -> bool:
-    """Bring the stubs under `root/protos` up to date, and say whether that took any work."""
+    """Update the stubs under `root/protos`, and return whether any were out of date."""
     protos = root / "protos"
     sources = sorted(protos.rglob("*.proto"))
     stubs = stubs_of(sources)
     markers = package_markers(protos, sources)
     _remove_leftovers(protos, stubs)
-    if _is_fresh(stubs, [*sources, root / "hatch_build.py"]) and _hold(markers):
+    if _is_fresh(stubs, [*sources, root / "hatch_build.py"]) and _match(markers):
         return False
-    # Two builds may run at once, and a server may be importing: files appear whole, or not at all. The
-    # markers come last, since they testify that everything else is there.
+    # Replace each file in one step, since another build or an import may run at the same time. Write the markers last,
+    # since they mark the stubs as complete.
     with tempfile.TemporaryDirectory(dir=root, prefix=".stubs-") as scratch:
         _run_protoc(protos, sources, Path(scratch))
         for marker, text in markers.items():
@@ -54,16 +54,15 @@ def generate(root: Path) -> bool:
 
 
 def stubs_of(sources: list[Path]) -> set[Path]:
-    """Return the stubs that belong beside these protos."""
+    """Return the paths of the stubs of these protos."""
     return {source.with_name(source.stem + suffix) for source in sources for suffix in STUB_SUFFIXES}
 
 
 def package_markers(protos: Path, sources: list[Path]) -> dict[Path, str]:
-    """Return the files, with their text, that make the folders of the protos packages with types.
+    """Return the files, with their text, that make typed packages of the folders of the protos.
 
-    Without an `__init__.py` any folder on the import path that happens to be called `registrar` would become
-    a part of the package. Its text names the generators, so that stubs made by other versions are seen to be
-    stale.
+    Without an `__init__.py`, every folder named `registrar` on the import path would become a part of the package. Its
+    text names the versions of the generators, so that a new version makes the stubs stale.
     """
     generators = " and ".join(f"{name} {version(name)}" for name in GENERATORS)
     folders = {parent for source in sources for parent in source.parents if protos in parent.parents}
@@ -73,7 +72,7 @@ def package_markers(protos: Path, sources: list[Path]) -> dict[Path, str]:
 
 
 def _remove_leftovers(protos: Path, wanted: set[Path]) -> None:
-    """Remove stubs whose proto was renamed or deleted, since they would still import."""
+    """Remove the stubs of renamed and deleted protos, since they could still be imported."""
     for suffix in STUB_SUFFIXES:
         for path in set(protos.rglob(f"*{suffix}")) - wanted:
             path.unlink(missing_ok=True)
@@ -86,7 +85,7 @@ def _is_fresh(stubs: set[Path], sources: list[Path]) -> bool:
     return all(source.stat().st_mtime_ns <= made for source in sources)
 
 
-def _hold(markers: dict[Path, str]) -> bool:
+def _match(markers: dict[Path, str]) -> bool:
     return all(marker.exists() and marker.read_text() == text for marker, text in markers.items())
 
 
@@ -104,24 +103,23 @@ def _run_protoc(protos: Path, sources: list[Path], output: Path) -> None:
         *(str(source.relative_to(protos)) for source in sources),
     ]
     if subprocess.run(command, cwd=protos).returncode != 0:
-        raise SystemExit("The stubs were not generated: protoc refused the protos for the reasons above.")
+        raise SystemExit("The stubs were not generated: protoc reports the errors above.")
 
 
 def _installed_protos() -> Path:
-    """Return the folder that holds google/api, google/rpc and google/type as .proto files."""
+    """Return the folder with the .proto files of google/api, google/rpc and google/type."""
     return Path(str(distribution("googleapis-common-protos").locate_file("")))
 
 
 def _script(package: str, name: str) -> Path:
-    """Return the script that this interpreter's copy of a package installed.
+    """Return the path of a script that a package installed for this interpreter.
 
-    An isolated build has its scripts on no predictable path, and the first of that name on PATH may belong to
-    another version.
+    The scripts of an isolated build have no predictable path, and a script on PATH may belong to another version.
     """
     for file in distribution(package).files or ():
         if Path(file).stem == name:
             return Path(str(file.locate())).resolve()
-    raise FileNotFoundError(f"{package} is installed without its script {name}")
+    raise FileNotFoundError(f"{package} is installed without the script {name}")
 
 
 if __name__ == "__main__":

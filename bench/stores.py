@@ -41,7 +41,7 @@ class Store:
     def disagreements(self) -> list[str]:
         """Say what ``registrar-server verify`` finds."""
         database = Database(self.url)
-        with verify.snapshot(database.autocommit) as connection:
+        with verify.open_snapshot(database.autocommit) as connection:
             found = list(verify.disagreements(connection))
         database.close()
         return found

@@ -1,6 +1,6 @@
-"""How Alembic meets a database: for ``registrar_server.migrate``, or for ``alembic`` writing a revision.
+"""Alembic's environment, for ``registrar_server.migrate`` and for the ``alembic`` command that creates revisions.
 
-The runner hands its connection over. By hand, ``-x url=…`` names the database to compare the models with.
+The runner passes its connection. For the command, ``-x url=…`` names the database to compare with the models.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sqlalchemy import Connection
 from registrar_server.migrate import schema
 from registrar_server.storage.models import Base
 
-# These belong to yoyo. Alembic finds no model for them and would drop them.
+# Without this filter, autogenerate would drop yoyo's tables, which have no models.
 YOYO_TABLES = {"_yoyo_migration", "_yoyo_log", "_yoyo_version", "yoyo_lock"}
 
 
-def is_ours(name: str | None, kind: str, _parents: Any) -> bool:
+def is_own_table(name: str | None, kind: str, _parents: Any) -> bool:
     return kind != "table" or name not in YOYO_TABLES
 
 
@@ -31,21 +31,20 @@ def name_by_time(_context: MigrationContext, _revision: Any, scripts: Iterable[M
 
 
 def check_foreign_keys(ctx: MigrationContext, step: Any, heads: Any, run_args: Any) -> None:
-    # Foreign keys are off on SQLite (see schema.py), so what a revision broke is looked for before its
-    # commit.
+    # schema.py switches foreign keys off on SQLite, so check them before the revision commits.
     if ctx.connection is not None and ctx.dialect.name == "sqlite":
-        schema.require_sound_foreign_keys(ctx.connection)
+        schema.require_valid_foreign_keys(ctx.connection)
 
 
 def run(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
-        include_name=is_ours,
+        include_name=is_own_table,
         process_revision_directives=name_by_time,
         on_version_apply=check_foreign_keys,
-        # A revision and its row in alembic_version stand or fall together, on SQLite too: schema.py makes its
-        # transactions span DDL, which Alembic doesn't expect of that database.
+        # Commit a revision together with its row in alembic_version. Alembic would not do so on SQLite by default, but
+        # with schema.py DDL is transactional there, too.
         transactional_ddl=True,
         transaction_per_migration=True,
         render_as_batch=connection.dialect.name == "sqlite",
@@ -54,8 +53,8 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-if handed_over := context.config.attributes.get("connection"):
-    run(handed_over)
+if passed_connection := context.config.attributes.get("connection"):
+    run(passed_connection)
 else:
     url = context.get_x_argument(as_dictionary=True).get("url", "sqlite:///registrar.db")
     with schema.connect(schema.parse_url(url)) as own_connection:

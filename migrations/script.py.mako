@@ -3,25 +3,25 @@
 Revision: ${up_revision}, after ${down_revision | comma,n}.
 """
 
-# Before you fill this in (and take this comment out again):
+# Read this, write the revision, then delete this comment:
 #
-# * Servers of the last release run while this runs, and after it. Only add what they can ignore: tables, nullable
-#   columns, columns with a server default. Drop or rename in a later release, when nothing reads the old name.
-# * Adding a column that must be filled takes three steps: a revision that adds it nullable, a data step in
-#   migrations/data that fills it (`-- schema: ${up_revision}`), a revision that makes it NOT NULL.
-# * A statement that waits for a table's lock makes everything after it wait too. The runner gives up after 10 s
-#   (lock_timeout); the revision is rolled back whole and can simply be run again.
-# * Building an index on a large PostgreSQL table blocks its writers. Build it aside, and so that it can be repeated:
+# * Servers of the previous version run during and after this revision, so it may only add what they can ignore: tables,
+#   nullable columns, and columns with a server default. Drop or rename in a later version, when no server uses the old
+#   name any more.
+# * Change no data here. To add a required column, write a revision that adds it as nullable, a data step in
+#   migrations/data that fills it (`-- schema: ${up_revision}`), and a revision that makes it NOT NULL.
+# * DDL that waits for a table's lock blocks every later query on the table. After 10 s (lock_timeout) it fails, the
+#   revision is rolled back, and it can be repeated.
+# * Create an index on a large PostgreSQL table in a revision of its own, and concurrently, so as not to block writers:
 #     with op.get_context().autocommit_block():
 #         op.create_index(op.f("ix_…"), "…", ["…"], postgresql_concurrently=True, if_not_exists=True)
-#   alone in its revision, behind `if op.get_bind().dialect.name == "postgresql"`. One that was killed half-way leaves
-#   an INVALID index: drop it before you create it.
-# * A new CHECK or FOREIGN KEY on a large table: create it NOT VALID here, VALIDATE CONSTRAINT in the next revision.
-# * SQLite cannot alter a constraint or a column: use `with op.batch_alter_table("…") as table:`, which copies the table.
-# * Autogenerate sees no changed CHECK, and cannot tell a rename from a drop and an add. Read every line it wrote.
-# * Give each constraint its full name, in op.f(), as models.py's naming convention would.
-# * Never import models.py: it will change, and this must not.
-# * Write the downgrade: the tests go up, down and up again, on both databases.
+#   Do so only if `op.get_bind().dialect.name == "postgresql"`. A killed build leaves an INVALID index: drop it first.
+# * Create a CHECK or FOREIGN KEY on a large table as NOT VALID, and VALIDATE CONSTRAINT in the next revision.
+# * SQLite cannot alter columns or constraints. `with op.batch_alter_table("…") as table:` copies the table instead.
+# * Autogenerate does not see a changed CHECK, and takes a rename for a drop and an add. Check every line of it.
+# * Write every constraint's full name in op.f(), following the naming convention in models.py.
+# * Do not import models.py: it changes later, but this revision must not.
+# * Write the downgrade. The tests upgrade, downgrade and upgrade again, on both SQLite and PostgreSQL.
 
 from __future__ import annotations
 

@@ -8,8 +8,11 @@
         except CourseFull as full:
             print(full.violations)
 
-`registrar_client.testing` runs a real server for tests.
+`registrar_client.testing` runs a real server for tests. `registrar_client.__version__` is the version of the
+installed distribution, or `0+unknown` if the client was not installed as one.
 """
+
+from typing import TYPE_CHECKING
 
 from registrar_client._async import AsyncRegistrarClient
 from registrar_client._connection import TlsOptions
@@ -40,6 +43,7 @@ from registrar_client._types import (
     Unenrolled,
     Unset,
 )
+from registrar_client._version import distribution_version
 from registrar_client.errors import (
     Aborted,
     AlreadyExists,
@@ -180,3 +184,13 @@ __all__ = [
     "WaitlistFull",
     "Weekday",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        # The version is looked up only when it is read, so that importing the client stays fast.
+        if name == "__version__":
+            return distribution_version()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client import _completion_calls, _course_calls, _enrollment_calls, _history_calls, _student_calls
+from registrar_client._calls import courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
 from registrar_client._environment import arguments
 from registrar_client._methods import async_paged, async_unary
@@ -18,49 +18,49 @@ from registrar_client._runners import AsyncRunner
 
 
 class AsyncStudents:
-    """The calls about students."""
+    """The calls for students."""
 
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
-    create = async_unary(_student_calls.create)
-    get = async_unary(_student_calls.get)
-    list = async_paged(_student_calls.list_)
-    update = async_unary(_student_calls.update)
-    delete = async_unary(_student_calls.delete)
-    undelete = async_unary(_student_calls.undelete)
-    place_hold = async_unary(_student_calls.place_hold)
-    release_hold = async_unary(_student_calls.release_hold)
+    create = async_unary(students.create)
+    get = async_unary(students.get)
+    list = async_paged(students.list_)
+    update = async_unary(students.update)
+    delete = async_unary(students.delete)
+    undelete = async_unary(students.undelete)
+    place_hold = async_unary(students.place_hold)
+    release_hold = async_unary(students.release_hold)
 
 
 class AsyncCourses:
-    """The calls about courses."""
+    """The calls for courses."""
 
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
-    create = async_unary(_course_calls.create)
-    get = async_unary(_course_calls.get)
-    search = async_paged(_course_calls.search)
-    update = async_unary(_course_calls.update)
-    delete = async_unary(_course_calls.delete)
-    undelete = async_unary(_course_calls.undelete)
+    create = async_unary(courses.create)
+    get = async_unary(courses.get)
+    search = async_paged(courses.search)
+    update = async_unary(courses.update)
+    delete = async_unary(courses.delete)
+    undelete = async_unary(courses.undelete)
 
 
 class AsyncHistory:
-    """The calls about what has happened."""
+    """The calls for events."""
 
     def __init__(self, runner: AsyncRunner) -> None:
         self._runner = runner
 
-    list = async_paged(_history_calls.list_)
+    list = async_paged(history.list_)
 
 
 class AsyncRegistrarClient:
-    """``RegistrarClient`` for asyncio: the same calls, with ``await`` and, for lists, ``async for``.
+    """``RegistrarClient`` for asyncio: the same calls with ``await``, and lists with ``async for``.
 
-    A client may be made anywhere, and belongs to the event loop of its first call. It has the arguments of
-    ``RegistrarClient``; ``channel`` is a ``grpc.aio.Channel``.
+    It takes the arguments of ``RegistrarClient``, with a ``grpc.aio.Channel`` as ``channel``. A client can be made
+    outside an event loop. It belongs to the event loop of its first call.
     """
 
     def __init__(
@@ -87,22 +87,22 @@ class AsyncRegistrarClient:
         self.courses = AsyncCourses(self._runner)
         self.history = AsyncHistory(self._runner)
 
-    enroll = async_unary(_enrollment_calls.enroll)
-    unenroll = async_unary(_enrollment_calls.unenroll)
-    swap = async_unary(_enrollment_calls.swap)
-    complete = async_unary(_completion_calls.complete)
-    record_completion = async_unary(_completion_calls.record_completion)
-    get_enrollment = async_unary(_enrollment_calls.get_enrollment)
-    list_courses = async_paged(_enrollment_calls.list_courses)
-    list_roster = async_paged(_enrollment_calls.list_roster)
+    enroll = async_unary(enrollments.enroll)
+    unenroll = async_unary(enrollments.unenroll)
+    swap = async_unary(enrollments.swap)
+    complete = async_unary(enrollments.complete)
+    record_completion = async_unary(enrollments.record_completion)
+    get_enrollment = async_unary(enrollment_reads.get_enrollment)
+    list_courses = async_paged(enrollment_reads.list_courses)
+    list_roster = async_paged(enrollment_reads.list_roster)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client as the environment says; see ``RegistrarClient.from_env``."""
+        """Return a client with arguments from the environment. See ``RegistrarClient.from_env``."""
         return cls(**arguments(os.environ if environ is None else environ))
 
     async def close(self) -> None:
-        """Close the connection; calls under way in other tasks are cancelled."""
+        """Close the connection. Active calls in other tasks are cancelled."""
         await self._runner.close()
 
     async def __aenter__(self) -> Self:

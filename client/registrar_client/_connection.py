@@ -1,4 +1,4 @@
-"""Where a client connects to, and how: targets, TLS, tokens, and the options of channels."""
+"""Checks how a client connects: its target, TLS, token and channel options."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ DEFAULT_TIMEOUT = 10.0
 
 Metadata = tuple[tuple[str, str], ...]
 
-# Each name is explained in grpc's channel_arg_names.h.
+# gRPC documents these names in channel_arg_names.h.
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
-    # Retries are ours, where they can see reasons and the deadline of the whole call; gRPC's would multiply them.
+    # The client retries itself, because it knows the reasons and the call's deadline. Retries of gRPC would multiply.
     ("grpc.enable_retries", 0),
-    # For the same reason, nothing that DNS says may configure calls.
+    # For the same reason, ignore service configs from DNS. They can configure retries.
     ("grpc.service_config_disable_resolution", 1),
-    # A connection that died silently is noticed within 40 seconds while calls are under way; the server allows it.
+    # Detect a dead connection within 40 seconds while calls are active. The server permits this many pings.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # After a restart of the server the connection is back soon: by default gRPC would wait up to two minutes.
+    # Reconnect soon after the server restarts. By default, gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # The size of a page is the server's decision, and it is trusted not to flood its clients.
+    # The server decides the size of a page, and the client trusts it.
     ("grpc.max_receive_message_length", -1),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
-    """TLS, and with a client certificate mutual TLS. All files are PEM and are read when the client is made."""
+    """Options for TLS, or for mutual TLS with a client certificate. The client reads the PEM files when it is made."""
 
     ca_file: str | os.PathLike[str] | None = None
-    """The authorities to trust; None: those that come with gRPC."""
+    """The certificate authorities to trust. ``None`` means those that come with gRPC."""
     client_cert_file: str | os.PathLike[str] | None = None
-    """The client's certificate chain; needs ``client_key_file``."""
+    """The client's certificate chain. It needs ``client_key_file``."""
     client_key_file: str | os.PathLike[str] | None = None
-    """The private key of the client's certificate; needs ``client_cert_file``."""
+    """The private key of the client's certificate. It needs ``client_cert_file``."""
     server_name: str | None = None
-    """The name to expect in the server's certificate, where it is not the target's host, as behind a tunnel."""
+    """The expected name in the server's certificate if it is not the host of the target, as behind a tunnel."""
 
     def __post_init__(self) -> None:
         if (self.client_cert_file is None) != (self.client_key_file is None):
             raise ValueError("client_cert_file and client_key_file must be given together")
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files; OSError names one that cannot be read."""
+        """Read the files and return the credentials; raise an OSError that names a file that cannot be read."""
         return grpc.ssl_channel_credentials(
             root_certificates=_read(self.ca_file),
             private_key=_read(self.client_key_file),
@@ -66,19 +66,19 @@ def _read(path: str | os.PathLike[str] | None) -> bytes | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """What a channel is made of, checked."""
+    """The checked parameters of a channel."""
 
     target: str
     tls: TlsOptions | None
-    """None is plaintext."""
+    """``None`` means plaintext."""
     given: object | None = None
-    """A channel that is there already."""
+    """A channel that the caller opened."""
 
     @classmethod
     def to(
         cls, target: object, *, token: str | None, tls: TlsOptions | None, insecure: bool, given: object | None
     ) -> Connection:
-        """Decide on TLS: always, but for loopback targets and where ``insecure`` says so; never a token without."""
+        """Check the arguments. Use TLS except for loopback targets and ``insecure``. A token needs TLS or loopback."""
         if not isinstance(target, str) or not target:
             raise ValueError(f"target must be an address such as {DEFAULT_TARGET!r}, not {target!r}")
         if tls is not None and insecure:
@@ -103,7 +103,7 @@ class Connection:
         """Return the options of the channel."""
         options = list(_CHANNEL_OPTIONS)
         if is_loopback(self.target):
-            # A proxy from the environment is for other machines, and would carry a token off this one in plaintext.
+            # A proxy from the environment would send a token to another machine in plaintext.
             options.append(("grpc.enable_http_proxy", 0))
         if self.tls is not None and self.tls.server_name is not None:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
@@ -111,7 +111,7 @@ class Connection:
 
 
 def is_loopback(target: str) -> bool:
-    """Say whether a gRPC target cannot leave this machine; one that is not understood may."""
+    """Return whether a gRPC target is surely on this machine."""
     scheme, separator, rest = target.partition(":")
     if separator and scheme in ("unix", "unix-abstract"):
         return True
@@ -122,7 +122,7 @@ def is_loopback(target: str) -> bool:
 
 def _is_loopback_host(address: str) -> bool:
     bracketed = re.fullmatch(r"\[([^]]+)\](:\d+)?", address)
-    # Several colons without brackets are an IPv6 address without a port.
+    # Several colons without brackets mean an IPv6 address without a port.
     host = bracketed[1] if bracketed else address if address.count(":") > 1 else address.partition(":")[0]
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -131,17 +131,17 @@ def _is_loopback_host(address: str) -> bool:
 
 
 def call_metadata(token: object) -> Metadata:
-    """Return the metadata of every call; ValueError, without a word of the token, if it cannot be a header."""
+    """Return the metadata of every call; raise a ValueError that hides the token if it cannot be a header."""
     if token is None:
         return ()
-    # The usual mistake is the line break at the end of a file; gRPC's own message would show the token.
+    # A token from a file often ends with a line break. The error of gRPC would show the token.
     if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
         raise ValueError("token must be a non-empty str of visible ASCII characters, without spaces and line breaks")
     return (("authorization", f"Bearer {token}"),)
 
 
 def positive_seconds(name: str, value: float) -> float:
-    """Return a timeout; it must be a positive number, as 0 would fail every call and infinity is none."""
+    """Return a timeout; raise a TypeError or ValueError if it is not a positive, finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not 0 < value < math.inf:

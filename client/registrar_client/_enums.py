@@ -1,4 +1,4 @@
-"""The enums of the API, as strings without the prefix that protobuf asks for."""
+"""The enums of the API, as strings without the prefixes of the protos."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from enum import StrEnum
 
 
 class EnrollmentState(StrEnum):
-    """Where an enrollment stands. ``ENROLLED`` and ``WAITLISTED`` are live, the others are history."""
+    """The state of an enrollment. ``ENROLLED`` and ``WAITLISTED`` are live."""
 
     ENROLLED = "ENROLLED"
     """The student has a seat."""
     WAITLISTED = "WAITLISTED"
-    """The student waits for a seat and has a place in the course's queue."""
+    """The student waits for a seat and has a position on the waitlist."""
     DROPPED = "DROPPED"
-    """The student gave up the seat or the place in the queue, or lost it when student or course was deleted."""
+    """The student gave up the seat or the place on the waitlist, or a forced deletion dropped the enrollment."""
     COMPLETED = "COMPLETED"
     """The student finished the course, passed or not."""
     UNKNOWN = "UNKNOWN"
-    """A state that a newer server knows and this client does not."""
+    """A state that a newer server added."""
 
 
 class EventType(StrEnum):
-    """What happened."""
+    """The kind of change that an event records."""
 
     STUDENT_ENROLLED = "STUDENT_ENROLLED"
     """A student got a seat in a course."""
     STUDENT_WAITLISTED = "STUDENT_WAITLISTED"
     """A student got a place on the waitlist of a course."""
     STUDENT_PROMOTED = "STUDENT_PROMOTED"
-    """A student on the waitlist got a seat: in turn, or chosen by an override."""
+    """A student on the waitlist got a seat, in turn or by an override."""
     PROMOTION_SKIPPED = "PROMOTION_SKIPPED"
-    """A seat was free, but rules kept the student on the waitlist from it; the place in the queue is kept."""
+    """A seat was free, but rules refused to promote the student, who keeps the place on the waitlist."""
     STUDENT_UNENROLLED = "STUDENT_UNENROLLED"
-    """A student gave up a seat or a place in the queue, or lost it when student or course was deleted."""
+    """A student gave up a seat or a place on the waitlist, or a forced deletion dropped the enrollment."""
     ENROLLMENT_COMPLETED = "ENROLLMENT_COMPLETED"
-    """A student finished a course; or the record of that was corrected, where the state was COMPLETED before."""
+    """A student finished a course. If the previous state is COMPLETED, the completion was corrected."""
     COMPLETION_RECORDED = "COMPLETION_RECORDED"
     """A completion from elsewhere was recorded."""
     HOLD_PLACED = "HOLD_PLACED"
-    """A hold was placed on a student, or replaced."""
+    """A hold on a student was placed or replaced."""
     HOLD_RELEASED = "HOLD_RELEASED"
     """A hold on a student was released."""
     STUDENT_CREATED = "STUDENT_CREATED"
@@ -48,7 +48,7 @@ class EventType(StrEnum):
     STUDENT_DELETED = "STUDENT_DELETED"
     """A student was deleted."""
     STUDENT_UNDELETED = "STUDENT_UNDELETED"
-    """A deleted student was brought back."""
+    """A deleted student was restored."""
     COURSE_CREATED = "COURSE_CREATED"
     """A course was created."""
     COURSE_UPDATED = "COURSE_UPDATED"
@@ -56,31 +56,31 @@ class EventType(StrEnum):
     COURSE_DELETED = "COURSE_DELETED"
     """A course was deleted."""
     COURSE_UNDELETED = "COURSE_UNDELETED"
-    """A deleted course was brought back."""
+    """A deleted course was restored."""
     UNKNOWN = "UNKNOWN"
-    """Something that a newer server knows and this client does not."""
+    """A type that a newer server added."""
 
 
 class StudentState(StrEnum):
     """Whether a student studies here at present."""
 
     ACTIVE = "ACTIVE"
-    """Studies here."""
+    """The student studies here."""
     INACTIVE = "INACTIVE"
-    """On leave, graduated or withdrawn."""
+    """The student is on leave, has graduated or has withdrawn."""
     UNKNOWN = "UNKNOWN"
-    """A state that a newer server knows and this client does not."""
+    """A state that a newer server added."""
 
 
 class CourseState(StrEnum):
     """Whether a course takes place."""
 
     OPEN = "OPEN"
-    """It takes place; whether a seat is free is another matter."""
+    """The course takes place. It need not have a free seat."""
     CANCELLED = "CANCELLED"
-    """It does not take place; cancelling drops nobody."""
+    """The course does not take place. Cancelling it drops no enrollment."""
     UNKNOWN = "UNKNOWN"
-    """A state that a newer server knows and this client does not."""
+    """A state that a newer server added."""
 
 
 class Weekday(StrEnum):
@@ -94,11 +94,11 @@ class Weekday(StrEnum):
     SATURDAY = "SATURDAY"
     SUNDAY = "SUNDAY"
     UNKNOWN = "UNKNOWN"
-    """Not a day that this client knows."""
+    """A day that this client does not know."""
 
 
 class ErrorReason(StrEnum):
-    """Why a call failed. Each reason but ``UNKNOWN`` has its exception in ``registrar_client.reasons``."""
+    """Why a call failed. Each reason except ``UNKNOWN`` has an exception in ``registrar_client.reasons``."""
 
     INVALID_FIELD = "INVALID_FIELD"
     INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"
@@ -135,4 +135,4 @@ class ErrorReason(StrEnum):
     CREDENTIALS_INVALID = "CREDENTIALS_INVALID"
     ROLE_REQUIRED = "ROLE_REQUIRED"
     UNKNOWN = "UNKNOWN"
-    """A reason that a newer server knows and this client does not."""
+    """A reason that a newer server added."""

@@ -1,4 +1,4 @@
-"""What ``from_env`` reads."""
+"""Reads the arguments of a client from environment variables."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TypedDict
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TlsOptions
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
-# The words that the server takes too, as both may read the same environment.
+# The server accepts the same words, because both may read the same environment.
 _BOOLEANS = dict.fromkeys(["1", "true", "t", "yes", "y", "on"], True)
 _BOOLEANS |= dict.fromkeys(["0", "false", "f", "no", "n", "off"], False)
 
 
 class Arguments(TypedDict):
-    """Arguments of both clients."""
+    """The arguments of both clients."""
 
     target: str
     token: str | None
@@ -25,7 +25,7 @@ class Arguments(TypedDict):
 
 
 def arguments(environ: Mapping[str, str]) -> Arguments:
-    """Read the variables; ValueError names one that is wrong. An empty variable counts as absent."""
+    """Read the variables; raise a ValueError that names an invalid one. An empty variable counts as absent."""
     return {
         "target": environ.get("REGISTRAR_TARGET") or DEFAULT_TARGET,
         "token": environ.get("REGISTRAR_TOKEN") or None,

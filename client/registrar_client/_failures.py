@@ -1,4 +1,4 @@
-"""From the errors of gRPC to ours."""
+"""Converts gRPC errors to the errors of this client."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from registrar.v1.error_reason_pb2 import RuleViolations
-from registrar_client import _convert as convert
 from registrar_client import errors, reasons
 from registrar_client._enums import ErrorReason
-from registrar_client.errors import FieldViolation, RegistrarError
+from registrar_client._from_wire import read
+from registrar_client.errors import FieldViolation, RegistrarError, Violation
 
 Detail = TypeVar("Detail", bound=Message)
 
@@ -33,7 +33,7 @@ _BY_REASON = {kind.reason: kind for kind in _kinds(reasons) if kind.reason}
 
 
 def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
-    """Make our error from what gRPC raised, with everything that the details say."""
+    """Return the error for a gRPC error, with everything from its details."""
     call: Any = error
     code = call.code()
     details = _details(call.trailing_metadata())
@@ -43,7 +43,7 @@ def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
         call.details() or code.name,
         reason=_known(reason),
         metadata=dict(info.metadata),
-        violations=[convert.violation(each) for each in _find(details, RuleViolations).violations],
+        violations=[read(Violation, each) for each in _find(details, RuleViolations).violations],
         field_violations=_field_violations(_find(details, error_details_pb2.BadRequest)),
         retry_after=_retry_after(details),
         request_id=getattr(request, "request_id", ""),
@@ -52,7 +52,7 @@ def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
 
 def _class_for(code: grpc.StatusCode, reason: str) -> type[RegistrarError]:
     kind = _BY_REASON.get(reason)
-    # A reason under another status than its own is from a server that this client does not understand.
+    # A newer server may send a reason with another status. The status then decides.
     return kind if kind is not None and kind.status is code else _BY_STATUS.get(code, RegistrarError)
 
 
@@ -66,7 +66,7 @@ def _details(trailers: Iterable[tuple[str, str | bytes]] | None) -> list[AnyMess
             try:
                 return list(status_pb2.Status.FromString(value).details)
             except DecodeError:
-                # Something between us and the server cut it; status and message still stand.
+                # A proxy may truncate the details. The status and the message are still valid.
                 return []
     return []
 

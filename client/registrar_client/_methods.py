@@ -1,7 +1,7 @@
-"""Turns the functions that describe calls into methods of the clients.
+"""Turns the functions that describe calls into methods of both clients.
 
-A method has the keyword-only signature and the docstring of its function, and answers with the result itself, an
-awaitable of it, or a pager; type checkers see all of that. Every call is written once, for both clients.
+A method has the keyword-only signature and the docstring of its function. It returns the result, an awaitable of the
+result, or a pager, and type checkers know which.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from registrar_client._calls import Call, ListCall
+from registrar_client._call import Call, ListCall
 from registrar_client._pager import AsyncPager, Pager
 
 Params = ParamSpec("Params")
@@ -21,37 +21,37 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Runs(Protocol):
-    """What carries out calls and returns when they are done."""
+    """Executes calls and returns their results."""
 
     def run(self, call: Call[Result], /) -> Result:
-        """Carry out one call."""
+        """Execute a call."""
         ...
 
 
 class AsyncRuns(Protocol):
-    """What carries out calls while others go on."""
+    """Executes calls on an event loop."""
 
     async def run(self, call: Call[Result], /) -> Result:
-        """Carry out one call."""
+        """Execute a call."""
         ...
 
 
 class SyncOwner(Protocol):
-    """An object whose methods are calls."""
+    """An object with calls as methods."""
 
     @property
     def _runner(self) -> Runs: ...
 
 
 class AsyncOwner(Protocol):
-    """An object whose methods are calls to be awaited."""
+    """An object with awaitable calls as methods."""
 
     @property
     def _runner(self) -> AsyncRuns: ...
 
 
 def unary(describe: Callable[Params, Call[Result]]) -> Callable[Concatenate[SyncOwner, Params], Result]:
-    """Make a method that returns the result."""
+    """Return a method that returns the result."""
 
     def method(self: SyncOwner, /, *args: Params.args, **kwargs: Params.kwargs) -> Result:
         return self._runner.run(describe(*args, **kwargs))
@@ -60,7 +60,7 @@ def unary(describe: Callable[Params, Call[Result]]) -> Callable[Concatenate[Sync
 
 
 def paged(describe: Callable[Params, ListCall[Item]]) -> Callable[Concatenate[SyncOwner, Params], Pager[Item]]:
-    """Make a method that returns a pager."""
+    """Return a method that returns a pager."""
 
     def method(self: SyncOwner, /, *args: Params.args, **kwargs: Params.kwargs) -> Pager[Item]:
         return Pager(describe(*args, **kwargs), self._runner.run)
@@ -71,7 +71,7 @@ def paged(describe: Callable[Params, ListCall[Item]]) -> Callable[Concatenate[Sy
 def async_unary(
     describe: Callable[Params, Call[Result]],
 ) -> Callable[Concatenate[AsyncOwner, Params], Coroutine[Any, Any, Result]]:
-    """Make a method to be awaited for the result."""
+    """Return a coroutine method that returns the result."""
 
     async def method(self: AsyncOwner, /, *args: Params.args, **kwargs: Params.kwargs) -> Result:
         return await self._runner.run(describe(*args, **kwargs))
@@ -82,7 +82,7 @@ def async_unary(
 def async_paged(
     describe: Callable[Params, ListCall[Item]],
 ) -> Callable[Concatenate[AsyncOwner, Params], AsyncPager[Item]]:
-    """Make a method that returns a pager for ``async for``."""
+    """Return a method that returns a pager for ``async for``."""
 
     def method(self: AsyncOwner, /, *args: Params.args, **kwargs: Params.kwargs) -> AsyncPager[Item]:
         return AsyncPager(describe(*args, **kwargs), self._runner.run)
@@ -91,12 +91,12 @@ def async_paged(
 
 
 def _described(method: Method, describe: Callable[..., Any], answer: str) -> Method:
-    """Give the method the name, docstring and signature of its function, as `help()` and editors show them."""
+    """Copy the name, docstring and signature of the function, which `help()` and editors show."""
     functools.update_wrapper(method, describe)
-    # A trailing underscore keeps a function from hiding a built-in one; a method hides nothing.
+    # The trailing underscore of `list_` only avoids hiding a built-in function. A method hides nothing.
     method.__name__ = method.__qualname__ = describe.__name__.rstrip("_")
     signature = inspect.signature(describe)
-    # Without this, inspect would follow __wrapped__ to a function that has no place for self and answers with a Call.
+    # Otherwise inspect would show the signature of the wrapped function, without self and with a Call as its result.
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *signature.parameters.values()]
     result = answer.format(signature.return_annotation.partition("[")[2].removesuffix("]"))
     described: Any = method

@@ -1,4 +1,4 @@
-"""Lists that fetch their pages as they are iterated over."""
+"""Lists that fetch their pages during iteration."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from registrar_client._calls import Call, ListCall
+from registrar_client._call import Call, ListCall
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[Item]):
-    """One answer of the server: some items of a list."""
+    """One page of a list."""
 
     items: tuple[Item, ...]
     next_page_token: str
-    """Where the next page starts, valid also in another process and after a restart; empty on the last page."""
+    """The token of the next page. It is valid in other processes and after a restart. Empty on the last page."""
 
 
 class _Pages(Generic[Item]):
-    """The calls for one page after another."""
+    """Builds the calls for the pages of a list."""
 
     def __init__(self, call: ListCall[Item]) -> None:
         self._call = call
@@ -29,7 +29,7 @@ class _Pages(Generic[Item]):
     def _page_call(self, token: str | None) -> Call[Page[Item]]:
         request = self._call.request
         if token is not None:
-            # A copy, as the list may be iterated over again, and by several at once.
+            # Copy the request, because several iterations may use it, also at the same time.
             request = type(request)()
             request.CopyFrom(self._call.request)
             request.page_token = token  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ class _Pages(Generic[Item]):
 
 
 class Pager(_Pages[Item]):
-    """A list to iterate over, by items or by ``pages()``; each iteration starts anew."""
+    """A list to iterate over by items or by ``pages()``. Each iteration starts at the beginning."""
 
     def __init__(self, call: ListCall[Item], run: Callable[[Call[Page[Item]]], Page[Item]]) -> None:
         super().__init__(call)
@@ -52,7 +52,7 @@ class Pager(_Pages[Item]):
             yield from page.items
 
     def pages(self) -> Iterator[Page[Item]]:
-        """Iterate over the pages; each is fetched when it is asked for."""
+        """Iterate over the pages. Each page is fetched when the iteration reaches it."""
         token = None
         while token != "":
             page = self._run(self._page_call(token))
@@ -61,7 +61,7 @@ class Pager(_Pages[Item]):
 
 
 class AsyncPager(_Pages[Item]):
-    """A list to iterate over with ``async for``, by items or by ``pages()``; each iteration starts anew."""
+    """A list to iterate over by items or by ``pages()``, with ``async for``. Each iteration starts at the beginning."""
 
     def __init__(self, call: ListCall[Item], run: Callable[[Call[Page[Item]]], Awaitable[Page[Item]]]) -> None:
         super().__init__(call)
@@ -73,7 +73,7 @@ class AsyncPager(_Pages[Item]):
                 yield item
 
     async def pages(self) -> AsyncIterator[Page[Item]]:
-        """Iterate over the pages; each is fetched when it is asked for."""
+        """Iterate over the pages. Each page is fetched when the iteration reaches it."""
         token = None
         while token != "":
             page = await self._run(self._page_call(token))

@@ -1,4 +1,4 @@
-"""When a failed call is tried again. Pure decisions; the clients do the waiting."""
+"""Decides whether and when to retry a failed call. The runners do the waiting."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from registrar_client.errors import RegistrarError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOptions:
-    """How calls are repeated that failed for a reason which passes by itself.
+    """How the client retries transient failures.
 
-    These are UNAVAILABLE, ABORTED with the reason CONTENTION, and RESOURCE_EXHAUSTED where the server says how long to
-    wait. A repeated call carries the same ``request_id``, so the server never does anything twice. Pauses are
-    random between nothing and a bound that grows ("full jitter",
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), after the wait that the server asks for.
+    These are UNAVAILABLE, ABORTED with the reason CONTENTION, and RESOURCE_EXHAUSTED if the server says how long to
+    wait. A retry has the same ``request_id``, so the server never makes a change twice. The client first waits as long
+    as the server asks, then for a random time between 0 and a growing bound ("full jitter",
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
 
     max_attempts: int | None = None
-    """The most attempts at one call, the first included; 1 switches retries off, None leaves it to the timeout."""
+    """The maximum number of attempts at a call. 1 disables retries. With ``None``, only the timeout limits them."""
     initial_backoff: float = 0.05
     """The bound of the first pause, in seconds."""
     backoff_multiplier: float = 2.0
-    """How much the bound grows from pause to pause."""
+    """The factor by which the bound grows after each pause."""
     max_backoff: float = 2.0
-    """The largest bound, in seconds."""
+    """The maximum bound, in seconds."""
 
     def __post_init__(self) -> None:
         if self.max_attempts is not None and self.max_attempts < 1:
@@ -41,16 +41,16 @@ class RetryOptions:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What a client reads of the world, so that tests can put theirs in its place."""
+    """The clock and the randomness of a client. Tests replace them."""
 
     now: Callable[[], float] = time.monotonic
-    """Seconds, from any origin."""
+    """Returns seconds since any fixed time."""
     jitter: Callable[[], float] = random.random
-    """From 0 up to 1."""
+    """Returns a number from 0 up to 1."""
 
 
 class Attempts:
-    """The failed attempts at one call, and the pauses after them."""
+    """Counts the failed attempts at one call and computes the pauses."""
 
     def __init__(self, options: RetryOptions, timing: Timing, deadline: float) -> None:
         self._options = options
@@ -61,7 +61,7 @@ class Attempts:
         self._last: RegistrarError | None = None
 
     def pause_after(self, failure: RegistrarError) -> float | None:
-        """Return the seconds to wait before the next attempt; None if there is to be none."""
+        """Return the seconds to wait before the next attempt, None to give up."""
         self._made += 1
         pause = (failure.retry_after or 0.0) + self._timing.jitter() * self._bound
         if not self._may_repeat(failure) or self._timing.now() + pause >= self._deadline:
@@ -76,21 +76,21 @@ class Attempts:
         return is_transient(failure) and (limit is None or self._made < limit)
 
     def _mention_last(self, failure: RegistrarError) -> None:
-        # A deadline that passes while the service is away would otherwise hide why there was no answer.
+        # A missed deadline alone would not tell why the earlier attempts failed.
         if self._last is not None and type(self._last) is not type(failure):
             failure.add_note(f"Attempt {self._made}; the one before failed with {self._last!r}.")
 
 
 def is_transient(failure: RegistrarError) -> bool:
-    """Say whether the same call may succeed a little later."""
+    """Return whether the same call may succeed a little later."""
     match failure.status:
         case grpc.StatusCode.UNAVAILABLE:
             return True
         case grpc.StatusCode.ABORTED:
-            # After ETAG_MISMATCH the caller has to decide anew; only losing a race for a lock passes by itself.
+            # A retry helps after waiting too long for a lock. After ETAG_MISMATCH, the caller must decide again.
             return failure.reason == ErrorReason.CONTENTION
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            # Without a wait from the server it is a message that is too large, and will be again.
+            # If the server names no wait, the message is too large, and a retry would fail too.
             return failure.retry_after is not None
         case _:
             return False

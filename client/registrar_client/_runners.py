@@ -1,4 +1,4 @@
-"""Carry out calls over a channel: within a deadline over all attempts, raising our errors."""
+"""Execute calls over a channel, with retries until a deadline, and raise the errors of this client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
-from registrar_client._calls import Call, Rpc
+from registrar_client._call import Call, Rpc
 from registrar_client._connection import Metadata, positive_seconds
 from registrar_client._failures import from_rpc_error
 from registrar_client._retry import Attempts, RetryOptions, Timing
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 class _Stubs(dict[Rpc, Any]):
-    """What gRPC needs of each RPC, made when it is first called."""
+    """The callables of gRPC by RPC, created when an RPC is first called."""
 
     def __init__(self, channel: Callable[[], Any]) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ def _closed() -> NoReturn:
 
 
 class _Base:
-    """What the runners share."""
+    """The parts that both runners share."""
 
     def __init__(
         self, channel: Callable[[], Any], metadata: Metadata, timeout: float, retry: RetryOptions | None
@@ -53,7 +53,7 @@ class _Base:
 
 
 class Runner(_Base):
-    """Carries out calls and returns when they are done. Threads may share it."""
+    """Executes calls and returns their results. Threads may share it."""
 
     def __init__(
         self, channel: grpc.Channel, *, metadata: Metadata, timeout: float, retry: RetryOptions | None, owned: bool
@@ -63,7 +63,7 @@ class Runner(_Base):
         self._owned_channel = channel if owned else None
 
     def run(self, call: Call[Result], /) -> Result:
-        """Carry out one call."""
+        """Execute a call."""
         method = self._stubs[call.rpc]
         now = self.timing.now
         timeout = self._seconds(call)
@@ -84,14 +84,14 @@ class Runner(_Base):
             timeout = deadline - now()
 
     def close(self) -> None:
-        """Close the channel, unless it was given."""
+        """Close the channel, unless the caller opened it."""
         self._close()
         if self._owned_channel is not None:
             self._owned_channel.close()
 
 
 class AsyncRunner(_Base):
-    """Carries out calls while others go on, all of them on one event loop."""
+    """Executes calls on one event loop."""
 
     def __init__(
         self,
@@ -109,13 +109,13 @@ class AsyncRunner(_Base):
         self._owned = owned
 
     def _channel(self) -> grpc.aio.Channel:
-        # A channel of grpc.aio belongs to the event loop that runs when it is opened, and a client may be made before.
+        # A grpc.aio channel belongs to the event loop that runs when it is opened. A client may be made earlier.
         if self._opened is None:
             self._opened = self._open_channel()
         return self._opened
 
     async def run(self, call: Call[Result], /) -> Result:
-        """Carry out one call."""
+        """Execute a call."""
         method = self._stubs[call.rpc]
         now = self.timing.now
         timeout = self._seconds(call)
@@ -136,7 +136,7 @@ class AsyncRunner(_Base):
             timeout = deadline - now()
 
     async def close(self) -> None:
-        """Close the channel, unless it was given."""
+        """Close the channel, unless the caller opened it."""
         self._close()
         if self._owned and self._opened is not None:
             await self._opened.close()

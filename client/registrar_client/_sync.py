@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client import _completion_calls, _course_calls, _enrollment_calls, _history_calls, _student_calls
+from registrar_client._calls import courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
 from registrar_client._environment import arguments
 from registrar_client._methods import paged, unary
@@ -18,58 +18,62 @@ from registrar_client._runners import Runner
 
 
 class Students:
-    """The calls about students."""
+    """The calls for students."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    create = unary(_student_calls.create)
-    get = unary(_student_calls.get)
-    list = paged(_student_calls.list_)
-    update = unary(_student_calls.update)
-    delete = unary(_student_calls.delete)
-    undelete = unary(_student_calls.undelete)
-    place_hold = unary(_student_calls.place_hold)
-    release_hold = unary(_student_calls.release_hold)
+    create = unary(students.create)
+    get = unary(students.get)
+    list = paged(students.list_)
+    update = unary(students.update)
+    delete = unary(students.delete)
+    undelete = unary(students.undelete)
+    place_hold = unary(students.place_hold)
+    release_hold = unary(students.release_hold)
 
 
 class Courses:
-    """The calls about courses."""
+    """The calls for courses."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    create = unary(_course_calls.create)
-    get = unary(_course_calls.get)
-    search = paged(_course_calls.search)
-    update = unary(_course_calls.update)
-    delete = unary(_course_calls.delete)
-    undelete = unary(_course_calls.undelete)
+    create = unary(courses.create)
+    get = unary(courses.get)
+    search = paged(courses.search)
+    update = unary(courses.update)
+    delete = unary(courses.delete)
+    undelete = unary(courses.undelete)
 
 
 class History:
-    """The calls about what has happened."""
+    """The calls for events."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    list = paged(_history_calls.list_)
+    list = paged(history.list_)
 
 
 class RegistrarClient:
-    """A client of Registrar. Threads may share it; it connects when it is first used, and again when it has to.
+    """A client of Registrar. Threads may share it. It connects on first use and reconnects when necessary.
 
-    Calls raise ``RegistrarError``. Those that failed for a passing reason are repeated until their timeout; that is
-    safe, since a call that changes something carries a ``request_id``, under which the server never does it twice.
+    Calls raise ``RegistrarError``. The client retries transient failures until the timeout. Retries are safe: calls
+    that change something have a ``request_id``, so the server never makes a change twice.
 
     Args:
-        target: The server, as ``host:port`` or any other target of gRPC.
-        token: Sent as ``authorization: Bearer …``; ValueError where it would leave the machine unencrypted.
-        tls: How TLS is used. Left out, TLS with the public authorities, and plaintext to loopback addresses.
-        insecure: Plaintext to an address that is not loopback.
-        timeout: Seconds for all attempts at a call together, unless the call says otherwise.
-        retry: How calls are repeated.
-        channel: A channel to use instead of opening one to ``target``; it stays the caller's to close.
+        target: The server, as ``host:port`` or another gRPC target.
+        token: A token to send as ``authorization: Bearer …``. It is never sent to another machine in plaintext.
+        tls: The options for TLS. Defaults to TLS with the public authorities, and to plaintext for loopback addresses.
+        insecure: Use plaintext for an address that is not loopback.
+        timeout: Seconds for all attempts at a call together. A call can have its own timeout.
+        retry: How to retry calls.
+        channel: A channel to use instead of opening one to ``target``. The caller must close it.
+
+    Raises:
+        ValueError: Arguments are invalid or contradict each other, or a token would be sent in plaintext.
+        OSError: A file of ``tls`` cannot be read.
     """
 
     def __init__(
@@ -96,28 +100,28 @@ class RegistrarClient:
         self.courses = Courses(self._runner)
         self.history = History(self._runner)
 
-    enroll = unary(_enrollment_calls.enroll)
-    unenroll = unary(_enrollment_calls.unenroll)
-    swap = unary(_enrollment_calls.swap)
-    complete = unary(_completion_calls.complete)
-    record_completion = unary(_completion_calls.record_completion)
-    get_enrollment = unary(_enrollment_calls.get_enrollment)
-    list_courses = paged(_enrollment_calls.list_courses)
-    list_roster = paged(_enrollment_calls.list_roster)
+    enroll = unary(enrollments.enroll)
+    unenroll = unary(enrollments.unenroll)
+    swap = unary(enrollments.swap)
+    complete = unary(enrollments.complete)
+    record_completion = unary(enrollments.record_completion)
+    get_enrollment = unary(enrollment_reads.get_enrollment)
+    list_courses = paged(enrollment_reads.list_courses)
+    list_roster = paged(enrollment_reads.list_roster)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client as the environment says.
+        """Return a client with arguments from the environment.
 
-        ``REGISTRAR_TARGET`` (default ``localhost:50051``), ``REGISTRAR_TOKEN``, ``REGISTRAR_CA_FILE``,
-        ``REGISTRAR_CLIENT_CERT_FILE``, ``REGISTRAR_CLIENT_KEY_FILE``, ``REGISTRAR_TIMEOUT`` (seconds, or such as
-        ``500ms``; default 10) and ``REGISTRAR_INSECURE`` (``true`` or ``false``) are what the constructor's arguments
-        are; an empty one counts as absent. ValueError names one that is wrong.
+        The variables are ``REGISTRAR_TARGET`` (default ``localhost:50051``), ``REGISTRAR_TOKEN``,
+        ``REGISTRAR_CA_FILE``, ``REGISTRAR_CLIENT_CERT_FILE``, ``REGISTRAR_CLIENT_KEY_FILE``, ``REGISTRAR_TIMEOUT``
+        (seconds, or with a unit such as ``500ms``; default 10) and ``REGISTRAR_INSECURE`` (``true`` or ``false``). An
+        empty variable counts as absent. An invalid variable raises a ValueError that names it.
         """
         return cls(**arguments(os.environ if environ is None else environ))
 
     def close(self) -> None:
-        """Close the connection; calls under way in other threads raise Cancelled."""
+        """Close the connection. Active calls in other threads raise Cancelled."""
         self._runner.close()
 
     def __enter__(self) -> Self:

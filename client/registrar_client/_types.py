@@ -1,7 +1,7 @@
-"""What calls take and answer: frozen values in plain Python types.
+"""The dataclasses that calls take and return. They are frozen and use plain Python types.
 
-Times are ``datetime`` in UTC, exact to the microsecond. Sequences in answers are tuples. Answers to ``validate_only``
-have no times, no etags and no ids that the server makes.
+Returned times are ``datetime`` in UTC, exact to the microsecond. Returned sequences are tuples. Results of calls with
+``validate_only`` have no times, no etags and no ids that the server makes.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""The default of what an update may change: leave the field as it is, where ``None`` would clear it."""
+"""The default of the arguments of an update: do not change the field. ``None`` clears it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Something to be settled before the student enrolls again."""
+    """A reason why a student cannot enroll, such as an unpaid fee."""
 
     code: str
-    """Which kind of hold it is, such as ``BURSAR``; a student has at most one of each."""
+    """The kind of hold, such as ``BURSAR``. A student has at most one hold with each code."""
     reason: str = ""
-    """What it is about, for people; shown to those whom it keeps from enrolling."""
+    """The reason, for people. The server shows it when the hold refuses an enrollment."""
     place_time: dt.datetime | None = None
-    """When it was placed."""
+    """When the hold was placed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,33 +47,33 @@ class Student:
     """A person who can be enrolled in courses."""
 
     student_id: str
-    """Identifies the student, for ever."""
+    """Identifies the student. The id never changes."""
     given_name: str = ""
     family_name: str = ""
     email: str = ""
-    """Need not be unique."""
+    """The e-mail address. It need not be unique."""
     state: StudentState = StudentState.ACTIVE
     max_credits: Decimal | None = None
-    """The most credits in one term; ``None`` is unlimited."""
+    """The maximum credits in one term. ``None`` means unlimited."""
     holds: tuple[Hold, ...] = ()
     """Ordered by code."""
     etag: str = ""
-    """The version of what callers set; send it with an update or a deletion to notice who was faster."""
+    """The version of the fields that callers set. Send it with an update or a deletion to detect concurrent changes."""
     create_time: dt.datetime | None = None
     update_time: dt.datetime | None = None
-    """When what callers set last changed."""
+    """When the fields that callers set last changed."""
     delete_time: dt.datetime | None = None
     """``None`` while the student is not deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meeting:
-    """A weekly meeting, in the wall-clock time of the campus; without weekdays or times it is to be announced."""
+    """A weekly meeting, in the wall-clock time of the campus. Without weekdays or times, it is to be announced."""
 
     weekdays: Sequence[Weekday] = ()
     start_time: dt.time | None = None
     end_time: dt.time | None = None
-    """Exclusive. ``time(0)`` is the midnight that ends the day: no meeting could end at the one that begins it."""
+    """Exclusive. ``time(0)`` means midnight at the end of the day."""
     start_date: dt.date | None = None
     end_date: dt.date | None = None
     """Inclusive."""
@@ -85,73 +85,73 @@ class Course:
     """One offering of a course in one term."""
 
     course_id: str
-    """Identifies the course, for ever."""
+    """Identifies the course. The id never changes."""
     code: str = ""
-    """What the catalogue calls the subject, such as ``CS 101``; shared by all offerings of it."""
+    """The code of the subject, such as ``CS 101``. All offerings of a subject share its code."""
     title: str = ""
     description: str = ""
     term: str = ""
     credits: Decimal = Decimal(0)
     capacity: int | None = None
-    """The number of seats; ``None`` is unlimited, ``0`` is none."""
+    """The number of seats. ``None`` means unlimited."""
     waitlist_capacity: int = 0
-    """The number of places on the waitlist; ``0`` is no waitlist."""
+    """The number of places on the waitlist. ``0`` means no waitlist."""
     enroll_open_time: dt.datetime | None = None
-    """The first instant of the enrollment window; ``None``: it has no beginning."""
+    """The first instant of the enrollment window. ``None`` means that it has no beginning."""
     enroll_close_time: dt.datetime | None = None
-    """The first instant after the enrollment window; ``None``: it has no end."""
+    """The first instant after the enrollment window. ``None`` means that it has no end."""
     drop_deadline_time: dt.datetime | None = None
-    """The first instant at which it is too late to give a seat back; ``None``: there is none."""
+    """The first instant at which a seat can no longer be given up. ``None`` means no deadline."""
     meetings: tuple[Meeting, ...] = ()
     prerequisite_course_ids: tuple[str, ...] = ()
     state: CourseState = CourseState.OPEN
     enrolled_count: int = 0
-    """Seats taken."""
+    """The number of seats that are taken."""
     waitlisted_count: int = 0
     seats_available: int | None = None
-    """Seats not taken; ``None`` when the capacity is unlimited."""
+    """The number of free seats. ``None`` if the capacity is unlimited."""
     etag: str = ""
-    """The version of what callers set; send it with an update or a deletion to notice who was faster."""
+    """The version of the fields that callers set. Send it with an update or a deletion to detect concurrent changes."""
     create_time: dt.datetime | None = None
     update_time: dt.datetime | None = None
-    """When what callers set last changed; the counts do not move it."""
+    """When the fields that callers set last changed. The counts do not affect it."""
     delete_time: dt.datetime | None = None
     """``None`` while the course is not deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrollment:
-    """What ties a student to a course: a seat, a place on the waitlist, or the record of having had one."""
+    """A student's seat in a course, a place on its waitlist, or the record of either."""
 
     enrollment_id: str
     student_id: str
     course_id: str
     state: EnrollmentState
     waitlist_position: int = 0
-    """The place in the queue at the time of the answer, from 1; ``0`` when not waitlisted. It moves up as those ahead
-    leave, without a change of ``etag`` or ``update_time``."""
+    """The position on the waitlist when the server responded, from 1. ``0`` if not waitlisted. It decreases when
+    students ahead leave, without a change of ``etag`` or ``update_time``."""
     attempt: int = 1
-    """Which of the student's enrollments in this course it is, from 1."""
+    """The number of this enrollment among the student's enrollments in this course, from 1."""
     grade: str = ""
-    """As the campus writes it, when completed."""
+    """The grade, as the campus writes it, if the course is completed."""
     passed: bool | None = None
-    """Whether the student passed, when completed."""
+    """Whether the student passed, if the course is completed."""
     bypassed_rules: tuple[ErrorReason, ...] = ()
-    """The rules that overrides set aside for this enrollment, also for its promotion from the waitlist."""
+    """The rules that overrides set aside for this enrollment. They also stay set aside for a promotion."""
     reason: str = ""
-    """Why it was dropped: what ``unenroll`` was told, ``SWAPPED`` after ``swap``, ``STUDENT_DELETED`` or
-    ``COURSE_DELETED`` after a forced deletion."""
+    """Why the enrollment was dropped: the ``reason`` given to ``unenroll``, ``SWAPPED`` after ``swap``,
+    ``STUDENT_DELETED`` or ``COURSE_DELETED`` after a forced deletion."""
     create_time: dt.datetime | None = None
     update_time: dt.datetime | None = None
     end_time: dt.datetime | None = None
-    """When it ceased to be live; ``None`` while it is."""
+    """When the enrollment ended. ``None`` while it is live."""
     etag: str = ""
     """The version of the enrollment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentCourse:
-    """A course of a student."""
+    """A course of a student, with the enrollment."""
 
     course: Course
     enrollment: Enrollment
@@ -159,7 +159,7 @@ class StudentCourse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterEntry:
-    """A student of a course."""
+    """A student of a course, with the enrollment."""
 
     student: Student
     enrollment: Enrollment
@@ -167,81 +167,81 @@ class RosterEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unenrolled:
-    """What an unenrollment did."""
+    """The result of ``unenroll``."""
 
     enrollment: Enrollment | None
-    """The enrollment, now dropped; ``None`` if there was none and the call said ``allow_missing``."""
+    """The dropped enrollment. ``None`` if there was no live enrollment and ``allow_missing`` was set."""
     promoted: tuple[Enrollment, ...] = ()
-    """Enrollments that left the waitlist for a seat in the same transaction, in that order."""
+    """The enrollments that the same transaction promoted from the waitlist, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swapped:
-    """What a swap did."""
+    """The result of ``swap``."""
 
     enrollment: Enrollment
-    """The enrollment in the course whose seat was taken."""
+    """The enrollment in the course in which the student got a seat."""
     dropped: Enrollment
-    """The enrollment in the course whose seat was given up, now dropped."""
+    """The dropped enrollment in the other course."""
     promoted: tuple[Enrollment, ...] = ()
-    """Enrollments that left a waitlist for a seat in the same transaction, in that order: first in the course whose
-    seat was taken, then in the other."""
+    """The enrollments that the same transaction promoted from a waitlist, in order: first those in the course of
+    ``enrollment``, then those in the course of ``dropped``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldChange:
-    """A field's value before and after a change, as people read it: times as in RFC 3339, lists as JSON."""
+    """The value of a field before and after a change, as text. Times are in RFC 3339, lists in JSON."""
 
     field: str
-    """The name of the field, as in the resource."""
+    """The name of the field in the resource."""
     before: str | None = None
-    """``None`` where there was no value."""
+    """``None`` if the field had no value."""
     after: str | None = None
-    """``None`` where there is no value."""
+    """``None`` if the field has no value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One change of a student, a course, a hold or an enrollment; never changed or removed itself."""
+    """One change of a student, a course, a hold or an enrollment. Events are never changed or removed."""
 
     revision: int
-    """The place in the history, from 1 and without gaps. Whoever has seen an event never later finds a new one at or
-    under its revision."""
+    """The position in the history, from 1 and without gaps. New events always have higher revisions than the events
+    that a caller has read."""
     event_id: str
     type: EventType
     time: dt.datetime
-    """When it was decided. The order of events is that of revisions: clocks of several servers differ."""
+    """When the server made the change. Clocks of servers differ, so only revisions give the order of events."""
     actor: str = ""
-    """Who asked for it; empty until callers have an identity."""
+    """The caller. Always empty, because callers have no identity yet."""
     student_id: str = ""
     """Empty for events of courses."""
     course_id: str = ""
     """Empty for events of students and holds."""
     enrollment: Enrollment | None = None
-    """The enrollment as the change left it, its ``waitlist_position`` only where it was waitlisted just then; ``None``
-    for events of students, courses and holds."""
+    """The enrollment after the change. ``None`` for events of students, courses and holds. Only STUDENT_WAITLISTED sets
+    its ``waitlist_position``."""
     previous_state: EnrollmentState | None = None
-    """The state of the enrollment before; ``None`` where it was new, and for events without one."""
+    """The state of the enrollment before the change. ``None`` if the event has no enrollment or a new one."""
     reason: str = ""
-    """Why: the reason of the override where rules were set aside, or of the hold, or else of the drop."""
+    """The reason of the override if this change set rules aside, of the hold, or else of the drop."""
     comment: str = ""
-    """The remark of the call."""
+    """The comment of the call."""
     bypassed_rules: tuple[ErrorReason, ...] = ()
-    """The rules that have been set aside for the enrollment, now or before."""
+    """The rules that this call or earlier calls set aside for the enrollment."""
     violations: tuple[Violation, ...] = ()
-    """The rules that kept the student from being promoted, for PROMOTION_SKIPPED."""
+    """The rules that refused the promotion, for PROMOTION_SKIPPED."""
     changes: tuple[FieldChange, ...] = ()
-    """The fields that changed, for events of students, courses and holds and for corrections of a completion."""
+    """The changed fields, for events of students, courses and holds and for corrections of a completion."""
     request_id: str = ""
-    """What the call that asked for it was sent with."""
+    """The ``request_id`` of the call that made the change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """A wish to have rules set aside for one call, on somebody's responsibility; it needs its own permission."""
+    """The rules that one call sets aside, and the reason."""
 
     rules: Sequence[ErrorReason]
-    """The rules to set aside, each named as the ``override_rule`` of its violation. ``COURSE_FULL`` takes a seat over
+    """The rules to set aside, named by the ``override_rule`` of their violations. ``COURSE_FULL`` takes a seat over
     capacity."""
     reason: str
-    """Why, for those who read the records later; must not be empty."""
+    """Why, for the records. It must not be empty."""

@@ -1,8 +1,8 @@
-"""What calls raise: ``RegistrarError``, under it one class per status, and under those one per reason.
+"""The errors that calls raise: ``RegistrarError``, a subclass per status, and below it a subclass per reason.
 
-Catch as much as you mean to handle: ``CourseFull``, or ``FailedPrecondition`` for every rule that refuses, or
-``RegistrarError``. A reason that is new to this client is raised as the class of its status. The classes of the
-reasons are in ``registrar_client.reasons``; all of them can be imported from ``registrar_client``.
+Catch ``CourseFull`` for one reason, ``FailedPrecondition`` for every rule that refuses, or ``RegistrarError`` for every
+failure. A reason that a newer server added is raised as the class of its status. The classes of the reasons are in
+``registrar_client.reasons``. All classes can be imported from ``registrar_client``.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from registrar_client._enums import ErrorReason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """One rule that refused a call."""
+    """A rule that refused a call."""
 
     reason: ErrorReason
-    """The reason the rule refuses with."""
+    """The reason of the rule."""
     description: str = ""
-    """A sentence that a student could read; not for programs."""
-    # A dict has no hash; without its part, violations that are equal still have the same.
+    """A sentence for people, not for programs."""
+    # A dict has no hash. Equal violations still have equal hashes without it.
     values: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """The values that decided, by name."""
+    """The values that caused the refusal, by name."""
     overridable: bool = False
-    """Whether an ``Override`` could set the rule aside."""
+    """Whether an ``Override`` can set the rule aside."""
     override_rule: ErrorReason | None = None
-    """What that ``Override`` would have to name: the reason itself, but ``COURSE_FULL`` for ``WAITLIST_FULL``. ``None``
-    where the rule cannot be set aside."""
+    """The rule that the ``Override`` must name: the reason itself, or ``COURSE_FULL`` for ``WAITLIST_FULL``. ``None``
+    if no ``Override`` can set the rule aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldViolation:
-    """One field of the request that the server refused."""
+    """A field of the request that the server refused."""
 
     field: str
-    """The path of the field, as the protos name it, such as ``course.capacity``."""
+    """The path of the field in the request, such as ``course.capacity``."""
     description: str = ""
-    """What is wrong with it, for people."""
+    """What is wrong with the field, for people."""
 
 
 class RegistrarError(Exception):
-    """A call failed. Its text is the server's message, its ``__cause__`` the ``grpc.RpcError``."""
+    """A failed call. The text is the server's message, and ``__cause__`` is the ``grpc.RpcError``."""
 
     status: grpc.StatusCode = grpc.StatusCode.UNKNOWN
     """The gRPC status."""
     reason: str = ""
-    """The ``ErrorReason``; its bare name if it is new to this client; empty where Registrar gave none."""
+    """The ``ErrorReason``, or the name of a reason that a newer server added. Empty if the server gave no reason."""
 
     def __init__(
         self,
@@ -66,109 +66,109 @@ class RegistrarError(Exception):
         if reason is not None:
             self.reason = reason
         self.metadata: Mapping[str, str] = dict(metadata or {})
-        """The ids involved, by name."""
+        """The ids of the resources involved, by name."""
         self.violations = tuple(violations)
-        """The rules that refused, all of them, the one in ``reason`` first."""
+        """All rules that refused. The first is the rule in ``reason``."""
         self.field_violations = tuple(field_violations)
-        """The fields of the request that were refused, all of them."""
+        """All fields of the request that the server refused."""
         self.retry_after = retry_after
-        """The seconds the server asks to wait before a retry; None where it said nothing."""
+        """The seconds to wait before a retry, as the server asks. ``None`` if it does not."""
         self.request_id = request_id
-        """What the call was sent with. After a failure that leaves open whether the change was made, such as
-        ``Unavailable`` or ``DeadlineExceeded``, the same call with this ``request_id`` settles it."""
+        """The request id of the call. After ``Unavailable`` or ``DeadlineExceeded``, the server may have made the
+        change. Repeat the call with this ``request_id`` to make the change once and get its result."""
 
 
 class Cancelled(RegistrarError):
-    """CANCELLED: the call was given up before it ended."""
+    """CANCELLED: the call was cancelled."""
 
     status = grpc.StatusCode.CANCELLED
 
 
 class Unknown(RegistrarError):
-    """UNKNOWN: a failure that says nothing about itself."""
+    """UNKNOWN: an error without further information."""
 
     status = grpc.StatusCode.UNKNOWN
 
 
 class InvalidArgument(RegistrarError):
-    """INVALID_ARGUMENT: the request is wrong, whatever the data."""
+    """INVALID_ARGUMENT: the request is invalid, whatever the server stores."""
 
     status = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class DeadlineExceeded(RegistrarError):
-    """DEADLINE_EXCEEDED: there was no answer within the timeout. The change may have been made."""
+    """DEADLINE_EXCEEDED: no response came within the timeout. The server may have made the change."""
 
     status = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class NotFound(RegistrarError):
-    """NOT_FOUND: something named in the request is not there."""
+    """NOT_FOUND: a resource named in the request does not exist."""
 
     status = grpc.StatusCode.NOT_FOUND
 
 
 class AlreadyExists(RegistrarError):
-    """ALREADY_EXISTS: something to be made is there already."""
+    """ALREADY_EXISTS: the resource to create exists already."""
 
     status = grpc.StatusCode.ALREADY_EXISTS
 
 
 class PermissionDenied(RegistrarError):
-    """PERMISSION_DENIED: the caller is known, but not allowed."""
+    """PERMISSION_DENIED: the caller is not allowed to make the call."""
 
     status = grpc.StatusCode.PERMISSION_DENIED
 
 
 class ResourceExhausted(RegistrarError):
-    """RESOURCE_EXHAUSTED: too many calls, or a message that is too large."""
+    """RESOURCE_EXHAUSTED: there are too many calls, or a message is too large."""
 
     status = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class FailedPrecondition(RegistrarError):
-    """FAILED_PRECONDITION: rules refuse; ``violations`` has all of them."""
+    """FAILED_PRECONDITION: rules refuse the call. ``violations`` lists all of them."""
 
     status = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class Aborted(RegistrarError):
-    """ABORTED: the call collided with another one."""
+    """ABORTED: the call conflicts with another call."""
 
     status = grpc.StatusCode.ABORTED
 
 
 class OutOfRange(RegistrarError):
-    """OUT_OF_RANGE: Registrar does not use it; something between it and the caller might."""
+    """OUT_OF_RANGE: Registrar does not send this status, but a proxy may."""
 
     status = grpc.StatusCode.OUT_OF_RANGE
 
 
 class Unimplemented(RegistrarError):
-    """UNIMPLEMENTED: the server does not have this call; it may be older than the client."""
+    """UNIMPLEMENTED: the server does not have this call. It may be older than the client."""
 
     status = grpc.StatusCode.UNIMPLEMENTED
 
 
 class Internal(RegistrarError):
-    """INTERNAL: an unexpected failure; the message has the id to look for in the server's log."""
+    """INTERNAL: an unexpected error. The message contains the id of the error in the server's log."""
 
     status = grpc.StatusCode.INTERNAL
 
 
 class Unavailable(RegistrarError):
-    """UNAVAILABLE: the service cannot be reached or cannot work now. The change may have been made."""
+    """UNAVAILABLE: the server cannot be reached or cannot work now. It may have made the change."""
 
     status = grpc.StatusCode.UNAVAILABLE
 
 
 class DataLoss(RegistrarError):
-    """DATA_LOSS: Registrar does not use it; something between it and the caller might."""
+    """DATA_LOSS: Registrar does not send this status, but a proxy may."""
 
     status = grpc.StatusCode.DATA_LOSS
 
 
 class Unauthenticated(RegistrarError):
-    """UNAUTHENTICATED: the caller is not known."""
+    """UNAUTHENTICATED: the caller has no valid credentials."""
 
     status = grpc.StatusCode.UNAUTHENTICATED

@@ -1,4 +1,4 @@
-"""One exception for each ``ErrorReason``, under the class of the status that it comes with."""
+"""One exception for each ``ErrorReason``, a subclass of the exception of its status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from registrar_client.errors import (
 
 
 class InvalidField(InvalidArgument):
-    """Fields are missing, malformed, too long or out of range; ``field_violations`` has all of them."""
+    """Fields are missing, malformed, too long or out of range. ``field_violations`` lists all of them."""
 
     reason = ErrorReason.INVALID_FIELD
 
@@ -29,79 +29,79 @@ class InvalidPageToken(InvalidArgument):
 
 
 class RequestIdReused(InvalidArgument):
-    """The request id was used for another call, or for the same with other content. Nothing was changed."""
+    """The request id was used for another call or other content. Nothing was changed."""
 
     reason = ErrorReason.REQUEST_ID_REUSED
 
 
 class StudentNotFound(NotFound):
-    """There is no student with this id, or the student is deleted."""
+    """No student has this id, or the student is deleted."""
 
     reason = ErrorReason.STUDENT_NOT_FOUND
 
 
 class CourseNotFound(NotFound):
-    """There is no course with this id, or it is deleted."""
+    """No course has this id, or the course is deleted."""
 
     reason = ErrorReason.COURSE_NOT_FOUND
 
 
 class EnrollmentNotFound(NotFound):
-    """There is no enrollment with this id."""
+    """No enrollment has this id."""
 
     reason = ErrorReason.ENROLLMENT_NOT_FOUND
 
 
 class NotEnrolled(NotFound):
-    """The student has no enrollment in the course that the call could act on."""
+    """The student has no enrollment in the course that the call can change."""
 
     reason = ErrorReason.NOT_ENROLLED
 
 
 class HoldNotFound(NotFound):
-    """The student has no hold of this code."""
+    """The student has no hold with this code."""
 
     reason = ErrorReason.HOLD_NOT_FOUND
 
 
 class StudentExists(AlreadyExists):
-    """There is a student with this id, perhaps a deleted one."""
+    """A student has this id already. The student may be deleted."""
 
     reason = ErrorReason.STUDENT_EXISTS
 
 
 class CourseExists(AlreadyExists):
-    """There is a course with this id, perhaps a deleted one."""
+    """A course has this id already. It may be deleted."""
 
     reason = ErrorReason.COURSE_EXISTS
 
 
 class AlreadyEnrolled(AlreadyExists):
-    """The student has a seat in the course; ``metadata["enrollment_id"]`` says by which enrollment."""
+    """The student has a seat in the course, by the enrollment ``metadata["enrollment_id"]``."""
 
     reason = ErrorReason.ALREADY_ENROLLED
 
 
 class AlreadyWaitlisted(AlreadyExists):
-    """The student is on the course's waitlist; ``metadata["enrollment_id"]`` says by which enrollment."""
+    """The student is on the course's waitlist, by the enrollment ``metadata["enrollment_id"]``."""
 
     reason = ErrorReason.ALREADY_WAITLISTED
 
 
 class StudentInactive(FailedPrecondition):
-    """The student does not study here at present."""
+    """The student is not active."""
 
     reason = ErrorReason.STUDENT_INACTIVE
 
 
 class StudentHold(FailedPrecondition):
-    """There is a hold on the student; ``violations`` has one entry for each."""
+    """The student has holds. ``violations`` has one entry for each."""
 
     reason = ErrorReason.STUDENT_HOLD
 
 
 class CourseCancelled(FailedPrecondition):
-    """The course does not take place."""
+    """The course is cancelled."""
 
     reason = ErrorReason.COURSE_CANCELLED
 
@@ -119,102 +119,102 @@ class EnrollmentClosed(FailedPrecondition):
 
 
 class PrerequisiteUnmet(FailedPrecondition):
-    """The student has not passed a course that this one builds on."""
+    """The student has not passed all prerequisites of the course."""
 
     reason = ErrorReason.PREREQUISITE_UNMET
 
 
 class ScheduleConflict(FailedPrecondition):
-    """The course meets at the same time as others in which the student has a seat, with one violation for each."""
+    """The course meets at the same time as courses in which the student has a seat, one violation for each."""
 
     reason = ErrorReason.SCHEDULE_CONFLICT
 
 
 class CreditLimitExceeded(FailedPrecondition):
-    """The student would take more credits in the term than allowed."""
+    """The student would exceed the maximum credits in the term."""
 
     reason = ErrorReason.CREDIT_LIMIT_EXCEEDED
 
 
 class CourseFull(FailedPrecondition):
-    """No seat is free, or those who wait have it first, and the student was not put on a waitlist."""
+    """No seat is free for the student, and the student was not put on a waitlist."""
 
     reason = ErrorReason.COURSE_FULL
 
 
 class WaitlistFull(FailedPrecondition):
-    """Neither a seat is free nor a place on the waitlist."""
+    """No seat and no place on the waitlist is free for the student."""
 
     reason = ErrorReason.WAITLIST_FULL
 
 
 class DropDeadlinePassed(FailedPrecondition):
-    """It is too late to give the seat back."""
+    """The deadline for giving up the seat has passed."""
 
     reason = ErrorReason.DROP_DEADLINE_PASSED
 
 
 class CourseHasEnrollments(FailedPrecondition):
-    """The course to be deleted has live enrollments."""
+    """The course to delete has live enrollments."""
 
     reason = ErrorReason.COURSE_HAS_ENROLLMENTS
 
 
 class StudentHasEnrollments(FailedPrecondition):
-    """The student to be deleted has live enrollments."""
+    """The student to delete has live enrollments."""
 
     reason = ErrorReason.STUDENT_HAS_ENROLLMENTS
 
 
 class EtagMismatch(Aborted):
-    """The resource was changed since its etag was read. Read it again, and decide anew."""
+    """The resource has another etag. Read it again and decide whether to repeat the call."""
 
     reason = ErrorReason.ETAG_MISMATCH
 
 
 class Contention(Aborted):
-    """Others held what the call needed for too long. Nothing was changed."""
+    """The call waited too long for locks of other calls. Nothing was changed."""
 
     reason = ErrorReason.CONTENTION
 
 
 class Overloaded(ResourceExhausted):
-    """Too many calls wait already. Nothing was changed."""
+    """Too many calls are waiting. Nothing was changed."""
 
     reason = ErrorReason.OVERLOADED
 
 
 class RateLimited(ResourceExhausted):
-    """This caller has made too many calls. Nothing was changed."""
+    """The caller made too many calls. Nothing was changed."""
 
     reason = ErrorReason.RATE_LIMITED
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database cannot be reached, or was lost during the call. The change may have been made."""
+    """The database is unreachable or failed during the call. The change may have been made."""
 
     reason = ErrorReason.DATABASE_UNAVAILABLE
 
 
 class ShuttingDown(Unavailable):
-    """The server process is about to stop. Nothing was changed."""
+    """The server process is stopping. Nothing was changed."""
 
     reason = ErrorReason.SHUTTING_DOWN
 
 
 class CredentialsMissing(Unauthenticated):
-    """The server asks for credentials, and the call had none."""
+    """The server requires credentials, and the call has none."""
 
     reason = ErrorReason.CREDENTIALS_MISSING
 
 
 class CredentialsInvalid(Unauthenticated):
-    """The credentials are malformed, expired, revoked, or not made for this service."""
+    """The credentials are malformed, expired, revoked, or not for this service."""
 
     reason = ErrorReason.CREDENTIALS_INVALID
 
 
 class RoleRequired(PermissionDenied):
-    """The caller lacks the role or the permission that the call needs."""
+    """The caller lacks a role or permission that the call needs."""
 
     reason = ErrorReason.ROLE_REQUIRED

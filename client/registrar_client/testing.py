@@ -1,4 +1,4 @@
-"""A real Registrar server inside the process, for tests of code that uses the client.
+"""Runs a real Registrar server in the process, for tests of code that uses the client.
 
     from registrar_client import RegistrarClient, testing
 
@@ -7,8 +7,8 @@
         with testing.server() as address, RegistrarClient(address) as client:
             yield client
 
-Each server has an empty database of its own and a free port on 127.0.0.1. Settings in the environment do not reach it.
-It needs the server's libraries: ``pip install 'registrar[server]'``.
+Each server has its own empty database and a free port on 127.0.0.1. It ignores settings in the environment. It needs
+the server's libraries: ``pip install 'registrar-enrollment[server]'``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ try:
 except ModuleNotFoundError as missing:
     raise ImportError(
         f"registrar_client.testing runs a real server, which needs more than the client ({missing}): "
-        "pip install 'registrar[server]'"
+        "pip install 'registrar-enrollment[server]'"
     ) from missing
 
 Result = TypeVar("Result")
@@ -39,13 +39,13 @@ Result = TypeVar("Result")
 
 @contextlib.contextmanager
 def server(*, database_url: str | None = None) -> Iterator[str]:
-    """Serve on an event loop in a thread of its own; the value is the address, as ``host:port``.
+    """Run a server on an event loop in its own thread. The value is the address, as ``host:port``.
 
-    For tests with ``RegistrarClient``. Tests with ``AsyncRegistrarClient`` take ``async_server``: gRPC wants all of a
-    process's asyncio on one event loop.
+    Use it for tests with ``RegistrarClient``. Tests with ``AsyncRegistrarClient`` use ``async_server``, because gRPC
+    needs all asyncio calls of a process on one event loop.
 
     Args:
-        database_url: A database to use instead, which is migrated first; left out, a new SQLite file.
+        database_url: A database to migrate and use. Defaults to a new SQLite file.
     """
     with _LoopThread() as loop:
         running = async_server(database_url=database_url)
@@ -58,10 +58,10 @@ def server(*, database_url: str | None = None) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def async_server(*, database_url: str | None = None) -> AsyncIterator[str]:
-    """Serve on the running event loop; the value is the address, as ``host:port``.
+    """Run a server on the running event loop. The value is the address, as ``host:port``.
 
     Args:
-        database_url: A database to use instead, which is migrated first; left out, a new SQLite file.
+        database_url: A database to migrate and use. Defaults to a new SQLite file.
     """
     logs.stay_quiet()
     with tempfile.TemporaryDirectory(prefix="registrar-") as folder:
@@ -89,27 +89,27 @@ def _template_folder() -> Path:
 
 @functools.cache
 def _migrated_file() -> Path:
-    # Migrating takes longer than many a test; it is done once per process, and copied.
+    # A migration takes longer than many tests, so migrate once per process and copy the file.
     file = _template_folder() / "registrar.db"
     migrate.upgrade(f"sqlite:///{file}")
     return file
 
 
 def _settings(database_url: str) -> Settings:
-    # Arguments win over the environment, which may be set up for a server that is meant for other things.
+    # Arguments override the environment, which may hold the settings of another server.
     values: dict[str, Any] = {name: field.get_default() for name, field in Settings.model_fields.items()}
     return Settings(**{**values, "listen": "127.0.0.1:0", "database_url": database_url})
 
 
 class _LoopThread:
-    """An event loop in a thread of its own."""
+    """An event loop in its own thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="registrar-server", daemon=True)
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine there, and wait for its result."""
+        """Run a coroutine on the loop and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
 -- schema: 20261123_1610
--- The one row from which events take their revision. A data step may run twice (it is marked as applied in a
--- transaction of its own), so the row is added only where it is missing, and a counter in use is left alone.
+-- Insert the only row of the counter, from which events take their revision. A data step may run twice, since a separate
+-- transaction marks it as applied. So insert the row only if it is missing, and never change a counter in use.
 
 INSERT INTO event_counter (id, revision)
 SELECT 1, 0

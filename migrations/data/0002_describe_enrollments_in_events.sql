@@ -1,7 +1,7 @@
 -- schema: 20261124_2345
--- Before this schema nobody ever waited, and every event of an enrollment was one change of it. A data step may run
--- twice, and is harmless then: it gives the same numbers again, and only where there are none. Going down to an earlier
--- schema loses what the history told of waiting and of grades, and coming up again cannot bring it back.
+-- Before this schema no student was ever waitlisted, and each event of an enrollment added one version. The step is
+-- idempotent: it computes the same numbers again, and sets them only where they are missing. A downgrade loses what
+-- events state about waitlists and grades, and a later upgrade cannot restore it.
 
 UPDATE events SET waitlisted_count = 0
 WHERE course_id <> '' AND waitlisted_count IS NULL;

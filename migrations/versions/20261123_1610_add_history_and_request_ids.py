@@ -1,6 +1,6 @@
-"""Add the history, its revision counter, and the remembered request ids.
+"""Add the events, their revision counter, and the request ids.
 
-Revision: 20261123_1610, after 20261123_1605. Data step 0001_seed_event_counter adds the counter's one row.
+Revision: 20261123_1610, after 20261123_1605. Data step 0001_seed_event_counter adds the counter's only row.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Add the index of waiting lists, the last skip of a waiter, and what events tell of their enrollment.
+"""Add an index of the waitlists, the last skip of an enrollment, and details of the enrollment to events.
 
-Revision: 20261124_2345, after 20261123_1610. Data step 0002_describe_enrollments_in_events completes the events there
-are.
+Revision: 20261124_2345, after 20261123_1610. Data step 0002_describe_enrollments_in_events completes existing events.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ WAITING = sa.text("state = 'WAITLISTED'")
 
 
 def upgrade() -> None:
-    # Rows that are there need a value at once; new ones get theirs from the server, so the default goes again.
+    # Existing rows need a value now. The server sets it in new rows, so the default is removed again.
     with op.batch_alter_table("enrollments") as enrollments:
         enrollments.add_column(sa.Column("last_skip", DOCUMENT, nullable=False, server_default="[]"))
     with op.batch_alter_table("enrollments") as enrollments:

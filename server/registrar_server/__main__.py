@@ -11,7 +11,7 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package in ("", "registrar", "registrar_server"):
             raise
-        sys.exit(f"registrar-server needs the package {package}: pip install 'registrar[server]'")
+        sys.exit(f"registrar-server needs the package {package}: pip install 'registrar-enrollment[server]'")
     sys.exit(run())
 
 

@@ -137,7 +137,7 @@ async def start(settings: Settings) -> Server:
         report = await asyncio.to_thread(migrate.check, settings.database_url.get_secret_value())
     except migrate.MigrationError as error:
         raise StartError(str(error)) from error
-    if report.state is not migrate.State.UP_TO_DATE:
+    if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise StartError(f"{report} (registrar-server serve --migrate does so before it serves.)")
     server = Server(settings)
     await server.start()

@@ -16,7 +16,7 @@ import uvloop
 
 from registrar_server import logs, migrate, settings, verify
 from registrar_server.app import StartError, start
-from registrar_server.migrate.errors import explained
+from registrar_server.migrate.migration_errors import translate_errors
 from registrar_server.storage.database import Database
 
 log = structlog.get_logger()
@@ -146,24 +146,24 @@ def _migrate(config: settings.Settings, options: argparse.Namespace) -> int:
         case "check":
             report = migrate.check(url)
             print(report)
-            return 0 if report.state is migrate.State.UP_TO_DATE else 1
+            return 0 if report.state is migrate.MigrationState.UP_TO_DATE else 1
     return 0
 
 
 def _verify(config: settings.Settings, _options: argparse.Namespace) -> int:
     url = config.database_url.get_secret_value()
     report = migrate.check(url)
-    if report.state is not migrate.State.UP_TO_DATE:
+    if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise migrate.MigrationError(str(report))
     count = 0
     with (
-        explained("The database cannot be read"),
+        translate_errors("The database cannot be read"),
         closing(Database(url)) as database,
-        verify.snapshot(database.autocommit) as connection,
+        verify.open_snapshot(database.autocommit) as connection,
     ):
         for disagreement in verify.disagreements(connection):
             print(disagreement)
             count += 1
-        extent = verify.extent(connection)
-    print(f"{verify.numbered(count, 'disagreement')} in {extent}." if count else f"{extent} agree.")
+        counts = verify.row_counts(connection)
+    print(f"{verify.pluralize(count, 'disagreement')} in {counts}." if count else f"{counts} agree.")
     return 1 if count else 0

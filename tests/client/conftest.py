@@ -1,4 +1,4 @@
-"""What the client's tests share."""
+"""Fixtures for the client's tests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ DRIVERS: dict[str, Callable[..., Driver]] = {"sync": SyncDriver, "async": AsyncD
 
 @pytest.fixture(params=DRIVERS)
 def make_driver(request: pytest.FixtureRequest) -> Callable[..., Driver]:
-    """Makes a client with a scripted server; the test runs once for each kind of client."""
+    """Makes a client with a scripted server. The test runs once for each kind of client."""
     return DRIVERS[request.param]
 
 
 @pytest.fixture
 def driver(make_driver: Callable[..., Driver]) -> Driver:
-    """A client with a scripted server; the test runs once for each kind of client."""
+    """A client with a scripted server. The test runs once for each kind of client."""
     return make_driver()

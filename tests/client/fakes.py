@@ -1,6 +1,6 @@
-"""A scripted server behind both clients, without a network: grpcio-testing's fake channel, and one like it for asyncio.
+"""A scripted server for both clients, without a network: the fake channel of grpcio-testing, and one for asyncio.
 
-Time is fake too. Only scripted answers and the clients' pauses let it pass.
+Time is fake too. Only scripted answers and the pauses of the clients advance it.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ METHODS: dict[str, MethodDescriptor] = {method.name: method for service in SERVI
 
 
 def empty_answer(rpc: str) -> Message:
-    """The answer of an RPC with nothing in it."""
+    """Return an empty response of an RPC."""
     return message_factory.GetMessageClass(METHODS[rpc].output_type)()
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An answer that is none, with what a server puts into the details."""
+    """A failed call, with the details that a server sends."""
 
     code: grpc.StatusCode
     reason: str = ""
-    message: str = "told by the server"
+    message: str = "the call failed"
     details: Sequence[Message] = ()
     retry_delay: Duration | None = None
     domain: str = "registrar"
@@ -78,7 +78,7 @@ UNSCRIPTED = Failure(grpc.StatusCode.UNIMPLEMENTED, message="the script has no m
 
 @dataclass
 class Attempt:
-    """What the server got to see of one attempt at a call."""
+    """One attempt at a call, as the server receives it."""
 
     rpc: str
     request: Any
@@ -88,7 +88,7 @@ class Attempt:
 
 
 class Script:
-    """The answers to come, the attempts so far, the pauses between them, and the time."""
+    """The next answers, the attempts so far, the pauses between them, and the time."""
 
     def __init__(self) -> None:
         self.time = grpc_testing.strict_fake_time(0)
@@ -104,27 +104,27 @@ class Script:
 
     @property
     def timing(self) -> Timing:
-        """Our time, for a client."""
+        """The fake clock, for a client."""
         return Timing(now=self.time.time, jitter=lambda: self.jitter)
 
     def pause(self, seconds: float) -> None:
-        """Let time pass while a client waits."""
+        """Advance the time while a client waits."""
         self.pauses.append(seconds)
         self.time.sleep_for(seconds)
 
     async def async_pause(self, seconds: float) -> None:
-        """Let time pass while an asynchronous client waits."""
+        """Advance the time while an asynchronous client waits."""
         self.pause(seconds)
 
-    def see(self, rpc: str, request: Message, timeout: float | None, metadata: Any) -> None:
-        """Note an attempt."""
+    def record(self, rpc: str, request: Message, timeout: float | None, metadata: Any) -> None:
+        """Record an attempt."""
         copy = type(request)()
         copy.CopyFrom(request)
         headers = dict(metadata or ())
         self.attempts.append(Attempt(rpc, copy, timeout, headers, self.time.time()))
 
     def next_answer(self) -> Message | Failure:
-        """Take an answer off the script, and let the time pass that it takes."""
+        """Remove the next answer from the script, and advance the time by its delay."""
         answer = self.answers.popleft() if self.answers else UNSCRIPTED
         while isinstance(answer, Late):
             self.time.sleep_for(answer.seconds)
@@ -138,10 +138,18 @@ class Driver(Protocol):
     script: Script
 
     def call(self, name: str, /, **arguments: Any) -> Any:
-        """Make a call by its name, such as `students.create`; of a list, return all items."""
+        """Make a call by its name, such as `students.create`. Return its result, or all items of a list."""
 
     def pages(self, name: str, /, **arguments: Any) -> list[Any]:
         """Return all pages of a list."""
+
+
+def sent(driver: Driver, name: str, answer: Answer, /, **arguments: Any) -> Any:
+    """Make a call and return the one request that it sends."""
+    driver.script.answers.append(answer)
+    driver.call(name, **arguments)
+    (request,) = driver.script.requests
+    return request
 
 
 def method_of(client: object, name: str) -> Any:
@@ -152,7 +160,7 @@ def method_of(client: object, name: str) -> Any:
 
 
 class _TimedChannel:
-    """Notes what grpcio-testing's channel forgets: the timeout of each call."""
+    """Records the timeout of each call, which the channel of grpcio-testing does not."""
 
     def __init__(self, channel: grpc_testing.Channel, script: Script) -> None:
         self._channel = channel
@@ -163,7 +171,7 @@ class _TimedChannel:
 
         def call(request: Message, timeout: float | None = None, metadata: Any = None) -> Any:
             rpc = path.rpartition("/")[2]
-            self._script.see(rpc, request, timeout, metadata)
+            self._script.record(rpc, request, timeout, metadata)
             threading.Thread(target=self._answer, args=(METHODS[rpc],), daemon=True).start()
             return multicallable(request, timeout=timeout, metadata=metadata)
 
@@ -179,7 +187,7 @@ class _TimedChannel:
 
 
 class SyncDriver:
-    """RegistrarClient over grpcio-testing's fake channel."""
+    """RegistrarClient over the fake channel of grpcio-testing."""
 
     def __init__(self, *, token: str | None = None, timeout: float = 10.0, retry: RetryOptions | None = None) -> None:
         self.script = Script()
@@ -197,14 +205,14 @@ class SyncDriver:
 
 
 class _AsyncChannel:
-    """What grpcio-testing does not have: its fake channel for asyncio, with calls answered at once."""
+    """A fake channel for asyncio that answers at once. grpcio-testing has none."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
 
     def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Callable[..., Awaitable[Message]]:
         async def call(request: Message, *, timeout: float | None = None, metadata: Any = None) -> Message:
-            self._script.see(path.rpartition("/")[2], request, timeout, metadata)
+            self._script.record(path.rpartition("/")[2], request, timeout, metadata)
             answer = self._script.next_answer()
             if isinstance(answer, Failure):
                 empty, trailers = grpc.aio.Metadata(), grpc.aio.Metadata(*answer.trailers())

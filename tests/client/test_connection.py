@@ -1,4 +1,4 @@
-"""Where clients connect to and how: loopback or TLS, tokens only where nobody listens, and the environment."""
+"""How clients connect: loopback or TLS, tokens, channel options and the environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Client = Callable[..., RegistrarClient | AsyncRegistrarClient]
 
 @pytest.fixture(params=[RegistrarClient, AsyncRegistrarClient])
 def client(request: pytest.FixtureRequest) -> Client:
-    """Either client's class."""
+    """The class of each client."""
     kind: Client = request.param
     return kind
 
@@ -69,7 +69,7 @@ def test_all_other_targets_are_tls(client: Client, target: str) -> None:
     assert "TLS" in repr(client(target, token="secret"))
 
 
-def test_plaintext_to_another_machine_has_to_be_asked_for(client: Client) -> None:
+def test_plaintext_to_another_machine_needs_insecure(client: Client) -> None:
     assert "plaintext" in repr(client("registrar.example.edu:80", insecure=True))
 
 
@@ -80,7 +80,7 @@ def test_a_token_never_travels_in_plaintext(client: Client) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\n", "caf\u00e9", b"bytes"])
-def test_a_token_that_cannot_be_a_header_is_refused_unseen(client: Client, token: str) -> None:
+def test_the_error_for_an_invalid_token_does_not_show_it(client: Client, token: str) -> None:
     with pytest.raises(ValueError, match="token must be") as refused:
         client(token=token)
     assert not token or str(token) not in str(refused.value)
@@ -103,7 +103,7 @@ def test_a_timeout_must_be_positive(client: Client, timeout: float) -> None:
         client(timeout=timeout)
 
 
-def test_what_contradicts_itself_is_refused(client: Client) -> None:
+def test_contradicting_arguments_are_refused(client: Client) -> None:
     with pytest.raises(ValueError, match="exclude each other"):
         client(tls=TlsOptions(), insecure=True)
     with pytest.raises(ValueError, match="this one was given"):
@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_read_is_named(client: Client) -> None:
 
 
 def options(target: str, tls: TlsOptions | None = None) -> dict[str, object]:
-    """The channel options for a target."""
+    """Return the channel options for a target."""
     return dict(Connection.to(target, token=None, tls=tls, insecure=False, given=None).options())
 
 
@@ -133,7 +133,7 @@ def test_loopback_never_goes_through_a_proxy() -> None:
     assert "grpc.enable_http_proxy" not in options("registrar.example.edu:443")
 
 
-def test_the_name_to_expect_in_the_certificate_can_be_given() -> None:
+def test_the_expected_name_in_the_certificate_can_be_set() -> None:
     chosen = options("localhost:1", TlsOptions(server_name="registrar.example.edu"))
     assert chosen["grpc.ssl_target_name_override"] == "registrar.example.edu"
 
@@ -144,7 +144,7 @@ def test_an_empty_environment_means_the_defaults() -> None:
     assert arguments({}) == arguments(empty) == expected
 
 
-def test_the_environment_says_all_that_the_constructor_takes() -> None:
+def test_the_environment_sets_the_arguments_of_the_constructor() -> None:
     environ = {
         "REGISTRAR_TARGET": "registrar.example.edu:443",
         "REGISTRAR_TOKEN": "secret",
@@ -183,7 +183,7 @@ def test_insecure_in_the_environment_is_a_boolean(written: str, meant: bool) -> 
         ("REGISTRAR_CLIENT_KEY_FILE", "client-key.pem"),
     ],
 )
-def test_a_wrong_variable_is_named(name: str, value: str) -> None:
+def test_the_error_for_an_invalid_variable_names_it(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
         arguments({name: value})
 

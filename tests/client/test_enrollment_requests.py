@@ -1,4 +1,4 @@
-"""What the arguments of the calls that change enrollments become on the wire."""
+"""The requests of the calls that change enrollments."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import pytest
 from registrar.v1 import enrollment_pb2, error_reason_pb2
 from registrar.v1 import enrollment_service_pb2 as enrollments
 from registrar_client import ErrorReason, Override
-from tests.client.fakes import Driver, empty_answer
-from tests.client.test_requests import REQUEST_ID, sent
-from tests.client.test_surface import SURFACE
+from tests.client.fakes import Driver, empty_answer, sent
+from tests.client.samples import REQUEST_ID, SURFACE
 
 
-def test_enroll_says_all_it_was_told(driver: Driver) -> None:
+def test_enroll_sends_all_arguments(driver: Driver) -> None:
     override = Override(rules=[ErrorReason.COURSE_FULL, ErrorReason.STUDENT_HOLD], reason="the dean said so")
     request = sent(
         driver,
@@ -43,7 +42,7 @@ def test_enroll_says_all_it_was_told(driver: Driver) -> None:
     )
 
 
-def test_unenroll_says_all_it_was_told(driver: Driver) -> None:
+def test_unenroll_sends_all_arguments(driver: Driver) -> None:
     request = sent(
         driver,
         "unenroll",
@@ -65,7 +64,7 @@ def test_unenroll_says_all_it_was_told(driver: Driver) -> None:
     )
 
 
-def test_swap_says_all_it_was_told(driver: Driver) -> None:
+def test_swap_sends_all_arguments(driver: Driver) -> None:
     request = sent(
         driver,
         "swap",
@@ -89,7 +88,7 @@ def test_swap_says_all_it_was_told(driver: Driver) -> None:
     )
 
 
-def test_complete_says_all_it_was_told(driver: Driver) -> None:
+def test_complete_sends_all_arguments(driver: Driver) -> None:
     request = sent(
         driver,
         "complete",
@@ -106,7 +105,7 @@ def test_complete_says_all_it_was_told(driver: Driver) -> None:
     )
 
 
-def test_a_recorded_completion_says_all_it_was_told(driver: Driver) -> None:
+def test_record_completion_sends_all_arguments(driver: Driver) -> None:
     request = sent(
         driver,
         "record_completion",
@@ -125,9 +124,7 @@ def test_a_recorded_completion_says_all_it_was_told(driver: Driver) -> None:
 
 @pytest.mark.parametrize("rpc", ["CompleteEnrollment", "RecordCompletion"])
 @pytest.mark.parametrize(("passed", "present"), [({}, False), ({"passed": None}, False), ({"passed": False}, True)])
-def test_whether_the_student_passed_is_left_to_the_server_unless_it_is_said(
-    driver: Driver, rpc: str, passed: dict[str, Any], present: bool
-) -> None:
+def test_passed_is_absent_unless_it_is_set(driver: Driver, rpc: str, passed: dict[str, Any], present: bool) -> None:
     name, arguments = SURFACE[rpc]
     request = sent(driver, name, empty_answer(rpc), **arguments, **passed)
     assert request.HasField("passed") is present

@@ -1,4 +1,4 @@
-"""What failures become: a class for each reason, with all that the server told."""
+"""Failures become exceptions: a class for each reason, with everything that the server sends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PROTO = Path(__file__).parents[2] / "protos/registrar/v1/error_reason.proto"
 
 
 def failed(driver: Driver, failure: Failure) -> RegistrarError:
-    """Make a call that fails, and return what it raised."""
+    """Make a call that fails, and return the error."""
     driver.script.answers.append(failure)
     with pytest.raises(RegistrarError) as raised:
         driver.call("enroll", student_id="s-1", course_id="CS-101", timeout=0.001)
@@ -49,7 +49,7 @@ def class_name(constant: str) -> str:
 
 
 def documented_status(reason: str) -> StatusCode:
-    """The status that the proto's comment on a reason begins with."""
+    """Return the status at the start of the proto's comment on a reason."""
     comment: list[str] = []
     for line in map(str.strip, PROTO.read_text().splitlines()):
         if line.startswith(f"ERROR_REASON_{reason} ="):
@@ -84,13 +84,13 @@ def test_every_status_has_a_class(driver: Driver, status: StatusCode) -> None:
     assert (error.status, error.reason) == (status, "")
 
 
-def test_a_reason_that_is_new_falls_back_to_the_class_of_its_status(driver: Driver) -> None:
+def test_an_unknown_reason_is_raised_as_the_class_of_its_status(driver: Driver) -> None:
     error = failed(driver, Failure(StatusCode.FAILED_PRECONDITION, "MOON_IN_WRONG_PHASE"))
     assert type(error) is FailedPrecondition
     assert error.reason == "MOON_IN_WRONG_PHASE"
 
 
-def test_a_reason_under_another_status_falls_back_to_the_class_of_that_status(driver: Driver) -> None:
+def test_a_reason_with_another_status_is_raised_as_the_class_of_that_status(driver: Driver) -> None:
     error = failed(driver, Failure(StatusCode.NOT_FOUND, "COURSE_FULL"))
     assert type(error) is NotFound
     assert error.reason is ErrorReason.COURSE_FULL
@@ -102,7 +102,7 @@ def test_a_reason_of_another_domain_is_not_ours(driver: Driver) -> None:
     assert error.reason == ""
 
 
-def test_message_metadata_and_cause_are_the_servers(driver: Driver) -> None:
+def test_the_error_has_the_message_metadata_and_cause(driver: Driver) -> None:
     metadata = {"student_id": "s-1", "enrollment_id": "e-7"}
     error = failed(
         driver,
@@ -115,11 +115,11 @@ def test_message_metadata_and_cause_are_the_servers(driver: Driver) -> None:
     assert isinstance(error.__cause__, grpc.RpcError)
 
 
-def test_a_failure_without_a_message_says_its_status(driver: Driver) -> None:
+def test_an_error_without_a_message_shows_its_status(driver: Driver) -> None:
     assert str(failed(driver, Failure(StatusCode.INTERNAL, message=""))) == "INTERNAL"
 
 
-def test_all_violated_rules_are_told(driver: Driver) -> None:
+def test_the_error_lists_all_violated_rules(driver: Driver) -> None:
     violations = error_reason_pb2.RuleViolations(
         violations=[
             error_reason_pb2.RuleViolation(
@@ -153,7 +153,7 @@ def test_all_violated_rules_are_told(driver: Driver) -> None:
     )
 
 
-def test_what_refused_can_be_overridden_by_what_the_violations_say(driver: Driver) -> None:
+def test_an_override_can_name_the_rules_of_the_violations(driver: Driver) -> None:
     violations = error_reason_pb2.RuleViolations(
         violations=[
             error_reason_pb2.RuleViolation(
@@ -185,7 +185,7 @@ def test_violations_are_hashable() -> None:
     assert {full, same, other} == {full, other}
 
 
-def test_all_bad_fields_are_told(driver: Driver) -> None:
+def test_the_error_lists_all_invalid_fields(driver: Driver) -> None:
     bad = error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field="student_id", description="is empty"),
@@ -200,32 +200,32 @@ def test_all_bad_fields_are_told(driver: Driver) -> None:
     )
 
 
-def test_the_wait_that_the_server_asks_for_is_told_in_seconds(driver: Driver) -> None:
+def test_the_error_has_the_requested_wait_in_seconds(driver: Driver) -> None:
     delay = Duration(seconds=2, nanos=250_000_000)
     error = failed(driver, Failure(StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", retry_delay=delay))
     assert isinstance(error, ResourceExhausted)
     assert error.retry_after == 2.25
 
 
-def test_without_such_a_wait_there_is_none(driver: Driver) -> None:
+def test_retry_after_is_none_without_a_requested_wait(driver: Driver) -> None:
     error = failed(driver, Failure(StatusCode.UNAVAILABLE))
     assert isinstance(error, Unavailable)
     assert error.retry_after is None
 
 
-def test_the_request_id_is_told_so_that_the_call_can_be_settled_later(driver: Driver) -> None:
+def test_the_error_has_the_request_id_of_the_call(driver: Driver) -> None:
     error = failed(driver, Failure(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"))
     assert error.request_id == driver.script.requests[0].request_id != ""
 
 
-def test_details_that_were_cut_do_not_hide_the_failure(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_details_do_not_hide_the_failure(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Failure, "trailers", lambda failure: (("grpc-status-details-bin", b"\xff\xff"),))
     error = failed(driver, Failure(StatusCode.NOT_FOUND, message="no such student"))
     assert type(error) is NotFound
     assert str(error) == "no such student"
 
 
-def test_other_trailers_and_details_are_passed_over(driver: Driver) -> None:
+def test_unknown_details_are_ignored(driver: Driver) -> None:
     foreign = error_details_pb2.LocalizedMessage(locale="de", message="voll")
     error = failed(driver, Failure(StatusCode.FAILED_PRECONDITION, "COURSE_FULL", details=[foreign]))
     assert type(error) is CourseFull

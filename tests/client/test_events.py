@@ -1,4 +1,4 @@
-"""What the history tells, in Python: whole, exact, and tolerant of newer servers."""
+"""Events are read from their messages and listed by page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from registrar_client import (
     FieldChange,
     Violation,
 )
-from registrar_client import _convert as convert
+from registrar_client._from_wire import read
 from tests.client.fakes import Driver
-from tests.client.test_convert import NOON, NOON_HERE
+from tests.client.samples import NOON, NOON_HERE
 
 SKIPPED = event_pb2.Event(
     revision=2**40,
@@ -46,8 +46,8 @@ SKIPPED = event_pb2.Event(
 )
 
 
-def test_an_event_is_converted_whole() -> None:
-    assert convert.event(SKIPPED) == Event(
+def test_all_fields_of_an_event_are_read() -> None:
+    assert read(Event, SKIPPED) == Event(
         revision=2**40,
         event_id="ev-1",
         type=EventType.PROMOTION_SKIPPED,
@@ -77,32 +77,32 @@ def test_an_event_is_converted_whole() -> None:
 
 
 def test_an_event_without_an_enrollment_has_none() -> None:
-    event = convert.event(event_pb2.Event(type=event_pb2.EVENT_TYPE_COURSE_CREATED))
+    event = read(Event, event_pb2.Event(type=event_pb2.EVENT_TYPE_COURSE_CREATED))
     assert (event.enrollment, event.previous_state) == (None, None)
     assert (event.bypassed_rules, event.violations, event.changes) == ((), (), ())
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "30"), ("30", None), ("", "A"), ("A", "")])
-def test_a_change_tells_no_value_from_an_empty_one(before: str | None, after: str | None) -> None:
+def test_a_change_distinguishes_no_value_from_an_empty_value(before: str | None, after: str | None) -> None:
     message = event_pb2.Event(changes=[event_pb2.FieldChange(field="grade", before=before, after=after)])
-    assert convert.event(message).changes == (FieldChange(field="grade", before=before, after=after),)
+    assert read(Event, message).changes == (FieldChange(field="grade", before=before, after=after),)
 
 
 def test_values_of_a_newer_server_are_unknown() -> None:
     new = error_reason_pb2.RuleViolation(reason=77, override_rule=77)  # type: ignore[arg-type]
-    event = convert.event(event_pb2.Event(type=77, previous_state=77, violations=[new]))  # type: ignore[arg-type]
+    event = read(Event, event_pb2.Event(type=77, previous_state=77, violations=[new]))  # type: ignore[arg-type]
     assert event.type is EventType.UNKNOWN
     assert event.previous_state is EnrollmentState.UNKNOWN
     assert event.violations == (Violation(reason=ErrorReason.UNKNOWN, override_rule=ErrorReason.UNKNOWN),)
 
 
-def test_a_rule_that_cannot_be_overridden_names_none() -> None:
+def test_a_rule_that_cannot_be_overridden_has_no_override_rule() -> None:
     cancelled = error_reason_pb2.RuleViolation(reason=error_reason_pb2.ERROR_REASON_COURSE_CANCELLED)
-    assert convert.violation(cancelled) == Violation(reason=ErrorReason.COURSE_CANCELLED, override_rule=None)
+    assert read(Violation, cancelled) == Violation(reason=ErrorReason.COURSE_CANCELLED, override_rule=None)
 
 
 def test_events_are_hashable() -> None:
-    assert len({convert.event(SKIPPED), convert.event(SKIPPED)}) == 1
+    assert len({read(Event, SKIPPED), read(Event, SKIPPED)}) == 1
 
 
 def test_the_history_is_listed_page_by_page(driver: Driver) -> None:
@@ -110,7 +110,7 @@ def test_the_history_is_listed_page_by_page(driver: Driver) -> None:
     driver.script.answers.append(pb.ListEventsResponse(events=[created], next_page_token="after-8"))
     driver.script.answers.append(pb.ListEventsResponse(events=[SKIPPED]))
     listed = driver.call("history.list", after_revision=7, page_size=1)
-    assert listed == [convert.event(created), convert.event(SKIPPED)]
+    assert listed == [read(Event, created), read(Event, SKIPPED)]
     assert driver.script.requests == [
         pb.ListEventsRequest(after_revision=7, page_size=1),
         pb.ListEventsRequest(after_revision=7, page_size=1, page_token="after-8"),

@@ -1,4 +1,4 @@
-"""Lists fetch their pages as they are iterated over."""
+"""Lists fetch their pages during iteration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_iterating_goes_through_all_pages(driver: Driver) -> None:
     assert tuple(driver.call("students.list", query="x", page_size=2)) == students("a", "b", "c")
 
 
-def test_each_page_is_asked_for_with_the_token_of_the_one_before(driver: Driver) -> None:
+def test_each_page_is_requested_with_the_token_of_the_page_before(driver: Driver) -> None:
     driver.script.answers.extend(TWO_PAGES)
     driver.call("students.list", query="x", page_size=2, page_token="start")
     assert driver.script.requests == [
@@ -42,7 +42,7 @@ def test_each_page_is_asked_for_with_the_token_of_the_one_before(driver: Driver)
     ]
 
 
-def test_pages_can_be_had_themselves(driver: Driver) -> None:
+def test_pages_can_be_iterated_over(driver: Driver) -> None:
     driver.script.answers.extend(TWO_PAGES)
     assert driver.pages("students.list") == [
         Page(items=students("a", "b"), next_page_token="after-b"),
@@ -68,7 +68,7 @@ def test_every_page_has_the_whole_timeout_and_its_own_retries(driver: Driver) ->
     assert [attempt.timeout for attempt in driver.script.attempts] == pytest.approx([3, 3, 3 - 0.025])
 
 
-def test_nothing_is_asked_before_it_is_needed() -> None:
+def test_no_request_is_sent_before_the_iteration() -> None:
     driver = SyncDriver()
     driver.script.answers.extend(TWO_PAGES)
     listed = driver.client.students.list()
@@ -78,7 +78,7 @@ def test_nothing_is_asked_before_it_is_needed() -> None:
     assert len(driver.script.attempts) == 1
 
 
-def test_nothing_is_asked_before_it_is_awaited() -> None:
+def test_no_request_is_sent_before_the_asynchronous_iteration() -> None:
     driver = AsyncDriver()
     driver.script.answers.extend(TWO_PAGES)
 
@@ -93,7 +93,7 @@ def test_nothing_is_asked_before_it_is_awaited() -> None:
     assert len(driver.script.attempts) == 1
 
 
-def test_each_iteration_starts_anew() -> None:
+def test_each_iteration_starts_at_the_beginning() -> None:
     driver = SyncDriver()
     driver.script.answers.extend(TWO_PAGES * 2)
     listed = driver.client.students.list()
@@ -101,7 +101,7 @@ def test_each_iteration_starts_anew() -> None:
     assert [request.page_token for request in driver.script.requests] == ["", "after-b"] * 2
 
 
-def test_a_failure_in_the_middle_is_raised_after_what_was_had() -> None:
+def test_a_failed_page_raises_after_the_items_before_it() -> None:
     driver = SyncDriver()
     driver.script.answers.extend([TWO_PAGES[0], Failure(StatusCode.UNAVAILABLE)])
     iterator = iter(driver.client.students.list(timeout=0.001))

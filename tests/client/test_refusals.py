@@ -1,4 +1,4 @@
-"""What cannot be sent is refused at once, and named."""
+"""The client refuses arguments that cannot be sent, and names them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ from tests.client.fakes import Driver
         ("students.update", {"student_id": "s", "max_credits": True}, TypeError, "max_credits must be a Decimal"),
     ],
 )
-def test_what_cannot_be_sent_is_refused_by_the_arguments_name(
+def test_the_error_for_an_argument_that_cannot_be_sent_names_it(
     driver: Driver, name: str, arguments: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(kind) as refused:

@@ -1,4 +1,4 @@
-"""Every call that changes something carries a request id: the caller's, or a new one."""
+"""Every call that changes something has a request id: the caller's, or a new one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import uuid
 
 import pytest
 
-from tests.client.fakes import METHODS, Driver, empty_answer
-from tests.client.test_requests import REQUEST_ID, sent
-from tests.client.test_surface import SURFACE
+from tests.client.fakes import METHODS, Driver, empty_answer, sent
+from tests.client.samples import REQUEST_ID, SURFACE
 
 CHANGING = sorted(name for name, method in METHODS.items() if "request_id" in method.input_type.fields_by_name)
 PREVIEWED = sorted(name for name in CHANGING if "validate_only" in METHODS[name].input_type.fields_by_name)

@@ -1,11 +1,10 @@
-"""What the arguments of a call become on the wire."""
+"""The requests that calls send."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import date_pb2, dayofweek_pb2, timeofday_pb2
@@ -23,20 +22,11 @@ from registrar_client import (
     StudentState,
     Weekday,
 )
-from tests.client.fakes import Driver
-
-REQUEST_ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
-
-
-def sent(driver: Driver, name: str, answer: Any, /, **arguments: Any) -> Any:
-    """Make a call, and return the one request that it sent."""
-    driver.script.answers.append(answer)
-    driver.call(name, **arguments)
-    (request,) = driver.script.requests
-    return request
+from tests.client.fakes import Driver, sent
+from tests.client.samples import REQUEST_ID
 
 
-def test_a_list_says_filters_and_page(driver: Driver) -> None:
+def test_a_list_sends_its_filters_and_page(driver: Driver) -> None:
     request = sent(
         driver,
         "list_courses",
@@ -54,7 +44,7 @@ def test_a_list_says_filters_and_page(driver: Driver) -> None:
     )
 
 
-def test_the_history_says_its_filters(driver: Driver) -> None:
+def test_the_history_sends_its_filters(driver: Driver) -> None:
     request = sent(
         driver,
         "history.list",
@@ -70,7 +60,7 @@ def test_the_history_says_its_filters(driver: Driver) -> None:
     )
 
 
-def test_a_search_says_its_filters(driver: Driver) -> None:
+def test_a_search_sends_its_filters(driver: Driver) -> None:
     request = sent(
         driver,
         "courses.search",
@@ -133,7 +123,7 @@ def test_a_course_is_created_from_plain_values(driver: Driver) -> None:
     assert request == courses.CreateCourseRequest(course=course, request_id=REQUEST_ID)
 
 
-def test_what_a_new_course_or_student_does_not_say_is_absent(driver: Driver) -> None:
+def test_arguments_that_are_not_passed_are_absent_from_a_new_resource(driver: Driver) -> None:
     course = sent(driver, "courses.create", courses.CreateCourseResponse()).course
     assert course == course_pb2.Course(credits="0")
     driver.script.answers.append(students.CreateStudentResponse())
@@ -141,7 +131,7 @@ def test_what_a_new_course_or_student_does_not_say_is_absent(driver: Driver) -> 
     assert driver.script.requests[-1].student == student_pb2.Student(given_name="Ada")
 
 
-def test_an_update_masks_what_is_passed_and_nothing_else(driver: Driver) -> None:
+def test_the_mask_of_an_update_has_the_passed_fields_only(driver: Driver) -> None:
     request = sent(
         driver,
         "students.update",
@@ -164,7 +154,7 @@ def test_an_update_masks_what_is_passed_and_nothing_else(driver: Driver) -> None
     )
 
 
-def test_none_in_an_update_clears(driver: Driver) -> None:
+def test_none_in_an_update_clears_a_field(driver: Driver) -> None:
     request = sent(
         driver,
         "courses.update",
@@ -188,7 +178,7 @@ def test_zero_and_empty_in_an_update_are_values(driver: Driver) -> None:
     assert request.course.HasField("capacity")
 
 
-def test_a_hold_says_what_it_is_about(driver: Driver) -> None:
+def test_place_hold_sends_all_arguments(driver: Driver) -> None:
     request = sent(
         driver,
         "students.place_hold",
@@ -203,7 +193,7 @@ def test_a_hold_says_what_it_is_about(driver: Driver) -> None:
     )
 
 
-def test_a_hold_is_released_by_its_code(driver: Driver) -> None:
+def test_release_hold_sends_all_arguments(driver: Driver) -> None:
     request = sent(
         driver,
         "students.release_hold",
@@ -215,7 +205,7 @@ def test_a_hold_is_released_by_its_code(driver: Driver) -> None:
     assert request == students.ReleaseHoldRequest(student_id="s-1", code="BURSAR", request_id=REQUEST_ID)
 
 
-def test_a_token_travels_with_every_attempt(make_driver: Callable[..., Driver]) -> None:
+def test_a_token_is_sent_as_metadata(make_driver: Callable[..., Driver]) -> None:
     driver = make_driver(token="secret")
     driver.script.answers.append(enrollments.GetEnrollmentResponse())
     driver.call("get_enrollment", enrollment_id="e-1")

@@ -1,4 +1,4 @@
-"""Which failures are tried again, when, and until when."""
+"""The client retries transient failures until the deadline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def enroll(driver: Driver, timeout: float | None = None) -> None:
 
 
 @pytest.mark.parametrize("passing", [AWAY, NO_DATABASE, CONTENTION, OVERLOADED], ids=lambda failure: failure.reason)
-def test_what_passes_by_itself_is_tried_again(driver: Driver, passing: Failure) -> None:
+def test_a_transient_failure_is_retried(driver: Driver, passing: Failure) -> None:
     driver.script.answers.extend([passing, passing, DONE])
     enroll(driver)
     assert len(driver.script.attempts) == 3
@@ -59,7 +59,7 @@ def test_what_passes_by_itself_is_tried_again(driver: Driver, passing: Failure) 
     ],
     ids=lambda failure: f"{failure.code.name}-{failure.reason}",
 )
-def test_what_would_fail_again_is_not_tried_again(driver: Driver, final: Failure) -> None:
+def test_a_permanent_failure_is_not_retried(driver: Driver, final: Failure) -> None:
     driver.script.answers.extend([final, DONE])
     with pytest.raises(RegistrarError):
         enroll(driver)
@@ -67,7 +67,7 @@ def test_what_would_fail_again_is_not_tried_again(driver: Driver, final: Failure
     assert driver.script.pauses == []
 
 
-def test_a_stale_etag_and_a_lost_race_are_both_aborted_but_only_one_is_retried(driver: Driver) -> None:
+def test_contention_is_retried_but_an_etag_mismatch_is_not(driver: Driver) -> None:
     driver.script.answers.extend([CONTENTION, Failure(StatusCode.ABORTED, "ETAG_MISMATCH"), DONE])
     with pytest.raises(EtagMismatch):
         enroll(driver)
@@ -89,20 +89,20 @@ def test_pauses_grow_to_a_bound(driver: Driver) -> None:
     assert driver.script.pauses == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
 
 
-def test_pauses_are_random_from_nothing_to_the_bound(driver: Driver) -> None:
+def test_a_pause_can_be_zero(driver: Driver) -> None:
     driver.script.jitter = 0.0
     driver.script.answers.extend([AWAY, AWAY, DONE])
     enroll(driver)
     assert driver.script.pauses == [0, 0]
 
 
-def test_the_wait_that_the_server_asks_for_comes_before_the_jitter(driver: Driver) -> None:
+def test_the_jitter_is_added_to_the_wait_of_the_server(driver: Driver) -> None:
     driver.script.answers.extend([OVERLOADED, OVERLOADED, DONE])
     enroll(driver)
     assert driver.script.pauses == pytest.approx([1.5 + 0.5 * 0.05, 1.5 + 0.5 * 0.1])
 
 
-def test_backoff_can_be_chosen(make_driver: Callable[..., Driver]) -> None:
+def test_the_backoff_can_be_configured(make_driver: Callable[..., Driver]) -> None:
     retry = RetryOptions(initial_backoff=1.0, backoff_multiplier=3.0, max_backoff=4.0)
     driver = make_driver(retry=retry)
     driver.script.jitter = 1.0
@@ -111,7 +111,7 @@ def test_backoff_can_be_chosen(make_driver: Callable[..., Driver]) -> None:
     assert driver.script.pauses == [1, 3, 4]
 
 
-def test_retries_can_be_bounded_and_switched_off(make_driver: Callable[..., Driver]) -> None:
+def test_retries_can_be_limited_and_disabled(make_driver: Callable[..., Driver]) -> None:
     for most in (1, 3):
         driver = make_driver(retry=RetryOptions(max_attempts=most))
         driver.script.answers.extend([AWAY] * 5)
@@ -125,7 +125,7 @@ def test_retries_can_be_bounded_and_switched_off(make_driver: Callable[..., Driv
     [{"max_attempts": 0}, {"initial_backoff": -1}, {"max_backoff": -1}, {"backoff_multiplier": 0.5}],
     ids=str,
 )
-def test_retry_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_retry_options_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         RetryOptions(**wrong)  # type: ignore[arg-type]
 
@@ -138,7 +138,7 @@ def test_all_attempts_share_one_deadline(driver: Driver) -> None:
     assert timeouts == pytest.approx([10, 10 - 3 - first, 10 - 3 - first - 2 - second])
 
 
-def test_a_call_may_have_a_timeout_of_its_own(make_driver: Callable[..., Driver]) -> None:
+def test_a_call_can_have_its_own_timeout(make_driver: Callable[..., Driver]) -> None:
     driver = make_driver(timeout=30)
     driver.script.answers.extend([DONE, DONE])
     enroll(driver)
@@ -154,7 +154,7 @@ def test_no_attempt_starts_at_or_after_the_deadline(driver: Driver) -> None:
     assert driver.script.time.time() < 4 * 3 + 1
 
 
-def test_a_wait_that_does_not_fit_is_not_begun(driver: Driver) -> None:
+def test_a_wait_beyond_the_deadline_is_not_started(driver: Driver) -> None:
     driver.script.answers.extend([OVERLOADED, DONE])
     with pytest.raises(Overloaded) as refused:
         enroll(driver, timeout=1.5)
@@ -162,7 +162,7 @@ def test_a_wait_that_does_not_fit_is_not_begun(driver: Driver) -> None:
     assert refused.value.retry_after == 1.5
 
 
-def test_running_into_the_deadline_tells_what_went_wrong_before(driver: Driver) -> None:
+def test_a_missed_deadline_mentions_the_failure_before_it(driver: Driver) -> None:
     driver.script.answers.extend([NO_DATABASE, Late(9.9, Failure(StatusCode.DEADLINE_EXCEEDED))])
     with pytest.raises(DeadlineExceeded) as late:
         enroll(driver)
@@ -182,14 +182,14 @@ def test_reads_are_retried_too(driver: Driver) -> None:
     assert len(driver.script.attempts) == 2
 
 
-def test_a_contended_call_gives_up_with_its_own_class(make_driver: Callable[..., Driver]) -> None:
+def test_contention_is_raised_as_its_own_class(make_driver: Callable[..., Driver]) -> None:
     driver = make_driver(retry=RetryOptions(max_attempts=2))
     driver.script.answers.extend([CONTENTION, CONTENTION])
     with pytest.raises(Contention):
         enroll(driver)
 
 
-def test_a_message_that_is_too_large_is_not_sent_again(driver: Driver) -> None:
+def test_a_message_that_is_too_large_is_not_retried(driver: Driver) -> None:
     driver.script.answers.append(Failure(StatusCode.RESOURCE_EXHAUSTED, message="Sent message larger than max"))
     with pytest.raises(ResourceExhausted):
         enroll(driver)

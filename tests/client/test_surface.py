@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any, assert_type
 import pytest
 from google.api import field_behavior_pb2 as behavior
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message_factory import GetMessageClass
 
 import registrar_client
 from registrar_client import (
@@ -31,37 +33,19 @@ from registrar_client import (
     Swapped,
     Unenrolled,
 )
-from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of
+from registrar_client._from_wire import read
+from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of, sent
+from tests.client.samples import SURFACE, filled
 
-# The method of each RPC, with the arguments it cannot do without.
-SURFACE: dict[str, tuple[str, dict[str, str]]] = {
-    "EnrollStudent": ("enroll", {"student_id": "s-1", "course_id": "CS-101"}),
-    "Unenroll": ("unenroll", {"student_id": "s-1", "course_id": "CS-101"}),
-    "SwapEnrollment": ("swap", {"student_id": "s-1", "from_course_id": "CS-101", "to_course_id": "CS-102"}),
-    "CompleteEnrollment": ("complete", {"student_id": "s-1", "course_id": "CS-101"}),
-    "RecordCompletion": ("record_completion", {"student_id": "s-1", "course_id": "CS-101"}),
-    "GetEnrollment": ("get_enrollment", {"enrollment_id": "e-1"}),
-    "ListCourses": ("list_courses", {"student_id": "s-1"}),
-    "ListRoster": ("list_roster", {"course_id": "CS-101"}),
-    "CreateStudent": ("students.create", {}),
-    "GetStudent": ("students.get", {"student_id": "s-1"}),
-    "ListStudents": ("students.list", {}),
-    "UpdateStudent": ("students.update", {"student_id": "s-1"}),
-    "DeleteStudent": ("students.delete", {"student_id": "s-1"}),
-    "UndeleteStudent": ("students.undelete", {"student_id": "s-1"}),
-    "PlaceHold": ("students.place_hold", {"student_id": "s-1", "code": "BURSAR"}),
-    "ReleaseHold": ("students.release_hold", {"student_id": "s-1", "code": "BURSAR"}),
-    "CreateCourse": ("courses.create", {}),
-    "GetCourse": ("courses.get", {"course_id": "CS-101"}),
-    "SearchCourses": ("courses.search", {}),
-    "UpdateCourse": ("courses.update", {"course_id": "CS-101"}),
-    "DeleteCourse": ("courses.delete", {"course_id": "CS-101"}),
-    "UndeleteCourse": ("courses.undelete", {"course_id": "CS-101"}),
-    "ListEvents": ("history.list", {}),
-}
+# Callers do not pass the mask. The client makes it from the passed arguments.
+NOT_PASSED = {"update_mask"}
 
-# What callers say in another way: the mask is made of what is passed.
-SAID_OTHERWISE = {"update_mask"}
+RESOURCE_CALLS = [
+    ("CreateStudent", Student),
+    ("UpdateStudent", Student),
+    ("CreateCourse", Course),
+    ("UpdateCourse", Course),
+]
 
 
 def test_every_rpc_has_a_method() -> None:
@@ -80,7 +64,21 @@ def test_a_method_calls_its_rpc(driver: Driver, rpc: str) -> None:
 def test_a_method_has_an_argument_for_every_field_that_callers_set(rpc: str) -> None:
     name, _ = SURFACE[rpc]
     accepted = set(inspect.signature(method_of(RegistrarClient(), name)).parameters)
-    assert _settable(METHODS[rpc].input_type) - SAID_OTHERWISE <= accepted
+    assert _settable(METHODS[rpc].input_type) - NOT_PASSED <= accepted
+
+
+@pytest.mark.parametrize(("rpc", "kind"), RESOURCE_CALLS)
+def test_every_field_that_callers_set_is_sent(driver: Driver, rpc: str, kind: Any) -> None:
+    name, _ = SURFACE[rpc]
+    resource = kind.__name__.lower()
+    message: Any = METHODS[rpc].input_type.fields_by_name[resource].message_type
+    value = read(kind, filled(GetMessageClass(message)))
+    passed = {field: getattr(value, field) for field in _settable_of(message, creating=rpc.startswith("Create"))}
+    request = sent(driver, name, empty_answer(rpc), **passed)
+    received = read(kind, getattr(request, resource))
+    assert {field: getattr(received, field) for field in passed} == passed
+    if not rpc.startswith("Create"):
+        assert set(request.update_mask.paths) == set(passed) - {f"{resource}_id", "etag"}
 
 
 def _settable(message: Any) -> set[str]:
@@ -88,13 +86,17 @@ def _settable(message: Any) -> set[str]:
     for field in message.fields:
         if field.message_type is not None and field.name in ("student", "course"):
             creating = message.name.startswith("Create")
-            names |= {inner.name for inner in field.message_type.fields if not _is_answered(inner, creating=creating)}
+            names |= _settable_of(field.message_type, creating=creating)
         else:
             names.add(field.name)
     return names
 
 
-def _is_answered(field: FieldDescriptor, *, creating: bool) -> bool:
+def _settable_of(resource: Any, *, creating: bool) -> set[str]:
+    return {field.name for field in resource.fields if not _is_output(field, creating=creating)}
+
+
+def _is_output(field: FieldDescriptor, *, creating: bool) -> bool:
     return behavior.OUTPUT_ONLY in field.GetOptions().Extensions[behavior.field_behavior] or (
         creating and field.name == "etag"
     )
@@ -117,7 +119,7 @@ def test_both_clients_have_the_same_keyword_only_signature_and_documentation(
 
 
 @pytest.mark.parametrize(("name", "_arguments"), SURFACE.values())
-def test_what_a_method_says_it_raises_can_be_caught(name: str, _arguments: dict[str, str]) -> None:
+def test_the_documented_errors_of_a_method_exist(name: str, _arguments: dict[str, str]) -> None:
     _, _, raises = method_of(RegistrarClient(), name).__doc__.partition("Raises:")
     classes = re.findall(r"\b(?:[A-Z][a-z]+){2,}\b", raises)
     assert "RegistrarError" in classes
@@ -125,7 +127,7 @@ def test_what_a_method_says_it_raises_can_be_caught(name: str, _arguments: dict[
 
 
 def test_type_checkers_see_precise_types() -> None:
-    """Mypy checks this one, as it checks all tests; it is not run."""
+    """Mypy checks this test. Its inner functions do not run."""
 
     def precise(client: RegistrarClient, other: AsyncRegistrarClient) -> None:
         assert_type(client.enroll(student_id="s", course_id="c"), Enrollment)
@@ -142,7 +144,7 @@ def test_type_checkers_see_precise_types() -> None:
         assert_type(other.history.list(student_id="s"), AsyncPager[Event])
         coroutine = other.courses.update(course_id="c", capacity=None)
         assert_type(coroutine, Coroutine[Any, Any, Course]).close()
-        # Each of these is an error, or mypy would call its comment unused.
+        # Each of these calls is an error, because mypy reports unused `type: ignore` comments.
         client.enroll("s", "c")  # type: ignore[call-arg]
         client.enroll(student_id="s")  # type: ignore[call-arg]
         client.enroll(student_id=1, course_id="c")  # type: ignore[arg-type]
@@ -165,26 +167,45 @@ def test_type_checkers_see_precise_types() -> None:
     assert precise_async.__annotations__
 
 
-def test_what_is_exported_is_public_and_documented() -> None:
+def test_exported_names_are_public_and_documented() -> None:
     assert len(registrar_client.__all__) == len(set(registrar_client.__all__))
     for name in registrar_client.__all__:
         assert not name.startswith("_")
         assert getattr(registrar_client, name).__doc__
 
 
-def test_the_testing_module_says_what_it_needs() -> None:
+def test_the_testing_module_names_the_missing_package() -> None:
     script = "import sys; sys.modules['sqlalchemy'] = None; import registrar_client.testing"
     failed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert failed.returncode == 1
     last = failed.stderr.splitlines()[-1]
     assert last.startswith("ImportError: registrar_client.testing runs a real server")
     assert "sqlalchemy" in last
-    assert last.endswith("pip install 'registrar[server]'")
+    assert last.endswith("pip install 'registrar-enrollment[server]'")
 
 
-def test_importing_the_client_takes_none_of_the_servers_libraries() -> None:
+def test_the_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", {"registrar-enrollment": "1.2.3"}.__getitem__)
+    assert registrar_client.__version__ == "1.2.3"
+
+
+def test_the_version_of_a_client_that_is_not_installed_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_installed(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", not_installed)
+    assert registrar_client.__version__ == "0+unknown"
+
+
+def test_an_attribute_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        registrar_client.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_importing_the_client_loads_no_library_of_the_server() -> None:
     script = "import json, sys, registrar_client; print(json.dumps(sorted(sys.modules)))"
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     loaded = {name.partition(".")[0] for name in json.loads(output)}
     assert "registrar_client" in loaded
     assert not loaded & {"registrar_server", "sqlalchemy", "alembic", "pydantic", "structlog", "psycopg", "uvloop"}
+    assert "importlib.metadata" not in json.loads(output)

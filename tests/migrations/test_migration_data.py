@@ -1,4 +1,4 @@
-"""What an upgrade makes of a database at work: the rows there are say what new rows say."""
+"""An upgrade of a database with rows: afterwards the old rows state everything that new rows state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.databases import described, execute
 DESCRIBE = "0002_describe_enrollments_in_events"
 BEFORE_WAITLISTS = "20261123_1610"
 
-#: Type, course, student, enrollment, its state, and the capacity and count in force.
+#: Type, course, student, enrollment, its state, and the capacity and enrolled count after the event.
 OLD_EVENTS: list[tuple[str, str, str, str, str, int | None, int | None]] = [
     ("STUDENT_CREATED", "", "s-1", "", "", None, None),
     ("STUDENT_CREATED", "", "s-2", "", "", None, None),
@@ -25,7 +25,7 @@ OLD_EVENTS: list[tuple[str, str, str, str, str, int | None, int | None]] = [
     ("STUDENT_UNENROLLED", "c-1", "s-2", "e-2", "DROPPED", 1, 0),
     ("STUDENT_ENROLLED", "c-1", "s-1", "e-4", "ENROLLED", 1, 1),
 ]
-#: What must be there in every row, and does not matter here.
+#: Values of the required columns that do not matter here.
 USUAL: dict[str, dict[str, object]] = {
     "students": {"state": "ACTIVE", "version": 1, "create_time": 5, "update_time": 5, "search_text": ""},
     "courses": {
@@ -46,7 +46,7 @@ USUAL: dict[str, dict[str, object]] = {
 
 @pytest.fixture
 def before_waitlists(empty_database_url: str) -> str:
-    """A database of revision 20261123_1610 at work: two students, two courses, who came and went."""
+    """A database at revision 20261123_1610, in which two students enrolled in two courses and dropped."""
     url = empty_database_url
     migrate.upgrade(url, BEFORE_WAITLISTS)
     for student_id in ("s-1", "s-2"):
@@ -79,19 +79,19 @@ def before_waitlists(empty_database_url: str) -> str:
 
 
 def insert(url: str, table: str, **values: object) -> None:
-    """Add a row, as it could stand there at the revision in force."""
+    """Insert a row that is valid at the current revision."""
     row = USUAL[table] | values
     execute(url, f"INSERT INTO {table} ({', '.join(row)}) VALUES (:{', :'.join(row)})", **row)
 
 
 def described_enrollments(url: str) -> list[tuple[object, ...]]:
-    """What each event says of those who wait, and of its enrollment."""
+    """Return what each event states about the waitlist and its enrollment."""
     query = "SELECT revision, waitlisted_count, enrollment_version, grade, passed FROM events ORDER BY revision"
     return [tuple(row) for row in execute(url, query)]
 
 
-def test_a_database_at_work_is_upgraded(before_waitlists: str) -> None:
-    """Events tell the version of their enrollment and that nobody waited, and all of it agrees with itself."""
+def test_a_database_with_rows_is_upgraded(before_waitlists: str) -> None:
+    """Events get the version of their enrollment and a waitlisted count of 0, and the database is consistent."""
     migrate.upgrade(before_waitlists)
     assert described_enrollments(before_waitlists) == [
         (1, None, None, "", None),
@@ -111,7 +111,7 @@ def test_a_database_at_work_is_upgraded(before_waitlists: str) -> None:
 
 
 def test_describing_events_again_leaves_newer_ones_alone(before_waitlists: str) -> None:
-    """Run a second time, the step changes neither what it did nor what the new version has written meanwhile."""
+    """A second run of the step changes neither its first result nor later events."""
     migrate.upgrade(before_waitlists)
     row = {"event_id": "event-11", "type": "PROMOTION_SKIPPED", "course_id": "c-1", "enrollment_id": "e-4"}
     new = {"grade": "", "violations": "[]", "waitlisted_count": 3, "enrollment_version": 1}
@@ -122,8 +122,8 @@ def test_describing_events_again_leaves_newer_ones_alone(before_waitlists: str) 
     assert described_enrollments(before_waitlists) == before
 
 
-def test_describing_events_can_be_taken_back(before_waitlists: str) -> None:
-    """Down and up again, with everything in it, ends where it was."""
+def test_describing_events_can_be_reverted(before_waitlists: str) -> None:
+    """A downgrade restores the old schema, and another upgrade gives the same result as the first."""
     before = described(before_waitlists)
     migrate.upgrade(before_waitlists)
     events = described_enrollments(before_waitlists)

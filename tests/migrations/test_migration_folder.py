@@ -1,4 +1,4 @@
-"""The migrations folder: where it is found, what a broken one is told, and how the next revision is written."""
+"""The migrations folder: how it is found, how errors in it are reported, and how a new revision is created."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from alembic import command
 from alembic.config import Config
 
 from registrar_server import migrate
-from registrar_server.migrate.revisions import History, folder
+from registrar_server.migrate.revisions import KnownMigrations, migrations_folder
 from tests.support.databases import execute, tables
 
-HEAD = History.read().revisions[-1]
+HEAD = KnownMigrations.read().revisions[-1]
 REVISION = """
 import sqlalchemy as sa
 from alembic import op
@@ -32,9 +32,9 @@ def downgrade() -> None:
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the migrations folder, in force for this test."""
-    copy = tmp_path / "migrations of ours"
-    shutil.copytree(folder(), copy, ignore=shutil.ignore_patterns("__pycache__"))
+    """A copy of the migrations folder, which this test uses."""
+    copy = tmp_path / "our migrations"
+    shutil.copytree(migrations_folder(), copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("REGISTRAR_MIGRATIONS_DIR", str(copy))
     return copy
 
@@ -49,39 +49,39 @@ def add_data_step(copied: Path, sql: str, rollback: str = "") -> None:
 
 
 def test_the_environment_names_the_folder(copied: Path, database_url: str) -> None:
-    """What stands in ``REGISTRAR_MIGRATIONS_DIR`` is used, here with a revision more than ours."""
+    """``REGISTRAR_MIGRATIONS_DIR`` names the folder, here one with an additional revision."""
     add_revision(copied, "op.create_table('rooms', sa.Column('room_id', sa.Text()))")
     migrate.upgrade(database_url)
     assert "rooms" in tables(database_url)
     assert migrate.current(database_url).revision == "next"
 
 
-def test_any_path_will_do(copied: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alembic interpolates its settings, and must not stumble over a percent sign in the folder's name."""
-    monkeypatch.setenv("REGISTRAR_MIGRATIONS_DIR", str(copied.rename(copied.parent / "100% ours")))
+def test_a_percent_sign_in_the_path(copied: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alembic interpolates its options; a percent sign in the path is taken literally."""
+    monkeypatch.setenv("REGISTRAR_MIGRATIONS_DIR", str(copied.rename(copied.parent / "100% migrations")))
     migrate.downgrade(sqlite_url, "base")
     assert tables(sqlite_url) == set()
 
 
-def test_an_older_version_meets_the_database_of_a_newer_one(
+def test_an_older_version_refuses_the_database_of_a_newer_one(
     copied: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once a newer version has migrated, the older one knows that it must not touch the database."""
+    """After a newer version has migrated the database, an older version reports it as unknown."""
     add_revision(copied, "pass")
     migrate.upgrade(database_url)
     monkeypatch.delenv("REGISTRAR_MIGRATIONS_DIR")
-    assert migrate.check(database_url).state is migrate.State.UNKNOWN
+    assert migrate.check(database_url).state is migrate.MigrationState.UNKNOWN
 
 
-def test_a_missing_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_url: str) -> None:
-    """Without migrations nothing can be said about a database."""
+def test_a_missing_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_url: str) -> None:
+    """A check without a migrations folder raises an error."""
     monkeypatch.setenv("REGISTRAR_MIGRATIONS_DIR", str(tmp_path))
     with pytest.raises(migrate.MigrationError, match="There are no migrations in"):
         migrate.check(sqlite_url)
 
 
 def test_a_failing_revision_leaves_nothing(copied: Path, database_url: str) -> None:
-    """A revision that fails half-way is rolled back whole, DDL and all; mended, it runs."""
+    """A revision that fails is rolled back, including its DDL; after a correction it runs."""
     add_revision(copied, "op.create_table('rooms', sa.Column('id', sa.Text())); op.execute('SELECT nonsense')")
     with pytest.raises(migrate.MigrationError, match=r"Schema revision next failed and was rolled back: .*nonsense"):
         migrate.upgrade(database_url)
@@ -94,7 +94,7 @@ def test_a_failing_revision_leaves_nothing(copied: Path, database_url: str) -> N
 
 
 def test_data_steps_run_at_their_revision(copied: Path, empty_database_url: str) -> None:
-    """Add a column, fill it, make it NOT NULL: the step runs between the two revisions that need it there."""
+    """A data step can fill a column between the revision that adds it and the one that makes it NOT NULL."""
     add_revision(copied, "op.add_column('event_counter', sa.Column('note', sa.Text()))")
     add_data_step(copied, "-- schema: next\nUPDATE event_counter SET note = '100 %';\n")
     last = REVISION.format(
@@ -107,7 +107,7 @@ def test_data_steps_run_at_their_revision(copied: Path, empty_database_url: str)
 
 
 def test_a_failing_data_step_leaves_nothing(copied: Path, database_url: str) -> None:
-    """A data step that fails is rolled back whole and stays pending."""
+    """A data step that fails is rolled back and stays pending."""
     add_data_step(copied, f"-- schema: {HEAD}\nUPDATE event_counter SET revision = 5;\nSELECT nonsense;\n")
     with pytest.raises(migrate.MigrationError, match=r"Data step 0003_next failed and was rolled back: .*nonsense"):
         migrate.upgrade(database_url)
@@ -123,14 +123,14 @@ def test_a_failing_data_step_leaves_nothing(copied: Path, database_url: str) -> 
     ],
 )
 def test_a_data_step_must_name_its_revision(copied: Path, sqlite_url: str, sql: str, words: str) -> None:
-    """A data step without its place in the order stops everything before it starts."""
+    """A data step that names no known revision is an error before anything runs."""
     add_data_step(copied, sql)
     with pytest.raises(migrate.MigrationError, match=words):
         migrate.upgrade(sqlite_url)
 
 
 def test_two_heads_are_refused(copied: Path, sqlite_url: str) -> None:
-    """Two revisions after the same one, as two branches merged in git leave them, are no order."""
+    """Two revisions after the same one, as a git merge can leave them, are an error."""
     add_revision(copied, "pass")
     other = REVISION.format(head=HEAD, upgrade="pass").replace('"next"', '"other"')
     (copied / "versions" / "other.py").write_text(other)
@@ -139,7 +139,7 @@ def test_two_heads_are_refused(copied: Path, sqlite_url: str) -> None:
 
 
 class TestRebuildingATableOnSQLite:
-    """SQLite alters a table by copying, dropping and renaming it, which foreign keys would take for a deletion."""
+    """On SQLite, batch mode copies, drops and renames a table, and foreign keys would treat that as a deletion."""
 
     @pytest.fixture
     def url(self, sqlite_url: str) -> str:
@@ -160,7 +160,7 @@ class TestRebuildingATableOnSQLite:
         )
         return sqlite_url
 
-    def test_children_survive(self, copied: Path, url: str) -> None:
+    def test_children_of_a_rebuilt_table_remain(self, copied: Path, url: str) -> None:
         """A rebuilt parent keeps its children."""
         add_revision(
             copied,
@@ -170,15 +170,15 @@ class TestRebuildingATableOnSQLite:
         assert execute(url, "SELECT enrollment_id FROM enrollments") == [("e-1",)]
 
     def test_orphans_are_refused(self, copied: Path, url: str) -> None:
-        """A revision that leaves rows without their parent is rolled back."""
+        """A revision that leaves rows without a parent is rolled back."""
         add_revision(copied, "op.execute('DELETE FROM courses')")
         with pytest.raises(migrate.MigrationError, match="refer to nothing, in: enrollments"):
             migrate.upgrade(url)
         assert execute(url, "SELECT course_id FROM courses") == [("c-1",)]
 
 
-def test_the_next_revision_is_written_from_the_template(copied: Path, database_url: str) -> None:
-    """Autogenerate names file and revision by the time, and what it writes runs as it stands."""
+def test_a_revision_from_the_template_runs(copied: Path, database_url: str) -> None:
+    """Autogenerate names the file and the revision by the time, and the result runs without changes."""
     execute(database_url, "DROP INDEX ix_events_revision")
     command.revision(configured(copied, database_url), "index events again", autogenerate=True)
 
@@ -189,5 +189,5 @@ def test_the_next_revision_is_written_from_the_template(copied: Path, database_u
 
 
 def configured(copied: Path, url: str) -> Config:
-    """The configuration that ``alembic -c migrations/alembic.ini -x url=…`` makes."""
+    """Return the configuration of ``alembic -c migrations/alembic.ini -x url=…``."""
     return Config(copied / "alembic.ini", cmd_opts=Namespace(x=[f"url={url}"]))

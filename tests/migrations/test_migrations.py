@@ -1,47 +1,43 @@
-"""The migrations: what they make, that they go both ways, and that they say what the models say."""
+"""The migrations: they create the schema of the models, and run in both directions."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from alembic import command
 from sqlalchemy import NullPool, create_engine
 
 from registrar_server import migrate
-from registrar_server.migrate import data, schema
-from registrar_server.migrate.lock import exclusive
-from registrar_server.migrate.revisions import History, alembic_config
+from registrar_server.migrate import data_steps, schema
+from registrar_server.migrate.lock import migration_lock
+from registrar_server.migrate.revisions import KnownMigrations, alembic_config
 from registrar_server.storage.models import Base
 from tests.support.databases import described, execute, tables
 
-HISTORY = History.read()
-REVISIONS = HISTORY.revisions
-SEED = HISTORY.data_steps["20261123_1610"][0]
+KNOWN = KnownMigrations.read()
+REVISIONS = KNOWN.revisions
+SEED = KNOWN.data_steps["20261123_1610"][0]
 
 
 @pytest.fixture
-def modelled(empty_database_url: str) -> str:
-    """A database made from the models, to compare with; no other test may have one."""
+def url_of_models(empty_database_url: str) -> str:
+    """A database created from the models, for comparison only."""
     engine = create_engine(empty_database_url, poolclass=NullPool)
     Base.metadata.create_all(engine)
     return empty_database_url
 
 
-def migrated_beside(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    """A migrated database of the same kind as another one."""
+def migrated_url_like(url: str, request: pytest.FixtureRequest) -> str:
+    """Return the URL of a migrated database of the same kind."""
     return str(request.getfixturevalue(f"{url.partition(':')[0]}_url"))
 
 
-def test_the_migrated_schema_is_the_one_the_models_describe(
-    modelled: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    """Columns in order with type and nullability, keys, checks, indexes: what the database says of both is equal."""
-    assert described(migrated_beside(modelled, tmp_path, request)) == described(modelled)
+def test_the_migrated_schema_equals_the_models(url_of_models: str, request: pytest.FixtureRequest) -> None:
+    """Migrations and models create the same columns in the same order, and the same keys, checks and indexes."""
+    assert described(migrated_url_like(url_of_models, request)) == described(url_of_models)
 
 
 def test_autogenerate_finds_nothing_to_do(database_url: str) -> None:
-    """Alembic sees no difference between a migrated database and the models, and leaves yoyo's tables alone."""
+    """Alembic finds no difference between a migrated database and the models, and ignores yoyo's tables."""
     config = alembic_config()
     with schema.connect(schema.parse_url(database_url)) as connection:
         config.attributes["connection"] = connection
@@ -49,7 +45,7 @@ def test_autogenerate_finds_nothing_to_do(database_url: str) -> None:
 
 
 def test_every_constraint_has_a_full_name(database_url: str) -> None:
-    """Every key, check and index carries its kind and its table in its name, so that a migration can speak of it."""
+    """The name of every key, check and index contains its kind and its table, so that a migration can refer to it."""
     for table, parts in described(database_url).items():
         for name in parts["constraints"]:
             kind, _, rest = name.partition("_")
@@ -57,9 +53,9 @@ def test_every_constraint_has_a_full_name(database_url: str) -> None:
             assert rest == table or rest.startswith(f"{table}_")
 
 
-def test_revisions_stand_in_order(empty_database_url: str) -> None:
-    """Each of the first revisions adds its tables to those before it; later ones change them."""
-    assert [sorted(added_by(empty_database_url, revision)) for revision in REVISIONS] == [
+def test_revisions_add_tables_in_order(empty_database_url: str) -> None:
+    """The first revisions add the tables; later ones change them."""
+    assert [sorted(tables_added_by(empty_database_url, revision)) for revision in REVISIONS] == [
         ["courses", "students"],
         ["enrollments"],
         ["event_counter", "events", "request_ids"],
@@ -67,15 +63,15 @@ def test_revisions_stand_in_order(empty_database_url: str) -> None:
     ]
 
 
-def added_by(url: str, revision: str) -> set[str]:
+def tables_added_by(url: str, revision: str) -> set[str]:
     before = tables(url)
     migrate.upgrade(url, revision)
     return tables(url) - before
 
 
 @pytest.mark.parametrize("position", range(len(REVISIONS)), ids=REVISIONS)
-def test_each_revision_can_be_taken_back(empty_database_url: str, position: int) -> None:
-    """One revision up, down and up again: down leaves what was there before, up what was there after."""
+def test_each_revision_can_be_reverted(empty_database_url: str, position: int) -> None:
+    """A downgrade restores the schema before a revision, and another upgrade the schema after it."""
     for earlier in REVISIONS[:position]:
         migrate.upgrade(empty_database_url, earlier)
     before = described(empty_database_url)
@@ -89,46 +85,46 @@ def test_each_revision_can_be_taken_back(empty_database_url: str, position: int)
 
 
 def test_up_down_and_up_again(empty_database_url: str) -> None:
-    """All the way up, to the base, and up again ends in the same schema, up to date."""
+    """An upgrade, a downgrade to the base and another upgrade end in the same schema."""
     migrate.upgrade(empty_database_url)
     up = described(empty_database_url)
 
     migrate.downgrade(empty_database_url, "base")
     assert tables(empty_database_url) == set()
-    assert migrate.current(empty_database_url) == migrate.Applied(None, ())
+    assert migrate.current(empty_database_url) == migrate.AppliedMigrations(None, ())
 
     migrate.upgrade(empty_database_url)
     assert described(empty_database_url) == up
-    assert migrate.check(empty_database_url).state is migrate.State.UP_TO_DATE
+    assert migrate.check(empty_database_url).state is migrate.MigrationState.UP_TO_DATE
 
 
 def test_upgrading_twice_changes_nothing(database_url: str) -> None:
-    """A database that is up to date, or further than asked for, is left alone, with what is in it."""
+    """A database at the target revision or a later one is not changed."""
     execute(database_url, "UPDATE event_counter SET revision = 41")
     migrate.upgrade(database_url)
     migrate.upgrade(database_url, REVISIONS[0])
-    assert migrate.current(database_url) == migrate.Applied(REVISIONS[-1], HISTORY.step_names)
+    assert migrate.current(database_url) == migrate.AppliedMigrations(REVISIONS[-1], KNOWN.step_names)
     assert counter(database_url) == [(1, 41)]
 
 
 def test_the_event_counter_is_seeded(database_url: str) -> None:
-    """The history starts from revision 0."""
+    """The event counter starts at revision 0."""
     assert counter(database_url) == [(1, 0)]
 
 
-def test_a_data_step_bears_being_run_twice(database_url: str) -> None:
-    """A step killed before it was marked runs again, and must not touch what has been counted since."""
+def test_a_data_step_is_idempotent(database_url: str) -> None:
+    """A step that was killed before it was marked runs again, and does not change a counter in use."""
     execute(database_url, "UPDATE event_counter SET revision = 41")
     execute(database_url, "DELETE FROM _yoyo_migration")
     migrate.upgrade(database_url)
     assert counter(database_url) == [(1, 41)]
 
 
-def test_a_data_step_can_be_taken_back(database_url: str) -> None:
-    """Its rollback removes what it added, and the database then lacks exactly this step."""
+def test_a_data_step_can_be_reverted(database_url: str) -> None:
+    """The rollback removes the rows of the step, and the step is pending again."""
     url = schema.parse_url(database_url)
-    with exclusive(url):
-        data.revert(url, SEED)
+    with migration_lock(url):
+        data_steps.revert(url, SEED)
     assert counter(database_url) == []
     assert migrate.check(database_url).pending == (SEED.name,)
 
@@ -137,8 +133,8 @@ def test_a_data_step_can_be_taken_back(database_url: str) -> None:
 
 
 def test_every_data_step_has_a_rollback() -> None:
-    """Beside every data step lies the file that takes it back."""
-    steps = [step for revision in REVISIONS for step in HISTORY.data_steps[revision]]
+    """Every data step has a rollback file."""
+    steps = [step for revision in REVISIONS for step in KNOWN.data_steps[revision]]
     assert [step.name for step in steps if not step.path.with_suffix(".rollback.sql").exists()] == []
 
 

@@ -96,4 +96,4 @@ def test_a_missing_package_is_reported_with_the_command_that_installs_it(tmp_pat
         check=False,
     )
     assert result.returncode == 1
-    assert result.stderr == "registrar-server needs the package structlog: pip install 'registrar[server]'\n"
+    assert result.stderr == "registrar-server needs the package structlog: pip install 'registrar-enrollment[server]'\n"

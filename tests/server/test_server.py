@@ -91,7 +91,7 @@ class TestStart:
             "The database is empty. Run `registrar-server migrate upgrade`."
             " (registrar-server serve --migrate does so before it serves.)"
         )
-        assert migrate.check(empty_database_url).state is migrate.State.EMPTY
+        assert migrate.check(empty_database_url).state is migrate.MigrationState.EMPTY
 
     async def test_schema_behind(self, database_url: str) -> None:
         """On an older schema the server reports the missing revisions."""

@@ -13,7 +13,7 @@ def assert_consistent(engine: Engine) -> None:
 
     Holds for any database that was changed through the ledger alone and whose request ids were not purged.
     """
-    with verify.snapshot(engine) as connection:
+    with verify.open_snapshot(engine) as connection:
         disagreements = list(verify.disagreements(connection))
         assert not disagreements, "\n".join(disagreements)
         _assert_answered(connection)

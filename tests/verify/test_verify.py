@@ -1,4 +1,4 @@
-"""``registrar-server verify`` finds nothing in what the ledger wrote, and every value that was changed by hand."""
+"""``registrar-server verify`` accepts what the ledger writes, and reports every value that is changed by hand."""
 
 from __future__ import annotations
 
@@ -32,11 +32,13 @@ from registrar_server.core.commands import (
 )
 from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage.database import Database
-from registrar_server.verify import courses, snapshot, students
+from registrar_server.verify import snapshot
+from registrar_server.verify.course_replay import COURSE_TRANSITIONS
+from registrar_server.verify.student_replay import STUDENT_TRANSITIONS
 from tests.support.ledgers import carry_out
 from tests.support.shell import Shell
 
-#: Each line with the revisions of its events, and the enrollments that it makes.
+#: The comments name the revisions of the events, and the ids of the enrollments.
 STORY: tuple[Command, ...] = (
     *(CreateStudent(student_id) for student_id in ("ada", "bob", "cyd", "dot", "eve")),  # 1 to 5
     CreateCourse("art", {"capacity": 1, "waitlist_capacity": 3}),  # 6
@@ -48,7 +50,7 @@ STORY: tuple[Command, ...] = (
     Unenroll("ada", "art"),  # 12; 13 skips bob, 14 promotes cyd
     Enroll("dot", "art", override=Override(frozenset({"COURSE_FULL"}), "the dean asked")),  # 15: id-18, a second seat
     RecordCompletion("dot", "art", "A"),  # 16: id-20, beside the seat
-    UpdateCourse("art", {"capacity": 5}),  # 17; bob is passed over for the same reason, which no event repeats
+    UpdateCourse("art", {"capacity": 5}),  # 17; bob is skipped for the same reason, which no event repeats
     PlaceHold("bob", "BURSAR", "still unpaid"),  # 18
     ReleaseHold("bob", "BURSAR"),  # 19
     UpdateCourse("art", {"capacity": 1}),  # 20
@@ -82,7 +84,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def ledger(database: Database) -> Ledger:
-    """A ledger in which the story was written; ids are counted."""
+    """A ledger with the story in it; its ids are numbered."""
     numbers = itertools.count(1)
     ledger = Ledger(database, new_id=lambda _now: f"id-{next(numbers)}")
     carry_out(ledger, *STORY)
@@ -90,13 +92,13 @@ def ledger(database: Database) -> Ledger:
 
 
 def found(engine: Engine) -> list[str]:
-    """What a verification finds."""
-    with verify.snapshot(engine) as connection:
+    """Return the disagreements that a verification reports."""
+    with verify.open_snapshot(engine) as connection:
         return list(verify.disagreements(connection))
 
 
 def tamper(engine: Engine, *statements: str) -> None:
-    """Change rows behind everybody's back, as no constraint would allow."""
+    """Change rows directly, with the constraints that would prevent it switched off."""
     with engine.begin() as connection:
         for statement in (*UNBOUND[engine.dialect.name], "DROP INDEX uq_enrollments_live", *statements):
             connection.execute(text(statement))
@@ -106,34 +108,34 @@ UNBOUND = {
     "sqlite": ("PRAGMA ignore_check_constraints = ON", "PRAGMA foreign_keys = OFF"),
     "postgresql": (
         "ALTER TABLE enrollments DROP CONSTRAINT ck_enrollments_end_time",
-        "SET LOCAL session_replication_role = replica",  # Foreign keys are not looked at.
+        "SET LOCAL session_replication_role = replica",  # This switches foreign keys off.
     ),
 }
 
 
 class TestClean:
-    """What the ledger wrote agrees with itself."""
+    """Verify reports nothing about what the ledger writes."""
 
     def test_an_empty_database(self, engine: Engine) -> None:
-        """Where nothing is, nothing disagrees."""
+        """An empty database is consistent."""
         assert found(engine) == []
 
-    def test_a_database_with_a_past(self, ledger: Ledger, engine: Engine) -> None:
-        """Whatever can happen has happened here."""
+    def test_every_type_of_event(self, ledger: Ledger, engine: Engine) -> None:
+        """The story has events of every type, and is consistent."""
         with engine.connect() as connection:
             happened = set(connection.execute(text("SELECT DISTINCT type FROM events")).scalars())
-        assert happened == courses.MOMENTS.keys() | students.MOMENTS.keys()
+        assert happened == COURSE_TRANSITIONS.keys() | STUDENT_TRANSITIONS.keys()
         assert found(engine) == []
 
     def test_a_few_rows_at_a_time(self, ledger: Ledger, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Streams that are fetched in turns, row by row, still meet at every key."""
-        monkeypatch.setattr(snapshot, "CHUNK", 1)
+        """The result is the same when rows are fetched one by one."""
+        monkeypatch.setattr(snapshot, "FETCH_SIZE", 1)
         assert found(engine) == []
         tamper(engine, "UPDATE courses SET version = 9 WHERE course_id = 'cop'")
         assert found(engine) == ['Course "cop": version is 9, where the history comes to 1.']
 
     def test_while_others_write(self, ledger: Ledger, database_url: str, engine: Engine) -> None:
-        """Between any two of its queries somebody enrolls and somebody is created; it sees the one moment it began."""
+        """Verify sees one snapshot although other transactions commit between its queries."""
         watched = Database(database_url)
         newcomers = itertools.count(1)
 
@@ -141,21 +143,21 @@ class TestClean:
             number = next(newcomers)
             carry_out(ledger, CreateStudent(f"new-{number}"), Enroll(f"new-{number}", "bio"))
 
-        with verify.snapshot(watched.autocommit) as connection:
-            before = verify.extent(connection)
+        with verify.open_snapshot(watched.autocommit) as connection:
+            before = verify.row_counts(connection)
             event.listen(watched.autocommit, "before_cursor_execute", write)
             assert list(verify.disagreements(connection)) == []
-            assert verify.extent(connection) == before == "42 events, 11 enrollments, 3 courses and 5 students"
+            assert verify.row_counts(connection) == before == "42 events, 11 enrollments, 3 courses and 5 students"
         event.remove(watched.autocommit, "before_cursor_execute", write)
         watched.close()
         written = next(newcomers) - 1
         assert written > 5
-        with verify.snapshot(engine) as connection:
-            assert verify.extent(connection).startswith(f"{42 + 2 * written} events, {11 + written} enrollments")
+        with verify.open_snapshot(engine) as connection:
+            assert verify.row_counts(connection).startswith(f"{42 + 2 * written} events, {11 + written} enrollments")
 
 
 def case(kind: str, *statements: str, finds: str | tuple[str, ...]) -> Any:
-    """What was tampered with, how, and the lines that tell of it."""
+    """Return a test case: the tampering statements and the reports expected."""
     return pytest.param(statements, [finds] if isinstance(finds, str) else [*finds], id=kind)
 
 
@@ -164,30 +166,30 @@ IN_BIO = 'Enrollment "{}" in course "bio"'.format
 
 HISTORY = (
     case(
-        "a gap",
+        "gap",
         "UPDATE events SET revision = 44 WHERE revision = 42",
         "UPDATE event_counter SET revision = 44",
         finds="Events: revision 41 is followed by 44.",
     ),
     case(
-        "a late beginning",
+        "late start",
         "UPDATE events SET revision = revision + 50",
         "UPDATE event_counter SET revision = 92",
         finds="Events: the first revision is 51.",
     ),
     case(
-        "a repetition",
+        "repetition",
         "UPDATE events SET revision = 41 WHERE revision = 42",
         "UPDATE event_counter SET revision = 41",
         finds="Events: revision 41 is followed by 41.",
     ),
     case(
-        "the counter",
+        "counter",
         "UPDATE event_counter SET revision = 43",
         finds="Event counter: revision is 43, where the history comes to 42.",
     ),
     case(
-        "an id",
+        "event id",
         "UPDATE events SET event_id = 'id-1' WHERE revision = 7",
         finds='Event 1: its event_id "id-1" is that of 2 events.',
     ),
@@ -200,12 +202,12 @@ COURSES = (
         finds='Course "bio": enrolled_count is 3, where its enrollments come to 2.',
     ),
     case(
-        "waiters",
+        "waitlisted count",
         "UPDATE courses SET waitlisted_count = 3 WHERE course_id = 'bio'",
         finds='Course "bio": waitlisted_count is 3, where its enrollments come to 0.',
     ),
     case(
-        "the last number",
+        "last number",
         "UPDATE courses SET last_number = 3 WHERE course_id = 'bio'",
         finds='Course "bio": last_number is 3, where its enrollments come to 4.',
     ),
@@ -225,36 +227,36 @@ COURSES = (
         finds='Course "cop": deleted is true, where the history comes to false.',
     ),
     case(
-        "a number",
+        "number gap",
         "UPDATE enrollments SET number = 9 WHERE enrollment_id = 'id-51'",
         "UPDATE courses SET last_number = 9 WHERE course_id = 'bio'",
         finds='Course "bio": number 3 is followed by 9.',
     ),
     case(
-        "the queue",
+        "number order",
         "UPDATE enrollments SET number = 99 WHERE enrollment_id = 'id-10'",
         "UPDATE enrollments SET number = 2 WHERE enrollment_id = 'id-12'",
         "UPDATE enrollments SET number = 3 WHERE enrollment_id = 'id-10'",
         finds='Course "art": number 2 was given after number 3.',
     ),
     case(
-        "an attempt",
+        "attempt",
         "UPDATE enrollments SET attempt = 4 WHERE enrollment_id = 'id-47'",
         finds='Course "art": the attempts of student "ada" are 1, 2, 4.',
     ),
     case(
-        "two live ones",
+        "two live enrollments",
         "UPDATE enrollments SET student_id = 'cyd', attempt = 2 WHERE enrollment_id = 'id-51'",
         "UPDATE events SET student_id = 'cyd' WHERE enrollment_id = 'id-51'",
         finds='Course "bio": student "cyd" has 2 live enrollments.',
     ),
     case(
-        "a course that is gone",
+        "missing course",
         "DELETE FROM courses WHERE course_id = 'cop'",
         finds='Course "cop" is missing, but there are events or enrollments of it.',
     ),
     case(
-        "a course out of nowhere",
+        "course without events",
         "UPDATE events SET course_id = 'cow' WHERE course_id = 'cop'",
         finds=('Course "cop" has no events.', 'Course "cow" is missing, but there are events or enrollments of it.'),
     ),
@@ -282,38 +284,38 @@ ENROLLMENTS = (
         finds=f'{IN_BIO("id-26")}: grade is "B", where the history comes to "A".',
     ),
     case(
-        "passing",
+        "passed",
         "UPDATE enrollments SET passed = FALSE WHERE enrollment_id = 'id-26'",
         finds=f"{IN_BIO('id-26')}: passed is false, where the history comes to true.",
     ),
     case(
-        "what was bypassed",
+        "bypassed rules",
         "UPDATE enrollments SET bypassed_rules = '[]' WHERE enrollment_id = 'id-18'",
         finds=f'{IN_ART("id-18")}: bypassed_rules is [], where the history comes to ["COURSE_FULL"].',
     ),
     case(
-        "the last skip",
+        "last skip",
         "UPDATE enrollments SET last_skip = '[1]' WHERE enrollment_id = 'id-12'",
         finds=f"{IN_ART('id-12')}: last_skip is [1], where the history comes to [].",
     ),
     case(
-        "an end that is missing",
+        "missing end time",
         "UPDATE enrollments SET end_time = NULL WHERE enrollment_id = 'id-18'",
         finds=f"{IN_ART('id-18')}: it is DROPPED, but has no end_time.",
     ),
     case(
-        "an end too early",
+        "unexpected end time",
         "UPDATE enrollments SET end_time = 1 WHERE enrollment_id = 'id-51'",
         finds=f"{IN_BIO('id-51')}: it is ENROLLED, but has an end_time.",
     ),
     case(
-        "an enrollment that is gone",
+        "missing enrollment",
         "DELETE FROM enrollments WHERE enrollment_id = 'id-51'",
         "UPDATE courses SET enrolled_count = 1, last_number = 3 WHERE course_id = 'bio'",
         finds=f"{IN_BIO('id-51')} is missing, but there are events of it.",
     ),
     case(
-        "an enrollment out of nowhere",
+        "enrollment without events",
         "UPDATE events SET enrollment_id = 'id-99' WHERE enrollment_id = 'id-51'",
         finds=(f"{IN_BIO('id-99')} is missing, but there are events of it.", f"{IN_BIO('id-51')} has no events."),
     ),
@@ -321,17 +323,17 @@ ENROLLMENTS = (
 
 EVENTS = (
     case(
-        "a state skipped",
+        "previous state",
         "UPDATE events SET previous_state = 'WAITLISTED' WHERE revision = 12",
         finds='Event 12 (STUDENT_UNENROLLED): previous_state is "WAITLISTED", where the history comes to "ENROLLED".',
     ),
     case(
-        "a state never reached",
+        "state",
         "UPDATE events SET state = 'DROPPED' WHERE revision = 14",
         finds='Event 14 (STUDENT_PROMOTED): state is "DROPPED", where the history comes to "ENROLLED".',
     ),
     case(
-        "a promotion of nobody",
+        "completion of no enrollment",
         "UPDATE events SET type = 'ENROLLMENT_COMPLETED' WHERE revision = 16",
         finds=f'Event 16 (ENROLLMENT_COMPLETED): {IN_ART("id-20")} was "" before.',
     ),
@@ -356,7 +358,7 @@ EVENTS = (
         finds="Event 14 (STUDENT_PROMOTED): enrolled_count is 0, where the history comes to 1.",
     ),
     case(
-        "waiters",
+        "waitlisted count",
         "UPDATE events SET waitlisted_count = NULL WHERE revision = 16",
         finds="Event 16 (COMPLETION_RECORDED): waitlisted_count is null, where the history comes to 1.",
     ),
@@ -379,7 +381,7 @@ EVENTS = (
         ),
     ),
     case(
-        "a change that cannot be read",
+        "unreadable change",
         "UPDATE events SET changes = '5' WHERE revision = 20",
         finds=(
             "Event 20 (COURSE_UPDATED): capacity is 1, where the history comes to 5.",
@@ -387,17 +389,17 @@ EVENTS = (
         ),
     ),
     case(
-        "a limit where there is none",
+        "capacity of a course without one",
         "UPDATE events SET capacity = 5 WHERE revision = 24",
         finds="Event 24 (STUDENT_ENROLLED): capacity is 5, where the history comes to null.",
     ),
     case(
-        "a seat too many",
+        "seat beyond capacity",
         "UPDATE events SET bypassed_rules = '[]' WHERE revision = 15",
         finds="Event 15 (STUDENT_ENROLLED): it gives seat 2, where there are 1.",
     ),
     case(
-        "seats where there are none",
+        "seats beyond capacity 0",
         "UPDATE events SET capacity = 0 WHERE course_id = 'art' AND revision < 17",
         """UPDATE events SET changes = '[["capacity","0","5"]]' WHERE revision = 17""",
         finds=(
@@ -406,7 +408,7 @@ EVENTS = (
         ),
     ),
     case(
-        "an event that is gone",
+        "missing event",
         "DELETE FROM events WHERE revision = 28",
         finds=(
             "Events: revision 27 is followed by 29.",
@@ -416,7 +418,7 @@ EVENTS = (
         ),
     ),
     case(
-        "a course not created",
+        "missing creation of a course",
         "UPDATE events SET type = 'COURSE_UPDATED' WHERE revision = 6",
         finds=(
             'Event 6 (COURSE_UPDATED): Course "art" was unknown before.',
@@ -424,12 +426,12 @@ EVENTS = (
         ),
     ),
     case(
-        "a course not deleted",
+        "missing deletion of a course",
         "UPDATE events SET type = 'COURSE_UPDATED' WHERE revision = 36",
         finds='Event 37 (COURSE_UNDELETED): Course "art" was known before.',
     ),
     case(
-        "a seat in a deleted course",
+        "enrollment after a course is deleted",
         "UPDATE events SET type = 'COURSE_UPDATED' WHERE revision = 36",
         "UPDATE events SET type = 'COURSE_DELETED' WHERE revision = 37",
         finds='Event 38 (STUDENT_ENROLLED): Course "art" was deleted before.',
@@ -448,50 +450,50 @@ STUDENTS = (
         finds='Student "bob": deleted is true, where the history comes to false.',
     ),
     case(
-        "a hold that is gone",
+        "missing hold",
         "UPDATE students SET holds = '[]' WHERE student_id = 'eve'",
         finds='Student "eve": holds is {}, where the history comes to {"LIBRARY": null}.',
     ),
     case(
-        "a reason",
+        "reason of a hold",
         """UPDATE students SET holds = '[["LIBRARY","a book",1]]' WHERE student_id = 'eve'""",
         finds='Student "eve": holds is {"LIBRARY": "a book"}, where the history comes to {"LIBRARY": null}.',
     ),
     case(
-        "holds that cannot be read",
+        "unreadable holds",
         "UPDATE students SET holds = '5' WHERE student_id = 'eve'",
         finds='Student "eve": holds is 5, where the history comes to {"LIBRARY": null}.',
     ),
     case(
-        "a hold placed anew",
+        "code before a replaced hold",
         """UPDATE events SET changes = '[["code",null,"BURSAR"],["reason","unpaid","still unpaid"]]'
         WHERE revision = 18""",
         finds='Event 18 (HOLD_PLACED): code before is null, where the history comes to "BURSAR".',
     ),
     case(
-        "an earlier reason",
+        "reason before a replaced hold",
         """UPDATE events SET changes = '[["code","BURSAR","BURSAR"],["reason",null,"still unpaid"]]'
         WHERE revision = 18""",
         finds='Event 18 (HOLD_PLACED): reason before is null, where the history comes to "unpaid".',
     ),
     case(
-        "a hold that stays",
+        "code after a released hold",
         """UPDATE events SET changes = '[["code","BURSAR","BURSAR"],["reason","still unpaid",null]]'
         WHERE revision = 19""",
         finds='Event 19 (HOLD_RELEASED): code after is "BURSAR", where the history comes to null.',
     ),
     case(
-        "a student not created",
+        "missing creation of a student",
         "UPDATE events SET type = 'STUDENT_UPDATED' WHERE revision = 1",
         finds='Event 1 (STUDENT_UPDATED): Student "ada" was unknown before.',
     ),
     case(
-        "a student created twice",
+        "second creation of a student",
         "UPDATE events SET type = 'STUDENT_CREATED' WHERE revision = 39",
         finds='Event 39 (STUDENT_CREATED): Student "eve" was known before.',
     ),
     case(
-        "what happens to courses",
+        "event type of a course",
         "UPDATE events SET type = 'COURSE_UPDATED' WHERE revision = 39",
         finds=(
             'Event 39 (COURSE_UPDATED): nothing of this type happens to Student "eve".',
@@ -499,17 +501,17 @@ STUDENTS = (
         ),
     ),
     case(
-        "a student who is gone",
+        "missing student",
         "DELETE FROM students WHERE student_id = 'bob'",
         finds='Student "bob" is missing, but there are events of it.',
     ),
     case(
-        "a student out of nowhere",
+        "student without events",
         "UPDATE events SET student_id = 'fay' WHERE student_id = 'eve' AND course_id = ''",
         finds=('Student "eve" has no events.', 'Student "fay" is missing, but there are events of it.'),
     ),
     case(
-        "a seat of the deleted",
+        "live enrollment of a deleted student",
         "UPDATE students SET delete_time = 1 WHERE student_id = 'cyd'",
         finds=(
             'Student "cyd": deleted is true, where the history comes to false.',
@@ -517,7 +519,7 @@ STUDENTS = (
         ),
     ),
     case(
-        "a seat in the deleted",
+        "live enrollment in a deleted course",
         "UPDATE courses SET delete_time = 1 WHERE course_id = 'art'",
         finds=(
             'Course "art": deleted is true, where the history comes to false.',
@@ -528,40 +530,40 @@ STUDENTS = (
 
 
 class TestTampered:
-    """What was changed by hand is told of, and nothing else is."""
+    """Verify reports a change by hand, and nothing else."""
 
     @pytest.mark.parametrize(("statements", "finds"), HISTORY)
     def test_history(self, ledger: Ledger, engine: Engine, statements: tuple[str, ...], finds: list[str]) -> None:
-        """Revisions and ids were given once, and none is missing."""
+        """Revisions are complete, and revisions and event ids are unique."""
         tamper(engine, *statements)
         assert found(engine) == finds
 
     @pytest.mark.parametrize(("statements", "finds"), COURSES)
     def test_course(self, ledger: Ledger, engine: Engine, statements: tuple[str, ...], finds: list[str]) -> None:
-        """A course is what its enrollments and its events say."""
+        """A course row must match its enrollments and its events."""
         tamper(engine, *statements)
         assert found(engine) == finds
 
     @pytest.mark.parametrize(("statements", "finds"), ENROLLMENTS)
     def test_enrollment(self, ledger: Ledger, engine: Engine, statements: tuple[str, ...], finds: list[str]) -> None:
-        """An enrollment is what its events say."""
+        """An enrollment row must match its events."""
         tamper(engine, *statements)
         assert found(engine) == finds
 
     @pytest.mark.parametrize(("statements", "finds"), EVENTS)
     def test_event(self, ledger: Ledger, engine: Engine, statements: tuple[str, ...], finds: list[str]) -> None:
-        """An event of a course says what the events before it make of it."""
+        """An event of a course must match the events before it."""
         tamper(engine, *statements)
         assert found(engine) == finds
 
     @pytest.mark.parametrize(("statements", "finds"), STUDENTS)
     def test_student(self, ledger: Ledger, engine: Engine, statements: tuple[str, ...], finds: list[str]) -> None:
-        """A student is what the events say, and what is deleted has nothing live."""
+        """A student row must match its events, and a deleted student or course has no live enrollment."""
         tamper(engine, *statements)
         assert found(engine) == finds
 
-    def test_no_document_at_all(self, sqlite_url: str) -> None:
-        """On SQLite a document is any text."""
+    def test_a_document_that_is_not_json(self, sqlite_url: str) -> None:
+        """On SQLite a document column can hold text that is not JSON."""
         database = Database(sqlite_url)
         carry_out(Ledger(database), CreateStudent("ada"))
         with database.autocommit.connect() as connection:
@@ -573,14 +575,14 @@ class TestTampered:
 class TestCommand:
     """``registrar-server verify``."""
 
-    def test_all_agrees(self, ledger: Ledger, database_url: str, tmp_path: Path) -> None:
-        """It says how much it looked at."""
+    def test_a_consistent_database(self, ledger: Ledger, database_url: str, tmp_path: Path) -> None:
+        """A consistent database is reported with its row counts."""
         ended = Shell(tmp_path, database_url).run("verify")
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ended.stdout == "42 events, 11 enrollments, 3 courses and 5 students agree.\n"
 
-    def test_something_disagrees(self, ledger: Ledger, engine: Engine, database_url: str, tmp_path: Path) -> None:
-        """It says what, then how often in how much."""
+    def test_a_disagreement(self, ledger: Ledger, engine: Engine, database_url: str, tmp_path: Path) -> None:
+        """Each disagreement is printed, then their number with the row counts."""
         tamper(engine, "UPDATE students SET version = 9 WHERE student_id = 'ada'")
         ended = Shell(tmp_path, database_url).run("verify")
         assert (ended.returncode, ended.stderr) == (1, "")
@@ -590,13 +592,13 @@ class TestCommand:
         ]
 
     def test_an_empty_database(self, empty_database_url: str, tmp_path: Path) -> None:
-        """Without the tables there is nothing to look at."""
+        """A database without tables is refused."""
         ended = Shell(tmp_path, empty_database_url).run("verify")
         assert (ended.returncode, ended.stdout) == (1, "")
         assert ended.stderr == "registrar-server: The database is empty. Run `registrar-server migrate upgrade`.\n"
 
     def test_a_database_that_cannot_be_read(self, engine: Engine, database_url: str, tmp_path: Path) -> None:
-        """What the database says is passed on, without a traceback."""
+        """The error of the database is reported without a traceback."""
         tamper(engine, "ALTER TABLE event_counter RENAME TO elsewhere")
         ended = Shell(tmp_path, database_url).run("verify")
         assert ended.returncode == 1
@@ -605,8 +607,8 @@ class TestCommand:
         assert "Traceback" not in ended.stderr
 
 
-def test_large_numbers_are_grouped() -> None:
-    """Thousands are told apart, and one is one."""
-    assert verify.numbered(12_345, "event") == "12,345 events"
-    assert verify.numbered(1, "course") == "1 course"
-    assert verify.numbered(0, "student") == "0 students"
+def test_pluralize() -> None:
+    """Numbers have thousands separators, and nouns a plural."""
+    assert verify.pluralize(12_345, "event") == "12,345 events"
+    assert verify.pluralize(1, "course") == "1 course"
+    assert verify.pluralize(0, "student") == "0 students"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from registrar_server.core.records import Change, Course, Enrollment, Event, Student
 from registrar_server.core.vocabulary import EnrollmentState, EventType
@@ -65,18 +64,20 @@ class Journal:
         self, type: EventType, student: Student, *, reason: str = "", changes: tuple[Change, ...] = ()
     ) -> None:
         """Add the event of a change to a student."""
-        self._record(type, student_id=student.student_id, reason=reason, changes=changes)
+        event = Event(*self._origin(type), student_id=student.student_id, reason=reason, changes=changes)
+        self.events.append(event)
 
     def record_course(self, type: EventType, course: Course, changes: tuple[Change, ...] = ()) -> None:
         """Add the event of a change to a course, with its capacity and counts after the change."""
-        self._record(
-            type,
+        event = Event(
+            *self._origin(type),
             course_id=course.course_id,
             capacity=course.capacity,
             enrolled_count=course.enrolled_count,
             waitlisted_count=course.waitlisted_count,
             changes=changes,
         )
+        self.events.append(event)
 
     def record_enrollment(
         self,
@@ -91,8 +92,8 @@ class Journal:
         violations: tuple[Violation, ...] = (),
     ) -> None:
         """Add the event of a change to an enrollment, with the capacity and counts of its course after the change."""
-        self._record(
-            type,
+        event = Event(
+            *self._origin(type),
             course_id=course.course_id,
             student_id=enrollment.student_id,
             enrollment_id=enrollment.enrollment_id,
@@ -110,9 +111,11 @@ class Journal:
             changes=changes,
             violations=violations,
         )
+        self.events.append(event)
 
-    def _record(self, type: EventType, **about: Any) -> None:
-        self.events.append(Event(self.new_id(self.now), type, self.now, self.actor, self.request_id, **about))
+    def _origin(self, type: EventType) -> tuple[str, EventType, int, str, str]:
+        """Return the first fields of an event, which every event has."""
+        return self.new_id(self.now), type, self.now, self.actor, self.request_id
 
     def clear_generated(self) -> None:
         """Empty the times and versions that this batch generated: a preview must not show them."""

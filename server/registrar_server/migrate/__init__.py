@@ -1,18 +1,26 @@
-"""Brings a database to a schema revision: Alembic for the schema, yoyo for the data steps between.
+"""Migrates a database to a schema revision: Alembic changes the schema, yoyo runs the data steps in between.
 
-Every data step names the revision that it follows, so the two are run as one line of steps, oldest first.
-Running them twice, at once from many processes, or again after a kill at any point ends in the same database.
+Each data step names the revision that it follows, so both kinds run in one order, oldest first. A migration may run
+twice, in several processes at once, or again after a kill at any point; the result is the same database.
 """
 
-from registrar_server.migrate.errors import DatabaseUnreachableError, MigrationError
-from registrar_server.migrate.runner import Applied, Report, State, check, current, downgrade, upgrade
+from registrar_server.migrate.migration_errors import DatabaseUnreachableError, MigrationError
+from registrar_server.migrate.runner import (
+    AppliedMigrations,
+    MigrationReport,
+    MigrationState,
+    check,
+    current,
+    downgrade,
+    upgrade,
+)
 
 __all__ = [
-    "Applied",
+    "AppliedMigrations",
     "DatabaseUnreachableError",
     "MigrationError",
-    "Report",
-    "State",
+    "MigrationReport",
+    "MigrationState",
     "check",
     "current",
     "downgrade",

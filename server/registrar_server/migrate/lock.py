@@ -1,4 +1,4 @@
-"""One migration at a time on a database, however many are started."""
+"""Locks a database, so that only one process migrates it at a time."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import IO
 import structlog
 from sqlalchemy import URL, Connection, text
 
-from registrar_server.migrate.errors import MigrationError
+from registrar_server.migrate.migration_errors import MigrationError
 from registrar_server.migrate.schema import connect_autocommit, sqlite_file
 
-# Advisory locks are numbers shared by all who use a database: ours is "registra" in ASCII.
-_KEY = int.from_bytes(b"registra")
-_POLL_S = 0.1
-_TRY = text("SELECT pg_try_advisory_lock(:key)")
+# All applications of a database share the numbers of its advisory locks. Ours is "registra" in ASCII.
+_ADVISORY_KEY = int.from_bytes(b"registra")
+_POLL_SECONDS = 0.1
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
 
 _log = structlog.get_logger()
 
 
-def exclusive(url: URL) -> AbstractContextManager[None]:
-    """Wait until no other process migrates this database, then keep others waiting.
+def migration_lock(url: URL) -> AbstractContextManager[None]:
+    """Wait until no other process migrates this database, then make others wait.
 
-    A process that is killed lets go by itself.
+    The lock is released when its process ends, even if it is killed.
     """
     return _advisory_lock(url) if url.get_backend_name() == "postgresql" else _file_lock(url)
 
@@ -36,15 +36,15 @@ def _advisory_lock(url: URL) -> Iterator[None]:
     with connect_autocommit(url) as connection:
         if not _try_advisory(connection):
             _log.info("migration_waiting", reason="another process is migrating this database")
-            # pg_advisory_lock() would wait by itself, but as a running statement: CREATE INDEX CONCURRENTLY
-            # in the process that migrates would then wait for us, and we for it.
+            # Poll instead of calling pg_advisory_lock(): CREATE INDEX CONCURRENTLY in the migrating process waits
+            # for every running statement, so it and a waiting pg_advisory_lock() would deadlock.
             while not _try_advisory(connection):
-                time.sleep(_POLL_S)
+                time.sleep(_POLL_SECONDS)
         yield
 
 
 def _try_advisory(connection: Connection) -> bool:
-    return bool(connection.scalar(_TRY, {"key": _KEY}))
+    return bool(connection.scalar(_TRY_LOCK, {"key": _ADVISORY_KEY}))
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def _file_lock(url: URL) -> Iterator[None]:
 
 
 def _lock_file(database: Path) -> IO[str]:
-    # The file stays: if it were removed, two processes could hold locks on two files of the same name.
+    # Never remove the file: two processes could then lock two different files of the same name.
     path = database.with_name(f"{database.name}.migrate.lock")
     try:
         return path.open("a", encoding="utf-8")

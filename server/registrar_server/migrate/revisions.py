@@ -1,4 +1,4 @@
-"""The migrations folder: the schema revisions, in their order, and the data steps between them."""
+"""Reads the migrations folder: the schema revisions in order, and the data steps between them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from registrar_server.migrate.errors import MigrationError, explained
+from registrar_server.migrate.migration_errors import MigrationError, translate_errors
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SCHEMA_HEADER = re.compile(r"^--\s*schema:\s*(\S+)\s*$", re.MULTILINE)
 
 
-def folder() -> Path:
-    """Where the migrations are: ``$REGISTRAR_MIGRATIONS_DIR``, else in the package, else in the checkout.
+def migrations_folder() -> Path:
+    """Return the migrations folder: ``$REGISTRAR_MIGRATIONS_DIR``, else the package's, else the checkout's.
 
     Raises:
-        MigrationError: if none of these is a migrations folder.
+        MigrationError: if there is no migrations folder.
     """
     if chosen := os.environ.get("REGISTRAR_MIGRATIONS_DIR"):
         candidates = [Path(chosen)]
@@ -34,15 +34,16 @@ def folder() -> Path:
 
 
 def alembic_config() -> Config:
-    """Alembic's configuration for our folder; ``%`` is doubled since Alembic interpolates."""
+    """Return Alembic's configuration for the migrations folder."""
     config = Config()
-    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
+    # Alembic interpolates options, so a literal % is written as %%.
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     return config
 
 
 @dataclass(frozen=True)
 class DataStep:
-    """One yoyo step: its name and the schema revision that it follows."""
+    """A yoyo migration, and the schema revision that it follows."""
 
     name: str
     path: Path
@@ -50,35 +51,35 @@ class DataStep:
 
 
 @dataclass(frozen=True)
-class History:
-    """Every migration this version knows: revisions oldest first, and the data steps of each by name."""
+class KnownMigrations:
+    """All migrations of this version: the revisions, oldest first, and the data steps that follow each."""
 
     revisions: tuple[str, ...]
     data_steps: Mapping[str, tuple[DataStep, ...]]
 
     @classmethod
-    def read(cls) -> History:
-        """Read the folder.
+    def read(cls) -> KnownMigrations:
+        """Read the migrations folder.
 
         Raises:
-            MigrationError: if it is not there, its revisions branch, or a data step names no known revision.
+            MigrationError: if it is missing, its revisions branch, or a data step names no known revision.
         """
-        with explained("The migrations cannot be read"):
+        with translate_errors("The migrations cannot be read"):
             scripts = ScriptDirectory.from_config(alembic_config())
-            newest = scripts.get_current_head() or "base"  # Raises where branches were left unmerged.
+            newest = scripts.get_current_head() or "base"  # Raises if there are several heads.
             revisions = tuple(script.revision for script in scripts.walk_revisions(head=newest))[::-1]
-        steps = [_read_data_step(path) for path in _data_files()]
-        if strays := [step.name for step in steps if step.follows not in revisions]:
-            raise MigrationError(f"Data steps that follow no known revision: {', '.join(strays)}.")
-        return cls(revisions, {r: tuple(s for s in steps if s.follows == r) for r in revisions})
+        data_steps = [_read_data_step(path) for path in _data_files()]
+        if unknown := [step.name for step in data_steps if step.follows not in revisions]:
+            raise MigrationError(f"Data steps that follow no known revision: {', '.join(unknown)}.")
+        return cls(revisions, {r: tuple(step for step in data_steps if step.follows == r) for r in revisions})
 
     @property
     def step_names(self) -> tuple[str, ...]:
-        """The names of all data steps, in the order in which they run."""
+        """The names of all data steps, in the order of execution."""
         return tuple(step.name for revision in self.revisions for step in self.data_steps[revision])
 
-    def position(self, revision: str | None) -> int:
-        """How many revisions are in force at this one: 0 for ``None``.
+    def ordinal(self, revision: str | None) -> int:
+        """Return the place of a revision in the order, from 1; 0 for ``None``.
 
         Raises:
             MigrationError: if the revision is unknown.
@@ -89,8 +90,8 @@ class History:
             raise MigrationError(f"There is no schema revision {revision!r}.")
         return self.revisions.index(revision) + 1
 
-    def target(self, wanted: str, at: str | None) -> int:
-        """The position meant by ``head``, ``base``, a revision, or ``+N`` and ``-N`` from the one in force.
+    def target_ordinal(self, wanted: str, current: str | None) -> int:
+        """Return the ordinal of ``head``, ``base``, a revision, or ``+N`` and ``-N`` relative to the current one.
 
         Raises:
             MigrationError: if there is no such revision.
@@ -98,15 +99,15 @@ class History:
         if wanted in ("head", "base"):
             return len(self.revisions) if wanted == "head" else 0
         if not re.fullmatch(r"[+-]\d+", wanted):
-            return self.position(wanted)
-        position = self.position(at) + int(wanted)
-        if not 0 <= position <= len(self.revisions):
+            return self.ordinal(wanted)
+        ordinal = self.ordinal(current) + int(wanted)
+        if not 0 <= ordinal <= len(self.revisions):
             raise MigrationError(f"There are not so many schema revisions as {wanted!r} asks for.")
-        return position
+        return ordinal
 
 
 def _data_files() -> list[Path]:
-    files = (folder() / "data").glob("*.sql")
+    files = (migrations_folder() / "data").glob("*.sql")
     return sorted(path for path in files if not path.name.endswith(".rollback.sql"))
 
 

@@ -1,4 +1,4 @@
-"""The four things that can be asked: upgrade, downgrade, current, check."""
+"""The four actions of ``registrar-server migrate``: upgrade, downgrade, current and check."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import URL
 
-from registrar_server.migrate import data, schema
-from registrar_server.migrate.errors import MigrationError, explained
-from registrar_server.migrate.lock import exclusive
-from registrar_server.migrate.revisions import DataStep, History
+from registrar_server.migrate import data_steps, schema
+from registrar_server.migrate.lock import migration_lock
+from registrar_server.migrate.migration_errors import MigrationError, translate_errors
+from registrar_server.migrate.revisions import KnownMigrations
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Applied:
-    """What is in force on a database: its schema revision (``None`` before the first) and its data steps."""
+class AppliedMigrations:
+    """The schema revision of a database (``None`` before the first), and its applied data steps."""
 
     revision: str | None
     data_steps: tuple[str, ...]
 
 
-class State(enum.Enum):
-    """How a database stands to the migrations that this version knows."""
+class MigrationState(enum.Enum):
+    """How a database compares with the migrations of this version."""
 
     EMPTY = "empty"
     BEHIND = "behind"
@@ -34,136 +34,134 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Report:
-    """The answer to ``check``; ``pending`` lists revisions and data steps as they would run."""
+class MigrationReport:
+    """The result of ``check``; ``pending`` lists revisions and data steps in the order of execution."""
 
-    state: State
-    applied: Applied
+    state: MigrationState
+    applied: AppliedMigrations
     pending: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         at = f"The database is at schema revision {self.applied.revision}"
         match self.state:
-            case State.EMPTY:
+            case MigrationState.EMPTY:
                 return "The database is empty. Run `registrar-server migrate upgrade`."
-            case State.BEHIND:
+            case MigrationState.BEHIND:
                 pending = ", ".join(self.pending)
                 return f"{at} and lacks: {pending}. Run `registrar-server migrate upgrade`."
-            case State.UP_TO_DATE:
+            case MigrationState.UP_TO_DATE:
                 return f"{at}, which is the newest."
-            case State.UNKNOWN:
+            case MigrationState.UNKNOWN:
                 return (
                     f"{at} and has migrations that this version of Registrar does not know: "
                     f"{', '.join(self.unknown)}. A newer version made them: run that one."
                 )
 
 
-def current(url: str) -> Applied:
-    """What is in force on a database; changes nothing, not even creates a missing SQLite file.
+def current(url: str) -> AppliedMigrations:
+    """Return what is applied to a database, without creating a missing SQLite file.
 
     Raises:
-        MigrationError: if the URL names nothing that can be migrated, or the database cannot be read.
+        MigrationError: if the URL names no database that can be migrated, or the database cannot be read.
     """
     return _current(schema.parse_url(url))
 
 
-def check(url: str) -> Report:
-    """Compare a database with the migrations that this version knows; changes nothing.
+def check(url: str) -> MigrationReport:
+    """Compare a database with the migrations of this version, without changing it.
 
     Raises:
-        MigrationError: as ``current``.
+        MigrationError: as for ``current``.
     """
-    return _check(History.read(), current(url))
+    return _check(KnownMigrations.read(), current(url))
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring a database up to a revision and its data steps: ``head``, a revision, or ``+N``.
+    """Upgrade a database to a revision and its data steps: ``head``, a revision, or ``+N``.
 
-    A database that is already there, or further, is left as it is. Waits while another process migrates.
+    A database at that revision or a later one is not changed. Waits while another process migrates.
 
     Raises:
-        MigrationError: if there is no such revision, the database has migrations that this version doesn't
-            know, or a step fails; the steps before it stay applied, and running again goes on from there.
+        MigrationError: if there is no such revision, the database has migrations that this version does not know, or a
+            migration fails; the migrations before it stay applied, and the next upgrade continues from there.
     """
-    database, history = schema.parse_url(url), History.read()
-    with explained("The database cannot be migrated"), exclusive(database):
-        applied = _known(history, database)
-        reached = history.position(applied.revision)
-        for position in range(history.target(revision, applied.revision)):
-            _step_up(database, history, position, reached, applied)
+    database, known = schema.parse_url(url), KnownMigrations.read()
+    with translate_errors("The database cannot be migrated"), migration_lock(database):
+        applied = _require_known(known, database)
+        for index in range(known.target_ordinal(revision, applied.revision)):
+            _upgrade_one(database, known, index, applied)
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take a database back to a revision: ``base``, a revision, or ``-N``. What the steps held is lost.
+    """Downgrade a database to a revision: ``base``, a revision, or ``-N``. Data that only later schemas hold is lost.
 
     Raises:
-        MigrationError: as ``upgrade``; also for a revision above the one in force.
+        MigrationError: as for ``upgrade``, and for a revision above the current one.
     """
-    database, history = schema.parse_url(url), History.read()
-    with explained("The database cannot be migrated"), exclusive(database):
-        applied = _known(history, database)
-        reached = history.position(applied.revision)
-        target = history.target(revision, applied.revision)
-        if target > reached:
+    database, known = schema.parse_url(url), KnownMigrations.read()
+    with translate_errors("The database cannot be migrated"), migration_lock(database):
+        applied = _require_known(known, database)
+        current_ordinal = known.ordinal(applied.revision)
+        target = known.target_ordinal(revision, applied.revision)
+        if target > current_ordinal:
             raise MigrationError(f"{revision} is above the revision in force, {applied.revision}.")
-        for position in reversed(range(target, reached)):
-            _step_down(database, history, position, applied)
+        for index in reversed(range(target, current_ordinal)):
+            _downgrade_one(database, known, index, applied)
 
 
-def _current(url: URL) -> Applied:
+def _current(url: URL) -> AppliedMigrations:
     if url.get_backend_name() == "sqlite" and not schema.sqlite_file(url).exists():
-        return Applied(None, ())
-    with explained("The database cannot be read"), schema.connect_autocommit(url) as connection:
-        return Applied(schema.revision_of(connection), data.applied(connection))
+        return AppliedMigrations(None, ())
+    with translate_errors("The database cannot be read"), schema.connect_autocommit(url) as connection:
+        return AppliedMigrations(schema.revision_of(connection), data_steps.applied(connection))
 
 
-def _check(history: History, applied: Applied) -> Report:
-    known = {*history.revisions, *history.step_names, None}
-    if unknown := [name for name in (applied.revision, *applied.data_steps) if name not in known]:
-        return Report(State.UNKNOWN, applied, unknown=tuple(str(name) for name in unknown))
-    pending = _pending(history, applied)
+def _check(known: KnownMigrations, applied: AppliedMigrations) -> MigrationReport:
+    names = {*known.revisions, *known.step_names, None}
+    if unknown := [name for name in (applied.revision, *applied.data_steps) if name not in names]:
+        return MigrationReport(MigrationState.UNKNOWN, applied, unknown=tuple(str(name) for name in unknown))
+    pending = _pending(known, applied)
     if not pending:
-        return Report(State.UP_TO_DATE, applied)
-    return Report(State.BEHIND if applied.revision else State.EMPTY, applied, pending)
+        return MigrationReport(MigrationState.UP_TO_DATE, applied)
+    return MigrationReport(MigrationState.BEHIND if applied.revision else MigrationState.EMPTY, applied, pending)
 
 
-def _pending(history: History, applied: Applied) -> tuple[str, ...]:
-    reached = history.position(applied.revision)
+def _pending(known: KnownMigrations, applied: AppliedMigrations) -> tuple[str, ...]:
+    current_ordinal = known.ordinal(applied.revision)
     pending: list[str] = []
-    for position, revision in enumerate(history.revisions):
-        if position >= reached:
+    for index, revision in enumerate(known.revisions):
+        if index >= current_ordinal:
             pending.append(revision)
-        pending += [s.name for s in history.data_steps[revision] if s.name not in applied.data_steps]
+        pending += [step.name for step in known.data_steps[revision] if step.name not in applied.data_steps]
     return tuple(pending)
 
 
-def _known(history: History, url: URL) -> Applied:
-    report = _check(history, _current(url))
-    if report.state is State.UNKNOWN:
+def _require_known(known: KnownMigrations, url: URL) -> AppliedMigrations:
+    report = _check(known, _current(url))
+    if report.state is MigrationState.UNKNOWN:
         raise MigrationError(str(report))
     return report.applied
 
 
-def _step_up(url: URL, history: History, position: int, reached: int, applied: Applied) -> None:
-    revision = history.revisions[position]
-    if position >= reached:
-        with explained(f"Schema revision {revision} failed and was rolled back"):
-            schema.upgrade(url, revision)
+def _upgrade_one(url: URL, known: KnownMigrations, index: int, applied: AppliedMigrations) -> None:
+    revision = known.revisions[index]
+    if index >= known.ordinal(applied.revision):
+        with translate_errors(f"Schema revision {revision} failed and was rolled back"):
+            schema.upgrade_one(url, revision)
         _log.info("migration_applied", revision=revision)
-    for step in history.data_steps[revision]:
+    for step in known.data_steps[revision]:
         if step.name not in applied.data_steps:
-            data.apply(url, step)
+            data_steps.apply(url, step)
             _log.info("data_step_applied", data_step=step.name, revision=revision)
 
 
-def _step_down(url: URL, history: History, position: int, applied: Applied) -> None:
-    revision = history.revisions[position]
-    steps: tuple[DataStep, ...] = history.data_steps[revision]
-    for step in reversed(steps):
+def _downgrade_one(url: URL, known: KnownMigrations, index: int, applied: AppliedMigrations) -> None:
+    revision = known.revisions[index]
+    for step in reversed(known.data_steps[revision]):
         if step.name in applied.data_steps:
-            data.revert(url, step)
+            data_steps.revert(url, step)
             _log.info("data_step_reverted", data_step=step.name, revision=revision)
-    with explained(f"Taking back schema revision {revision} failed and was rolled back"):
-        schema.downgrade(url, revision)
+    with translate_errors(f"Taking back schema revision {revision} failed and was rolled back"):
+        schema.downgrade_one(url, revision)
     _log.info("migration_reverted", revision=revision)

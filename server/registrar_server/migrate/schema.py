@@ -1,4 +1,4 @@
-"""The schema side: connections fit for DDL, and one Alembic revision at a time."""
+"""Runs single Alembic revisions, on connections that are configured for DDL."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from registrar_server.migrate.errors import MigrationError
+from registrar_server.migrate.migration_errors import MigrationError
 from registrar_server.migrate.revisions import alembic_config
 
-SQLITE_BUSY_TIMEOUT_S = 30
-# DDL that waits for a table's lock makes every later query on that table wait behind it: better to give up
-# and be run again. Long statements are what migrations are made of, whatever limit the role has.
+SQLITE_BUSY_TIMEOUT_SECONDS = 30
+# While DDL waits for a table's lock, every later query on the table waits behind it, so a migration gives up early and
+# can be repeated. A single statement of a migration may run long, whatever limit the role has.
 POSTGRESQL_SETTINGS = "SET lock_timeout = '10s'; SET statement_timeout = 0"
 
 
 def parse_url(text: str) -> URL:
-    """Read a database URL and see that it names something that can be migrated.
+    """Parse a database URL and check that it names a database that can be migrated.
 
     Raises:
-        MigrationError: for a URL that cannot be read, another kind of database, a SQLite database in memory,
-            or a SQLite file in a folder that doesn't exist.
+        MigrationError: for an invalid URL, another kind of database, a SQLite database in memory, or a SQLite file in
+            a folder that does not exist.
     """
     try:
         url = make_url(text)
@@ -49,13 +49,13 @@ def _require_file(url: URL) -> None:
 
 
 def sqlite_file(url: URL) -> Path:
-    """The file that a SQLite URL names; a relative path is relative to the working folder."""
+    """Return the file that a SQLite URL names; a relative path is relative to the working folder."""
     return Path(url.database or "").resolve()
 
 
 @contextmanager
 def connect(url: URL) -> Iterator[Connection]:
-    """Open a connection for DDL and close it for good after."""
+    """Open a connection for DDL, which is closed and never pooled."""
     engine = _engine(url)
     prepare = _prepare_sqlite if engine.dialect.name == "sqlite" else _prepare_postgresql
     prepare(engine)
@@ -65,13 +65,13 @@ def connect(url: URL) -> Iterator[Connection]:
 
 @contextmanager
 def connect_autocommit(url: URL) -> Iterator[Connection]:
-    """Open a connection on which each statement stands for itself."""
+    """Open a connection that commits each statement by itself."""
     with _engine(url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield connection
 
 
 def _engine(url: URL) -> Engine:
-    timeout = {"timeout": SQLITE_BUSY_TIMEOUT_S} if url.get_backend_name() == "sqlite" else {}
+    timeout = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS} if url.get_backend_name() == "sqlite" else {}
     try:
         return create_engine(url, poolclass=NullPool, connect_args=timeout)
     except (ImportError, NoSuchModuleError) as error:
@@ -79,13 +79,12 @@ def _engine(url: URL) -> Engine:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    # Python's sqlite3 begins a transaction only before INSERT, UPDATE and DELETE, so DDL would be committed
-    # statement by statement. With isolation_level None it begins none, and ours spans the revision.
+    # Python's sqlite3 begins a transaction only before INSERT, UPDATE and DELETE, so each DDL statement would commit by
+    # itself. With isolation_level None it never begins one, and our own BEGIN covers the whole revision.
     @event.listens_for(engine, "connect")
     def connected(connection: object, _record: object) -> None:
         connection.isolation_level = None  # type: ignore[attr-defined]
-        # Batch mode drops and rebuilds a table, and with foreign keys on, dropping a parent deletes its
-        # children.
+        # Batch mode drops and rebuilds a table. With foreign keys on, dropping a parent would delete its children.
         connection.execute("PRAGMA foreign_keys = OFF")  # type: ignore[attr-defined]
 
     @event.listens_for(engine, "begin")
@@ -100,8 +99,8 @@ def _prepare_postgresql(engine: Engine) -> None:
         connection.commit()  # type: ignore[attr-defined]
 
 
-def require_sound_foreign_keys(connection: Connection) -> None:
-    """On SQLite, see that no row points nowhere.
+def require_valid_foreign_keys(connection: Connection) -> None:
+    """On SQLite, check that no foreign key points to a missing row.
 
     Raises:
         MigrationError: naming the tables with such rows.
@@ -113,18 +112,18 @@ def require_sound_foreign_keys(connection: Connection) -> None:
 
 
 def revision_of(connection: Connection) -> str | None:
-    """The schema revision in force, ``None`` before the first."""
+    """Return the current schema revision, ``None`` before the first."""
     heads = MigrationContext.configure(connection).get_current_heads()
     return max(heads, default=None)
 
 
-def upgrade(url: URL, revision: str) -> None:
-    """Take the one step up to a revision, in one transaction."""
+def upgrade_one(url: URL, revision: str) -> None:
+    """Upgrade by one revision, to this one, in one transaction."""
     _run(url, lambda config: command.upgrade(config, revision))
 
 
-def downgrade(url: URL, revision: str) -> None:
-    """Take the one step down from a revision, in one transaction."""
+def downgrade_one(url: URL, revision: str) -> None:
+    """Downgrade by one revision, from this one, in one transaction."""
     _run(url, lambda config: command.downgrade(config, f"{revision}-1"))
 
 

@@ -6,24 +6,16 @@ names, tuples as JSON documents, everything else as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
-from operator import attrgetter, itemgetter
-from types import NoneType
-from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from types import MappingProxyType, NoneType
+from typing import Any, Generic, NamedTuple, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from registrar_server.storage.documents import DECODERS, encode
 
 Record = TypeVar("Record")
 Row = Sequence[Any]
-
-
-class _Codec(NamedTuple):
-    """How a value is read from its column, and how it is written there."""
-
-    read: Callable[[Any], Any]
-    write: Callable[[Any], Any]
 
 
 def field_names(record: type[Any]) -> tuple[str, ...]:
@@ -39,67 +31,75 @@ def row_reader(record: type[Record], columns: Sequence[str]) -> Callable[[Row], 
 
     Fields without a column keep their defaults; they must be the last of the record.
     """
-    names = [name for name in field_names(record) if name in columns]
-    if len(names) != len(columns) or names != list(field_names(record)[: len(names)]):
+    hints = get_type_hints(record)
+    names: dict[str, Any] = {"record": record}
+    values = [
+        _Codec.of(hints[name]).reading(f"row[{columns.index(name)}]", name, names)
+        for name in field_names(record)
+        if name in columns
+    ]
+    if len(values) != len(columns) or set(columns) != set(field_names(record)[: len(columns)]):
         raise TypeError(f"{record.__name__} cannot be read from the columns {', '.join(columns)}")
-    codecs = _codecs(record, names)
-    in_order = None if names == list(columns) else itemgetter(*(columns.index(name) for name in names))
-
-    def read(row: Row) -> Record:
-        values = list(row if in_order is None else in_order(row))
-        for place, codec in codecs:
-            values[place] = codec.read(values[place])
-        return record(*values)
-
+    read: Callable[[Row], Record] = _compile(f"lambda row: record({', '.join(values)})", names)
     return read
 
 
 def row_writer(record: type[Any], columns: Sequence[str]) -> Callable[[Any], Row]:
     """Return a function that makes a row with these columns of a record."""
-    take = attrgetter(*columns)
-    codecs = _codecs(record, columns)
-
-    def write(value: Any) -> Row:
-        row = list(take(value))
-        for place, codec in codecs:
-            row[place] = codec.write(row[place])
-        return row
-
+    hints = get_type_hints(record)
+    names: dict[str, Any] = {}
+    values = (_Codec.of(hints[column]).writing(f"record.{column}", column, names) for column in columns)
+    write: Callable[[Any], Row] = _compile(f"lambda record: ({', '.join(values)},)", names)
     return write
 
 
-def _codecs(record: type[Any], columns: Sequence[str]) -> list[tuple[int, _Codec]]:
-    hints = get_type_hints(record)
-    found = ((place, _codec(hints[column])) for place, column in enumerate(columns))
-    return [(place, codec) for place, codec in found if codec is not None]
+def _compile(expression: str, names: dict[str, Any]) -> Any:
+    """Return the function that an expression describes, made of column names and of the values in ``names``.
+
+    One expression per row is twice as fast as a loop over its columns, and every batch reads and writes many rows.
+    """
+    return eval(expression, names)
 
 
-def _codec(hint: Any) -> _Codec | None:
-    if get_origin(hint) is tuple:
-        return _Codec(DECODERS[get_args(hint)[0]], encode)
-    kinds = set(get_args(hint) or (hint,)) - {NoneType}
-    kind = kinds.pop()
-    if issubclass(kind, StrEnum):
-        return _enum_codec(kind, optional=NoneType in get_args(hint))
-    return _Codec(_read_bool, _unchanged) if kind is bool else None
+class _Codec(NamedTuple):
+    """How a value is stored. Both templates use ``{value}`` and names that end with the column's name."""
 
+    read: str = "{value}"
+    write: str = "{value}"
+    names: Mapping[str, Any] = MappingProxyType({})
 
-def _enum_codec(kind: type[StrEnum], *, optional: bool) -> _Codec:
-    members: dict[str, StrEnum | None] = {member.value: member for member in kind}
-    # Drivers take plain strings faster than members of an enum.
-    names: dict[str | None, str] = {member: member.value for member in kind}
-    if optional:
-        members[""], names[None] = None, ""
-    return _Codec(members.__getitem__, names.__getitem__)
+    @classmethod
+    def of(cls, hint: Any) -> Self:
+        """Return how the values of a field with this annotation are stored."""
+        if get_origin(hint) is tuple:
+            decode = DECODERS[get_args(hint)[0]]
+            return cls(
+                "() if {value} == '[]' else decode_{column}({value})",
+                "encode_{column}({value}) if {value} else '[]'",
+                {"decode": decode, "encode": encode},
+            )
+        (kind,) = set(get_args(hint) or (hint,)) - {NoneType}
+        if kind is bool:
+            # SQLite returns 0 and 1.
+            return cls("None if {value} is None else {value} != 0")
+        if issubclass(kind, StrEnum):
+            members: dict[str, StrEnum | None] = {member.value: member for member in kind}
+            # Drivers take plain strings faster than members of an enum.
+            stored: dict[str | None, str] = {member: member.value for member in kind}
+            if NoneType in get_args(hint):
+                members[""], stored[None] = None, ""
+            return cls("members_{column}[{value}]", "stored_{column}[{value}]", {"members": members, "stored": stored})
+        return cls()
 
+    def reading(self, value: str, column: str, names: dict[str, Any]) -> str:
+        """Return the expression that reads a stored value, and add the names that it uses to ``names``."""
+        names.update((f"{name}_{column}", used) for name, used in self.names.items())
+        return self.read.format(value=value, column=column)
 
-def _read_bool(value: Any) -> bool | None:
-    # SQLite returns 0 and 1.
-    return None if value is None else bool(value)
-
-
-def _unchanged(value: Any) -> Any:
-    return value
+    def writing(self, value: str, column: str, names: dict[str, Any]) -> str:
+        """Return the expression that writes a value, and add the names that it uses to ``names``."""
+        names.update((f"{name}_{column}", used) for name, used in self.names.items())
+        return self.write.format(value=value, column=column)
 
 
 class Selection(Generic[Record]):

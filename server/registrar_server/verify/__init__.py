@@ -1,8 +1,8 @@
-"""Checks that what a database holds agrees with itself: rows, counters, and the history replayed from its first event.
+"""Checks that a database is consistent: its rows and counters must match the events, replayed from the first one.
 
-The database may be at work meanwhile: all is read in one snapshot, in the order of keys, and never more than one
-course's enrollments at a time. Every disagreement is told where it begins, in one sentence; which of the two sides is
-wrong, the sentence cannot know.
+It reads one snapshot in key order, so the server may write meanwhile, and it holds the enrollments of one course at a
+time. It shares no rules with ``core``, so that a mistake there cannot go unnoticed here. Each disagreement is one
+sentence about the place where it begins. The sentence does not say which of the two sides is wrong.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, func, select
 
 from registrar_server.storage import models
-from registrar_server.verify import courses, history, students
-from registrar_server.verify.snapshot import snapshot
+from registrar_server.verify import course_replay, event_sequence, student_replay
+from registrar_server.verify.snapshot import open_snapshot
 
-__all__ = ["disagreements", "extent", "numbered", "snapshot"]
+__all__ = ["disagreements", "open_snapshot", "pluralize", "row_counts"]
 
 _COUNTED = {
     "event": models.Event,
@@ -26,21 +26,21 @@ _COUNTED = {
 
 
 def disagreements(connection: Connection) -> Iterator[str]:
-    """Go through everything in a snapshot, and tell what does not agree, one sentence each."""
-    yield from history.disagreements(connection)
-    yield from courses.disagreements(connection)
-    yield from students.disagreements(connection)
+    """Check everything in a snapshot, and report each disagreement in one sentence."""
+    yield from event_sequence.disagreements(connection)
+    yield from course_replay.disagreements(connection)
+    yield from student_replay.disagreements(connection)
 
 
-def extent(connection: Connection) -> str:
-    """Tell how much there is in a snapshot, such as ``3 events, 0 enrollments, 1 course and 2 students``."""
+def row_counts(connection: Connection) -> str:
+    """Return how many rows a snapshot holds, such as ``3 events, 0 enrollments, 1 course and 2 students``."""
     *others, last = [
-        numbered(connection.scalar(select(func.count()).select_from(model)) or 0, noun)
+        pluralize(connection.scalar(select(func.count()).select_from(model)) or 0, noun)
         for noun, model in _COUNTED.items()
     ]
     return f"{', '.join(others)} and {last}"
 
 
-def numbered(count: int, noun: str) -> str:
-    """Write a number with its noun, such as ``1 event`` or ``12,345 events``."""
+def pluralize(count: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 event`` or ``12,345 events``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Students and courses from their creation on: which event may follow on which, and how often they changed."""
+"""Replays the lifecycle of a student or course: which event may follow which, and how each counts for the version."""
 
 from __future__ import annotations
 
@@ -6,55 +6,55 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from registrar_server.verify.snapshot import AnyRow
-from registrar_server.verify.wording import Field, differing, event_name
+from registrar_server.verify.wording import Field, differences, event_name
 
 
-class Moment(NamedTuple):
-    """What an event of one type does to the student or course it happens to."""
+class Transition(NamedTuple):
+    """What an event of one type does to the stage and the version of its student or course."""
 
     before: str = "known"
     after: str = "known"
     versions: int = 1
 
 
-def moments(kind: str) -> Mapping[str, Moment]:
-    """Return the moments in the life of a ``STUDENT`` or ``COURSE``, by the type of their event."""
+def resource_transitions(kind: str) -> Mapping[str, Transition]:
+    """Return the transitions of every ``STUDENT`` or ``COURSE``, by event type."""
     return {
-        f"{kind}_CREATED": Moment(before="unknown"),
-        f"{kind}_UPDATED": Moment(),
-        f"{kind}_DELETED": Moment(after="deleted"),
-        f"{kind}_UNDELETED": Moment(before="deleted"),
+        f"{kind}_CREATED": Transition(before="unknown"),
+        f"{kind}_UPDATED": Transition(),
+        f"{kind}_DELETED": Transition(after="deleted"),
+        f"{kind}_UNDELETED": Transition(before="deleted"),
     }
 
 
-class Life:
-    """A student or a course as its events leave it: unknown, known or deleted, and of which version."""
+class Lifecycle:
+    """The stage (unknown, known or deleted) and the version of a student or course after its events."""
 
-    def __init__(self, name: str, possible: Mapping[str, Moment]) -> None:
+    def __init__(self, name: str, transitions: Mapping[str, Transition]) -> None:
         self.name = name
         self.has_events = False
-        """Whether anything is told of it."""
+        """Whether any event was applied."""
         self._stage = "unknown"
         self._version = 0
-        self._possible = possible
+        self._transitions = transitions
 
-    def take(self, event: AnyRow) -> Iterator[str]:
-        """Go on by one event, and tell where it cannot have happened."""
+    def apply(self, event: AnyRow) -> Iterator[str]:
+        """Apply the next event, and report it if it is not possible at this stage."""
         self.has_events = True
-        moment = self._possible.get(event.type)
-        if moment is None:
+        transition = self._transitions.get(event.type)
+        if transition is None:
             yield f"{event_name(event)}: nothing of this type happens to {self.name}."
             return
-        if self._stage != moment.before:
+        if self._stage != transition.before:
             yield f"{event_name(event)}: {self.name} was {self._stage} before."
-        self._stage = moment.after
-        self._version += moment.versions
+        self._stage = transition.after
+        self._version += transition.versions
 
-    def compare(self, row: AnyRow, *others: Field) -> Iterator[str]:
-        """Tell where the row of the student or course, these other fields of it too, is not what the events made."""
+    def compare(self, row: AnyRow, *more_fields: Field) -> Iterator[str]:
+        """Report where the stored row differs from the result of the events, also in ``more_fields``."""
         if not self.has_events:
             yield f"{self.name} has no events."
             return
         version = ("version", row.version, self._version)
         deleted = ("deleted", row.delete_time is not None, self._stage == "deleted")
-        yield from differing(self.name, (version, deleted, *others))
+        yield from differences(self.name, (version, deleted, *more_fields))

@@ -1,4 +1,4 @@
-"""Reading a whole database as it is at one moment, a few rows at a time."""
+"""Reads a whole database in one snapshot, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Engine, Executable, Row
 AnyRow = Row[*tuple[Any, ...]]
 Rows = Iterator[AnyRow]
 
-CHUNK = 2_000
+FETCH_SIZE = 2_000
 
-# What protects a server from clients that stall would here end a long look; it holds no lock that others wait for. The
-# last says that cursors are read to their end, so that plans are made for all rows rather than for the first.
+# A role's timeouts protect the server from stalled clients, but would end a long check, which blocks no writer. The
+# last setting makes the planner optimize for all rows of a cursor, since every cursor is read to its end.
 _POSTGRESQL_SETTINGS = (
     "SET LOCAL idle_in_transaction_session_timeout = 0",
     "SET LOCAL statement_timeout = 0",
@@ -25,28 +25,28 @@ _POSTGRESQL_SETTINGS = (
 
 
 @contextmanager
-def snapshot(engine: Engine) -> Iterator[Connection]:
-    """Begin a read transaction that sees the database as it is at its first query; writers go on meanwhile."""
+def open_snapshot(engine: Engine) -> Iterator[Connection]:
+    """Begin a read transaction that sees the database as of its first query; it does not block writers."""
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             for setting in _POSTGRESQL_SETTINGS:
                 connection.exec_driver_sql(setting)
         else:
-            # Python's own module would begin none for reading, and every SELECT would see a moment of its own.
+            # Python's sqlite3 begins no transaction for a SELECT, so each one would see a different moment.
             connection.exec_driver_sql("BEGIN")
         yield connection
 
 
 def stream(connection: Connection, query: Executable) -> Rows:
-    """Run a query whose rows are read as they are needed."""
-    return iter(connection.execute(query, execution_options={"yield_per": CHUNK}))
+    """Execute a query and fetch its rows as they are needed."""
+    return iter(connection.execute(query, execution_options={"yield_per": FETCH_SIZE}))
 
 
-def side_by_side(*streams: Rows) -> Iterator[tuple[str, list[Rows]]]:
-    """Go through streams that are in the order of their first column: every key, with the rows each stream has of it.
+def merge_join(*streams: Rows) -> Iterator[tuple[str, list[Rows]]]:
+    """Join streams that are sorted by their first column: yield each key with the rows of each stream.
 
-    The rows of a key must be read before the next key is asked for.
+    The rows of a key must be read before the next key is requested.
     """
     groups = [groupby(rows, key=itemgetter(0)) for rows in streams]
     heads = [next(group, None) for group in groups]

@@ -1,4 +1,4 @@
-"""The words for a disagreement, and the reading of stored documents, of which nothing is taken for granted."""
+"""Words the reports, and decodes stored documents without trusting what they contain."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from registrar_server.verify.snapshot import AnyRow
 
 HISTORY = "the history comes to"
 
-#: What a field is called, what is stored in it, and what that should be.
+#: The name of a field, its stored value, and the expected value.
 Field = tuple[str, Any, Any]
 
 
-def differing(name: str, fields: Iterable[Field], source: str = HISTORY) -> Iterator[str]:
-    """Tell of each field that is not what it should be."""
+def differences(name: str, fields: Iterable[Field], source: str = HISTORY) -> Iterator[str]:
+    """Report each field whose stored value is not the expected one."""
     for field, stored, expected in fields:
         if stored != expected:
-            yield f"{name}: {field} is {_shown(stored)}, where {source} {_shown(expected)}."
+            yield f"{name}: {field} is {_as_json(stored)}, where {source} {_as_json(expected)}."
 
 
-def jump(noun: str, earlier: int, later: int) -> str:
-    """Tell of a number that is not the one after the one before it."""
+def gap(noun: str, earlier: int, later: int) -> str:
+    """Describe two neighbouring numbers that are not consecutive; ``earlier`` is 0 if there is no earlier one."""
     return f"{noun} {earlier} is followed by {later}" if earlier else f"the first {noun} is {later}"
 
 
 def event_name(event: AnyRow) -> str:
-    """Say which event it is."""
+    """Return the name of an event in a report."""
     return f"Event {event.revision} ({event.type})"
 
 
-def decoded(document: str) -> Any:
-    """Read a stored document; one that cannot be read stands for itself, and is like no other."""
+def decode_document(document: str) -> Any:
+    """Decode a stored JSON document; return the text itself if it is not JSON."""
     if document == "[]":
         return []
     try:
@@ -41,13 +41,13 @@ def decoded(document: str) -> Any:
         return document
 
 
-def changes(event: AnyRow) -> dict[str, tuple[Any, Any]]:
-    """Return what an event says it changed: values before and after, by field; nothing where it cannot be read."""
+def changed_values(event: AnyRow) -> dict[str, tuple[Any, Any]]:
+    """Return the values before and after by field, as the event states them; empty if they cannot be read."""
     try:
-        return {field: (before, after) for field, before, after in decoded(event.changes)}
+        return {field: (before, after) for field, before, after in decode_document(event.changes)}
     except (TypeError, ValueError):
         return {}
 
 
-def _shown(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)

@@ -29,8 +29,8 @@ from registrar_client import (
 from tests.support.certificates import Certificates
 
 
-class _Anything(grpc.GenericRpcHandler):
-    """Answers every call with the caller's authorization, but one for the id `slow` only when the server stops."""
+class _Echo(grpc.GenericRpcHandler):
+    """Responds with the caller's authorization. A call for the id `slow` gets its response when the server stops."""
 
     def __init__(self) -> None:
         self.slow_arrived = threading.Event()
@@ -54,11 +54,11 @@ class _Anything(grpc.GenericRpcHandler):
 
 class _Served(NamedTuple):
     port: int
-    handler: _Anything
+    handler: _Echo
 
 
 def _serve(credentials: grpc.ServerCredentials | None) -> Iterator[_Served]:
-    handler = _Anything()
+    handler = _Echo()
     server = grpc.server(futures.ThreadPoolExecutor(2), [handler])
     if credentials is None:
         port = server.add_insecure_port("127.0.0.1:0")
@@ -84,7 +84,7 @@ def plain_port(plain: _Served) -> int:
 
 @pytest.fixture
 def known(certificates: Certificates) -> TlsOptions:
-    """The options of a client that trusts the test's authority and is known to it."""
+    """The options of a client that trusts the test's authority and has its certificate."""
     return TlsOptions(
         ca_file=certificates.authority,
         client_cert_file=certificates.client,
@@ -94,7 +94,7 @@ def known(certificates: Certificates) -> TlsOptions:
 
 @pytest.fixture(params=[False, True], ids=["tls", "mtls"])
 def tls_port(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[int]:
-    """A server with TLS, which asks for client certificates the second time."""
+    """The port of a server with TLS, and of one that also requires client certificates."""
     pair = (certificates.server_key.read_bytes(), certificates.server.read_bytes())
     authority = certificates.authority.read_bytes()
     credentials = grpc.ssl_server_credentials([pair], authority if request.param else None, request.param)
@@ -111,7 +111,7 @@ async def test_tls_and_mutual_tls_with_a_token_for_asyncio(tls_port: int, known:
         assert (await client.get_enrollment(enrollment_id="e-1")).reason == "Bearer secret"
 
 
-def test_a_server_that_is_not_trusted_is_unavailable(tls_port: int) -> None:
+def test_an_untrusted_server_is_unavailable(tls_port: int) -> None:
     with (
         RegistrarClient(f"localhost:{tls_port}", tls=TlsOptions(), timeout=1) as client,
         pytest.raises(Unavailable),
@@ -143,13 +143,13 @@ async def test_a_cancelled_task_stays_cancelled(plain_port: int) -> None:
                 await client.get_enrollment(enrollment_id="slow")
 
 
-def test_a_server_that_is_not_there_is_retried_until_the_timeout() -> None:
+def test_an_unreachable_server_is_retried_until_the_timeout() -> None:
     with RegistrarClient("127.0.0.1:1", timeout=0.5) as client, pytest.raises(Unavailable) as failure:
         client.get_enrollment(enrollment_id="e-1")
     assert isinstance(failure.value.__cause__, grpc.RpcError)
 
 
-def test_closing_ends_the_calls_of_other_threads(plain: _Served) -> None:
+def test_close_cancels_the_calls_of_other_threads(plain: _Served) -> None:
     client = RegistrarClient(f"127.0.0.1:{plain.port}")
     with futures.ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(client.get_enrollment, enrollment_id="slow")
@@ -159,7 +159,7 @@ def test_closing_ends_the_calls_of_other_threads(plain: _Served) -> None:
             under_way.result()
 
 
-def test_a_closed_client_says_so(plain_port: int) -> None:
+def test_a_closed_client_raises(plain_port: int) -> None:
     client = RegistrarClient(f"127.0.0.1:{plain_port}")
     client.get_enrollment(enrollment_id="e-1")
     client.close()
@@ -168,7 +168,7 @@ def test_a_closed_client_says_so(plain_port: int) -> None:
         client.get_enrollment(enrollment_id="e-1")
 
 
-async def test_a_closed_client_says_so_for_asyncio(plain_port: int) -> None:
+async def test_a_closed_client_raises_for_asyncio(plain_port: int) -> None:
     for used in (True, False):
         client = AsyncRegistrarClient(f"127.0.0.1:{plain_port}")
         if used:
@@ -179,14 +179,14 @@ async def test_a_closed_client_says_so_for_asyncio(plain_port: int) -> None:
             await client.get_enrollment(enrollment_id="e-1")
 
 
-def test_a_channel_that_was_given_stays_open(plain_port: int) -> None:
+def test_a_channel_of_the_caller_stays_open(plain_port: int) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{plain_port}") as channel:
         for _ in range(2):
             with RegistrarClient(channel=channel) as client:
                 client.get_enrollment(enrollment_id="e-1")
 
 
-async def test_a_channel_that_was_given_stays_open_for_asyncio(plain_port: int) -> None:
+async def test_a_channel_of_the_caller_stays_open_for_asyncio(plain_port: int) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{plain_port}") as channel:
         for _ in range(2):
             async with AsyncRegistrarClient(channel=channel) as client:
@@ -194,7 +194,7 @@ async def test_a_channel_that_was_given_stays_open_for_asyncio(plain_port: int) 
 
 
 def test_the_testing_server_serves_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What a shell is set up for must not reach a server for tests, least of all its database.
+    # A server for tests must ignore the environment, above all the database of another server.
     monkeypatch.setenv("REGISTRAR_DATABASE_URL", "postgresql://nobody@nowhere.example/production")
     with testing.server() as address, RegistrarClient(address) as client:
         client.students.create(student_id="s-1", given_name="Ada")
@@ -208,7 +208,7 @@ def test_the_testing_server_serves_threads(monkeypatch: pytest.MonkeyPatch) -> N
         assert client.unenroll(student_id="s-1", course_id="CS-101").promoted == ()
 
 
-def test_every_testing_server_begins_empty() -> None:
+def test_every_testing_server_starts_empty() -> None:
     for _ in range(2):
         with testing.server() as address, RegistrarClient(address) as client:
             assert list(client.students.list()) == []
@@ -230,7 +230,7 @@ async def test_the_testing_server_serves_asyncio(asynchronous: AsyncRegistrarCli
     assert [student async for student in asynchronous.students.list(page_size=2)] == created
 
 
-def test_the_testing_server_takes_another_database(tmp_path: Path) -> None:
+def test_the_testing_server_can_use_another_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'kept.db'}"
     for expected in (0, 1):
         with testing.server(database_url=url) as address, RegistrarClient(address) as client:

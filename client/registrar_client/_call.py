@@ -1,4 +1,4 @@
-"""How a call is described, once for both clients: which RPC, with which request, read into which value."""
+"""Describes a call once for both clients: its RPC, its request and how to read the response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rpc:
-    """A method of a service; compared by identity, which makes it a cheap key."""
+    """A method of a service. RPCs are compared by identity, so they are cheap dictionary keys."""
 
     stub: Callable[[Any], Any]
     """The generated stub class of the service."""
@@ -23,24 +23,25 @@ class Rpc:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call(Generic[Result]):
-    """One unary call: what is sent and how the answer is read."""
+    """A unary call."""
 
     rpc: Rpc
     request: Message
     read: Callable[[Any], Result]
+    """Reads the response."""
     timeout: float | None = None
-    """Seconds over all attempts; None takes the client's."""
+    """Seconds for all attempts together. ``None`` means the client's timeout."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListCall(Generic[Item]):
-    """A call that is repeated with the token of the page before, until there is none."""
+    """A call for a list, repeated for each page with the token from the page before."""
 
     rpc: Rpc
     request: Message
     read: Callable[[Any], Item]
     """Reads one item."""
     items: Callable[[Any], Sequence[Any]]
-    """Takes the items out of the response."""
+    """Returns the items of a response."""
     timeout: float | None = None
-    """Seconds over all attempts at one page; None takes the client's."""
+    """Seconds for all attempts at one page. ``None`` means the client's timeout."""

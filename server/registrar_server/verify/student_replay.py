@@ -1,4 +1,4 @@
-"""Students: their lives and holds replayed event by event, beside the rows that should have come of it."""
+"""Replays the events of each student, and compares the lifecycle and the holds with the stored row."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, Text, cast, or_, select
 
 from registrar_server.storage.models import Course, Enrollment, Event, Student
-from registrar_server.verify.enrollments import LIVE_STATES
-from registrar_server.verify.lifecycle import Life, Moment, moments
-from registrar_server.verify.snapshot import AnyRow, side_by_side, stream
-from registrar_server.verify.wording import changes, decoded, differing, event_name
+from registrar_server.verify.enrollment_replay import LIVE_ENROLLMENT_STATES
+from registrar_server.verify.lifecycle import Lifecycle, Transition, resource_transitions
+from registrar_server.verify.snapshot import AnyRow, merge_join, stream
+from registrar_server.verify.wording import changed_values, decode_document, differences, event_name
 
-MOMENTS = {**moments("STUDENT"), "HOLD_PLACED": Moment(), "HOLD_RELEASED": Moment()}
+STUDENT_TRANSITIONS = {**resource_transitions("STUDENT"), "HOLD_PLACED": Transition(), "HOLD_RELEASED": Transition()}
 
 _STUDENTS = select(
     Student.student_id, Student.version, Student.delete_time, cast(Student.holds, Text).label("holds")
@@ -27,18 +27,19 @@ _LIVE_OF_DELETED = (
     select(Enrollment.enrollment_id, Enrollment.course_id, Enrollment.student_id, Enrollment.state)
     .join(Enrollment.student)
     .join(Enrollment.course)
-    .where(Enrollment.state.in_(LIVE_STATES), or_(Student.delete_time.is_not(None), Course.delete_time.is_not(None)))
+    .where(Enrollment.state.in_(LIVE_ENROLLMENT_STATES))
+    .where(or_(Student.delete_time.is_not(None), Course.delete_time.is_not(None)))
     .order_by(Enrollment.course_id, Enrollment.number)
 )
 
 
 def disagreements(connection: Connection) -> Iterator[str]:
-    """Go through all students, and tell what does not agree in each; then of what deleting should have ended."""
+    """Check each student, then report live enrollments of a deleted student or course."""
     streams = (stream(connection, query) for query in (_STUDENTS, _EVENTS))
-    for student_id, (students, events) in side_by_side(*streams):
-        replay = _Replay(student_id)
+    for student_id, (students, events) in merge_join(*streams):
+        replay = _StudentReplay(student_id)
         for event in events:
-            yield from replay.take(event)
+            yield from replay.apply(event)
         if student := next(students, None):
             yield from replay.compare(student)
         else:
@@ -48,21 +49,21 @@ def disagreements(connection: Connection) -> Iterator[str]:
         yield f'{enrollment}: it is {row.state}, but the course or student "{row.student_id}" is deleted.'
 
 
-class _Replay:
-    """A student as the events leave it."""
+class _StudentReplay:
+    """The lifecycle and the holds of a student after the events."""
 
     def __init__(self, student_id: str) -> None:
-        self._life = Life(f'Student "{student_id}"', MOMENTS)
+        self._lifecycle = Lifecycle(f'Student "{student_id}"', STUDENT_TRANSITIONS)
         self._holds: dict[str, str | None] = {}
 
-    def take(self, event: AnyRow) -> Iterator[str]:
-        """Go on by one event, and tell where it cannot have happened."""
-        yield from self._life.take(event)
+    def apply(self, event: AnyRow) -> Iterator[str]:
+        """Apply the next event, and report where it contradicts the events before it."""
+        yield from self._lifecycle.apply(event)
         if event.type.startswith("HOLD_"):
-            yield from self._take_hold(event)
+            yield from self._apply_hold(event)
 
-    def _take_hold(self, event: AnyRow) -> Iterator[str]:
-        changed = changes(event)
+    def _apply_hold(self, event: AnyRow) -> Iterator[str]:
+        changed = changed_values(event)
         places = event.type == "HOLD_PLACED"
         code_before, code_after = changed.get("code", (None, None))
         code = code_after if places else code_before
@@ -73,19 +74,19 @@ class _Replay:
             ("code after", code_after, code if places else None),
             ("reason before", reason_before, reason),
         )
-        yield from differing(event_name(event), fields)
+        yield from differences(event_name(event), fields)
         self._holds.pop(code, None)
         if places:
             self._holds[code] = reason_after
 
     def compare(self, student: AnyRow) -> Iterator[str]:
-        """Tell where the row is not what the events have made of it."""
-        yield from self._life.compare(student, ("holds", _holds(student.holds), self._holds))
+        """Report where the stored row differs from the result of the events."""
+        yield from self._lifecycle.compare(student, ("holds", _holds(student.holds), self._holds))
 
 
 def _holds(document: str) -> Any:
-    """Return the reasons of holds by their codes, None for none; a document that is no list of holds stays as it is."""
-    holds = decoded(document)
+    """Return the reasons of the holds by code, None for an empty one; return an invalid document as it is."""
+    holds = decode_document(document)
     try:
         return {code: reason or None for code, reason, _place_time in holds}
     except (TypeError, ValueError):

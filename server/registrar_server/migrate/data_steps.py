@@ -1,7 +1,7 @@
-"""The data side: yoyo's steps on our connections.
+"""Runs the data steps: yoyo's migrations on our own connections.
 
-yoyo keeps a lock of its own, a row that outlives a killed process. Ours (``lock.py``) is held whenever these
-functions run, so a row that is found there is stale and is removed.
+yoyo's own lock is a row, which remains after its process is killed. Callers hold the lock of ``lock.py``, so a row in
+yoyo's lock table is stale, and is removed.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.backends.core.sqlite3 import SQLiteBackend
 from yoyo.migrations import Migration
 
-from registrar_server.migrate.errors import MigrationError
+from registrar_server.migrate.migration_errors import MigrationError
 from registrar_server.migrate.revisions import DataStep
-from registrar_server.migrate.schema import POSTGRESQL_SETTINGS, SQLITE_BUSY_TIMEOUT_S, sqlite_file
+from registrar_server.migrate.schema import POSTGRESQL_SETTINGS, SQLITE_BUSY_TIMEOUT_SECONDS, sqlite_file
 
 _TABLE = "_yoyo_migration"
 _APPLIED = text("SELECT migration_id FROM _yoyo_migration ORDER BY migration_id")
 
 
-class _LogData:
-    """Fills yoyo's log rows where yoyo itself would fail or be slow.
+class _LogRowMixin:
+    """Fills yoyo's log rows without the calls that can fail or be slow.
 
-    yoyo asks getpass, which raises for a user id without a passwd entry (any container may have one), and
-    looks the host's full name up in DNS, which can take seconds.
+    yoyo calls getpass, which raises for a user id without a passwd entry, as containers often have. It also looks up
+    the full host name in DNS, which can take seconds.
     """
 
     def get_log_data(self, migration: Migration | None = None, operation: str = "apply") -> dict[str, Any]:
@@ -57,8 +57,8 @@ def _user_name() -> str:
         return str(os.getuid())
 
 
-class _PostgreSQL(_LogData, PostgresqlPsycopgBackend):  # type: ignore[misc]
-    """yoyo on psycopg 3, connected exactly as SQLAlchemy would."""
+class _PostgreSQLBackend(_LogRowMixin, PostgresqlPsycopgBackend):  # type: ignore[misc]
+    """yoyo on psycopg 3, with the connection arguments that SQLAlchemy uses."""
 
     def connect(self, url: URL) -> psycopg.Connection:
         args, kwargs = url.get_dialect()().create_connect_args(url)
@@ -68,42 +68,42 @@ class _PostgreSQL(_LogData, PostgresqlPsycopgBackend):  # type: ignore[misc]
         connection.execute(POSTGRESQL_SETTINGS)
 
 
-class _SQLite(_LogData, SQLiteBackend):  # type: ignore[misc]
-    """yoyo on SQLite with foreign keys, patience, and any path."""
+class _SQLiteBackend(_LogRowMixin, SQLiteBackend):  # type: ignore[misc]
+    """yoyo on SQLite with foreign keys, a busy timeout, and any path."""
 
     def connect(self, url: URL) -> sqlite3.Connection:
-        connection = sqlite3.connect(sqlite_file(url), timeout=SQLITE_BUSY_TIMEOUT_S, isolation_level=None)
+        connection = sqlite3.connect(sqlite_file(url), timeout=SQLITE_BUSY_TIMEOUT_SECONDS, isolation_level=None)
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
     def begin(self) -> None:
-        # A plain BEGIN takes the write lock late, and then fails at once if someone else wrote meanwhile.
+        # After a plain BEGIN, the first write fails at once if another connection wrote since the first read.
         self._in_transaction = True
         self.execute("BEGIN IMMEDIATE")
 
 
 def applied(connection: Connection) -> tuple[str, ...]:
-    """The names of the data steps marked as applied."""
+    """Return the names of the data steps that are marked as applied."""
     if not inspect(connection).has_table(_TABLE):
         return ()
     return tuple(connection.scalars(_APPLIED))
 
 
 def apply(url: URL, step: DataStep) -> None:
-    """Run a data step and mark it as applied; in two transactions, hence steps must bear being run twice.
+    """Run a data step and mark it as applied. These are two transactions, so every step must be idempotent.
 
     Raises:
-        MigrationError: if its SQL fails; nothing of it is kept.
+        MigrationError: if its SQL fails and is rolled back.
     """
     with _backend(url, step) as backend:
         backend.apply_one(_migration(step))
 
 
 def revert(url: URL, step: DataStep) -> None:
-    """Run a data step's rollback and unmark it; the same holds as for ``apply``.
+    """Run the rollback of a data step and unmark it. These are two transactions, too.
 
     Raises:
-        MigrationError: if its SQL fails; nothing of it is kept.
+        MigrationError: if its SQL fails and is rolled back.
     """
     with _backend(url, step) as backend:
         backend.rollback_one(_migration(step))
@@ -115,9 +115,9 @@ def _migration(step: DataStep) -> Migration:
 
 @contextmanager
 def _backend(url: URL, step: DataStep) -> Iterator[DatabaseBackend]:
-    kind = _PostgreSQL if url.get_backend_name() == "postgresql" else _SQLite
+    backend_class = _PostgreSQLBackend if url.get_backend_name() == "postgresql" else _SQLiteBackend
     try:
-        with kind(url, _TABLE) as backend:
+        with backend_class(url, _TABLE) as backend:
             if backend.lock_table not in backend.list_tables():
                 backend.create_lock_table()
             backend.break_lock()

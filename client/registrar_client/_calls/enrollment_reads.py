@@ -1,0 +1,106 @@
+"""The calls of EnrollmentService that read enrollments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import attrgetter
+
+from registrar.v1 import enrollment_service_pb2 as pb
+from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
+from registrar_client import _to_wire as to_wire
+from registrar_client._call import Call, ListCall, Rpc
+from registrar_client._enums import EnrollmentState
+from registrar_client._from_wire import read, reader
+from registrar_client._types import Enrollment, RosterEntry, StudentCourse
+
+GET_ENROLLMENT = Rpc(EnrollmentServiceStub, "GetEnrollment")
+LIST_COURSES = Rpc(EnrollmentServiceStub, "ListCourses")
+LIST_ROSTER = Rpc(EnrollmentServiceStub, "ListRoster")
+
+
+def _read_enrollment(response: pb.GetEnrollmentResponse) -> Enrollment:
+    return read(Enrollment, response.enrollment)
+
+
+def get_enrollment(*, enrollment_id: str, timeout: float | None = None) -> Call[Enrollment]:
+    """Return one enrollment, live or not.
+
+    Args:
+        enrollment_id: The enrollment.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        EnrollmentNotFound: No enrollment has this id.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(pb.GetEnrollmentRequest, enrollment_id=enrollment_id)
+    return Call(GET_ENROLLMENT, request, _read_enrollment, timeout)
+
+
+def list_courses(
+    *,
+    student_id: str,
+    states: Iterable[EnrollmentState] = (),
+    page_size: int = 0,
+    page_token: str = "",
+    timeout: float | None = None,
+) -> ListCall[StudentCourse]:
+    """List the courses of a student with their enrollments, in the order of the course ids.
+
+    The first request is sent when the iteration starts, and errors are raised there.
+
+    Args:
+        student_id: The student.
+        states: Only enrollments in one of these states. Defaults to ENROLLED and WAITLISTED.
+        page_size: The maximum number of items per page, up to 1000. Defaults to 50.
+        page_token: The page to start with: the ``next_page_token`` of an earlier page.
+        timeout: Seconds for all attempts at one page. Defaults to the client's timeout.
+
+    Raises:
+        StudentNotFound: No student has this id, or the student is deleted.
+        InvalidPageToken: The token is not from this list with these filters.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(
+        pb.ListCoursesRequest,
+        student_id=student_id,
+        states=to_wire.numbers("states", EnrollmentState, states),
+        page_size=page_size,
+        page_token=page_token,
+    )
+    return ListCall(LIST_COURSES, request, reader(StudentCourse), attrgetter("courses"), timeout)
+
+
+def list_roster(
+    *,
+    course_id: str,
+    states: Iterable[EnrollmentState] = (),
+    page_size: int = 0,
+    page_token: str = "",
+    timeout: float | None = None,
+) -> ListCall[RosterEntry]:
+    """List the students of a course with their enrollments, in the order in which the enrollments were made.
+
+    Students on the waitlist are therefore in the order of their positions.
+    The first request is sent when the iteration starts, and errors are raised there.
+
+    Args:
+        course_id: The course.
+        states: Only enrollments in one of these states. Defaults to ENROLLED and WAITLISTED.
+        page_size: The maximum number of items per page, up to 1000. Defaults to 50.
+        page_token: The page to start with: the ``next_page_token`` of an earlier page.
+        timeout: Seconds for all attempts at one page. Defaults to the client's timeout.
+
+    Raises:
+        CourseNotFound: No course has this id, or the course is deleted.
+        InvalidPageToken: The token is not from this list with these filters.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(
+        pb.ListRosterRequest,
+        course_id=course_id,
+        states=to_wire.numbers("states", EnrollmentState, states),
+        page_size=page_size,
+        page_token=page_token,
+    )
+    return ListCall(LIST_ROSTER, request, reader(RosterEntry), attrgetter("entries"), timeout)

@@ -1,0 +1,52 @@
+"""The calls of HistoryService."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from registrar.v1 import history_service_pb2 as pb
+from registrar.v1.history_service_pb2_grpc import HistoryServiceStub
+from registrar_client import _to_wire as to_wire
+from registrar_client._call import ListCall, Rpc
+from registrar_client._from_wire import reader
+from registrar_client._types import Event
+
+LIST_EVENTS = Rpc(HistoryServiceStub, "ListEvents")
+
+
+def list_(
+    *,
+    student_id: str = "",
+    course_id: str = "",
+    after_revision: int = 0,
+    page_size: int = 0,
+    page_token: str = "",
+    timeout: float | None = None,
+) -> ListCall[Event]:
+    """List events in the order of their revisions. Without filters, list all events.
+
+    The first request is sent when the iteration starts, and errors are raised there. To follow the history, list the
+    events after the last revision that you have read, again and again. New events always have higher revisions.
+
+    Args:
+        student_id: Only events of this student. An unknown student has no events.
+        course_id: Only events of this course. An unknown course has no events.
+        after_revision: Only events after this revision. By default, the list starts with the first event.
+        page_size: The maximum number of items per page, up to 1000. Defaults to 50.
+        page_token: The page to start with: the ``next_page_token`` of an earlier page.
+        timeout: Seconds for all attempts at one page. Defaults to the client's timeout.
+
+    Raises:
+        InvalidField: The server refuses values, such as a negative revision. ``field_violations`` lists all of them.
+        InvalidPageToken: The token is not from this list with these filters.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(
+        pb.ListEventsRequest,
+        student_id=student_id,
+        course_id=course_id,
+        after_revision=after_revision,
+        page_size=page_size,
+        page_token=page_token,
+    )
+    return ListCall(LIST_EVENTS, request, reader(Event), attrgetter("events"), timeout)

@@ -1,0 +1,264 @@
+"""The calls of StudentService."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from registrar.v1 import student_pb2
+from registrar.v1 import student_service_pb2 as pb
+from registrar.v1.student_service_pb2_grpc import StudentServiceStub
+from registrar_client import _to_wire as to_wire
+from registrar_client._call import Call, ListCall, Rpc
+from registrar_client._enums import StudentState
+from registrar_client._from_wire import read, reader
+from registrar_client._types import UNSET, Student, Unset
+
+CREATE_STUDENT = Rpc(StudentServiceStub, "CreateStudent")
+GET_STUDENT = Rpc(StudentServiceStub, "GetStudent")
+LIST_STUDENTS = Rpc(StudentServiceStub, "ListStudents")
+UPDATE_STUDENT = Rpc(StudentServiceStub, "UpdateStudent")
+DELETE_STUDENT = Rpc(StudentServiceStub, "DeleteStudent")
+UNDELETE_STUDENT = Rpc(StudentServiceStub, "UndeleteStudent")
+PLACE_HOLD = Rpc(StudentServiceStub, "PlaceHold")
+RELEASE_HOLD = Rpc(StudentServiceStub, "ReleaseHold")
+
+
+def _read_student(response: Any) -> Student:
+    return read(Student, response.student)
+
+
+def create(
+    *,
+    student_id: str = "",
+    given_name: str = "",
+    family_name: str = "",
+    email: str = "",
+    state: StudentState | None = None,
+    max_credits: Decimal | int | str | None = None,
+    request_id: str | UUID | None = None,
+    timeout: float | None = None,
+) -> Call[Student]:
+    """Create a student.
+
+    Args:
+        student_id: The id, which never changes. By default, the server makes one.
+        given_name: Given name.
+        family_name: Family name.
+        email: E-mail address. It need not be unique.
+        state: Whether the student studies here. Defaults to ACTIVE.
+        max_credits: The maximum credits in one term, with up to 3 decimals. By default, the credits are unlimited.
+        request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        StudentExists: A student has this id already. The student may be deleted.
+        InvalidField: The server refuses values. ``field_violations`` lists all of them.
+        RegistrarError: Any other failure.
+    """
+    student = to_wire.message(student_pb2.Student, **to_wire.fields(Student, locals()))
+    request = pb.CreateStudentRequest(student=student, request_id=to_wire.request_id(request_id))
+    return Call(CREATE_STUDENT, request, _read_student, timeout)
+
+
+def get(*, student_id: str, show_deleted: bool = False, timeout: float | None = None) -> Call[Student]:
+    """Return one student.
+
+    Args:
+        student_id: The student.
+        show_deleted: Also return a deleted student.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        StudentNotFound: No student has this id, or the student is deleted.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(pb.GetStudentRequest, student_id=student_id, show_deleted=show_deleted)
+    return Call(GET_STUDENT, request, _read_student, timeout)
+
+
+def list_(
+    *,
+    query: str = "",
+    show_deleted: bool = False,
+    page_size: int = 0,
+    page_token: str = "",
+    timeout: float | None = None,
+) -> ListCall[Student]:
+    """List students in the order of their ids.
+
+    The first request is sent when the iteration starts, and errors are raised there.
+
+    Args:
+        query: Words that must all occur in the names or the e-mail address. Case does not matter.
+        show_deleted: Also list deleted students.
+        page_size: The maximum number of items per page, up to 1000. Defaults to 50.
+        page_token: The page to start with: the ``next_page_token`` of an earlier page.
+        timeout: Seconds for all attempts at one page. Defaults to the client's timeout.
+
+    Raises:
+        InvalidPageToken: The token is not from this list with these filters.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(
+        pb.ListStudentsRequest,
+        query=query,
+        show_deleted=show_deleted,
+        page_size=page_size,
+        page_token=page_token,
+    )
+    return ListCall(LIST_STUDENTS, request, reader(Student), attrgetter("students"), timeout)
+
+
+def update(
+    *,
+    student_id: str,
+    given_name: str | Unset | None = UNSET,
+    family_name: str | Unset | None = UNSET,
+    email: str | Unset | None = UNSET,
+    state: StudentState | Unset | None = UNSET,
+    max_credits: Decimal | int | str | Unset | None = UNSET,
+    etag: str = "",
+    request_id: str | UUID | None = None,
+    timeout: float | None = None,
+) -> Call[Student]:
+    """Change the fields of a student that are passed. ``None`` clears a field.
+
+    Args:
+        student_id: The student.
+        given_name: Given name.
+        family_name: Family name.
+        email: E-mail address.
+        state: Whether the student studies here. Cleared, it is ACTIVE.
+        max_credits: The maximum credits in one term, with up to 3 decimals. Cleared, they are unlimited.
+        etag: Change only if the student still has this etag. By default, the etag is not checked.
+        request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        StudentNotFound: No student has this id, or the student is deleted.
+        EtagMismatch: The student has another etag. Read it again and decide whether to repeat the call.
+        InvalidField: The server refuses values. ``field_violations`` lists all of them.
+        RegistrarError: Any other failure.
+    """
+    passed = to_wire.fields(Student, locals())
+    request = pb.UpdateStudentRequest(
+        student=to_wire.message(student_pb2.Student, **passed),
+        update_mask=to_wire.update_mask(passed),
+        request_id=to_wire.request_id(request_id),
+    )
+    return Call(UPDATE_STUDENT, request, _read_student, timeout)
+
+
+def delete(
+    *,
+    student_id: str,
+    etag: str = "",
+    force: bool = False,
+    request_id: str | UUID | None = None,
+    validate_only: bool = False,
+    timeout: float | None = None,
+) -> Call[Student]:
+    """Delete a student. The record stays, and ``undelete`` restores it.
+
+    Args:
+        student_id: The student.
+        etag: Delete only if the student still has this etag. By default, the etag is not checked.
+        force: Delete even if there are live enrollments, and drop them.
+        request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
+        validate_only: Return what the call would return, but change nothing.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        StudentNotFound: No student has this id, or the student is already deleted.
+        EtagMismatch: The student has another etag. Read it again and decide whether to repeat the call.
+        StudentHasEnrollments: There are live enrollments, and ``force`` is not set.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(
+        pb.DeleteStudentRequest,
+        student_id=student_id,
+        etag=etag,
+        force=force,
+        request_id=to_wire.request_id(request_id, validate_only=validate_only),
+        validate_only=validate_only,
+    )
+    return Call(DELETE_STUDENT, request, _read_student, timeout)
+
+
+def undelete(*, student_id: str, request_id: str | UUID | None = None, timeout: float | None = None) -> Call[Student]:
+    """Restore a deleted student. Enrollments that the deletion dropped stay dropped.
+
+    Args:
+        student_id: The student. A student who is not deleted is returned unchanged.
+        request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        StudentNotFound: No student has ever had this id.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(
+        pb.UndeleteStudentRequest, student_id=student_id, request_id=to_wire.request_id(request_id)
+    )
+    return Call(UNDELETE_STUDENT, request, _read_student, timeout)
+
+
+def place_hold(
+    *,
+    student_id: str,
+    code: str,
+    reason: str = "",
+    request_id: str | UUID | None = None,
+    timeout: float | None = None,
+) -> Call[Student]:
+    """Place a hold on a student, who can then neither enroll nor be promoted from a waitlist.
+
+    The hold replaces a hold with the same code. It drops no enrollment and changes the student's ``etag``.
+
+    Args:
+        student_id: The student.
+        code: The kind of hold, such as ``BURSAR``, up to 64 characters.
+        reason: The reason, for people. The server shows it when the hold refuses an enrollment.
+        request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        StudentNotFound: No student has this id, or the student is deleted.
+        InvalidField: The server refuses values. ``field_violations`` lists all of them.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(
+        pb.PlaceHoldRequest,
+        student_id=student_id,
+        code=code,
+        reason=reason,
+        request_id=to_wire.request_id(request_id),
+    )
+    return Call(PLACE_HOLD, request, _read_student, timeout)
+
+
+def release_hold(
+    *, student_id: str, code: str, request_id: str | UUID | None = None, timeout: float | None = None
+) -> Call[Student]:
+    """Release a hold on a student.
+
+    The release promotes nobody. A promotion needs a seat that becomes free or another student who asks for one.
+
+    Args:
+        student_id: The student.
+        code: The code of the hold.
+        request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        StudentNotFound: No student has this id, or the student is deleted.
+        HoldNotFound: The student has no hold with this code.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(
+        pb.ReleaseHoldRequest, student_id=student_id, code=code, request_id=to_wire.request_id(request_id)
+    )
+    return Call(RELEASE_HOLD, request, _read_student, timeout)

@@ -1,0 +1,69 @@
+"""Values that several test modules use."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
+
+Filled = TypeVar("Filled", bound=Message)
+
+REQUEST_ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
+
+NOON = Timestamp(seconds=1_533_124_800, nanos=123_456_000)
+NOON_HERE = dt.datetime(2018, 8, 1, 12, 0, 0, 123_456, tzinfo=dt.UTC)
+"""``NOON`` as the client returns it."""
+
+SURFACE: dict[str, tuple[str, dict[str, str]]] = {
+    "EnrollStudent": ("enroll", {"student_id": "s-1", "course_id": "CS-101"}),
+    "Unenroll": ("unenroll", {"student_id": "s-1", "course_id": "CS-101"}),
+    "SwapEnrollment": ("swap", {"student_id": "s-1", "from_course_id": "CS-101", "to_course_id": "CS-102"}),
+    "CompleteEnrollment": ("complete", {"student_id": "s-1", "course_id": "CS-101"}),
+    "RecordCompletion": ("record_completion", {"student_id": "s-1", "course_id": "CS-101"}),
+    "GetEnrollment": ("get_enrollment", {"enrollment_id": "e-1"}),
+    "ListCourses": ("list_courses", {"student_id": "s-1"}),
+    "ListRoster": ("list_roster", {"course_id": "CS-101"}),
+    "CreateStudent": ("students.create", {}),
+    "GetStudent": ("students.get", {"student_id": "s-1"}),
+    "ListStudents": ("students.list", {}),
+    "UpdateStudent": ("students.update", {"student_id": "s-1"}),
+    "DeleteStudent": ("students.delete", {"student_id": "s-1"}),
+    "UndeleteStudent": ("students.undelete", {"student_id": "s-1"}),
+    "PlaceHold": ("students.place_hold", {"student_id": "s-1", "code": "BURSAR"}),
+    "ReleaseHold": ("students.release_hold", {"student_id": "s-1", "code": "BURSAR"}),
+    "CreateCourse": ("courses.create", {}),
+    "GetCourse": ("courses.get", {"course_id": "CS-101"}),
+    "SearchCourses": ("courses.search", {}),
+    "UpdateCourse": ("courses.update", {"course_id": "CS-101"}),
+    "DeleteCourse": ("courses.delete", {"course_id": "CS-101"}),
+    "UndeleteCourse": ("courses.undelete", {"course_id": "CS-101"}),
+    "ListEvents": ("history.list", {}),
+}
+"""The client's method for each RPC, and its required arguments."""
+
+
+def filled(kind: type[Filled], *only: str) -> Filled:
+    """Return a message with a value in every field, or only in the named fields."""
+    return kind(**{name: value for name, value in _values(kind.DESCRIPTOR).items() if not only or name in only})
+
+
+def _values(message: Any) -> dict[str, Any]:
+    return {field.name: _value(field) for field in message.fields}
+
+
+def _value(field: FieldDescriptor) -> Any:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return {"key": "value"}
+    value = _single_value(field)
+    return [value] if field.is_repeated else value
+
+
+def _single_value(field: FieldDescriptor) -> Any:
+    if field.message_type is not None:
+        return filled(GetMessageClass(field.message_type))
+    # These values suit all fields: text that is a decimal, and 1, which is also an hour, a month and an enum member.
+    return {field.CPPTYPE_STRING: "1.5", field.CPPTYPE_BOOL: True}.get(field.cpp_type, 1)
