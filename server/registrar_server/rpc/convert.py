@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -23,7 +24,6 @@ from registrar_server.rpc.values import (
     set_generated_time,
     timestamp,
 )
-from registrar_server.storage.rows import field_names
 
 Record = TypeVar("Record")
 Response = TypeVar("Response", bound=Message)
@@ -106,7 +106,7 @@ def set_course(message: course_pb2.Course, record: Course) -> None:
 
 
 _COUNTERS = frozenset({"enrolled_count", "waitlisted_count", "last_number"})
-_STABLE = tuple(name for name in field_names(Course) if name not in _COUNTERS)
+_STABLE = tuple(field.name for field in fields(Course) if field.name not in _COUNTERS)
 _stable_values = attrgetter(*_STABLE)
 
 

@@ -6,6 +6,7 @@ All of it follows from the kinds that the records annotate their fields with.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields as dataclass_fields
 from enum import StrEnum
 from functools import partial
 from typing import Any, NamedTuple, get_type_hints
@@ -41,6 +42,8 @@ class _Form(NamedTuple):
     """How one settable field is read from its message and written there."""
 
     has_presence: bool
+    default: Any
+    """The value of a field that is not set."""
     read: Callable[[Fields, str, Any], Any]
     write: Callable[[Any], Any]
 
@@ -78,16 +81,17 @@ def write_fields(record: Student | Course) -> dict[str, Any]:
 
 
 def _read(fields: Fields, path: str, message: Any, name: str, form: _Form) -> Any:
-    if form.has_presence and not message.HasField(name):
-        return None
-    return form.read(fields, path, getattr(message, name))
+    value = getattr(message, name)
+    is_set = message.HasField(name) if form.has_presence else value
+    return form.read(fields, path, value) if is_set else form.default
 
 
 def _forms(record: Record) -> Mapping[str, _Form]:
     descriptors = _MESSAGES[record].DESCRIPTOR.fields_by_name
     hints = get_type_hints(record)
+    defaults = {field.name: field.default for field in dataclass_fields(record)}
     return {
-        name: _Form(descriptors[name].has_presence, *_conversions(kind, hints[name]))
+        name: _Form(descriptors[name].has_presence, defaults[name], *_conversions(kind, hints[name]))
         for name, kind in SETTABLE[record].items()
     }
 
@@ -99,7 +103,7 @@ def _conversions(kind: Kind, hint: Any) -> tuple[Callable[[Fields, str, Any], An
         case Email():
             return Fields.email, _unchanged
         case Credits():
-            return _read_credits, format_credits
+            return Fields.credits, format_credits
         case Count():
             return Fields.count, _unchanged
         case Time():
@@ -114,16 +118,14 @@ def _conversions(kind: Kind, hint: Any) -> tuple[Callable[[Fields, str, Any], An
     raise TypeError(f"not a kind of field: {kind!r}")
 
 
-def _read_credits(fields: Fields, path: str, value: str) -> int:
-    return fields.credits(path, value) if value else 0
-
-
-def _read_choice(members: type[StrEnum], numbers: Mapping[str, int], fields: Fields, path: str, number: int) -> StrEnum:
-    """Return the member of a number. An unset field has the number 0 and means the first member."""
-    by_number = {known: members(name) for name, known in numbers.items()}
-    if number not in by_number and number != 0:
-        fields.wrong(path, f"must be one of {', '.join(numbers)}")
-    return by_number.get(number, next(iter(members)))
+def _read_choice(
+    members: type[StrEnum], numbers: Mapping[str, int], fields: Fields, path: str, number: int
+) -> StrEnum | None:
+    for name, known in numbers.items():
+        if number == known:
+            return members(name)
+    fields.wrong(path, f"must be one of {', '.join(numbers)}")
+    return None
 
 
 def _unchanged(value: Any) -> Any:
