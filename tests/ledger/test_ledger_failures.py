@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from registrar_server.core.commands import UpdateStudent
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import ATTEMPTS, Answer, Call, Outcome
+from registrar_server.ledger.ledger import MAX_TRIES, Answer, Call, Outcome
 from registrar_server.storage import engines
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import Once, Receipt, call, enrollments, failing, found_university, meddled, reasons, seats
@@ -108,8 +108,8 @@ class TestRunAgain:
         with meddled(university, meddle) as (ledger, pauses):
             outcomes = ledger.run(enrollments(1, 2))
         assert reasons(outcomes) == [Reason.CONTENTION, Reason.CONTENTION]
-        assert steps.count("begin") == ATTEMPTS
-        assert len(pauses) == ATTEMPTS - 1
+        assert steps.count("begin") == MAX_TRIES
+        assert len(pauses) == MAX_TRIES - 1
         assert seats(engine) == []
 
 
