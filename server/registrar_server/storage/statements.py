@@ -40,9 +40,9 @@ SPARE_WAITERS = 16
 
 _ROOM = f"coalesce(courses.capacity - courses.enrolled_count, {MANY}) + given.number"
 
-POSITION = """CASE WHEN enrollments.state <> 'WAITLISTED' THEN 0 ELSE (
+POSITION = f"""CASE WHEN enrollments.state <> '{EnrollmentState.WAITLISTED}' THEN 0 ELSE (
     SELECT count(*) FROM enrollments AS ahead WHERE ahead.course_id = enrollments.course_id
-       AND ahead.state = 'WAITLISTED' AND ahead.number <= enrollments.number) END"""
+       AND ahead.state = '{EnrollmentState.WAITLISTED}' AND ahead.number <= enrollments.number) END"""
 """The position on the waitlist, counted from 1; 0 if the enrollment does not wait."""
 
 
