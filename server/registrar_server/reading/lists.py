@@ -76,9 +76,7 @@ def roster(course_id: str, states: Sequence[str], after: After, limit: int) -> S
     waits = enrollment.state == EnrollmentState.WAITLISTED
     ahead = select(func.count()).where(of_course, waits, enrollment.number <= start)
     return (
-        select(
-            *columns(student, STUDENT), *columns(enrollment, ENROLLMENT), ahead.scalar_subquery().label("waiters_ahead")
-        )
+        select(*columns(student, STUDENT), *columns(enrollment, ENROLLMENT), ahead.scalar_subquery())
         .join_from(enrollment, student)
         .where(of_course, enrollment.state.in_(states), enrollment.number > start)
         .order_by(enrollment.number)
