@@ -74,7 +74,7 @@ def _run(pgbench: Path, url: str, variables: Mapping[str, object], seconds: floa
 
 
 def _latencies(folder: Path) -> Iterator[float]:
-    """Yield the third column of the logs, which is in microseconds."""
+    """Yield latencies in seconds; the third column of the logs has them in microseconds."""
     for log in folder.glob("log.*"):
         for line in log.read_text().splitlines():
             yield int(line.split()[2]) / 1e6
