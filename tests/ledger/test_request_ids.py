@@ -38,7 +38,7 @@ def kept(engine: Engine) -> list[tuple[str, int]]:
 
 
 def test_purges_what_is_older(database: Database, engine: Engine) -> None:
-    """Answers given before the time go; one given just then stays."""
+    """QueryResults given before the time go; one given just then stays."""
     keep(engine, 1, 2, 3, 4)
     assert purge_request_ids(database, before=3) == 2
     assert kept(engine) == [("ada", 3), ("ada", 4)]

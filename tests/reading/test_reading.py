@@ -81,7 +81,7 @@ class TestLookUp:
     """Each lookup of a batch has its own record or its own error."""
 
     def test_all_kinds_at_once(self, reader: Reader) -> None:
-        """Answers come in the order of the questions."""
+        """QueryResults come in the order of the questions."""
         lookups: list[Lookup] = [CourseById("c-1"), StudentById("s-2"), CoursesOfStudent("s-1"), StudentById("s-9")]
         course, student, entries, unknown = reader.look_up(lookups)
         assert (course.course_id, student.student_id) == ("c-1", "s-2")

@@ -26,7 +26,7 @@ from registrar_server.core.transcripts import Transcripts
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Call, Ledger, Outcome
 from registrar_server.storage import bulk
-from registrar_server.storage.database import Answers, Database, Transaction
+from registrar_server.storage.database import Database, QueryResults, Transaction
 
 NOW = 1_795_449_600_123_456
 
@@ -158,9 +158,9 @@ class Watched(Database):
             yield _Watched(transaction, self._before)
 
     @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def read_connection(self) -> Iterator[Transaction]:
         """Read in a way that is told."""
-        with super().snapshot() as transaction:
+        with super().read_connection() as transaction:
             yield _Watched(transaction, lambda _step: self._before("look"))
 
 
@@ -169,7 +169,7 @@ class _Watched(Transaction):
         self._transaction = transaction
         self._before = before
 
-    def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> Answers:
+    def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> QueryResults:
         self._before("read")
         return self._transaction.read(requests)
 
