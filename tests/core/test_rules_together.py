@@ -8,18 +8,17 @@ import pytest
 
 from registrar_server.core.commands import Command, Enroll, Override, Swap
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Course, Enrollment, Hold, Meeting, Student
+from registrar_server.core.records import Course, Hold, Student
 from registrar_server.core.state import State
-from registrar_server.core.vocabulary import EnrollmentState, StudentState
+from registrar_server.core.vocabulary import StudentState
 from registrar_server.errors import OVERRIDABLE, Reason
-from tests.support.ledgers import NOW, contents, given, refusal
+from tests.support.states import MONDAY, NOW, contents, enrollment, loaded_state, refusal
 
-MONDAY = (Meeting((1,), 9 * 3600, 10 * 3600, "", "", ""),)
 HOLDS = (Hold("BURSAR", "Unpaid fees.", 1), Hold("LIBRARY", "", 2))
 EVERYTHING = Override(frozenset(OVERRIDABLE), "the dean says so")
 
-#: What stands in the way of Ada: the reason, what an override has to name, and the values.
-IN_THE_WAY: list[tuple[Reason, str, dict[str, str]]] = [
+#: The violations of Ada: the reason, the rule that an override must name, and the values.
+VIOLATIONS: list[tuple[Reason, str, dict[str, str]]] = [
     (Reason.STUDENT_INACTIVE, "", {"state": "INACTIVE"}),
     (Reason.STUDENT_HOLD, "STUDENT_HOLD", {"code": "BURSAR", "reason": "Unpaid fees."}),
     (Reason.STUDENT_HOLD, "STUDENT_HOLD", {"code": "LIBRARY", "reason": ""}),
@@ -49,7 +48,7 @@ IN_THE_WAY: list[tuple[Reason, str, dict[str, str]]] = [
         {"capacity": "1", "enrolled_count": "1", "waitlist_capacity": "1", "waitlisted_count": "1"},
     ),
 ]
-SENTENCES = [
+DESCRIPTIONS = [
     'Student "ada" is not active.',
     'There is a hold "BURSAR" on student "ada": Unpaid fees.',
     'There is a hold "LIBRARY" on student "ada".',
@@ -63,14 +62,14 @@ SENTENCES = [
 ]
 
 
-def hopeless(*, student_state: str = "INACTIVE", course_state: str = "CANCELLED") -> State:
+def violating_state(*, student_state: str = "INACTIVE", course_state: str = "CANCELLED") -> State:
     """Ada has every reason not to get into c-1."""
     wanted: dict[str, Any] = {
         **{"capacity": 1, "enrolled_count": 1, "waitlist_capacity": 1, "waitlisted_count": 1, "last_number": 2},
         **{"enroll_close_time": NOW - NOW % 1_000_000, "prerequisite_course_ids": ("math-1",), "state": course_state},
     }
     content: dict[str, Any] = {"credits": 3_000, "meetings": MONDAY}
-    return given(
+    return loaded_state(
         Student("ada", state=StudentState(student_state), max_credits=6_000, holds=HOLDS),
         Student("bob"),
         Student("eve"),
@@ -78,33 +77,33 @@ def hopeless(*, student_state: str = "INACTIVE", course_state: str = "CANCELLED"
         Course("c-2", **content, enrolled_count=1, last_number=1, drop_deadline_time=NOW),
         Course("c-3", **content, enrolled_count=1, last_number=1),
         Course("math-1", code="MATH"),
-        Enrollment("c-1", "e-1", "bob", number=1, attempt=1, state=EnrollmentState.ENROLLED),
-        Enrollment("c-1", "e-2", "eve", number=2, attempt=1, state=EnrollmentState.WAITLISTED),
-        Enrollment("c-2", "e-3", "ada", number=1, attempt=1, state=EnrollmentState.ENROLLED),
-        Enrollment("c-3", "e-4", "ada", number=1, attempt=1, state=EnrollmentState.ENROLLED),
+        enrollment("bob", "ENROLLED"),
+        enrollment("eve", "WAITLISTED", 2),
+        enrollment("ada", "ENROLLED", course_id="c-2"),
+        enrollment("ada", "ENROLLED", course_id="c-3"),
     )
 
 
 def test_all_at_once() -> None:
     """Every violation with its values, in the order of the rules; the first gives the reason, all give the message."""
-    refused = refusal(hopeless(), Enroll("ada", "c-1"))
-    assert [(one.reason, one.override_rule, dict(one.values)) for one in refused.violations] == IN_THE_WAY
-    assert [one.description for one in refused.violations] == SENTENCES
+    refused = refusal(violating_state(), Enroll("ada", "c-1"))
+    assert [(one.reason, one.override_rule, dict(one.values)) for one in refused.violations] == VIOLATIONS
+    assert [one.description for one in refused.violations] == DESCRIPTIONS
     assert (refused.reason, refused.status) == (Reason.STUDENT_INACTIVE, "FAILED_PRECONDITION")
-    assert refused.message == " ".join(SENTENCES)
+    assert refused.message == " ".join(DESCRIPTIONS)
     assert refused.metadata == {"student_id": "ada", "course_id": "c-1"}
 
 
 def test_the_order_is_that_of_the_reasons() -> None:
     """What callers get as a list is sorted as the reasons are numbered."""
     order = list(Reason)
-    found = [one.reason for one in refusal(hopeless(), Enroll("ada", "c-1")).violations]
+    found = [one.reason for one in refusal(violating_state(), Enroll("ada", "c-1")).violations]
     assert found == sorted(found, key=order.index)
 
 
 def test_a_swap_has_the_deadline_too() -> None:
     """What is given up counts neither in meetings nor in credits, but the deadline for giving it up comes last."""
-    refused = refusal(hopeless(), Swap("ada", "c-2", "c-1"))
+    refused = refusal(violating_state(), Swap("ada", "c-2", "c-1"))
     reasons = [one.reason for one in refused.violations]
     assert reasons == [
         Reason.STUDENT_INACTIVE,
@@ -124,7 +123,7 @@ def test_a_swap_has_the_deadline_too() -> None:
 @pytest.mark.parametrize("override", [Override(), EVERYTHING])
 def test_a_refused_command_changes_nothing(command: Enroll | Swap, override: Override) -> None:
     """Neither for the student, nor for those who wait, nor in the history."""
-    state = hopeless()
+    state = violating_state()
     before = contents(state)
     refusal(state, with_override(command, override))
     assert contents(state) == before
@@ -141,20 +140,20 @@ class TestOverride:
 
     def test_what_cannot_be_set_aside(self) -> None:
         """An inactive student and a cancelled course stay refused, and only they are told."""
-        refused = refusal(hopeless(), Enroll("ada", "c-1", override=EVERYTHING))
+        refused = refusal(violating_state(), Enroll("ada", "c-1", override=EVERYTHING))
         assert [one.reason for one in refused.violations] == [Reason.STUDENT_INACTIVE, Reason.COURSE_CANCELLED]
 
     @pytest.mark.parametrize("named", sorted(OVERRIDABLE - {Reason.ENROLLMENT_NOT_OPEN, Reason.DROP_DEADLINE_PASSED}))
     def test_one_rule(self, named: str) -> None:
         """All others refuse as ever."""
-        refused = refusal(hopeless(), Enroll("ada", "c-1", override=Override(frozenset({named}), "because")))
+        refused = refusal(violating_state(), Enroll("ada", "c-1", override=Override(frozenset({named}), "because")))
         assert [one.reason for one in refused.violations] == [
-            reason for reason, override_rule, _ in IN_THE_WAY if override_rule != named and reason != named
+            reason for reason, override_rule, _ in VIOLATIONS if override_rule != named and reason != named
         ]
 
     def test_all_of_them(self) -> None:
         """Kept once each, in the order of the reasons; the event tells why."""
-        state = hopeless(student_state="ACTIVE", course_state="OPEN")
+        state = violating_state(student_state="ACTIVE", course_state="OPEN")
         made = decide(state, Enroll("ada", "c-1", override=EVERYTHING))
         kept = (
             "STUDENT_HOLD",
@@ -171,12 +170,12 @@ class TestOverride:
 
     def test_only_what_was_needed(self) -> None:
         """Of the rules named, those are kept that would have refused."""
-        state = given(Student("ada", holds=HOLDS), Course("c-1"))
+        state = loaded_state(Student("ada", holds=HOLDS), Course("c-1"))
         assert decide(state, Enroll("ada", "c-1", override=EVERYTHING)).bypassed_rules == ("STUDENT_HOLD",)
 
     def test_before_the_window(self) -> None:
         """The two ends of a window are two rules."""
-        state = given(Student("ada"), Course("c-1", enroll_open_time=NOW + 1))
+        state = loaded_state(Student("ada"), Course("c-1", enroll_open_time=NOW + 1))
         closed = Override(frozenset({"ENROLLMENT_CLOSED"}), "late")
         assert refusal(state, Enroll("ada", "c-1", override=closed)).reason is Reason.ENROLLMENT_NOT_OPEN
         early = Override(frozenset({"ENROLLMENT_NOT_OPEN"}), "early")
@@ -184,7 +183,7 @@ class TestOverride:
 
     def test_of_a_waiter(self) -> None:
         """Whoever waits with rules set aside keeps them with the place in the queue."""
-        state = given(Student("ada", holds=HOLDS), Course("c-1", capacity=0, waitlist_capacity=1))
+        state = loaded_state(Student("ada", holds=HOLDS), Course("c-1", capacity=0, waitlist_capacity=1))
         override = Override(frozenset({"STUDENT_HOLD"}), "it is being paid")
         made = decide(state, Enroll("ada", "c-1", override=override))
         assert (made.state, made.bypassed_rules) == ("WAITLISTED", ("STUDENT_HOLD",))

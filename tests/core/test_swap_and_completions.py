@@ -8,24 +8,41 @@ import pytest
 
 from registrar_server.core.commands import Command, Complete, Enroll, Override, RecordCompletion, Swap, Unenroll
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Course, Enrollment, Meeting, Student
+from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, StudentState
 from registrar_server.errors import Reason
-from tests.support.crowds import EARLIER, counts, crowd, held, letters, people, place, queue, told, waiting_for
-from tests.support.ledgers import NOW, contents, given, refusal
+from tests.support.states import EARLIER, MONDAY, NOW, contents, enrollment, loaded_state, refusal
+from tests.support.waitlists import (
+    counts,
+    course_with_students,
+    event_summaries,
+    letters,
+    state_with_waitlist,
+    student_with_hold,
+    students,
+    waitlist,
+)
 
-MONDAY = (Meeting((1,), 9 * 3600, 10 * 3600, "", "", ""),)
 SWAP = Swap("a", "c-1", "c-2")
 
 
 def two_courses(
-    origin: tuple[str, str], target: tuple[str, str], *students: Student, here: Any = None, there: Any = None
+    origin: tuple[str, str],
+    target: tuple[str, str],
+    *known: Student,
+    origin_fields: Any = None,
+    target_fields: Any = None,
 ) -> State:
     """Courses c-1 and c-2 with seats and queues; more is said of some students, and of c-1 here and of c-2 there."""
-    known = {student.student_id for student in students}
-    others = people("".join(sorted({*"".join((*origin, *target))} - known)))
-    return given(*students, *others, *crowd(*origin, **(here or {})), *crowd(*target, "c-2", **(there or {})))
+    known_ids = {student.student_id for student in known}
+    others = students("".join(sorted({*"".join((*origin, *target))} - known_ids)))
+    return loaded_state(
+        *known,
+        *others,
+        *course_with_students(*origin, **(origin_fields or {})),
+        *course_with_students(*target, "c-2", **(target_fields or {})),
+    )
 
 
 class TestSwap:
@@ -33,18 +50,18 @@ class TestSwap:
 
     def test_takes_one_and_gives_up_the_other(self) -> None:
         """A new enrollment, ENROLLED, and the old one DROPPED as swapped."""
-        state = two_courses(("a", ""), ("b", ""), there={"capacity": 2})
+        state = two_courses(("a", ""), ("b", ""), target_fields={"capacity": 2})
         made, dropped, promoted = decide(state, SWAP)
         assert made == Enrollment("c-2", "id-1", "a", 2, 1, EnrollmentState.ENROLLED, create_time=NOW, update_time=NOW)
-        assert dropped == place("a", 1, "DROPPED", version=2, update_time=NOW, end_time=NOW, reason="SWAPPED")
+        assert dropped == enrollment("a", "DROPPED", version=2, update_time=NOW, end_time=NOW, reason="SWAPPED")
         assert promoted == ()
         assert (counts(state, "c-1"), counts(state, "c-2")) == ((0, 0), (2, 0))
 
     def test_its_events(self) -> None:
         """One for each change, the seat taken first, both with the caller's words."""
-        state = two_courses(("a", ""), ("b", ""), there={"capacity": 2})
+        state = two_courses(("a", ""), ("b", ""), target_fields={"capacity": 2})
         decide(state, Swap("a", "c-1", "c-2", comment="by phone"))
-        assert told(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a"]
+        assert event_summaries(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a"]
         taken, left = state.journal.events
         assert (taken.course_id, taken.enrolled_count, taken.capacity, taken.reason) == ("c-2", 2, 2, "")
         assert (left.course_id, left.enrolled_count, left.capacity, left.reason) == ("c-1", 0, 1, "SWAPPED")
@@ -52,23 +69,23 @@ class TestSwap:
 
     def test_again(self) -> None:
         """And back: the next attempts."""
-        state = two_courses(("a", ""), ("", ""), there={"capacity": 1})
+        state = two_courses(("a", ""), ("", ""), target_fields={"capacity": 1})
         decide(state, SWAP)
         made, dropped, _ = decide(state, Swap("a", "c-2", "c-1"))
         assert (made.course_id, made.attempt, dropped.course_id, dropped.attempt) == ("c-1", 2, "c-2", 1)
 
     def test_the_old_seat_is_promoted_into(self) -> None:
         """The course left behind settles."""
-        state = two_courses(("a", "xy"), ("", ""), there={"capacity": 1})
+        state = two_courses(("a", "xy"), ("", ""), target_fields={"capacity": 1})
         assert letters(decide(state, SWAP).promoted) == "x"
-        assert told(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a", "STUDENT_PROMOTED x"]
+        assert event_summaries(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a", "STUDENT_PROMOTED x"]
 
     def test_the_new_course_settles_first(self) -> None:
         """Whoever waits there for a free seat comes before; of the promoted, these are named first."""
-        state = two_courses(("a", "xy"), ("b", "yx"), there={"capacity": 4})
+        state = two_courses(("a", "xy"), ("b", "yx"), target_fields={"capacity": 4})
         made, _, promoted = decide(state, SWAP)
         assert [(one.course_id, one.student_id) for one in promoted] == [("c-2", "y"), ("c-2", "x"), ("c-1", "x")]
-        assert told(state) == [
+        assert event_summaries(state) == [
             "STUDENT_PROMOTED y",
             "STUDENT_PROMOTED x",
             "STUDENT_ENROLLED a",
@@ -81,15 +98,19 @@ class TestSwap:
         """A seat given by the first settling counts in the second."""
         limited = Student("x", max_credits=3_000)
         credits: dict[str, Any] = {"credits": 3_000}
-        state = two_courses(("a", "x"), ("b", "x"), limited, here=credits, there=credits | {"capacity": 3})
+        state = two_courses(
+            ("a", "x"), ("b", "x"), limited, origin_fields=credits, target_fields=credits | {"capacity": 3}
+        )
         assert [one.course_id for one in decide(state, SWAP).promoted] == ["c-2"]
-        assert told(state)[-1] == "PROMOTION_SKIPPED x"
+        assert event_summaries(state)[-1] == "PROMOTION_SKIPPED x"
 
     def test_meetings_and_credits_of_the_old_seat_do_not_count(self) -> None:
         """The new course is judged as if the old seat were gone."""
         content: dict[str, Any] = {"credits": 3_000, "meetings": MONDAY}
-        there = content | {"capacity": 1}
-        state = two_courses(("a", ""), ("", ""), Student("a", max_credits=3_000), here=content, there=there)
+        target_fields = content | {"capacity": 1}
+        state = two_courses(
+            ("a", ""), ("", ""), Student("a", max_credits=3_000), origin_fields=content, target_fields=target_fields
+        )
         assert [one.reason for one in refusal(state, Enroll("a", "c-2")).violations] == [
             Reason.SCHEDULE_CONFLICT,
             Reason.CREDIT_LIMIT_EXCEEDED,
@@ -98,7 +119,9 @@ class TestSwap:
 
     def test_after_it_only_the_new_seat_counts(self) -> None:
         """In the same batch the old course is free for the student again, as far as meetings go."""
-        state = given(*people("a"), *crowd("a", meetings=MONDAY), Course("c-2"), Course("c-3", meetings=MONDAY))
+        state = loaded_state(
+            *students("a"), *course_with_students("a", meetings=MONDAY), Course("c-2"), Course("c-3", meetings=MONDAY)
+        )
         decide(state, SWAP)
         assert decide(state, Enroll("a", "c-3")).state == "ENROLLED"
 
@@ -109,20 +132,20 @@ class TestSwap:
         made, dropped, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
         assert (made.enrollment_id, made.state, made.bypassed_rules) == ("c-2/a", "ENROLLED", ("COURSE_FULL",))
         assert (dropped.reason, promoted) == ("SWAPPED", ())
-        assert told(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
+        assert event_summaries(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
         assert [event.reason for event in state.journal.events] == ["athlete", "SWAPPED"]
 
     def test_out_of_turn_at_the_students_turn(self) -> None:
         """Who would be promoted anyway is in the answer once more, as one of the promoted."""
-        state = two_courses(("a", ""), ("b", "a"), there={"capacity": 2})
+        state = two_courses(("a", ""), ("b", "a"), target_fields={"capacity": 2})
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
         made, _, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
         assert (made.bypassed_rules, promoted) == ((), (made,))
-        assert told(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
+        assert event_summaries(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
 
     def test_over_capacity_and_past_the_deadline(self) -> None:
         """Each enrollment keeps what was set aside for it, and each event the reason."""
-        state = two_courses(("a", ""), ("b", ""), here={"drop_deadline_time": NOW})
+        state = two_courses(("a", ""), ("b", ""), origin_fields={"drop_deadline_time": NOW})
         override = Override(frozenset({"COURSE_FULL", "DROP_DEADLINE_PASSED"}), "our mistake")
         made, dropped, _ = decide(state, Swap("a", "c-1", "c-2", override=override))
         assert (made.bypassed_rules, dropped.bypassed_rules) == (("COURSE_FULL",), ("DROP_DEADLINE_PASSED",))
@@ -138,7 +161,7 @@ class TestSwapRefused:
     )
     def test_no_seat_to_give(self, origin: tuple[str, str], target: tuple[str, str]) -> None:
         """Neither a place in the queue nor the seat in the other course is one; it is looked at first."""
-        state = two_courses(origin, target, *people("a"), there={"capacity": 5})
+        state = two_courses(origin, target, *students("a"), target_fields={"capacity": 5})
         refused = refusal(state, SWAP)
         assert (refused.reason, refused.status) == (Reason.NOT_ENROLLED, "NOT_FOUND")
         assert refused.message == 'Student "a" has no seat in "c-1".'
@@ -165,7 +188,7 @@ class TestSwapRefused:
 
     def test_free_seats_of_those_who_wait(self) -> None:
         """A free seat that somebody waits for is none, and is not given to them by a refused command."""
-        state = two_courses(("a", ""), ("b", "x"), there={"capacity": 2})
+        state = two_courses(("a", ""), ("b", "x"), target_fields={"capacity": 2})
         before = contents(state)
         refused = refusal(state, SWAP)
         assert refused.message == 'The free seats in "c-2" go to those who wait for them.'
@@ -174,18 +197,26 @@ class TestSwapRefused:
     def test_past_the_deadline(self) -> None:
         """The deadline of the course that is left applies, not that of the new one."""
         late = {"drop_deadline_time": NOW}
-        state = two_courses(("a", "x"), ("", ""), here=late, there={"capacity": 1})
+        state = two_courses(("a", "x"), ("", ""), origin_fields=late, target_fields={"capacity": 1})
         before = contents(state)
         refused = refusal(state, SWAP)
         assert [one.reason for one in refused.violations] == [Reason.DROP_DEADLINE_PASSED]
         assert contents(state) == before
-        state = two_courses(("a", ""), ("", ""), there=late | {"capacity": 1})
+        state = two_courses(("a", ""), ("", ""), target_fields=late | {"capacity": 1})
         assert decide(state, SWAP).dropped.state == "DROPPED"
 
     def test_all_rules_at_once(self) -> None:
         """Those of the new course, then the seat, then the deadline; the window of the old one is nobody's concern."""
-        here, there = {"drop_deadline_time": NOW, "enroll_close_time": NOW}, {"enroll_open_time": NOW + 1}
-        refused = refusal(two_courses(("a", ""), ("b", ""), held("a"), here=here, there=there), SWAP)
+        origin_fields, target_fields = (
+            {"drop_deadline_time": NOW, "enroll_close_time": NOW},
+            {"enroll_open_time": NOW + 1},
+        )
+        refused = refusal(
+            two_courses(
+                ("a", ""), ("b", ""), student_with_hold("a"), origin_fields=origin_fields, target_fields=target_fields
+            ),
+            SWAP,
+        )
         assert [one.reason for one in refused.violations] == [
             Reason.STUDENT_HOLD,
             Reason.ENROLLMENT_NOT_OPEN,
@@ -211,16 +242,21 @@ class TestSwapRefused:
         assert (refused.reason, refused.metadata) == (reason, metadata)
 
 
+def second_attempt(state: str, **fields: Any) -> Enrollment:
+    """Return the second enrollment of student a in c-1."""
+    return enrollment("a", state, 3, enrollment_id="c-1/a2", attempt=2, **fields)
+
+
 class TestComplete:
     """A seat becomes a completion; a completion can be corrected."""
 
     def test_ends_a_seat(self) -> None:
         """COMPLETED with grade and result, no longer counted, and nobody is promoted into the seat."""
-        state = waiting_for("a", "b")
+        state = state_with_waitlist("a", "b")
         done = decide(state, Complete("a", "c-1", "A", passed=True))
-        finished = place("a", 1, "COMPLETED", grade="A", passed=True, version=2, update_time=NOW, end_time=NOW)
+        finished = enrollment("a", "COMPLETED", grade="A", passed=True, version=2, update_time=NOW, end_time=NOW)
         assert done == finished
-        assert (counts(state), queue(state)) == ((0, 1), "b")
+        assert (counts(state), waitlist(state)) == ((0, 1), "b")
         (event,) = state.journal.events
         assert (event.type, event.previous_state, event.state) == ("ENROLLMENT_COMPLETED", "ENROLLED", "COMPLETED")
         assert (event.grade, event.passed, event.enrollment_version) == ("A", True, 2)
@@ -228,19 +264,21 @@ class TestComplete:
 
     def test_failed(self) -> None:
         """Not passed is a completion as well, and the grade may be left out."""
-        done = decide(waiting_for("a", ""), Complete("a", "c-1", passed=False))
+        done = decide(state_with_waitlist("a", ""), Complete("a", "c-1", passed=False))
         assert (done.state, done.grade, done.passed) == ("COMPLETED", "", False)
 
     def test_asks_no_rules(self) -> None:
         """Neither the deadline nor a hold nor a cancelled course matters."""
-        state = waiting_for("a", "", held("a"), drop_deadline_time=NOW, state="CANCELLED", enroll_close_time=NOW)
+        state = state_with_waitlist(
+            "a", "", student_with_hold("a"), drop_deadline_time=NOW, state="CANCELLED", enroll_close_time=NOW
+        )
         assert decide(state, Complete("a", "c-1")).state == "COMPLETED"
 
     def completed(self, *more: Enrollment) -> State:
         """Student a completed c-1 with a B, a while ago."""
-        fields: dict[str, Any] = {"end_time": EARLIER, "grade": "B", "passed": True, "version": 2}
+        fields: dict[str, Any] = {"grade": "B", "passed": True, "version": 2}
         course = Course("c-1", enrolled_count=2, waitlisted_count=2, last_number=9)
-        return given(*people("a"), course, place("a", 1, "COMPLETED", **fields), *more)
+        return loaded_state(*students("a"), course, enrollment("a", "COMPLETED", **fields), *more)
 
     def test_corrects(self) -> None:
         """The same row with what is right now; when it ended stays; the event tells what changed."""
@@ -276,9 +314,7 @@ class TestComplete:
 
     def test_corrects_the_latest(self) -> None:
         """Of several completions the last attempt's."""
-        state = self.completed(
-            Enrollment("c-1", "c-1/a2", "a", 3, 2, EnrollmentState.COMPLETED, passed=False, end_time=EARLIER)
-        )
+        state = self.completed(second_attempt("COMPLETED", passed=False))
         done = decide(state, Complete("a", "c-1", "A"))
         assert (done.attempt, done.grade) == (2, "A")
         assert [list(one) for one in state.journal.events[0].changes] == [
@@ -289,7 +325,7 @@ class TestComplete:
     @pytest.mark.parametrize("live", ["ENROLLED", "WAITLISTED"])
     def test_a_seat_before_a_completion(self, live: str) -> None:
         """Whoever has a seat again finishes that; whoever only waits has the completion corrected."""
-        again = Enrollment("c-1", "c-1/a2", "a", 3, 2, EnrollmentState(live), create_time=EARLIER, update_time=EARLIER)
+        again = second_attempt(live)
         state = self.completed(again)
         done = decide(state, Complete("a", "c-1", "A"))
         assert (done.attempt, done.state) == (2 if live == "ENROLLED" else 1, "COMPLETED")
@@ -299,7 +335,7 @@ class TestComplete:
     def test_with_its_etag(self, etag: str) -> None:
         """The etag is that of the enrollment that is completed or corrected; none is accepted too."""
         assert decide(self.completed(), Complete("a", "c-1", "A", etag=etag)).grade == "A"
-        again = Enrollment("c-1", "c-1/a2", "a", 3, 2, EnrollmentState.ENROLLED, version=int(etag or 7))
+        again = second_attempt("ENROLLED", version=int(etag or 7))
         assert decide(self.completed(again), Complete("a", "c-1", "A", etag=etag)).attempt == 2
 
     @pytest.mark.parametrize("grade", ["A", "B"])
@@ -315,12 +351,11 @@ class TestComplete:
         assert refused.metadata == {"enrollment_id": "c-1/a"}
         assert contents(state) == before
 
-    @pytest.mark.parametrize("standing", [None, "WAITLISTED", "DROPPED"])
-    def test_nothing_to_complete(self, standing: str | None) -> None:
+    @pytest.mark.parametrize("other_state", [None, "WAITLISTED", "DROPPED"])
+    def test_nothing_to_complete(self, other_state: str | None) -> None:
         """Neither a place in the queue nor a seat given up can be finished."""
-        end = EARLIER if standing == "DROPPED" else None
-        records = [place("a", 1, standing, end_time=end)] if standing else []
-        state = given(*people("a"), Course("c-1", waitlisted_count=1), *records)
+        records = [enrollment("a", other_state)] if other_state else []
+        state = loaded_state(*students("a"), Course("c-1", waitlisted_count=1), *records)
         before = contents(state)
         refused = refusal(state, Complete("a", "c-1"))
         assert (refused.reason, refused.status) == (Reason.NOT_ENROLLED, "NOT_FOUND")
@@ -333,7 +368,7 @@ class TestRecordCompletion:
 
     def test_adds_a_completion(self) -> None:
         """With the course's next number, the student's next attempt, and its end now; no seat is taken."""
-        state = given(*people("a"), Course("c-1", capacity=0, last_number=4))
+        state = loaded_state(*students("a"), Course("c-1", capacity=0, last_number=4))
         made = decide(state, RecordCompletion("a", "c-1", "T", comment="from Uppsala"))
         times: dict[str, Any] = {"create_time": NOW, "update_time": NOW, "end_time": NOW}
         assert made == Enrollment("c-1", "id-1", "a", 5, 1, EnrollmentState.COMPLETED, grade="T", passed=True, **times)
@@ -349,23 +384,23 @@ class TestRecordCompletion:
         course = Course(
             "c-1", state=CourseState.CANCELLED, enroll_close_time=NOW, prerequisite_course_ids=("c-9",), capacity=0
         )
-        state = given(Student("a", state=StudentState.INACTIVE, holds=held("a").holds), course)
+        state = loaded_state(student_with_hold("a", state=StudentState.INACTIVE), course)
         assert decide(state, RecordCompletion("a", "c-1", passed=False)).passed is False
 
     @pytest.mark.parametrize(("seated", "waiting"), [("a", ""), ("b", "a")])
     def test_beside_a_live_enrollment(self, seated: str, waiting: str) -> None:
         """A seat or a place in the queue is not touched, and stays the one that is live."""
-        state = waiting_for(seated, waiting)
+        state = state_with_waitlist(seated, waiting)
         live = state.live("a", "c-1")
-        before = (counts(state), queue(state))
+        before = (counts(state), waitlist(state))
         made = decide(state, RecordCompletion("a", "c-1"))
         assert (made.attempt, made.state) == (2, "COMPLETED")
         assert state.live("a", "c-1") is live
-        assert (counts(state), queue(state)) == before
+        assert (counts(state), waitlist(state)) == before
 
     def test_twice(self) -> None:
         """Each is an attempt of its own."""
-        state = given(*people("a"), Course("c-1"))
+        state = loaded_state(*students("a"), Course("c-1"))
         made = [decide(state, RecordCompletion("a", "c-1")) for _ in range(2)]
         assert [(one.number, one.attempt) for one in made] == [(1, 1), (2, 2)]
 
@@ -388,7 +423,9 @@ class TestPrerequisitesAfterwards:
     )
     def test_counts(self, commands: list[Command], met: bool) -> None:
         """Passed opens the way, failed or corrected to failed does not."""
-        state = given(*people("a"), *crowd("a"), Course("c-2", prerequisite_course_ids=("c-1",)))
+        state = loaded_state(
+            *students("a"), *course_with_students("a"), Course("c-2", prerequisite_course_ids=("c-1",))
+        )
         for command in commands:
             decide(state, command)
         if met:
@@ -404,9 +441,9 @@ class TestUnknown:
     @pytest.mark.parametrize("students", [[], [Student("a", delete_time=EARLIER)]])
     def test_student(self, command: Command, students: list[Student]) -> None:
         """No such student, whatever the course."""
-        assert refusal(given(*students), command).reason is Reason.STUDENT_NOT_FOUND
+        assert refusal(loaded_state(*students), command).reason is Reason.STUDENT_NOT_FOUND
 
     @pytest.mark.parametrize("courses", [[], [Course("c-1", delete_time=EARLIER)]])
     def test_course(self, command: Command, courses: list[Course]) -> None:
         """No such course."""
-        assert refusal(given(*people("a"), *courses), command).reason is Reason.COURSE_NOT_FOUND
+        assert refusal(loaded_state(*students("a"), *courses), command).reason is Reason.COURSE_NOT_FOUND

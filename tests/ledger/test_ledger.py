@@ -31,17 +31,10 @@ from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import LOCK_COURSES
 from tests.support.consistency import assert_consistent
-from tests.support.ledgers import NOW, Once, Receipt, Watched, call, carry_out, fields, reasons
+from tests.support.ledgers import OnceBefore, Receipt, WatchedDatabase, call, carry_out, fields, reasons
+from tests.support.states import NOW
 
 FIRST_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 @pytest.fixture
@@ -53,15 +46,15 @@ def ledger(database: Database, engine: Engine) -> Iterator[Ledger]:
     assert_consistent(engine)
 
 
-def rows(engine: Engine, model: type[models.Base]) -> list[Any]:
+def rows_of(engine: Engine, model: type[models.Base]) -> list[Any]:
     """Every row of a table, as a tuple."""
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(select(*model.__table__.columns))]
 
 
-def everything(engine: Engine) -> list[list[Any]]:
+def all_rows(engine: Engine) -> list[list[Any]]:
     """Every row of every table."""
-    return [rows(engine, mapper.class_) for mapper in models.Base.registry.mappers]
+    return [rows_of(engine, mapper.class_) for mapper in models.Base.registry.mappers]
 
 
 class TestBatch:
@@ -87,8 +80,8 @@ class TestBatch:
     def test_an_answer_carries_its_own_events(self, ledger: Ledger) -> None:
         """Each call is told which events it made."""
         calls = [call(CreateStudent("s-3")), call(Enroll("s-3", "c-1")), call(Enroll("s-3", "c-1", True))]
-        made = [[one.type for one in outcome.events] for outcome in ledger.run(calls) if isinstance(outcome, Answer)]
-        assert made == [["STUDENT_CREATED"], ["STUDENT_ENROLLED"], []]
+        types = [[one.type for one in outcome.events] for outcome in ledger.run(calls) if isinstance(outcome, Answer)]
+        assert types == [["STUDENT_CREATED"], ["STUDENT_ENROLLED"], []]
 
     def test_of_nothing(self, ledger: Ledger) -> None:
         """An empty batch has no outcomes."""
@@ -131,31 +124,31 @@ class TestOneTransaction:
 
     def test_on_sqlite(self, sqlite_url: str) -> None:
         """One BEGIN IMMEDIATE, which keeps other writers out from the start, and one COMMIT."""
-        with statements_of_sqlite() as said:
+        with sqlite_statements() as texts:
             database = Database(sqlite_url)
             Ledger(database).run([call(command) for command in LARGE_BATCH])
             database.close()
-        marks = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT")
-        assert [statement for statement in said if statement.startswith(marks)] == ["BEGIN IMMEDIATE", "COMMIT"]
+        boundaries = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT")
+        assert [statement for statement in texts if statement.startswith(boundaries)] == ["BEGIN IMMEDIATE", "COMMIT"]
 
     def test_refusals_alone_write_nothing(self, ledger: Ledger, engine: Engine) -> None:
         """A batch in which nothing changed leaves every row as it was."""
-        before = everything(engine)
+        before = all_rows(engine)
         refused = ledger.run([call(Enroll("s-9", "c-1"), FIRST_ID), call(Unenroll("s-1", "c-1"))])
         assert reasons(refused) == [Reason.STUDENT_NOT_FOUND, Reason.NOT_ENROLLED]
-        assert everything(engine) == before
+        assert all_rows(engine) == before
 
 
-class statements_of_sqlite:
+class sqlite_statements:
     """Hears every statement of connections to SQLite that are made inside the ``with`` block."""
 
     def __enter__(self) -> Sequence[str]:
-        self._said: list[str] = []
+        self._texts: list[str] = []
         event.listen(Pool, "connect", self._trace)
-        return self._said
+        return self._texts
 
     def _trace(self, connection: sqlite3.Connection, _record: Any) -> None:
-        connection.set_trace_callback(self._said.append)
+        connection.set_trace_callback(self._texts.append)
 
     def __exit__(self, *_exception: object) -> None:
         event.remove(Pool, "connect", self._trace)
@@ -169,20 +162,20 @@ class TestRequestId:
         enroll = call(Enroll("s-1", "c-1"), FIRST_ID)
         (first,) = ledger.run([enroll])
         carry_out(ledger, Unenroll("s-1", "c-1"))
-        before = everything(engine)
+        before = all_rows(engine)
         (second,) = ledger.run([enroll])
         assert (fields(second), fields(second)["state"]) == (fields(first), "ENROLLED")
         assert isinstance(second, Answer)
         assert second.events == ()
-        assert everything(engine) == before
+        assert all_rows(engine) == before
 
     def test_on_another_process(self, ledger: Ledger, database_url: str) -> None:
         """Another server on the same database knows the answer too."""
         enroll = call(Enroll("s-1", "c-1"), FIRST_ID)
         (first,) = ledger.run([enroll])
-        elsewhere = Database(database_url)
-        (second,) = Ledger(elsewhere).run([enroll])
-        elsewhere.close()
+        other_database = Database(database_url)
+        (second,) = Ledger(other_database).run([enroll])
+        other_database.close()
         assert fields(second) == fields(first)
 
     def test_twins_in_one_batch(self, ledger: Ledger) -> None:
@@ -256,12 +249,15 @@ class TestPreview:
         waitlist = UpdateCourse("c-1", {"capacity": 2, "waitlist_capacity": 2})
         carry_out(ledger, waitlist, CreateCourse("c-2"), CreateStudent("s-3"), CreateStudent("s-4"))
         carry_out(ledger, *(Enroll(student_id, "c-1") for student_id in ("s-2", "s-3", "s-4")))
-        before = everything(engine)
-        made = ledger.preview(call(command, FIRST_ID))
-        assert isinstance(made, Receipt)
-        assert everything(engine) == before
-        others = [*made.fields.get("promoted", []), *([made.fields["dropped"]] if "dropped" in made.fields else [])]
-        for record in (made.fields, *others):
+        before = all_rows(engine)
+        preview = ledger.preview(call(command, FIRST_ID))
+        assert isinstance(preview, Receipt)
+        assert all_rows(engine) == before
+        others = [
+            *preview.fields.get("promoted", []),
+            *([preview.fields["dropped"]] if "dropped" in preview.fields else []),
+        ]
+        for record in (preview.fields, *others):
             assert (record["version"], record["update_time"]) == (0, 0)
             ends = (record.get("end_time"), record.get("delete_time"))
             assert ends in ((None, None), (0, None), (None, 0))
@@ -271,27 +267,27 @@ class TestPreview:
         """Who waits is in the answer, with the state that the seat would bring."""
         carry_out(ledger, UpdateCourse("c-1", {"waitlist_capacity": 1}), CreateCourse("c-2"))
         carry_out(ledger, Enroll("s-2", "c-1"), Enroll("s-1", "c-1"))
-        made = ledger.preview(call(command))
-        assert isinstance(made, Receipt)
-        (promoted,) = made.fields["promoted"]
+        preview = ledger.preview(call(command))
+        assert isinstance(preview, Receipt)
+        (promoted,) = preview.fields["promoted"]
         assert (promoted["student_id"], promoted["state"], promoted["waitlist_position"]) == ("s-1", "ENROLLED", 0)
 
     def test_shows_what_would_be(self, ledger: Ledger) -> None:
         """All but what only a real change makes."""
-        made = ledger.preview(call(Enroll("s-1", "c-1")))
-        assert isinstance(made, Receipt)
+        preview = ledger.preview(call(Enroll("s-1", "c-1")))
+        assert isinstance(preview, Receipt)
         expected = {"state": "ENROLLED", "attempt": 1, "number": 1, "student_id": "s-1", "enrollment_id": ""}
-        assert {name: made.fields[name] for name in expected} == expected
-        assert made.fields["create_time"] == 0
+        assert {name: preview.fields[name] for name in expected} == expected
+        assert preview.fields["create_time"] == 0
 
     def test_keeps_what_would_not_change(self, ledger: Ledger) -> None:
         """An answer with an existing record shows it whole."""
         carry_out(ledger, Enroll("s-1", "c-1"))
         existing = call(Enroll("s-1", "c-1", allow_existing=True))
-        made = ledger.preview(existing)
-        assert isinstance(made, Receipt)
-        assert made.fields == fields(ledger.run([existing])[0])
-        assert made.fields["create_time"] > 0
+        preview = ledger.preview(existing)
+        assert isinstance(preview, Receipt)
+        assert preview.fields == fields(ledger.run([existing])[0])
+        assert preview.fields["create_time"] > 0
 
     def test_refuses_as_the_call_would(self, ledger: Ledger) -> None:
         """The same refusal, as an exception."""
@@ -311,11 +307,11 @@ class TestPreview:
 
     def test_waits_for_nobody(self, ledger: Ledger, database: Database) -> None:
         """While a write transaction holds everything, a preview is answered."""
-        with database.transaction() as holding:
-            holding.read({LOCK_COURSES: [("c-1",)]})
-            made = ledger.preview(call(Enroll("s-1", "c-1")))
-        assert isinstance(made, Receipt)
-        assert made.fields["state"] == "ENROLLED"
+        with database.transaction() as transaction:
+            transaction.read({LOCK_COURSES: [("c-1",)]})
+            preview = ledger.preview(call(Enroll("s-1", "c-1")))
+        assert isinstance(preview, Receipt)
+        assert preview.fields["state"] == "ENROLLED"
 
 
 class TestClock:
@@ -330,7 +326,7 @@ class TestClock:
             steps.append("clock")
             return next(times)
 
-        database = Watched(database_url, steps.append)
+        database = WatchedDatabase(database_url, steps.append)
         outcomes = Ledger(database, clock=clock).run([call(CreateStudent("s-1")), call(CreateStudent("s-2"))])
         database.close()
         assert steps == ["begin", "read", "clock", "commit"]
@@ -339,14 +335,14 @@ class TestClock:
     def test_ids_are_made_of_that_time(self, database: Database, engine: Engine) -> None:
         """Whoever makes ids is told the batch's time."""
         ids = (f"{NOW}-{number}" for number in itertools.count())
-        told: list[int] = []
+        times: list[int] = []
 
         def new_id(now: int) -> str:
-            told.append(now)
+            times.append(now)
             return next(ids)
 
         carry_out(Ledger(database, clock=lambda: NOW, new_id=new_id), CreateStudent("s-1"), CreateCourse("c-1"))
-        assert told == [NOW, NOW]
+        assert times == [NOW, NOW]
         assert [row.event_id for row in events(engine)] == [f"{NOW}-0", f"{NOW}-1"]
 
 
@@ -360,15 +356,17 @@ class TestDeleteStudent:
 
     @pytest.mark.parametrize("others", [[], [CreateStudent("s-3")]])
     def test_a_course_that_appears_meanwhile(self, database_url: str, engine: Engine, others: list[Command]) -> None:
-        """Enrolled elsewhere between the first look and the locks: it starts again, with that course locked too."""
-        elsewhere = Database(database_url)
-        other = Ledger(elsewhere)
+        """Enrolled other_database between the first look and the locks: it starts again, with that course locked too."""
+        other_database = Database(database_url)
+        other = Ledger(other_database)
         carry_out(other, CreateStudent("s-1"), CreateCourse("c-1"), CreateCourse("c-2"), Enroll("s-1", "c-1"))
 
         # On SQLite nobody else can write by then, so there the student enrolls before the transaction begins.
-        step = "begin" if elsewhere.is_sqlite else "read"
-        enrolling = Once(step, lambda: carry_out(other, Enroll("s-1", "c-2")), skip=0 if elsewhere.is_sqlite else 1)
-        database = Watched(database_url, enrolling)
+        step = "begin" if other_database.is_sqlite else "read"
+        enrolling = OnceBefore(
+            step, lambda: carry_out(other, Enroll("s-1", "c-2")), skip=0 if other_database.is_sqlite else 1
+        )
+        database = WatchedDatabase(database_url, enrolling)
         commands = [*others, DeleteStudent("s-1", force=True)]
         outcomes = Ledger(database, pause=lambda _seconds: None).run([call(command) for command in commands])
         assert reasons(outcomes) == [None] * len(commands)
@@ -381,7 +379,7 @@ class TestDeleteStudent:
         assert enrolling.steps.count("begin") == (1 if database.is_sqlite else 2)
         assert enrolling.steps.count("commit") == 1
         database.close()
-        elsewhere.close()
+        other_database.close()
         assert_consistent(engine)
 
     def test_and_back(self, ledger: Ledger) -> None:

@@ -26,27 +26,27 @@ from registrar_server.storage.database import Database
 from registrar_server.storage.statements import StoredResponse
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (
-    NOW,
-    Once,
+    OnceBefore,
     Receipt,
-    Watched,
+    WatchedDatabase,
     call,
     carry_out,
-    enrollments,
+    carry_out_on,
+    create_university,
+    enroll_calls,
     fields,
-    found_university,
-    given,
-    meddled,
     reasons,
-    seats,
+    seated_students,
+    watched_ledger,
 )
+from tests.support.states import NOW, loaded_state
 from tests.support.wire import Wire
 
 
 @pytest.fixture
 def url(postgresql_url: str) -> str:
-    """A database on PostgreSQL where s-1 to s-8 and c-1, a course of 8 seats, are known."""
-    return found_university(postgresql_url)
+    """A database on PostgreSQL where s-1 to s-8 and c-1, a course of 8 seated_students, are known."""
+    return create_university(postgresql_url)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def outside(url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def hang_up(outside: Engine) -> None:
+def close_connections(outside: Engine) -> None:
     """End every other connection to the database, and wait until they are gone."""
     with outside.connect() as connection:
         others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -74,41 +74,41 @@ class TestLostConnections:
     def test_while_idle(self, url: str, outside: Engine, pooled: int) -> None:
         """Connections that died in the pool are nobody's trouble: the batch runs on a new one."""
         database = Database(url, writers=2)
-        together(lambda: in_transaction(database), pooled)
-        hang_up(outside)
-        outcomes = Ledger(database, pause=lambda _seconds: None).run(enrollments(1, 2))
+        run_together(lambda: read_in_transaction(database), pooled)
+        close_connections(outside)
+        outcomes = Ledger(database, pause=lambda _seconds: None).run(enroll_calls(1, 2))
         database.close()
         assert reasons(outcomes) == [None, None]
 
     def test_while_reading(self, url: str, outside: Engine) -> None:
         """Nothing was changed by then, so the batch runs again."""
-        meddle = Once("read", lambda: hang_up(outside))
-        with meddled(url, meddle) as (ledger, _):
-            assert reasons(ledger.run(enrollments(1, 2))) == [None, None]
-        assert meddle.steps == ["begin", "read", "begin", "read", "commit"]
+        hook = OnceBefore("read", lambda: close_connections(outside))
+        with watched_ledger(url, hook) as (ledger, _):
+            assert reasons(ledger.run(enroll_calls(1, 2))) == [None, None]
+        assert hook.steps == ["begin", "read", "begin", "read", "commit"]
 
     def test_before_the_commit(self, url: str, outside: Engine) -> None:
         """From the server's side nobody can tell when it was lost, so all are told that they don't know."""
-        meddle = Once("commit", lambda: hang_up(outside))
-        with meddled(url, meddle) as (ledger, pauses):
-            outcomes = ledger.run(enrollments(1, 2))
+        hook = OnceBefore("commit", lambda: close_connections(outside))
+        with watched_ledger(url, hook) as (ledger, pauses):
+            outcomes = ledger.run(enroll_calls(1, 2))
             assert_uncertain(outcomes)
-            assert meddle.steps == ["begin", "read", "commit"]
+            assert hook.steps == ["begin", "read", "commit"]
             assert pauses == []
-            assert seats(outside) == []
-            assert reasons(ledger.run(enrollments(1, 2))) == [None, None]
-        assert seats(outside) == ["s-1", "s-2"]
+            assert seated_students(outside) == []
+            assert reasons(ledger.run(enroll_calls(1, 2))) == [None, None]
+        assert seated_students(outside) == ["s-1", "s-2"]
 
     def test_before_the_answer_to_the_commit(self, url: str, outside: Engine) -> None:
         """Committed, but nobody heard: never run again, and the retry of a request gets the first answer."""
         with Wire(url) as wire:
-            meddle = Once("commit", lambda: wire.cut_at_answer(b"COMMIT"))
-            with meddled(wire.url, meddle) as (ledger, pauses):
-                assert_uncertain(ledger.run(enrollments(1, 2)))
-                assert meddle.steps == ["begin", "read", "commit"]
+            hook = OnceBefore("commit", lambda: wire.cut_at_answer(b"COMMIT"))
+            with watched_ledger(wire.url, hook) as (ledger, pauses):
+                assert_uncertain(ledger.run(enroll_calls(1, 2)))
+                assert hook.steps == ["begin", "read", "commit"]
                 assert pauses == []
-                assert seats(outside) == ["s-1", "s-2"]
-                retried = ledger.run(enrollments(1, 2))
+                assert seated_students(outside) == ["s-1", "s-2"]
+                retried = ledger.run(enroll_calls(1, 2))
         assert [fields(outcome)["number"] for outcome in retried] == [1, 2]
         assert [outcome.events for outcome in retried if isinstance(outcome, Answer)] == [(), ()]
 
@@ -117,38 +117,38 @@ class TestLostConnections:
         with Wire(url) as wire:
             gone = wire.url
         database = Database(gone)
-        outcomes = Ledger(database, pause=lambda _seconds: None).run(enrollments(1, 2))
+        outcomes = Ledger(database, pause=lambda _seconds: None).run(enroll_calls(1, 2))
         assert reasons(outcomes) == [Reason.DATABASE_UNAVAILABLE] * 2
         messages = {str(outcome) for outcome in outcomes}
         assert messages == {"The database is not reachable; nothing was changed. Try again."}
         with pytest.raises(Refusal) as refused:
-            Ledger(database).preview(enrollments(1)[0])
+            Ledger(database).preview(enroll_calls(1)[0])
         assert refused.value.reason is Reason.DATABASE_UNAVAILABLE
         database.close()
 
     def test_while_frozen(self, url: str, outside: Engine) -> None:
         """A process that stops in the middle loses its transaction, so that nobody waits for it for ever."""
         impatient = f"{url}?options=-c%20idle_in_transaction_session_timeout%3D20"
-        elsewhere = Database(url)
+        other_database = Database(url)
         others: list[Outcome] = []
 
         def freeze() -> None:
-            others.extend(Ledger(elsewhere).run(enrollments(3)))
+            others.extend(Ledger(other_database).run(enroll_calls(3)))
 
-        with meddled(impatient, Once("commit", freeze)) as (ledger, _):
-            assert_uncertain(ledger.run(enrollments(1, 2)))
-        elsewhere.close()
+        with watched_ledger(impatient, OnceBefore("commit", freeze)) as (ledger, _):
+            assert_uncertain(ledger.run(enroll_calls(1, 2)))
+        other_database.close()
         assert reasons(others) == [None]
-        assert seats(outside) == ["s-3"]
+        assert seated_students(outside) == ["s-3"]
 
 
-def in_transaction(database: Database) -> None:
+def read_in_transaction(database: Database) -> None:
     """Begin, read, and leave nothing."""
     with database.transaction() as transaction:
         transaction.read({statements.STUDENTS: [("s-1",)]})
 
 
-def together(work: Callable[[], None], count: int) -> None:
+def run_together(work: Callable[[], None], count: int) -> None:
     """Do something in as many threads at once."""
     barrier = threading.Barrier(count)
 
@@ -171,48 +171,48 @@ def assert_uncertain(outcomes: Sequence[Outcome]) -> None:
         assert (outcome.message, outcome.retry_after) == (message, 1.0)
 
 
-class TestOthers:
+class TestOtherProcesses:
     """Other processes work on the same database, and each is as good as alone."""
 
     @pytest.fixture
-    def elsewhere(self, url: str) -> Iterator[Ledger]:
+    def other_ledger(self, url: str) -> Iterator[Ledger]:
         """The ledger of another process."""
         database = Database(url)
         yield Ledger(database)
         database.close()
 
-    def test_a_key_that_others_wrote_first(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+    def test_a_key_that_others_wrote_first(self, url: str, outside: Engine, other_ledger: Ledger) -> None:
         """Two create the same student at once: one does, the other is told that there is one."""
-        meddle = Once("commit", lambda: carry_out(elsewhere, CreateStudent("new", {"email": "other@b.edu"})))
-        with meddled(url, meddle) as (ledger, pauses):
+        hook = OnceBefore("commit", lambda: carry_out(other_ledger, CreateStudent("new", {"email": "other@b.edu"})))
+        with watched_ledger(url, hook) as (ledger, pauses):
             outcomes = ledger.run([call(CreateStudent("new")), call(CreateStudent("newer"))])
         assert reasons(outcomes) == [Reason.STUDENT_EXISTS, None]
         assert len(pauses) == 1
 
-    def test_a_request_that_others_answered_first(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+    def test_a_request_that_others_answered_first(self, url: str, outside: Engine, other_ledger: Ledger) -> None:
         """Two get the same request at once: one works, the other repeats its answer."""
         create = call(CreateStudent("new"), "twin")
         first: list[Outcome] = []
-        meddle = Once("commit", lambda: first.extend(elsewhere.run([create])))
-        with meddled(url, meddle) as (ledger, _):
+        hook = OnceBefore("commit", lambda: first.extend(other_ledger.run([create])))
+        with watched_ledger(url, hook) as (ledger, _):
             (second,) = ledger.run([create])
         assert fields(second) == fields(first[0])
         assert isinstance(second, Answer)
         assert second.events == ()
 
-    def test_a_seat_that_others_took_first(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+    def test_a_seat_that_others_took_first(self, url: str, outside: Engine, other_ledger: Ledger) -> None:
         """What others do until the locks are taken is seen: the last seat is given once."""
-        carry_out(elsewhere, *(Enroll(f"s-{number}", "c-1") for number in range(1, 8)))
-        meddle = Once("read", lambda: carry_out(elsewhere, Enroll("s-8", "c-1"), CreateStudent("late")))
-        with meddled(url, meddle) as (ledger, _):
+        carry_out(other_ledger, *(Enroll(f"s-{number}", "c-1") for number in range(1, 8)))
+        hook = OnceBefore("read", lambda: carry_out(other_ledger, Enroll("s-8", "c-1"), CreateStudent("late")))
+        with watched_ledger(url, hook) as (ledger, _):
             assert reasons(ledger.run([call(Enroll("late", "c-1"))])) == [Reason.COURSE_FULL]
 
-    def test_a_waiting_batch_sees_what_it_waited_for(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+    def test_a_waiting_batch_sees_what_it_waited_for(self, url: str, outside: Engine, other_ledger: Ledger) -> None:
         """A batch that waits for a course is answered by what is so after the wait, and at a later time."""
         waiting: list[list[Outcome]] = []
 
         def ask() -> None:
-            waiting.append(elsewhere.run(enrollments(1)))
+            waiting.append(other_ledger.run(enroll_calls(1)))
 
         other = threading.Thread(target=ask)
 
@@ -220,7 +220,7 @@ class TestOthers:
             other.start()
             wait_until(outside, "SELECT count(*) FROM pg_locks WHERE NOT granted")
 
-        with meddled(url, Once("commit", let_the_other_wait)) as (ledger, _):
+        with watched_ledger(url, OnceBefore("commit", let_the_other_wait)) as (ledger, _):
             (first,) = ledger.run([call(Enroll("s-1", "c-1"))])
         other.join()
         (second,) = waiting[0]
@@ -228,14 +228,14 @@ class TestOthers:
         assert second.reason is Reason.ALREADY_ENROLLED
         assert second.metadata["enrollment_id"] == fields(first)["enrollment_id"]
 
-    def test_a_preview_while_others_enroll(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
+    def test_a_preview_while_others_enroll(self, url: str, outside: Engine, other_ledger: Ledger) -> None:
         """A course that appears between two reads of a preview is no failure."""
-        carry_out(elsewhere, Enroll("s-1", "c-1"), CreateCourse("c-2"))
-        meddle = Once("look", lambda: carry_out(elsewhere, Enroll("s-1", "c-2")), skip=1)
-        with meddled(url, meddle) as (ledger, _):
-            made = ledger.preview(call(DeleteStudent("s-1", force=True)))
-        assert isinstance(made, Receipt)
-        assert made.fields["delete_time"] == 0
+        carry_out(other_ledger, Enroll("s-1", "c-1"), CreateCourse("c-2"))
+        hook = OnceBefore("look", lambda: carry_out(other_ledger, Enroll("s-1", "c-2")), skip=1)
+        with watched_ledger(url, hook) as (ledger, _):
+            preview = ledger.preview(call(DeleteStudent("s-1", force=True)))
+        assert isinstance(preview, Receipt)
+        assert preview.fields["delete_time"] == 0
 
     def test_opposite_orders(self, url: str, outside: Engine) -> None:
         """Two processes that ask for the same rows in opposite orders wait for each other, but never both at once."""
@@ -275,7 +275,7 @@ def wait_until(outside: Engine, query: str) -> None:
 
 def test_new_rows_are_written_in_order_of_their_keys() -> None:
     """Two processes that create the same ids in opposite orders must not wait for each other's in a circle."""
-    state = given()
+    state = loaded_state()
     responses: list[StoredResponse] = []
     for number in (3, 1, 2):
         decide(state, CreateStudent(f"s-{number}"))
@@ -298,16 +298,14 @@ def wait_for_a_lock(connection: Connection) -> None:
 def test_a_student_made_while_the_batch_waits_for_its_locks(url: str, outside: Engine) -> None:
     """What was not there to be locked is not worked on unlocked: the batch begins again, and locks it."""
     steps: list[str] = []
-    database = Watched(url, steps.append)
+    database = WatchedDatabase(url, steps.append)
     holder = create_engine(url)
     with ThreadPoolExecutor(1) as thread, holder.connect() as other:
         other.execute(text("SELECT 1 FROM students WHERE student_id = 's-1' FOR NO KEY UPDATE"))
         batch = [call(Enroll("s-1", "c-1")), call(Enroll("s-9", "c-1"))]
         running = thread.submit(Ledger(database).run, batch)
         wait_for_a_lock(other)
-        maker = Database(url)
-        carry_out(Ledger(maker), CreateStudent("s-9"))
-        maker.close()
+        carry_out_on(url, CreateStudent("s-9"))
         other.rollback()
         outcomes = running.result(10)
     holder.dispose()

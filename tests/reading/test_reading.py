@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,9 @@ from registrar_server.storage.database import Database
 from tests.support.ledgers import carry_out
 
 LIVE = ("ENROLLED", "WAITLISTED")
-EVERY = (*LIVE, "DROPPED", "COMPLETED")
+ALL_STATES = (*LIVE, "DROPPED", "COMPLETED")
 ALL_COURSES = CourseSearch(words=(), term="", code="", open_only=False, show_deleted=False)
 MEETING = Meeting((1, 3), 32_400, 36_000, "2026-09-01", "2026-12-18", "Łódź „A” 🏫")
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 @pytest.fixture
@@ -71,7 +63,7 @@ def reader(database: Database, ledger: Ledger) -> Reader:
     return Reader(database)
 
 
-def why(found: Any) -> tuple[Reason, dict[str, str]]:
+def refused_for(found: Any) -> tuple[Reason, dict[str, str]]:
     """What a lookup was refused for."""
     assert isinstance(found, Refusal)
     return found.reason, found.metadata
@@ -89,7 +81,7 @@ class TestLookUp:
             ("c-1", "s-1"),
             ("c-2", "s-1"),
         ]
-        assert why(unknown) == (Reason.STUDENT_NOT_FOUND, {"student_id": "s-9"})
+        assert refused_for(unknown) == (Reason.STUDENT_NOT_FOUND, {"student_id": "s-9"})
 
     def test_a_record_is_whole(self, reader: Reader) -> None:
         """Lists, text beyond ASCII, absent values and counters."""
@@ -111,7 +103,7 @@ class TestLookUp:
     def test_deleted(self, reader: Reader, hidden: Lookup, shown: Lookup, reason: Reason) -> None:
         """Found only by those who ask for it, even in one batch."""
         refused, found = reader.look_up([hidden, shown])
-        assert why(refused)[0] is reason
+        assert refused_for(refused)[0] is reason
         assert found.delete_time is not None
 
     def test_an_enrollment(self, reader: Reader) -> None:
@@ -119,7 +111,7 @@ class TestLookUp:
         (entry,) = reader.list_roster("c-1", LIVE, None, 10)
         assert reader.require(EnrollmentById(entry.enrollment.enrollment_id)) == entry.enrollment
         (unknown,) = reader.look_up([EnrollmentById("e-9")])
-        assert why(unknown) == (Reason.ENROLLMENT_NOT_FOUND, {"enrollment_id": "e-9"})
+        assert refused_for(unknown) == (Reason.ENROLLMENT_NOT_FOUND, {"enrollment_id": "e-9"})
         assert str(unknown) == 'There is no enrollment "e-9".'
 
     def test_courses_are_live_ones(self, reader: Reader, ledger: Ledger) -> None:
@@ -132,7 +124,7 @@ class TestLookUp:
     def test_courses_of_a_deleted_student(self, reader: Reader) -> None:
         """A deleted student has no courses to show."""
         (refused,) = reader.look_up([CoursesOfStudent("s-3")])
-        assert why(refused) == (Reason.STUDENT_NOT_FOUND, {"student_id": "s-3"})
+        assert refused_for(refused) == (Reason.STUDENT_NOT_FOUND, {"student_id": "s-3"})
 
     def test_many(self, reader: Reader, ledger: Ledger) -> None:
         """Hundreds of lookups are one batch."""
@@ -149,7 +141,7 @@ class TestLookUp:
         database = Database(f"sqlite:///{tmp_path / 'no folder' / 'registrar.db'}")
         reader = Reader(database)
         refused = reader.look_up([StudentById("s-1"), CourseById("c-1")])
-        assert [why(one)[0] for one in refused] == [Reason.DATABASE_UNAVAILABLE] * 2
+        assert [refused_for(one)[0] for one in refused] == [Reason.DATABASE_UNAVAILABLE] * 2
         with pytest.raises(Refusal) as listing:
             reader.list_students((), False, None, 10)
         assert listing.value.reason is Reason.DATABASE_UNAVAILABLE
@@ -162,8 +154,8 @@ class TestLists:
     def test_courses_of_a_student(self, reader: Reader, ledger: Ledger) -> None:
         """By course, then by attempt; of the states asked for."""
         carry_out(ledger, Unenroll("s-1", "c-2"), Enroll("s-1", "c-2"))
-        every = reader.list_courses("s-1", EVERY, None, 10)
-        assert [(one.course.title, one.enrollment.attempt, one.enrollment.state) for one in every] == [
+        courses = reader.list_courses("s-1", ALL_STATES, None, 10)
+        assert [(one.course.title, one.enrollment.attempt, one.enrollment.state) for one in courses] == [
             ("Intro", 1, "ENROLLED"),
             ("Études", 1, "DROPPED"),
             ("Études", 2, "ENROLLED"),
@@ -174,7 +166,7 @@ class TestLists:
     def test_a_roster(self, reader: Reader, ledger: Ledger) -> None:
         """In order of the course's own numbers, which is the order of the queue."""
         carry_out(ledger, Unenroll("s-1", "c-2"), Enroll("s-1", "c-2"))
-        roster = reader.list_roster("c-2", EVERY, None, 10)
+        roster = reader.list_roster("c-2", ALL_STATES, None, 10)
         assert [(one.student.student_id, one.enrollment.number, one.enrollment.state) for one in roster] == [
             ("s-1", 1, "DROPPED"),
             ("s-2", 2, "ENROLLED"),
@@ -240,7 +232,7 @@ Pages = Callable[[Any, int], Sequence[Any]]
 Key = Callable[[Any], tuple[Any, ...]]
 
 
-def walk(page: Pages, key: Key, size: int, between: Callable[[], None] = lambda: None) -> list[Any]:
+def read_pages(page: Pages, key: Key, size: int, after_page: Callable[[], None] = lambda: None) -> list[Any]:
     """Read a list page by page, as a caller does; ``between`` happens after each page."""
     found: list[Any] = []
     after: Sequence[Any] | None = None
@@ -249,7 +241,7 @@ def walk(page: Pages, key: Key, size: int, between: Callable[[], None] = lambda:
         assert after is None or key(rows[0]) > tuple(after), "pages go forward"
         found += map(key, rows)
         after = key(rows[-1])
-        between()
+        after_page()
     return found
 
 
@@ -259,7 +251,7 @@ class TestPages:
     STUDENTS = ("B", "a", "a-1", "a.1", "a~", "b", "p1", "p2", "p3", "z")
 
     @pytest.fixture
-    def people(self, database: Database, ledger: Ledger) -> Reader:
+    def reader_of_ten(self, database: Database, ledger: Ledger) -> Reader:
         """Ten students whose ids only sort the same everywhere byte by byte, all in one course."""
         carry_out(ledger, CreateCourse("c"), *map(CreateStudent, self.STUDENTS))
         carry_out(ledger, *(Enroll(student_id, "c") for student_id in reversed(self.STUDENTS)))
@@ -276,67 +268,67 @@ class TestPages:
         return lambda after, size: reader.list_roster("c", LIVE, after, size), lambda row: (row.enrollment.number,)
 
     @pytest.mark.parametrize("size", [1, 3, 10, 11])
-    def test_every_row_once(self, people: Reader, size: int) -> None:
+    def test_every_row_once(self, reader_of_ten: Reader, size: int) -> None:
         """Together the pages are the list, however long they are."""
-        assert [key for (key,) in walk(*self.students(people), size)] == sorted(self.STUDENTS)
-        assert [number for (number,) in walk(*self.roster(people), size)] == list(range(1, 11))
+        assert [key for (key,) in read_pages(*self.students(reader_of_ten), size)] == sorted(self.STUDENTS)
+        assert [number for (number,) in read_pages(*self.roster(reader_of_ten), size)] == list(range(1, 11))
 
-    def test_a_students_courses(self, people: Reader, ledger: Ledger) -> None:
+    def test_a_students_courses(self, reader_of_ten: Reader, ledger: Ledger) -> None:
         """Pages may end between two attempts at one course."""
         carry_out(ledger, *map(CreateCourse, "de"), Enroll("a", "e"), Enroll("a", "d"))
         for course_id in ("d", "d", "e"):
             carry_out(ledger, Unenroll("a", course_id), Enroll("a", course_id))
-        found = walk(
-            lambda after, size: people.list_courses("a", EVERY, after, size),
+        found = read_pages(
+            lambda after, size: reader_of_ten.list_courses("a", ALL_STATES, after, size),
             lambda row: (row.enrollment.course_id, row.enrollment.attempt),
             2,
         )
         assert found == [("c", 1), ("d", 1), ("d", 2), ("d", 3), ("e", 1), ("e", 2)]
 
-    def test_the_catalogue(self, people: Reader, ledger: Ledger) -> None:
+    def test_the_catalogue(self, reader_of_ten: Reader, ledger: Ledger) -> None:
         """By id, byte by byte."""
         carry_out(ledger, *map(CreateCourse, ("B", "b", "c-1", "C")))
-        found = walk(
-            lambda after, size: people.search_courses(ALL_COURSES, after, size), lambda row: (row.course_id,), 2
+        found = read_pages(
+            lambda after, size: reader_of_ten.search_courses(ALL_COURSES, after, size), lambda row: (row.course_id,), 2
         )
         assert found == [("B",), ("C",), ("b",), ("c",), ("c-1",)]
 
-    def test_rows_that_come_meanwhile(self, people: Reader, ledger: Ledger) -> None:
+    def test_rows_that_come_meanwhile(self, reader_of_ten: Reader, ledger: Ledger) -> None:
         """What was there is shown once; what comes behind the page is shown, what comes before it is not."""
-        coming = iter([("A", "p0"), ("a0", "zz")])
+        new_students = iter([("A", "p0"), ("a0", "zz")])
 
-        def between() -> None:
-            carry_out(ledger, *map(CreateStudent, next(coming, ())))
+        def change() -> None:
+            carry_out(ledger, *map(CreateStudent, next(new_students, ())))
 
-        found = [key for (key,) in walk(*self.students(people), 4, between)]
+        found = [key for (key,) in read_pages(*self.students(reader_of_ten), 4, change)]
         assert found == sorted([*self.STUDENTS, "p0", "zz"])
 
-    def test_rows_that_go_meanwhile(self, people: Reader, ledger: Ledger) -> None:
+    def test_rows_that_go_meanwhile(self, reader_of_ten: Reader, ledger: Ledger) -> None:
         """The row that a page ended with may go: the next page begins where it would have."""
-        going = iter([("a.1", "b"), ("p2",)])
+        deleted_students = iter([("a.1", "b"), ("p2",)])
 
-        def between() -> None:
-            carry_out(ledger, *(DeleteStudent(student_id, force=True) for student_id in next(going, ())))
+        def change() -> None:
+            carry_out(ledger, *(DeleteStudent(student_id, force=True) for student_id in next(deleted_students, ())))
 
-        found = [key for (key,) in walk(*self.students(people), 4, between)]
+        found = [key for (key,) in read_pages(*self.students(reader_of_ten), 4, change)]
         assert found == ["B", "a", "a-1", "a.1", "a~", "p1", "p2", "p3", "z"]
 
-    def test_a_roster_while_students_come_and_go(self, people: Reader, ledger: Ledger) -> None:
+    def test_a_roster_while_students_come_and_go(self, reader_of_ten: Reader, ledger: Ledger) -> None:
         """Who enrolls again stands at the end, under a new number."""
-        moves = iter([(Unenroll("z", "c"), Unenroll("b", "c"), Enroll("z", "c"))])
+        batches = iter([(Unenroll("z", "c"), Unenroll("b", "c"), Enroll("z", "c"))])
 
-        def between() -> None:
-            carry_out(ledger, *next(moves, ()))
+        def change() -> None:
+            carry_out(ledger, *next(batches, ()))
 
-        found = [number for (number,) in walk(*self.roster(people), 4, between)]
+        found = [number for (number,) in read_pages(*self.roster(reader_of_ten), 4, change)]
         assert found == [1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
 
-    def test_restored_behind_the_page(self, people: Reader, ledger: Ledger) -> None:
+    def test_restored_behind_the_page(self, reader_of_ten: Reader, ledger: Ledger) -> None:
         """A student restored on a page not yet read is shown there."""
         carry_out(ledger, DeleteStudent("z", force=True))
-        moves = iter([(UndeleteStudent("z"),)])
+        batches = iter([(UndeleteStudent("z"),)])
 
-        def between() -> None:
-            carry_out(ledger, *next(moves, ()))
+        def change() -> None:
+            carry_out(ledger, *next(batches, ()))
 
-        assert walk(*self.students(people), 4, between)[-1] == ("z",)
+        assert read_pages(*self.students(reader_of_ten), 4, change)[-1] == ("z",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -31,21 +31,12 @@ from tests.support.drivers import (
     UPDATE_RESPONSES,
     UPDATE_STUDENTS,
     Driver,
-    connected,
-    course,
-    enrollment,
-    event,
-    furnish,
-    student,
+    course_row,
+    enrollment_row,
+    event_row,
+    insert_courses_and_students,
+    student_row,
 )
-
-
-@pytest.fixture
-def driver(database_url: str) -> Iterator[Driver]:
-    """A driver on a freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
-    driver = connected(database_url)
-    yield driver
-    driver.connection.close()
 
 
 class TestSelect:
@@ -53,7 +44,7 @@ class TestSelect:
 
     def test_by_one_column(self, driver: Driver) -> None:
         """The rows of these keys; keys that aren't there find nothing, and keys may repeat."""
-        driver.write((INSERT_STUDENTS, [student("a", "Ada"), student("b", "Bob"), student("c", "Cy")]))
+        driver.write((INSERT_STUDENTS, [student_row("a", "Ada"), student_row("b", "Bob"), student_row("c", "Cy")]))
         (found,) = driver.read((SELECT_STUDENTS, [("a",), ("c",), ("c",), ("z",)]))
         assert [row[:2] for row in found] == [("a", "Ada"), ("c", "Cy")]
 
@@ -66,15 +57,15 @@ class TestSelect:
 
     def test_with_a_condition(self, driver: Driver) -> None:
         """Of the rows with these keys, those that also fit."""
-        driver.write((INSERT_STUDENTS, [student("a"), student("b", delete_time=5)]))
+        driver.write((INSERT_STUDENTS, [student_row("a"), student_row("b", delete_time=5)]))
         living = Select("students", ("student_id",), ("student_id",), "delete_time IS NULL", read=tuple)
         assert driver.read((living, [("a",), ("b",)])) == [[("a",)]]
 
     def test_of_two_tables(self, driver: Driver) -> None:
         """Each row goes with its row of the other table, in columns of either."""
-        furnish(driver, {"c-1": {"term": "fall", "meetings": "[1]"}, "c-2": {}})
+        insert_courses_and_students(driver, {"c-1": {"term": "fall", "meetings": "[1]"}, "c-2": {}})
         driver.write(
-            (INSERT_ENROLLMENTS, [enrollment("c-1", "a", 1, "ENROLLED"), enrollment("c-2", "b", 1, "ENROLLED")])
+            (INSERT_ENROLLMENTS, [enrollment_row("c-1", "a", 1, "ENROLLED"), enrollment_row("c-2", "b", 1, "ENROLLED")])
         )
         columns = ("student_id", "term", "meetings", "state")
         where = "enrollments.state = 'ENROLLED'"
@@ -83,14 +74,14 @@ class TestSelect:
 
     def test_with_something_computed(self, driver: Driver) -> None:
         """What is computed comes behind the columns."""
-        driver.write((INSERT_STUDENTS, [student("a", "Ada", 5), student("b", "Bob", 7)]))
+        driver.write((INSERT_STUDENTS, [student_row("a", "Ada", 5), student_row("b", "Bob", 7)]))
         computed = {"next": "max_credits + 1", "count": "(SELECT count(*) FROM students AS all_of_them)"}
         select = Select("students", ("student_id",), ("student_id",), computed=computed, read=tuple)
         assert driver.read((select, [("a",), ("b",)])) == [[("a", 6, 2), ("b", 8, 2)]]
 
     def test_several_at_once(self, driver: Driver) -> None:
         """Each statement has its own rows, in the order asked."""
-        driver.write((INSERT_STUDENTS, [student("a")]), (INSERT_RESPONSES, [("a", "1", b"f", b"r", 7)]))
+        driver.write((INSERT_STUDENTS, [student_row("a")]), (INSERT_RESPONSES, [("a", "1", b"f", b"r", 7)]))
         students, responses, none = driver.read(
             (SELECT_STUDENTS, [("a",)]), (SELECT_RESPONSES, [("a", "1")]), (SELECT_STUDENTS, [("b",)])
         )
@@ -150,12 +141,12 @@ class TestValues:
         """True, false and unknown stay apart."""
         values = {"e-c-1": True, "e-c-2": False, "e-c-3": None}
         rows = [
-            enrollment("c", f"s-{number}", number, "COMPLETED", passed=passed)
+            enrollment_row("c", f"s-{number}", number, "COMPLETED", passed=passed)
             for number, passed in enumerate(values.values(), start=1)
         ]
         driver.write(
-            (INSERT_COURSES, [course("c")]),
-            (INSERT_STUDENTS, [student(f"s-{number}") for number in (1, 2, 3)]),
+            (INSERT_COURSES, [course_row("c")]),
+            (INSERT_STUDENTS, [student_row(f"s-{number}") for number in (1, 2, 3)]),
             (INSERT_ENROLLMENTS, rows),
         )
         select = Select("enrollments", ("course_id", "enrollment_id"), ("enrollment_id", "passed"), read=tuple)
@@ -170,7 +161,7 @@ class TestUpdate:
 
     def test_sets_its_columns_of_its_rows(self, driver: Driver) -> None:
         """Each row has its own values; other rows and other columns stay; an unknown key is nobody."""
-        driver.write((INSERT_STUDENTS, [student(key, "old", 1) for key in "abc"]))
+        driver.write((INSERT_STUDENTS, [student_row(key, "old", 1) for key in "abc"]))
         rename = Update("students", ("student_id",), ("given_name",))
         driver.write((rename, [("a", "new"), ("c", "newer"), ("z", "nobody")]))
         (found,) = driver.read((SELECT_STUDENTS, [(key,) for key in "abcz"]))
@@ -182,8 +173,8 @@ class TestAppend:
 
     def test_continues_the_counter(self, driver: Driver) -> None:
         """In the order given, without gaps, over several batches."""
-        driver.write((APPEND_EVENTS, [event("c", "first"), event("c", "second")]))
-        driver.write((APPEND_EVENTS, [event("c", "third", '[["title", null, "\\u00e9"]]')]))
+        driver.write((APPEND_EVENTS, [event_row("c", "first"), event_row("c", "second")]))
+        driver.write((APPEND_EVENTS, [event_row("c", "third", '[["title", null, "\\u00e9"]]')]))
         (found,) = driver.read((SELECT_EVENTS, [("c",)]))
         assert [(revision, key) for key, revision, _ in sorted(found, key=lambda row: int(row[1]))] == [
             (1, "first"),
@@ -194,7 +185,7 @@ class TestAppend:
 
     def test_many(self, driver: Driver) -> None:
         """A thousand rows are numbered as they stand."""
-        driver.write((APPEND_EVENTS, [event("c", f"{place:04}") for place in range(1, 1001)]))
+        driver.write((APPEND_EVENTS, [event_row("c", f"{place:04}") for place in range(1, 1001)]))
         (found,) = driver.read((SELECT_EVENTS, [("c",)]))
         assert [(key, revision) for key, revision, _ in found] == [(f"{place:04}", place) for place in range(1, 1001)]
 
@@ -204,21 +195,21 @@ class TestText:
 
     def test_is_constant(self, driver: Driver) -> None:
         """Reading and writing one row, then many, says nothing new."""
-        self.say_everything(driver, 1)
-        first = set(driver.said())
-        self.say_everything(driver, 50)
-        assert set(driver.said()) == first
+        self.run_every_statement(driver, 1)
+        first = set(driver.statement_texts())
+        self.run_every_statement(driver, 50)
+        assert set(driver.statement_texts()) == first
         assert all(key not in text for key in ("s-0-", "s-1-") for text in first)
 
-    def say_everything(self, driver: Driver, size: int) -> None:
+    def run_every_statement(self, driver: Driver, size: int) -> None:
         ids = [f"s-{place}-{next(_numbers)}" for place in range(size)]
         driver.write(
-            (INSERT_STUDENTS, [student(key) for key in ids]),
-            (INSERT_COURSES, [course(key, waitlisted_count=1, capacity=0) for key in ids]),
-            (INSERT_ENROLLMENTS, [enrollment(key, key, 1, "WAITLISTED") for key in ids]),
+            (INSERT_STUDENTS, [student_row(key) for key in ids]),
+            (INSERT_COURSES, [course_row(key, waitlisted_count=1, capacity=0) for key in ids]),
+            (INSERT_ENROLLMENTS, [enrollment_row(key, key, 1, "WAITLISTED") for key in ids]),
             (UPDATE_STUDENTS, [(key, "x", None, "[]", None) for key in ids]),
             (INSERT_RESPONSES, [(key, "1", b"", b"", 0) for key in ids]),
-            (APPEND_EVENTS, [event("c", key) for key in ids]),
+            (APPEND_EVENTS, [event_row("c", key) for key in ids]),
         )
         driver.read(
             (LOCK_STUDENTS, [(key,) for key in ids]),
@@ -236,9 +227,11 @@ class TestCommit:
         """What was written before the failure is gone, and the database is free for others."""
         database = Database(database_url)
         with pytest.raises((psycopg.errors.UniqueViolation, sqlite3.IntegrityError)), database.transaction() as broken:
-            broken.commit((INSERT_STUDENTS, [student("a")]), (INSERT_STUDENTS, [student("b"), student("b")]))
+            broken.commit(
+                (INSERT_STUDENTS, [student_row("a")]), (INSERT_STUDENTS, [student_row("b"), student_row("b")])
+            )
         with database.transaction() as fine:
-            fine.commit((INSERT_STUDENTS, [student("c")]))
+            fine.commit((INSERT_STUDENTS, [student_row("c")]))
         database.close()
         (found,) = driver.read((SELECT_STUDENTS, [(key,) for key in "abc"]))
         assert [row[0] for row in found] == ["c"]
@@ -257,7 +250,7 @@ class TestCommit:
         with pytest.raises(ZeroDivisionError):
             leave(ZeroDivisionError())
         with database.transaction() as transaction:
-            transaction.commit((INSERT_STUDENTS, [student("a")]))
+            transaction.commit((INSERT_STUDENTS, [student_row("a")]))
         database.close()
         (found,) = driver.read((SELECT_STUDENTS, [("a",)]))
         assert len(found) == 1

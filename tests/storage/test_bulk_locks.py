@@ -16,26 +16,22 @@ from tests.support.drivers import (
     LOCK_STUDENTS,
     SELECT_STUDENTS,
     Driver,
-    connected,
-    enrollment,
-    furnish,
-    on_postgresql,
-    student,
+    enrollment_row,
+    insert_courses_and_students,
+    postgresql_driver,
+    student_row,
 )
 
 
-@pytest.fixture
-def driver(database_url: str) -> Iterator[Driver]:
-    """A driver on a freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
-    driver = connected(database_url)
-    yield driver
-    driver.connection.close()
-
-
-def fill(driver: Driver, course_id: str, waiting: str, seated: str = "") -> None:
+def insert_enrollments(driver: Driver, course_id: str, waiting: str, seated: str = "") -> None:
     """Give students seats in a course, then places in its queue."""
-    states = [*((student_id, "ENROLLED") for student_id in seated), *((waits, "WAITLISTED") for waits in waiting)]
-    rows = [enrollment(course_id, student_id, number, state) for number, (student_id, state) in enumerate(states, 1)]
+    states = [
+        *((student_id, "ENROLLED") for student_id in seated),
+        *((student_id, "WAITLISTED") for student_id in waiting),
+    ]
+    rows = [
+        enrollment_row(course_id, student_id, number, state) for number, (student_id, state) in enumerate(states, 1)
+    ]
     driver.write((INSERT_ENROLLMENTS, rows))
 
 
@@ -50,35 +46,37 @@ class TestHeads:
 
     def test_first_ones_in_order(self, driver: Driver) -> None:
         """As many as the limit says, by the order asked for, whatever order their keys have."""
-        furnish(driver, {"c-1": {"capacity": 4, "waitlisted_count": 6}})
-        fill(driver, "c-1", waiting="fedcba", seated="gh")
+        insert_courses_and_students(driver, {"c-1": {"capacity": 4, "waitlisted_count": 6}})
+        insert_enrollments(driver, "c-1", waiting="fedcba", seated="gh")
         assert self.heads(driver, ("c-1", 0)) == [("c-1", "f"), ("c-1", "e")]
 
     def test_number_given_with_the_group(self, driver: Driver) -> None:
         """The limit counts with the number that is given, and a group ends where it has no more."""
-        furnish(driver, {"c-1": {"capacity": 4, "waitlisted_count": 5}})
-        fill(driver, "c-1", waiting="fed")
+        insert_courses_and_students(driver, {"c-1": {"capacity": 4, "waitlisted_count": 5}})
+        insert_enrollments(driver, "c-1", waiting="fed")
         assert [len(self.heads(driver, ("c-1", number))) for number in (0, 1, 2, 3, 100)] == [1, 2, 3, 3, 3]
 
     def test_each_group_by_itself(self, driver: Driver) -> None:
         """Each group has its own limit; one that is at 0, empty, or not there has no rows."""
         limits = {"c-1": 1, "c-2": 2, "c-3": 0, "c-4": 9}
-        furnish(driver, {name: {"capacity": 10, "waitlisted_count": 10 + limit} for name, limit in limits.items()})
+        insert_courses_and_students(
+            driver, {name: {"capacity": 10, "waitlisted_count": 10 + limit} for name, limit in limits.items()}
+        )
         for course_id in ("c-1", "c-2", "c-3"):
-            fill(driver, course_id, waiting="hgfe")
+            insert_enrollments(driver, course_id, waiting="hgfe")
         found = self.heads(driver, *((course_id, 0) for course_id in (*limits, "c-9")))
         assert sorted(found) == [("c-1", "h"), ("c-2", "g"), ("c-2", "h")]
 
     def test_below_nothing(self, driver: Driver) -> None:
         """A limit below 0 is none."""
-        furnish(driver, {"c-1": {"capacity": 7, "waitlisted_count": 2}})
-        fill(driver, "c-1", waiting="ab")
+        insert_courses_and_students(driver, {"c-1": {"capacity": 7, "waitlisted_count": 2}})
+        insert_enrollments(driver, "c-1", waiting="ab")
         assert self.heads(driver, ("c-1", 0)) == []
 
     def test_documents(self, driver: Driver) -> None:
         """Documents come as text here too."""
-        furnish(driver, {"c-1": {"capacity": 0, "waitlisted_count": 1}})
-        driver.write((INSERT_ENROLLMENTS, [enrollment("c-1", "a", 1, "WAITLISTED", bypassed_rules='["X", "Y"]')]))
+        insert_courses_and_students(driver, {"c-1": {"capacity": 0, "waitlisted_count": 1}})
+        driver.write((INSERT_ENROLLMENTS, [enrollment_row("c-1", "a", 1, "WAITLISTED", bypassed_rules='["X", "Y"]')]))
         assert driver.read((FIRST_WAITERS, [("c-1", 0)])) == [[("c-1", "a", 1, '["X", "Y"]')]]
 
 
@@ -88,8 +86,8 @@ class TestLock:
     @pytest.fixture
     def locked(self, postgresql_url: str) -> Iterator[str]:
         """A database where student a is locked and student b is not."""
-        driver = on_postgresql(postgresql_url)
-        driver.write((INSERT_STUDENTS, [student("a"), student("b")]))
+        driver = postgresql_driver(postgresql_url)
+        driver.write((INSERT_STUDENTS, [student_row("a"), student_row("b")]))
         driver.dialect.read(driver.connection, [(LOCK_STUDENTS, [("a",), ("z",)])])
         yield postgresql_url
         driver.connection.close()
@@ -120,7 +118,7 @@ class TestLock:
 
     def test_ends_with_the_transaction(self, locked: str) -> None:
         """After the commit it is anyone's."""
-        first = on_postgresql(locked)
+        first = postgresql_driver(locked)
         first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
         first.dialect.write(first.connection, [])
         with psycopg.connect(locked) as other:
@@ -130,8 +128,8 @@ class TestLock:
 
     def test_is_taken_in_order_of_the_keys(self, postgresql_url: str) -> None:
         """Whatever order was asked for and however rows lie: so nobody waits in a circle."""
-        first, second = on_postgresql(postgresql_url), on_postgresql(postgresql_url)
-        first.write((INSERT_STUDENTS, [student("c"), student("b"), student("a")]))
+        first, second = postgresql_driver(postgresql_url), postgresql_driver(postgresql_url)
+        first.write((INSERT_STUDENTS, [student_row("c"), student_row("b"), student_row("a")]))
         first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
         request = (LOCK_STUDENTS, [("c",), ("b",), ("a",)])
         waiting = threading.Thread(target=second.dialect.read, args=(second.connection, [request]))
@@ -139,10 +137,10 @@ class TestLock:
         with psycopg.connect(postgresql_url, autocommit=True) as other:
             while other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
                 pass
-            free = other.execute("SELECT student_id FROM students FOR UPDATE SKIP LOCKED").fetchall()
+            unlocked = other.execute("SELECT student_id FROM students FOR UPDATE SKIP LOCKED").fetchall()
         first.connection.rollback()
         waiting.join()
-        assert free == [("c",)], "a is locked before b, which is held; c would come after"
+        assert unlocked == [("c",)], "a is locked before b, which is held; c would come after"
         first.connection.close()
         second.connection.close()
 
@@ -152,8 +150,8 @@ class TestLockOfHeads:
 
     def test_among_other_statements(self, driver: Driver) -> None:
         """Whether a database has such locks or not, what is read beside them is the same."""
-        furnish(driver, {"c-1": {"capacity": 0, "waitlisted_count": 2}})
-        fill(driver, "c-1", waiting="ba")
+        insert_courses_and_students(driver, {"c-1": {"capacity": 0, "waitlisted_count": 2}})
+        insert_enrollments(driver, "c-1", waiting="ba")
         lock = (LOCK_FIRST_WAITERS, [("c", "", 0), ("", "c-1", 0)])
         _, waiters, students = driver.read(lock, (FIRST_WAITERS, [("c-1", 0)]), (SELECT_STUDENTS, [("c",)]))
         assert [row[1] for row in waiters] == ["a", "b"]
@@ -162,21 +160,23 @@ class TestLockOfHeads:
     @pytest.fixture
     def crowded(self, postgresql_url: str) -> Iterator[Driver]:
         """A course c-1 where f, e, d, c and b wait in this order, and the first three of them may get a seat."""
-        driver = on_postgresql(postgresql_url)
-        furnish(driver, {"c-1": {"capacity": 2, "waitlisted_count": 5}, "c-2": {"capacity": 0, "waitlisted_count": 1}})
-        fill(driver, "c-1", waiting="fedcb")
-        fill(driver, "c-2", waiting="g")
+        driver = postgresql_driver(postgresql_url)
+        insert_courses_and_students(
+            driver, {"c-1": {"capacity": 2, "waitlisted_count": 5}, "c-2": {"capacity": 0, "waitlisted_count": 1}}
+        )
+        insert_enrollments(driver, "c-1", waiting="fedcb")
+        insert_enrollments(driver, "c-2", waiting="g")
         yield driver
         driver.connection.close()
 
-    def free(self, url: str) -> str:
+    def unlocked(self, url: str) -> str:
         """Which students nobody has locked."""
         with psycopg.connect(url) as other:
             found = other.execute("SELECT student_id FROM students ORDER BY student_id FOR UPDATE SKIP LOCKED")
             return "".join(student_id for (student_id,) in found)
 
     @pytest.mark.parametrize(
-        ("rows", "free"),
+        ("rows", "unlocked"),
         [
             ([("", "c-1", 0)], "abcgh"),
             ([("", "c-1", 1)], "abgh"),
@@ -187,15 +187,15 @@ class TestLockOfHeads:
         ],
     )
     def test_first_waiters_and_no_more(
-        self, crowded: Driver, postgresql_url: str, rows: list[tuple[str, str, int]], free: str
+        self, crowded: Driver, postgresql_url: str, rows: list[tuple[str, str, int]], unlocked: str
     ) -> None:
         """Those named, and those at the head of the queues named; whoever waits further behind is free."""
         crowded.dialect.read(crowded.connection, [(LOCK_FIRST_WAITERS, rows)])
-        assert self.free(postgresql_url) == free
+        assert self.unlocked(postgresql_url) == unlocked
 
     def test_is_taken_in_order_of_the_keys(self, crowded: Driver, postgresql_url: str) -> None:
         """Not in the order of the queue, and callers are not before waiters: so nobody waits in a circle."""
-        holder = on_postgresql(postgresql_url)
+        holder = postgresql_driver(postgresql_url)
         holder.dialect.read(holder.connection, [(LOCK_STUDENTS, [("e",)])])
         request = (LOCK_FIRST_WAITERS, [("h", "", 0), ("a", "", 0), ("", "c-1", 0)])
         waiting = threading.Thread(target=crowded.dialect.read, args=(crowded.connection, [request]))
@@ -203,8 +203,8 @@ class TestLockOfHeads:
         with psycopg.connect(postgresql_url, autocommit=True) as other:
             while other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
                 pass
-        free = self.free(postgresql_url)
+        unlocked = self.unlocked(postgresql_url)
         holder.connection.rollback()
         waiting.join()
-        assert free == "bcfgh", "a and d are locked before e, which is held; f and h would come after"
+        assert unlocked == "bcfgh", "a and d are locked before e, which is held; f and h would come after"
         holder.connection.close()
