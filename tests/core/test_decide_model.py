@@ -1,4 +1,4 @@
-"""Decisions against the reference: whatever is commands, in batches of whatever size, the same comes of it."""
+"""Decisions against the reference: random commands, in batches of any size, have the same results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CUTS = st.lists(st.integers(0, 60), max_size=10)
 
 
 class FakeDatabase:
-    """Where records stand between batches, as copies: what a database would be if it were a few dictionaries."""
+    """A database made of dictionaries; it stores copies of the records between batches."""
 
     def __init__(self) -> None:
         self.students: dict[str, Student] = {}
@@ -35,7 +35,7 @@ class FakeDatabase:
         self._new_id = numbered_ids()
 
     def run(self, batch: Sequence[Command]) -> Iterator[Result]:
-        """Load everything, decide a batch, and put away what it noted to be written, and nothing else."""
+        """Load everything, decide a batch, and store what the journal notes, and nothing else."""
         state = self._load()
         yield from [outcome(state, command) for command in batch]
         journal = state.journal
@@ -50,17 +50,17 @@ class FakeDatabase:
         return loaded_state(*students.values(), *courses.values(), *enrollments.values(), new_id=self._new_id)
 
     def run_split(self, commands: Sequence[Command], cuts: Sequence[int]) -> list[Result]:
-        """Run the commands as batches that end at these places."""
+        """Run the commands as batches that end at the cuts."""
         ends = sorted({0, len(commands), *(cut for cut in cuts if cut < len(commands))})
         return [result for start, end in itertools.pairwise(ends) for result in self.run(commands[start:end])]
 
     def contents(self) -> object:
-        """Everything that stands here, ids aside, which depend on nothing but the order they were made in."""
+        """Return everything that is stored."""
         return copy.deepcopy((self.students, self.courses, self.enrollments, self.events))
 
 
 def outcome(state: State, command: Command) -> Result:
-    """Decide, and say what came of it as the reference does."""
+    """Decide a command, and return its result in the terms of the reference."""
     try:
         return result_of(Receipt.of(decide(state, command)).fields)
     except Refusal as refusal:
@@ -70,7 +70,7 @@ def outcome(state: State, command: Command) -> Result:
 @settings(max_examples=scaled(200), deadline=None)
 @given(HISTORIES, CUTS)
 def test_decides_as_the_reference_does(commands: list[Command], cuts: list[int]) -> None:
-    """Every outcome, every event and every record agree with one command at a time over plain lists."""
+    """Every result, event and record agrees with the reference, which runs one command at a time."""
     reference, database = Reference(NOW), FakeDatabase()
     assert database.run_split(commands, cuts) == [reference.do(command) for command in commands]
     assert [(event.type, event.student_id, event.course_id) for event in database.events] == reference.events
@@ -89,20 +89,20 @@ def test_decides_as_the_reference_does(commands: list[Command], cuts: list[int])
 @settings(max_examples=scaled(100), deadline=None)
 @given(HISTORIES, CUTS)
 def test_the_size_of_batches_does_not_matter(commands: list[Command], cuts: list[int]) -> None:
-    """The same commands in one batch, or cut anywhere, leave the same records and the same history."""
+    """The same commands in one batch or in several lead to the same records and the same history."""
     whole, cut = FakeDatabase(), FakeDatabase()
     assert whole.run_split(commands, []) == cut.run_split(commands, cuts)
     assert whole.contents() == cut.contents()
 
 
 def gives_free_seat(result: Result) -> bool:
-    """Whether an enrolling gave a newcomer, who has an enrollment of version 1, a seat that was free."""
+    """Return whether a newcomer, whose enrollment has version 1, got a seat within capacity."""
     is_newcomer = result[0] == "enrollment" and result[10] == 1
     return is_newcomer and result[5] == "ENROLLED" and "COURSE_FULL" not in result[9]
 
 
 def assert_no_eligible_waiter(reference: Reference, course_id: str) -> None:
-    """Assert that the rules keep everybody who still waits from the seat that a newcomer got."""
+    """Assert that the rules keep every remaining waiter from the seat that a newcomer got."""
     course = reference.courses[course_id]
     for row in reference.rows:
         if row.course_id == course_id and row.state == "WAITLISTED":
@@ -113,9 +113,9 @@ def assert_no_eligible_waiter(reference: Reference, course_id: str) -> None:
 @settings(max_examples=scaled(100), deadline=None)
 @given(HISTORIES, CUTS)
 def test_seats_are_not_oversold_and_eligible_waiters_not_passed_over(commands: list[Command], cuts: list[int]) -> None:
-    """Counters equal rows, a pair has one live enrollment at most, and only an override gives a seat too many.
+    """Only an override gives a seat over capacity, and no newcomer takes a seat that a waiter could have had.
 
-    Whoever takes a free seat leaves nobody behind in the queue to whom the rules would have given it.
+    The counters equal the rows, and a student has at most one live enrollment in a course.
     """
     database, reference = FakeDatabase(), Reference(NOW)
     database.run_split(commands, cuts)

@@ -1,4 +1,4 @@
-"""All rules together: every violation comes at once, in order, and an override sets aside those it names alone."""
+"""All rules together: violations are reported at once and in order, and an override sets aside only those it names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ DESCRIPTIONS = [
 
 
 def violating_state(*, student_state: str = "INACTIVE", course_state: str = "CANCELLED") -> State:
-    """Ada has every reason not to get into c-1."""
+    """Return a state in which Ada violates every rule of c-1 that can be violated at once."""
     wanted: dict[str, Any] = {
         **{"capacity": 1, "enrolled_count": 1, "waitlist_capacity": 1, "waitlisted_count": 1, "last_number": 2},
         **{"enroll_close_time": NOW - NOW % 1_000_000, "prerequisite_course_ids": ("math-1",), "state": course_state},
@@ -85,7 +85,7 @@ def violating_state(*, student_state: str = "INACTIVE", course_state: str = "CAN
 
 
 def test_all_at_once() -> None:
-    """Every violation with its values, in the order of the rules; the first gives the reason, all give the message."""
+    """All violations are reported in the order of the rules; the first gives the reason, all give the message."""
     refused = refusal(violating_state(), Enroll("ada", "c-1"))
     assert [(one.reason, one.override_rule, dict(one.values)) for one in refused.violations] == VIOLATIONS
     assert [one.description for one in refused.violations] == DESCRIPTIONS
@@ -95,14 +95,14 @@ def test_all_at_once() -> None:
 
 
 def test_the_order_is_that_of_the_reasons() -> None:
-    """What callers get as a list is sorted as the reasons are numbered."""
+    """Violations are in the order in which the reasons are numbered."""
     order = list(Reason)
     found = [one.reason for one in refusal(violating_state(), Enroll("ada", "c-1")).violations]
     assert found == sorted(found, key=order.index)
 
 
-def test_a_swap_has_the_deadline_too() -> None:
-    """What is given up counts neither in meetings nor in credits, but the deadline for giving it up comes last."""
+def test_a_swap_checks_the_deadline_last() -> None:
+    """Meetings and credits of the seat that is given up do not count, and its drop deadline is checked last."""
     refused = refusal(violating_state(), Swap("ada", "c-2", "c-1"))
     reasons = [one.reason for one in refused.violations]
     assert reasons == [
@@ -122,7 +122,7 @@ def test_a_swap_has_the_deadline_too() -> None:
 @pytest.mark.parametrize("command", [Enroll("ada", "c-1"), Swap("ada", "c-2", "c-1")])
 @pytest.mark.parametrize("override", [Override(), EVERYTHING])
 def test_a_refused_command_changes_nothing(command: Enroll | Swap, override: Override) -> None:
-    """Neither for the student, nor for those who wait, nor in the history."""
+    """After a refusal the state and its journal are as before."""
     state = violating_state()
     before = contents(state)
     refusal(state, with_override(command, override))
@@ -136,23 +136,23 @@ def with_override(command: Enroll | Swap, override: Override) -> Command:
 
 
 class TestOverride:
-    """An override sets aside the rules it names, where they would refuse, and is remembered for those."""
+    """An override sets aside the rules it names, and the enrollment keeps those that would have refused it."""
 
-    def test_what_cannot_be_set_aside(self) -> None:
-        """An inactive student and a cancelled course stay refused, and only they are told."""
+    def test_rules_without_an_override(self) -> None:
+        """No override admits an inactive student or opens a cancelled course, and only these two are reported."""
         refused = refusal(violating_state(), Enroll("ada", "c-1", override=EVERYTHING))
         assert [one.reason for one in refused.violations] == [Reason.STUDENT_INACTIVE, Reason.COURSE_CANCELLED]
 
     @pytest.mark.parametrize("named", sorted(OVERRIDABLE - {Reason.ENROLLMENT_NOT_OPEN, Reason.DROP_DEADLINE_PASSED}))
     def test_one_rule(self, named: str) -> None:
-        """All others refuse as ever."""
+        """All other rules refuse as before."""
         refused = refusal(violating_state(), Enroll("ada", "c-1", override=Override(frozenset({named}), "because")))
         assert [one.reason for one in refused.violations] == [
             reason for reason, override_rule, _ in VIOLATIONS if override_rule != named and reason != named
         ]
 
-    def test_all_of_them(self) -> None:
-        """Kept once each, in the order of the reasons; the event tells why."""
+    def test_all_rules(self) -> None:
+        """The enrollment and the event have each bypassed rule once, in the order of the reasons."""
         state = violating_state(student_state="ACTIVE", course_state="OPEN")
         made = decide(state, Enroll("ada", "c-1", override=EVERYTHING))
         kept = (
@@ -168,21 +168,21 @@ class TestOverride:
         assert (event.type, event.reason) == ("STUDENT_ENROLLED", "the dean says so")
         assert event.bypassed_rules == kept
 
-    def test_only_what_was_needed(self) -> None:
-        """Of the rules named, those are kept that would have refused."""
+    def test_only_needed_rules(self) -> None:
+        """Of the named rules, only those that would have refused are kept."""
         state = loaded_state(Student("ada", holds=HOLDS), Course("c-1"))
         assert decide(state, Enroll("ada", "c-1", override=EVERYTHING)).bypassed_rules == ("STUDENT_HOLD",)
 
     def test_before_the_window(self) -> None:
-        """The two ends of a window are two rules."""
+        """The two ends of the window are separate rules."""
         state = loaded_state(Student("ada"), Course("c-1", enroll_open_time=NOW + 1))
         closed = Override(frozenset({"ENROLLMENT_CLOSED"}), "late")
         assert refusal(state, Enroll("ada", "c-1", override=closed)).reason is Reason.ENROLLMENT_NOT_OPEN
         early = Override(frozenset({"ENROLLMENT_NOT_OPEN"}), "early")
         assert decide(state, Enroll("ada", "c-1", override=early)).bypassed_rules == ("ENROLLMENT_NOT_OPEN",)
 
-    def test_of_a_waiter(self) -> None:
-        """Whoever waits with rules set aside keeps them with the place in the queue."""
+    def test_on_the_waitlist(self) -> None:
+        """A waiter's enrollment keeps the rules that were set aside."""
         state = loaded_state(Student("ada", holds=HOLDS), Course("c-1", capacity=0, waitlist_capacity=1))
         override = Override(frozenset({"STUDENT_HOLD"}), "it is being paid")
         made = decide(state, Enroll("ada", "c-1", override=override))

@@ -1,4 +1,4 @@
-"""Decisions about swapping one seat for another, and about what was finished, by example."""
+"""Decisions about swaps and completions, by example."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def two_courses(
     origin_fields: Any = None,
     target_fields: Any = None,
 ) -> State:
-    """Courses c-1 and c-2 with seats and queues; more is said of some students, and of c-1 here and of c-2 there."""
+    """Return a state with c-1 (``origin``) and c-2 (``target``), each given by its seated and waiting students."""
     known_ids = {student.student_id for student in known}
     others = students("".join(sorted({*"".join((*origin, *target))} - known_ids)))
     return loaded_state(
@@ -46,10 +46,10 @@ def two_courses(
 
 
 class TestSwap:
-    """A seat in one course for a seat in another: both, or nothing."""
+    """A swap takes a seat in one course and gives up the seat in another, or changes nothing."""
 
-    def test_takes_one_and_gives_up_the_other(self) -> None:
-        """A new enrollment, ENROLLED, and the old one DROPPED as swapped."""
+    def test_takes_one_seat_and_gives_up_the_other(self) -> None:
+        """The new enrollment is ENROLLED; the old one is DROPPED with the reason SWAPPED."""
         state = two_courses(("a", ""), ("b", ""), target_fields={"capacity": 2})
         made, dropped, promoted = decide(state, SWAP)
         assert made == Enrollment("c-2", "id-1", "a", 2, 1, EnrollmentState.ENROLLED, create_time=NOW, update_time=NOW)
@@ -57,8 +57,8 @@ class TestSwap:
         assert promoted == ()
         assert (counts(state, "c-1"), counts(state, "c-2")) == ((0, 0), (2, 0))
 
-    def test_its_events(self) -> None:
-        """One for each change, the seat taken first, both with the caller's words."""
+    def test_events(self) -> None:
+        """The event of the new seat comes first, and both events have the caller's comment."""
         state = two_courses(("a", ""), ("b", ""), target_fields={"capacity": 2})
         decide(state, Swap("a", "c-1", "c-2", comment="by phone"))
         assert event_summaries(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a"]
@@ -67,21 +67,21 @@ class TestSwap:
         assert (left.course_id, left.enrolled_count, left.capacity, left.reason) == ("c-1", 0, 1, "SWAPPED")
         assert (taken.comment, left.comment) == ("by phone", "by phone")
 
-    def test_again(self) -> None:
-        """And back: the next attempts."""
+    def test_and_back(self) -> None:
+        """A swap back creates the next attempt."""
         state = two_courses(("a", ""), ("", ""), target_fields={"capacity": 1})
         decide(state, SWAP)
         made, dropped, _ = decide(state, Swap("a", "c-2", "c-1"))
         assert (made.course_id, made.attempt, dropped.course_id, dropped.attempt) == ("c-1", 2, "c-2", 1)
 
-    def test_the_old_seat_is_promoted_into(self) -> None:
-        """The course left behind settles."""
+    def test_the_old_course_settles(self) -> None:
+        """The first waiter of the old course gets the seat."""
         state = two_courses(("a", "xy"), ("", ""), target_fields={"capacity": 1})
         assert letters(decide(state, SWAP).promoted) == "x"
         assert event_summaries(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a", "STUDENT_PROMOTED x"]
 
     def test_the_new_course_settles_first(self) -> None:
-        """Whoever waits there for a free seat comes before; of the promoted, these are named first."""
+        """Free seats of the new course go to its waiters first, and its promotions are reported first."""
         state = two_courses(("a", "xy"), ("b", "yx"), target_fields={"capacity": 4})
         made, _, promoted = decide(state, SWAP)
         assert [(one.course_id, one.student_id) for one in promoted] == [("c-2", "y"), ("c-2", "x"), ("c-1", "x")]
@@ -94,8 +94,8 @@ class TestSwap:
         ]
         assert (made.number, counts(state, "c-2")) == (4, (4, 0))
 
-    def test_who_was_promoted_there_is_judged_so_here(self) -> None:
-        """A seat given by the first settling counts in the second."""
+    def test_promotions_in_the_new_course_count_in_the_old_one(self) -> None:
+        """A seat from the first settlement counts in the second."""
         limited = Student("x", max_credits=3_000)
         credits: dict[str, Any] = {"credits": 3_000}
         state = two_courses(
@@ -105,7 +105,7 @@ class TestSwap:
         assert event_summaries(state)[-1] == "PROMOTION_SKIPPED x"
 
     def test_meetings_and_credits_of_the_old_seat_do_not_count(self) -> None:
-        """The new course is judged as if the old seat were gone."""
+        """The rules of the new course apply as if the old seat were given up already."""
         content: dict[str, Any] = {"credits": 3_000, "meetings": MONDAY}
         target_fields = content | {"capacity": 1}
         state = two_courses(
@@ -117,8 +117,8 @@ class TestSwap:
         ]
         assert decide(state, SWAP).enrollment.state == "ENROLLED"
 
-    def test_after_it_only_the_new_seat_counts(self) -> None:
-        """In the same batch the old course is free for the student again, as far as meetings go."""
+    def test_afterwards_only_the_new_seat_counts(self) -> None:
+        """Later commands of the batch do not see the meetings of the old course."""
         state = loaded_state(
             *students("a"), *course_with_students("a", meetings=MONDAY), Course("c-2"), Course("c-3", meetings=MONDAY)
         )
@@ -126,7 +126,7 @@ class TestSwap:
         assert decide(state, Enroll("a", "c-3")).state == "ENROLLED"
 
     def test_out_of_turn(self) -> None:
-        """Whoever waits for the new course can be chosen by an override, and is promoted from the queue."""
+        """An override of COURSE_FULL promotes a waiter of the new course out of turn."""
         state = two_courses(("a", ""), ("b", "xa"))
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
         made, dropped, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
@@ -136,7 +136,7 @@ class TestSwap:
         assert [event.reason for event in state.journal.events] == ["athlete", "SWAPPED"]
 
     def test_out_of_turn_at_the_students_turn(self) -> None:
-        """Who would be promoted anyway is in the answer once more, as one of the promoted."""
+        """If it is the waiter's turn anyway, nothing is bypassed, and the waiter is among the promoted too."""
         state = two_courses(("a", ""), ("b", "a"), target_fields={"capacity": 2})
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
         made, _, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
@@ -144,7 +144,7 @@ class TestSwap:
         assert event_summaries(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
 
     def test_over_capacity_and_past_the_deadline(self) -> None:
-        """Each enrollment keeps what was set aside for it, and each event the reason."""
+        """Each enrollment keeps the rule that was bypassed for it, and each event the reason."""
         state = two_courses(("a", ""), ("b", ""), origin_fields={"drop_deadline_time": NOW})
         override = Override(frozenset({"COURSE_FULL", "DROP_DEADLINE_PASSED"}), "our mistake")
         made, dropped, _ = decide(state, Swap("a", "c-1", "c-2", override=override))
@@ -154,13 +154,13 @@ class TestSwap:
 
 
 class TestSwapRefused:
-    """Where either half is refused, the student keeps what there was."""
+    """If either half is refused, nothing changes."""
 
     @pytest.mark.parametrize(
         ("origin", "target"), [(("", ""), ("", "")), (("b", "a"), ("", "")), (("b", ""), ("a", ""))]
     )
-    def test_no_seat_to_give(self, origin: tuple[str, str], target: tuple[str, str]) -> None:
-        """Neither a place in the queue nor the seat in the other course is one; it is looked at first."""
+    def test_no_seat_to_give_up(self, origin: tuple[str, str], target: tuple[str, str]) -> None:
+        """A place on the waitlist, or a seat in the new course, is no seat to give up; this is checked first."""
         state = two_courses(origin, target, *students("a"), target_fields={"capacity": 5})
         refused = refusal(state, SWAP)
         assert (refused.reason, refused.status) == (Reason.NOT_ENROLLED, "NOT_FOUND")
@@ -170,15 +170,15 @@ class TestSwapRefused:
     @pytest.mark.parametrize(
         ("target", "reason"), [(("a", ""), Reason.ALREADY_ENROLLED), (("b", "a"), Reason.ALREADY_WAITLISTED)]
     )
-    def test_already_there(self, target: tuple[str, str], reason: Reason) -> None:
-        """A live enrollment in the new course is named."""
+    def test_already_in_the_new_course(self, target: tuple[str, str], reason: Reason) -> None:
+        """A live enrollment in the new course is refused with its id."""
         refused = refusal(two_courses(("a", ""), target), SWAP)
         assert (refused.reason, refused.status) == (reason, "ALREADY_EXISTS")
         assert refused.metadata == {"student_id": "a", "course_id": "c-2", "enrollment_id": "c-2/a"}
 
     @pytest.mark.parametrize("waiting", ["", "xy"])
     def test_never_waits(self, waiting: str) -> None:
-        """Where no seat is free the answer is COURSE_FULL, however much room the waitlist has."""
+        """Without a free seat the reason is COURSE_FULL, even if the waitlist has room."""
         state = two_courses(("a", "z"), ("b", waiting))
         before = contents(state)
         refused = refusal(state, SWAP)
@@ -186,8 +186,8 @@ class TestSwapRefused:
         assert refused.metadata == {"student_id": "a", "course_id": "c-2", "from_course_id": "c-1"}
         assert contents(state) == before
 
-    def test_free_seats_of_those_who_wait(self) -> None:
-        """A free seat that somebody waits for is none, and is not given to them by a refused command."""
+    def test_free_seats_belong_to_waiters(self) -> None:
+        """A free seat that a waiter can have is not available, and a refused swap does not promote the waiter."""
         state = two_courses(("a", ""), ("b", "x"), target_fields={"capacity": 2})
         before = contents(state)
         refused = refusal(state, SWAP)
@@ -195,7 +195,7 @@ class TestSwapRefused:
         assert contents(state) == before
 
     def test_past_the_deadline(self) -> None:
-        """The deadline of the course that is left applies, not that of the new one."""
+        """The drop deadline of the old course applies, not that of the new one."""
         late = {"drop_deadline_time": NOW}
         state = two_courses(("a", "x"), ("", ""), origin_fields=late, target_fields={"capacity": 1})
         before = contents(state)
@@ -206,7 +206,7 @@ class TestSwapRefused:
         assert decide(state, SWAP).dropped.state == "DROPPED"
 
     def test_all_rules_at_once(self) -> None:
-        """Those of the new course, then the seat, then the deadline; the window of the old one is nobody's concern."""
+        """The rules of the new course come first, then its seats, then the deadline; the old window does not matter."""
         origin_fields, target_fields = (
             {"drop_deadline_time": NOW, "enroll_close_time": NOW},
             {"enroll_open_time": NOW + 1},
@@ -234,7 +234,7 @@ class TestSwapRefused:
         ],
     )
     def test_not_found(self, missing: str, reason: Reason, metadata: dict[str, str]) -> None:
-        """Student, old course, new course; deleted ones are none."""
+        """The student, the old and the new course must exist and not be deleted."""
         state = two_courses(("a", ""), ("", ""))
         gone = state.students if missing == "a" else state.courses
         gone[missing].delete_time = EARLIER
@@ -248,10 +248,10 @@ def second_attempt(state: str, **fields: Any) -> Enrollment:
 
 
 class TestComplete:
-    """A seat becomes a completion; a completion can be corrected."""
+    """A seat becomes a completion, and a completion can be corrected."""
 
     def test_ends_a_seat(self) -> None:
-        """COMPLETED with grade and result, no longer counted, and nobody is promoted into the seat."""
+        """The enrollment is COMPLETED with its grade and no longer counted, and no waiter is promoted."""
         state = state_with_waitlist("a", "b")
         done = decide(state, Complete("a", "c-1", "A", passed=True))
         finished = enrollment("a", "COMPLETED", grade="A", passed=True, version=2, update_time=NOW, end_time=NOW)
@@ -263,25 +263,25 @@ class TestComplete:
         assert (event.enrolled_count, event.capacity, event.changes, event.reason) == (0, 1, (), "")
 
     def test_failed(self) -> None:
-        """Not passed is a completion as well, and the grade may be left out."""
+        """A failed completion is a completion too, and the grade may be empty."""
         done = decide(state_with_waitlist("a", ""), Complete("a", "c-1", passed=False))
         assert (done.state, done.grade, done.passed) == ("COMPLETED", "", False)
 
-    def test_asks_no_rules(self) -> None:
-        """Neither the deadline nor a hold nor a cancelled course matters."""
+    def test_ignores_the_rules(self) -> None:
+        """Deadlines, holds and cancelled courses do not prevent a completion."""
         state = state_with_waitlist(
             "a", "", student_with_hold("a"), drop_deadline_time=NOW, state="CANCELLED", enroll_close_time=NOW
         )
         assert decide(state, Complete("a", "c-1")).state == "COMPLETED"
 
     def completed(self, *more: Enrollment) -> State:
-        """Student a completed c-1 with a B, a while ago."""
+        """Return a state in which student a completed c-1 with a B."""
         fields: dict[str, Any] = {"grade": "B", "passed": True, "version": 2}
         course = Course("c-1", enrolled_count=2, waitlisted_count=2, last_number=9)
         return loaded_state(*students("a"), course, enrollment("a", "COMPLETED", **fields), *more)
 
     def test_corrects(self) -> None:
-        """The same row with what is right now; when it ended stays; the event tells what changed."""
+        """A correction changes the same row and keeps its end time, and the event lists the changes."""
         state = self.completed()
         done = decide(state, Complete("a", "c-1", "F", passed=False))
         assert (done.grade, done.passed, done.version, done.update_time, done.end_time) == ("F", False, 3, NOW, EARLIER)
@@ -299,21 +299,21 @@ class TestComplete:
             (Complete("a", "c-1", "B", passed=False), [["passed", "true", "false"]]),
         ],
     )
-    def test_tells_only_what_differs(self, command: Complete, changes: list[Any]) -> None:
-        """A grade may be taken away, too."""
+    def test_only_differences_are_recorded(self, command: Complete, changes: list[Any]) -> None:
+        """The event lists only what differs; a grade can be removed."""
         state = self.completed()
         decide(state, command)
         assert [list(one) for one in state.journal.events[0].changes] == changes
 
-    def test_what_is_so_already(self) -> None:
-        """A correction that changes nothing writes nothing."""
+    def test_equal_values(self) -> None:
+        """A correction without a difference changes nothing."""
         state = self.completed()
         before = contents(state)
         assert decide(state, Complete("a", "c-1", "B", passed=True)).version == 2
         assert contents(state) == before
 
     def test_corrects_the_latest(self) -> None:
-        """Of several completions the last attempt's."""
+        """Of several completions the last attempt is corrected."""
         state = self.completed(second_attempt("COMPLETED", passed=False))
         done = decide(state, Complete("a", "c-1", "A"))
         assert (done.attempt, done.grade) == (2, "A")
@@ -324,7 +324,7 @@ class TestComplete:
 
     @pytest.mark.parametrize("live", ["ENROLLED", "WAITLISTED"])
     def test_a_seat_before_a_completion(self, live: str) -> None:
-        """Whoever has a seat again finishes that; whoever only waits has the completion corrected."""
+        """A seat is completed before an earlier completion is corrected; a place on the waitlist is not."""
         again = second_attempt(live)
         state = self.completed(again)
         done = decide(state, Complete("a", "c-1", "A"))
@@ -333,14 +333,14 @@ class TestComplete:
 
     @pytest.mark.parametrize("etag", ["", "2"])
     def test_with_its_etag(self, etag: str) -> None:
-        """The etag is that of the enrollment that is completed or corrected; none is accepted too."""
+        """The etag is that of the enrollment to complete or correct; an empty one is accepted."""
         assert decide(self.completed(), Complete("a", "c-1", "A", etag=etag)).grade == "A"
         again = second_attempt("ENROLLED", version=int(etag or 7))
         assert decide(self.completed(again), Complete("a", "c-1", "A", etag=etag)).attempt == 2
 
     @pytest.mark.parametrize("grade", ["A", "B"])
     def test_with_a_stale_etag(self, grade: str) -> None:
-        """Somebody was faster; that comes before finding that nothing would change."""
+        """An etag of another version is refused, even if nothing would change."""
         state = self.completed()
         before = contents(state)
         refused = refusal(state, Complete("a", "c-1", grade, etag="1"))
@@ -353,7 +353,7 @@ class TestComplete:
 
     @pytest.mark.parametrize("other_state", [None, "WAITLISTED", "DROPPED"])
     def test_nothing_to_complete(self, other_state: str | None) -> None:
-        """Neither a place in the queue nor a seat given up can be finished."""
+        """A place on the waitlist or a dropped seat cannot be completed."""
         records = [enrollment("a", other_state)] if other_state else []
         state = loaded_state(*students("a"), Course("c-1", waitlisted_count=1), *records)
         before = contents(state)
@@ -364,10 +364,10 @@ class TestComplete:
 
 
 class TestRecordCompletion:
-    """Credit from elsewhere is a completion from nothing."""
+    """Credit from elsewhere is recorded as a completion."""
 
     def test_adds_a_completion(self) -> None:
-        """With the course's next number, the student's next attempt, and its end now; no seat is taken."""
+        """It has the course's next number, the student's next attempt and the present time, and takes no seat."""
         state = loaded_state(*students("a"), Course("c-1", capacity=0, last_number=4))
         made = decide(state, RecordCompletion("a", "c-1", "T", comment="from Uppsala"))
         times: dict[str, Any] = {"create_time": NOW, "update_time": NOW, "end_time": NOW}
@@ -379,8 +379,8 @@ class TestRecordCompletion:
         assert (event.grade, event.passed, event.comment, event.enrollment_version) == ("T", True, "from Uppsala", 1)
         assert (event.enrolled_count, event.waitlisted_count, event.capacity) == (0, 0, 0)
 
-    def test_asks_no_rules(self) -> None:
-        """Whatever would refuse a seat."""
+    def test_ignores_the_rules(self) -> None:
+        """No rule that refuses a seat prevents it."""
         course = Course(
             "c-1", state=CourseState.CANCELLED, enroll_close_time=NOW, prerequisite_course_ids=("c-9",), capacity=0
         )
@@ -389,7 +389,7 @@ class TestRecordCompletion:
 
     @pytest.mark.parametrize(("seated", "waiting"), [("a", ""), ("b", "a")])
     def test_beside_a_live_enrollment(self, seated: str, waiting: str) -> None:
-        """A seat or a place in the queue is not touched, and stays the one that is live."""
+        """A seat or a place on the waitlist stays as it is, and stays the live enrollment."""
         state = state_with_waitlist(seated, waiting)
         live = state.live("a", "c-1")
         before = (counts(state), waitlist(state))
@@ -399,14 +399,14 @@ class TestRecordCompletion:
         assert (counts(state), waitlist(state)) == before
 
     def test_twice(self) -> None:
-        """Each is an attempt of its own."""
+        """Each completion is an attempt of its own."""
         state = loaded_state(*students("a"), Course("c-1"))
         made = [decide(state, RecordCompletion("a", "c-1")) for _ in range(2)]
         assert [(one.number, one.attempt) for one in made] == [(1, 1), (2, 2)]
 
 
 class TestPrerequisitesAfterwards:
-    """What is finished in a batch counts for the rest of it."""
+    """A completion counts for later commands of its batch."""
 
     @pytest.mark.parametrize(
         ("commands", "met"),
@@ -422,7 +422,7 @@ class TestPrerequisitesAfterwards:
         ],
     )
     def test_counts(self, commands: list[Command], met: bool) -> None:
-        """Passed opens the way, failed or corrected to failed does not."""
+        """A pass meets the prerequisite; a failed completion, or a correction to failed, does not."""
         state = loaded_state(
             *students("a"), *course_with_students("a"), Course("c-2", prerequisite_course_ids=("c-1",))
         )
@@ -436,14 +436,14 @@ class TestPrerequisitesAfterwards:
 
 @pytest.mark.parametrize("command", [Complete("a", "c-1"), RecordCompletion("a", "c-1")])
 class TestUnknown:
-    """Student and course must be there and not deleted; the student is looked at first."""
+    """Student and course must exist and not be deleted; the student is checked first."""
 
     @pytest.mark.parametrize("students", [[], [Student("a", delete_time=EARLIER)]])
     def test_student(self, command: Command, students: list[Student]) -> None:
-        """No such student, whatever the course."""
+        """An unknown or deleted student is refused, whatever the course."""
         assert refusal(loaded_state(*students), command).reason is Reason.STUDENT_NOT_FOUND
 
     @pytest.mark.parametrize("courses", [[], [Course("c-1", delete_time=EARLIER)]])
     def test_course(self, command: Command, courses: list[Course]) -> None:
-        """No such course."""
+        """An unknown or deleted course is refused."""
         assert refusal(loaded_state(*students("a"), *courses), command).reason is Reason.COURSE_NOT_FOUND
