@@ -122,25 +122,25 @@ class TestEnroll:
 
     def test_allow_existing_enrolls_if_none_exists(self) -> None:
         """With allow_existing a student without an enrollment is enrolled as usual."""
-        made = decide(loaded_state(Student("ada"), course()), Enroll("ada", "c-1", allow_existing=True))
-        assert made.state == "ENROLLED"
+        result = decide(loaded_state(Student("ada"), course()), Enroll("ada", "c-1", allow_existing=True))
+        assert result.state == "ENROLLED"
 
     @pytest.mark.parametrize("ended", ["DROPPED", "COMPLETED"])
     def test_again_after_the_end(self, ended: str) -> None:
         """Enrolling again adds a row with the next attempt and number, and leaves the old row unchanged."""
         before = enrollment("ada", ended)
         state = loaded_state(Student("ada"), course(last_number=7), before)
-        made = decide(state, Enroll("ada", "c-1"))
+        result = decide(state, Enroll("ada", "c-1"))
         assert before == enrollment("ada", ended)
-        assert (made.attempt, made.number, made.enrollment_id) == (2, 8, "id-1")
+        assert (result.attempt, result.number, result.enrollment_id) == (2, 8, "id-1")
         assert state.journal.changed_enrollments == {}
         assert event_details(state) == [("STUDENT_ENROLLED", "ada", None, "ENROLLED", 1, 2)]
 
     def test_the_latest_attempt_counts(self) -> None:
         """The next attempt follows the highest, in whatever order the attempts were loaded."""
         first, third = enrollment("ada", "DROPPED"), enrollment("ada", "DROPPED", 5, attempt=3, enrollment_id="e-3")
-        made = decide(loaded_state(Student("ada"), course(), third, first), Enroll("ada", "c-1"))
-        assert made.attempt == 4
+        result = decide(loaded_state(Student("ada"), course(), third, first), Enroll("ada", "c-1"))
+        assert result.attempt == 4
 
     def test_no_waitlist_takes_a_free_seat(self) -> None:
         """With no_waitlist a student still gets a free seat."""
@@ -156,8 +156,8 @@ class TestOverride:
         """An override of COURSE_FULL gives a seat over capacity; the enrollment and the event name the rule."""
         state = loaded_state(Student("ada"), course(capacity=1, taken=1))
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
-        made = decide(state, Enroll("ada", "c-1", override=override))
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
+        result = decide(state, Enroll("ada", "c-1", override=override))
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert event_details(state) == [("STUDENT_ENROLLED", "ada", None, "ENROLLED", 2, 1)]
         (event,) = state.journal.events
         assert (event.reason, event.bypassed_rules) == ("athlete", ("COURSE_FULL",))
@@ -165,8 +165,8 @@ class TestOverride:
     def test_an_unneeded_override_is_not_recorded(self) -> None:
         """If no rule is violated, neither the enrollment nor the event names a bypassed rule."""
         state = loaded_state(Student("ada"), course())
-        made = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
-        assert made.bypassed_rules == ()
+        result = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
+        assert result.bypassed_rules == ()
         (event,) = state.journal.events
         assert (event.reason, event.bypassed_rules) == ("", ())
 
@@ -220,11 +220,11 @@ class TestUnenroll:
     def test_enrolled_and_dropped_in_one_batch(self) -> None:
         """A row that a batch adds and ends is written once, as ended, with one event for each change."""
         state = loaded_state(Student("ada"), course())
-        made = decide(state, Enroll("ada", "c-1"))
+        result = decide(state, Enroll("ada", "c-1"))
         decide(state, Unenroll("ada", "c-1"))
-        assert state.journal.added_enrollments == {"id-1": made}
+        assert state.journal.added_enrollments == {"id-1": result}
         assert state.journal.changed_enrollments == {}
-        assert (made.state, made.version) == ("DROPPED", 2)
+        assert (result.state, result.version) == ("DROPPED", 2)
         assert event_types(state) == ["STUDENT_ENROLLED", "STUDENT_UNENROLLED"]
 
 

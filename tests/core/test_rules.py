@@ -247,8 +247,8 @@ class TestPassed:
         (violation,) = refusal(state, Enroll("ada", "c-1")).violations
         assert violation.values == {"missing_course_ids": "math-1"}
         override = Override(frozenset({"PREREQUISITE_UNMET"}), "exam taken")
-        made = decide(state, Enroll("ada", "c-1", override=override))
-        assert made.bypassed_rules == ("PREREQUISITE_UNMET",)
+        result = decide(state, Enroll("ada", "c-1", override=override))
+        assert result.bypassed_rules == ("PREREQUISITE_UNMET",)
 
     def test_a_circle(self) -> None:
         """The prerequisites of a prerequisite are not checked, so a circle does no harm."""
@@ -348,8 +348,13 @@ class TestSeats:
         state = loaded_state(
             Student("ada"), Course("c-1", capacity=1, enrolled_count=1, waitlist_capacity=1, last_number=4)
         )
-        made = decide(state, Enroll("ada", "c-1", comment="by phone"))
-        assert (made.state, made.number, made.waitlist_position, made.bypassed_rules) == ("WAITLISTED", 5, 1, ())
+        result = decide(state, Enroll("ada", "c-1", comment="by phone"))
+        assert (result.state, result.number, result.waitlist_position, result.bypassed_rules) == (
+            "WAITLISTED",
+            5,
+            1,
+            (),
+        )
         course = state.courses["c-1"]
         assert (course.enrolled_count, course.waitlisted_count) == (1, 1)
         (event,) = state.journal.events
@@ -358,10 +363,10 @@ class TestSeats:
 
     def test_waits_for_a_course_without_seats(self) -> None:
         """A course with capacity 0 has a waitlist too."""
-        made = decide(
+        result = decide(
             loaded_state(Student("ada"), Course("c-1", capacity=0, waitlist_capacity=1)), Enroll("ada", "c-1")
         )
-        assert made.state == "WAITLISTED"
+        assert result.state == "WAITLISTED"
 
     @pytest.mark.parametrize("places", [None, 0])
     def test_a_course_without_a_waitlist(self, places: int | None) -> None:
@@ -394,8 +399,8 @@ class TestSeats:
     def test_override(self, waiting: int) -> None:
         """An override of COURSE_FULL gives a seat over capacity, whether the waitlist is full or not."""
         state = loaded_state(Student("ada"), self.full(waiting))
-        made = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
+        result = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert (state.courses["c-1"].enrolled_count, state.courses["c-1"].waitlisted_count) == (2, waiting)
 
     def test_rules_apply_to_the_waitlist(self) -> None:

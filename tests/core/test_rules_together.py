@@ -154,7 +154,7 @@ class TestOverride:
     def test_all_rules(self) -> None:
         """The enrollment and the event have each bypassed rule once, in the order of the reasons."""
         state = violating_state(student_state="ACTIVE", course_state="OPEN")
-        made = decide(state, Enroll("ada", "c-1", override=EVERYTHING))
+        result = decide(state, Enroll("ada", "c-1", override=EVERYTHING))
         kept = (
             "STUDENT_HOLD",
             "ENROLLMENT_CLOSED",
@@ -163,7 +163,7 @@ class TestOverride:
             "CREDIT_LIMIT_EXCEEDED",
             "COURSE_FULL",
         )
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", kept)
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", kept)
         (event,) = state.journal.events
         assert (event.type, event.reason) == ("STUDENT_ENROLLED", "the dean says so")
         assert event.bypassed_rules == kept
@@ -185,7 +185,7 @@ class TestOverride:
         """A waiter's enrollment keeps the rules that were set aside."""
         state = loaded_state(Student("ada", holds=HOLDS), Course("c-1", capacity=0, waitlist_capacity=1))
         override = Override(frozenset({"STUDENT_HOLD"}), "it is being paid")
-        made = decide(state, Enroll("ada", "c-1", override=override))
-        assert (made.state, made.bypassed_rules) == ("WAITLISTED", ("STUDENT_HOLD",))
+        result = decide(state, Enroll("ada", "c-1", override=override))
+        assert (result.state, result.bypassed_rules) == ("WAITLISTED", ("STUDENT_HOLD",))
         (event,) = state.journal.events
         assert (event.type, event.reason) == ("STUDENT_WAITLISTED", "it is being paid")

@@ -51,8 +51,10 @@ class TestSwap:
     def test_takes_one_seat_and_gives_up_the_other(self) -> None:
         """The new enrollment is ENROLLED; the old one is DROPPED with the reason SWAPPED."""
         state = two_courses(("a", ""), ("b", ""), target_fields={"capacity": 2})
-        made, dropped, promoted = decide(state, SWAP)
-        assert made == Enrollment("c-2", "id-1", "a", 2, 1, EnrollmentState.ENROLLED, create_time=NOW, update_time=NOW)
+        result, dropped, promoted = decide(state, SWAP)
+        assert result == Enrollment(
+            "c-2", "id-1", "a", 2, 1, EnrollmentState.ENROLLED, create_time=NOW, update_time=NOW
+        )
         assert dropped == enrollment("a", "DROPPED", version=2, update_time=NOW, end_time=NOW, reason="SWAPPED")
         assert promoted == ()
         assert (counts(state, "c-1"), counts(state, "c-2")) == ((0, 0), (2, 0))
@@ -71,8 +73,8 @@ class TestSwap:
         """A swap back creates the next attempt."""
         state = two_courses(("a", ""), ("", ""), target_fields={"capacity": 1})
         decide(state, SWAP)
-        made, dropped, _ = decide(state, Swap("a", "c-2", "c-1"))
-        assert (made.course_id, made.attempt, dropped.course_id, dropped.attempt) == ("c-1", 2, "c-2", 1)
+        result, dropped, _ = decide(state, Swap("a", "c-2", "c-1"))
+        assert (result.course_id, result.attempt, dropped.course_id, dropped.attempt) == ("c-1", 2, "c-2", 1)
 
     def test_the_old_course_settles(self) -> None:
         """The first waiter of the old course gets the seat."""
@@ -83,7 +85,7 @@ class TestSwap:
     def test_the_new_course_settles_first(self) -> None:
         """Free seats of the new course go to its waiters first, and its promotions are reported first."""
         state = two_courses(("a", "xy"), ("b", "yx"), target_fields={"capacity": 4})
-        made, _, promoted = decide(state, SWAP)
+        result, _, promoted = decide(state, SWAP)
         assert [(one.course_id, one.student_id) for one in promoted] == [("c-2", "y"), ("c-2", "x"), ("c-1", "x")]
         assert event_summaries(state) == [
             "STUDENT_PROMOTED y",
@@ -92,7 +94,7 @@ class TestSwap:
             "STUDENT_UNENROLLED a",
             "STUDENT_PROMOTED x",
         ]
-        assert (made.number, counts(state, "c-2")) == (4, (4, 0))
+        assert (result.number, counts(state, "c-2")) == (4, (4, 0))
 
     def test_promotions_in_the_new_course_count_in_the_old_one(self) -> None:
         """A seat from the first settlement counts in the second."""
@@ -129,8 +131,8 @@ class TestSwap:
         """An override of COURSE_FULL promotes a waiter of the new course out of turn."""
         state = two_courses(("a", ""), ("b", "xa"))
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
-        made, dropped, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
-        assert (made.enrollment_id, made.state, made.bypassed_rules) == ("c-2/a", "ENROLLED", ("COURSE_FULL",))
+        result, dropped, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
+        assert (result.enrollment_id, result.state, result.bypassed_rules) == ("c-2/a", "ENROLLED", ("COURSE_FULL",))
         assert (dropped.reason, promoted) == ("SWAPPED", ())
         assert event_summaries(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
         assert [event.reason for event in state.journal.events] == ["athlete", "SWAPPED"]
@@ -139,16 +141,16 @@ class TestSwap:
         """If it is the waiter's turn anyway, nothing is bypassed, and the waiter is among the promoted too."""
         state = two_courses(("a", ""), ("b", "a"), target_fields={"capacity": 2})
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
-        made, _, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
-        assert (made.bypassed_rules, promoted) == ((), (made,))
+        result, _, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
+        assert (result.bypassed_rules, promoted) == ((), (result,))
         assert event_summaries(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
 
     def test_over_capacity_and_past_the_deadline(self) -> None:
         """Each enrollment keeps the rule that was bypassed for it, and each event the reason."""
         state = two_courses(("a", ""), ("b", ""), origin_fields={"drop_deadline_time": NOW})
         override = Override(frozenset({"COURSE_FULL", "DROP_DEADLINE_PASSED"}), "our mistake")
-        made, dropped, _ = decide(state, Swap("a", "c-1", "c-2", override=override))
-        assert (made.bypassed_rules, dropped.bypassed_rules) == (("COURSE_FULL",), ("DROP_DEADLINE_PASSED",))
+        result, dropped, _ = decide(state, Swap("a", "c-1", "c-2", override=override))
+        assert (result.bypassed_rules, dropped.bypassed_rules) == (("COURSE_FULL",), ("DROP_DEADLINE_PASSED",))
         assert [event.reason for event in state.journal.events] == ["our mistake", "our mistake"]
         assert dropped.reason == "SWAPPED"
 
@@ -369,11 +371,13 @@ class TestRecordCompletion:
     def test_adds_a_completion(self) -> None:
         """It has the course's next number, the student's next attempt and the present time, and takes no seat."""
         state = loaded_state(*students("a"), Course("c-1", capacity=0, last_number=4))
-        made = decide(state, RecordCompletion("a", "c-1", "T", comment="from Uppsala"))
+        result = decide(state, RecordCompletion("a", "c-1", "T", comment="from Uppsala"))
         times: dict[str, Any] = {"create_time": NOW, "update_time": NOW, "end_time": NOW}
-        assert made == Enrollment("c-1", "id-1", "a", 5, 1, EnrollmentState.COMPLETED, grade="T", passed=True, **times)
+        assert result == Enrollment(
+            "c-1", "id-1", "a", 5, 1, EnrollmentState.COMPLETED, grade="T", passed=True, **times
+        )
         assert counts(state) == (0, 0)
-        assert state.journal.added_enrollments == {"id-1": made}
+        assert state.journal.added_enrollments == {"id-1": result}
         (event,) = state.journal.events
         assert (event.type, event.previous_state, event.state) == ("COMPLETION_RECORDED", None, "COMPLETED")
         assert (event.grade, event.passed, event.comment, event.enrollment_version) == ("T", True, "from Uppsala", 1)
@@ -393,16 +397,16 @@ class TestRecordCompletion:
         state = state_with_waitlist(seated, waiting)
         live = state.live("a", "c-1")
         before = (counts(state), waitlist(state))
-        made = decide(state, RecordCompletion("a", "c-1"))
-        assert (made.attempt, made.state) == (2, "COMPLETED")
+        result = decide(state, RecordCompletion("a", "c-1"))
+        assert (result.attempt, result.state) == (2, "COMPLETED")
         assert state.live("a", "c-1") is live
         assert (counts(state), waitlist(state)) == before
 
     def test_twice(self) -> None:
         """Each completion is an attempt of its own."""
         state = loaded_state(*students("a"), Course("c-1"))
-        made = [decide(state, RecordCompletion("a", "c-1")) for _ in range(2)]
-        assert [(one.number, one.attempt) for one in made] == [(1, 1), (2, 2)]
+        result = [decide(state, RecordCompletion("a", "c-1")) for _ in range(2)]
+        assert [(one.number, one.attempt) for one in result] == [(1, 1), (2, 2)]
 
 
 class TestPrerequisitesAfterwards:

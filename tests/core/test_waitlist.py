@@ -397,8 +397,8 @@ class TestLongQueue:
         state = loaded_state(
             *students("z"), Course("c-1", capacity=0, waitlist_capacity=9, waitlisted_count=5, last_number=7)
         )
-        made = decide(state, Enroll("z", "c-1"))
-        assert (made.number, made.waitlist_position) == (8, 6)
+        result = decide(state, Enroll("z", "c-1"))
+        assert (result.number, result.waitlist_position) == (8, 6)
         before = contents(state)
         with pytest.raises(OutOfWaiters):
             list(state.waiters("c-1"))

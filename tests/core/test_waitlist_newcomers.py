@@ -30,9 +30,9 @@ class TestFreeSeat:
     def test_goes_to_the_first_waiter(self) -> None:
         """The course settles before the newcomer joins the waitlist."""
         state = state_with_waitlist("a", "bc", capacity=2)
-        made = decide(state, Enroll("z", "c-1"))
+        result = decide(state, Enroll("z", "c-1"))
         assert event_summaries(state) == ["STUDENT_PROMOTED b", "STUDENT_WAITLISTED z"]
-        assert (made.state, made.waitlist_position) == ("WAITLISTED", 2)
+        assert (result.state, result.waitlist_position) == ("WAITLISTED", 2)
         assert (counts(state), waitlist(state)) == ((2, 2), "cz")
 
     def test_enough_for_all(self) -> None:
@@ -70,8 +70,8 @@ class TestFreeSeat:
         """No waiter can be promoted outside the window, so a newcomer with an override passes them all."""
         state = state_with_waitlist("a", "b", capacity=2, enroll_close_time=NOW)
         late = Override(frozenset({"ENROLLMENT_CLOSED"}), "by letter, in time")
-        made = decide(state, Enroll("z", "c-1", override=late))
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", ("ENROLLMENT_CLOSED",))
+        result = decide(state, Enroll("z", "c-1", override=late))
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", ("ENROLLMENT_CLOSED",))
         assert event_summaries(state) == ["STUDENT_ENROLLED z"]
 
 
@@ -119,16 +119,16 @@ class TestOverride:
     def test_of_a_full_course(self) -> None:
         """The waitlist stays as it is."""
         state = state_with_waitlist("a", "bc")
-        made = decide(state, Enroll("z", "c-1", override=SEAT))
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
+        result = decide(state, Enroll("z", "c-1", override=SEAT))
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert event_summaries(state) == ["STUDENT_ENROLLED z"]
         assert (counts(state), waitlist(state)) == ((2, 2), "bc")
 
     def test_with_a_free_seat(self) -> None:
         """The first waiter gets the free seat, and the newcomer a seat over capacity."""
         state = state_with_waitlist("a", "bc", capacity=2)
-        made = decide(state, Enroll("z", "c-1", override=SEAT))
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
+        result = decide(state, Enroll("z", "c-1", override=SEAT))
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert event_summaries(state) == ["STUDENT_PROMOTED b", "STUDENT_ENROLLED z"]
         assert (counts(state), waitlist(state)) == ((3, 1), "c")
 
@@ -144,8 +144,8 @@ class TestOutOfTurn:
     def test_gets_a_seat_over_capacity(self) -> None:
         """The waiter's enrollment is promoted with the override's reason, and those ahead keep waiting."""
         state = state_with_waitlist("a", "bcd")
-        made = decide(state, Enroll("c", "c-1", override=SEAT, comment="by phone"))
-        assert made == enrollment("c", "ENROLLED", 3, version=2, update_time=NOW, bypassed_rules=("COURSE_FULL",))
+        result = decide(state, Enroll("c", "c-1", override=SEAT, comment="by phone"))
+        assert result == enrollment("c", "ENROLLED", 3, version=2, update_time=NOW, bypassed_rules=("COURSE_FULL",))
         assert state.journal.added_enrollments == {}
         assert event_summaries(state) == ["STUDENT_PROMOTED c"]
         (event,) = state.journal.events
@@ -187,8 +187,8 @@ class TestOutOfTurn:
         state = state_with_waitlist("a", "bc", student_with_hold("c"))
         (waiter,) = [one for one in state.waiters("c-1") if one.student_id == "c"]
         waiter.bypassed_rules = ("STUDENT_HOLD",)
-        made = decide(state, Enroll("c", "c-1", override=SEAT))
-        assert made.bypassed_rules == ("STUDENT_HOLD", "COURSE_FULL")
+        result = decide(state, Enroll("c", "c-1", override=SEAT))
+        assert result.bypassed_rules == ("STUDENT_HOLD", "COURSE_FULL")
         assert state.journal.events[0].reason == "athlete"
 
     def test_rules_bypassed_before_and_no_longer_violated(self) -> None:
@@ -204,8 +204,8 @@ class TestOutOfTurn:
         (waiter,) = [one for one in state.waiters("c-1") if one.student_id == "c"]
         waiter.bypassed_rules = ("CREDIT_LIMIT_EXCEEDED",)
         both = Override(frozenset({"COURSE_FULL", "STUDENT_HOLD"}), "athlete")
-        made = decide(state, Enroll("c", "c-1", override=both))
-        assert made.bypassed_rules == ("STUDENT_HOLD", "CREDIT_LIMIT_EXCEEDED", "COURSE_FULL")
+        result = decide(state, Enroll("c", "c-1", override=both))
+        assert result.bypassed_rules == ("STUDENT_HOLD", "CREDIT_LIMIT_EXCEEDED", "COURSE_FULL")
 
     def test_outside_the_window(self) -> None:
         """Outside the window the override must name the window's rule too."""
@@ -217,8 +217,8 @@ class TestOutOfTurn:
     def test_at_the_waiters_turn(self) -> None:
         """If there are seats for the waiter and all ahead, nothing is bypassed, and the event has no reason."""
         state = state_with_waitlist("a", "bc", capacity=3)
-        made = decide(state, Enroll("c", "c-1", override=SEAT, comment="by phone"))
-        assert (made.state, made.bypassed_rules, made.version) == ("ENROLLED", (), 2)
+        result = decide(state, Enroll("c", "c-1", override=SEAT, comment="by phone"))
+        assert (result.state, result.bypassed_rules, result.version) == ("ENROLLED", (), 2)
         assert event_summaries(state) == ["STUDENT_PROMOTED b", "STUDENT_PROMOTED c"]
         assert {(event.reason, event.comment) for event in state.journal.events} == {("", "")}
         assert (counts(state), waitlist(state)) == ((3, 0), "")
@@ -226,8 +226,8 @@ class TestOutOfTurn:
     def test_with_a_free_seat_for_the_first(self) -> None:
         """The first waiter gets the free seat, and the chosen waiter a seat over capacity."""
         state = state_with_waitlist("a", "bc", capacity=2)
-        made = decide(state, Enroll("c", "c-1", override=SEAT))
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
+        result = decide(state, Enroll("c", "c-1", override=SEAT))
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert event_summaries(state) == ["STUDENT_PROMOTED b", "STUDENT_PROMOTED c"]
         assert [event.reason for event in state.journal.events] == ["", "athlete"]
         assert counts(state) == (3, 0)
@@ -236,8 +236,8 @@ class TestOutOfTurn:
         """A seat within capacity bypasses only the hold."""
         state = state_with_waitlist("a", "b", student_with_hold("b"), capacity=2)
         both = Override(frozenset({"COURSE_FULL", "STUDENT_HOLD"}), "paid today")
-        made = decide(state, Enroll("b", "c-1", override=both))
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", ("STUDENT_HOLD",))
+        result = decide(state, Enroll("b", "c-1", override=both))
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", ("STUDENT_HOLD",))
         assert event_summaries(state) == ["PROMOTION_SKIPPED b", "STUDENT_PROMOTED b"]
         assert state.journal.events[-1].reason == "paid today"
 
@@ -280,8 +280,8 @@ class TestPositions:
         state = state_with_waitlist("a", "bc")
         left = decide(state, Unenroll("b", "c-1")).enrollment
         assert left.waitlist_position == 0
-        made = decide(state, Enroll("b", "c-1"))
-        assert (made.attempt, made.number, made.waitlist_position) == (2, 4, 2)
+        result = decide(state, Enroll("b", "c-1"))
+        assert (result.attempt, result.number, result.waitlist_position) == (2, 4, 2)
         assert waitlist(state) == "cb"
 
     def test_of_a_promoted_waiter(self) -> None:

@@ -1,4 +1,4 @@
-"""What the ledger makes of failures that a database reports: it runs again, or finds the call at fault."""
+"""How the ledger handles failures of the database: it retries, or finds the call that causes the failure."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ TOO_LONG = 2**63
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """A database where s-1 to s-8 and c-1, a course of 8 seated_students, are known."""
+    """A database with the students s-1 to s-8 and the course c-1 with 8 seats."""
     return create_university(database_url)
 
 
 @pytest.fixture(autouse=True)
 def _consistent(engine: Engine) -> Iterator[None]:
-    """Whatever fails here, the database stays consistent."""
+    """The database is consistent after every failure."""
     yield
     assert_consistent(engine)
 
 
 class TestOneAtFault:
-    """An error of one call that breaks the transaction is found by halving; its neighbours succeed."""
+    """A call that breaks the transaction is found by halving the batch, and the other calls succeed."""
 
     @pytest.mark.parametrize("place", [0, 3, 7])
     def test_a_value_that_cannot_be_stored(self, url: str, engine: Engine, place: int) -> None:
-        """The database refuses one value; only the call that brought it fails."""
+        """If the database rejects a value, only the call with that value fails."""
         calls = enroll_calls(*range(1, 9))
         calls[place] = call(UpdateStudent(f"s-{place + 1}", {"max_credits": TOO_LONG}))
         self.assert_only_one_fails(url, engine, calls, place)
 
     @pytest.mark.parametrize("place", [0, 3, 7])
-    def test_a_response_that_cannot_be_written(self, url: str, engine: Engine, place: int) -> None:
-        """A mistake of ours in one call is an error of that call."""
+    def test_a_response_that_cannot_be_packed(self, url: str, engine: Engine, place: int) -> None:
+        """An error in packing one response is the outcome of that call only."""
         calls = enroll_calls(*range(1, 9))
         calls[place] = Call(calls[place].command, lambda result: Receipt({"result": result}), Receipt, "failing")
         outcome = self.assert_only_one_fails(url, engine, calls, place)
@@ -71,14 +71,14 @@ class TestOneAtFault:
         return outcomes[place]
 
     def test_is_not_a_refusal(self, url: str) -> None:
-        """What cannot be stored is raised as it came, for the caller of the ledger to log."""
+        """The error is returned as it is, so that the caller of the ledger can log it."""
         with watched_ledger(url, lambda _step: None) as (ledger, _):
             (outcome,) = ledger.run([call(UpdateStudent("s-1", {"max_credits": TOO_LONG}))])
         assert isinstance(outcome, Exception)
         assert not isinstance(outcome, Refusal)
 
     def test_several(self, url: str, engine: Engine) -> None:
-        """However many are at fault, each is found."""
+        """Several failing calls are each found."""
         calls = enroll_calls(*range(1, 9))
         for place in (1, 2, 6):
             calls[place] = call(UpdateStudent(f"s-{place + 1}", {"max_credits": TOO_LONG}))
@@ -87,8 +87,8 @@ class TestOneAtFault:
         assert seated_students(engine) == ["s-1", "s-4", "s-5", "s-6", "s-8"]
 
 
-class TestRunAgain:
-    """What was definitely rolled back is run again as a whole, after a pause of random length."""
+class TestRetry:
+    """A batch that was rolled back is retried as a whole, after a pause of random length."""
 
     @pytest.mark.parametrize(
         "error",
@@ -97,7 +97,7 @@ class TestRunAgain:
     )
     @pytest.mark.parametrize("step", ["read", "commit"])
     def test_once(self, url: str, engine: Engine, step: str, error: Exception) -> None:
-        """The second time goes well, and nobody notices."""
+        """If the second attempt succeeds, no caller notices."""
         hook = OnceBefore(step, failing(error))
         with watched_ledger(url, hook) as (ledger, pauses):
             assert reasons(ledger.run(enroll_calls(1, 2))) == [None, None]
@@ -107,7 +107,7 @@ class TestRunAgain:
 
     @pytest.mark.parametrize("error", [psycopg.errors.SerializationFailure(), psycopg.errors.DeadlockDetected()])
     def test_again_and_again(self, url: str, engine: Engine, error: Exception) -> None:
-        """After some attempts it is the callers' turn to try again; nothing was changed."""
+        """After the last attempt every call is refused with CONTENTION, and nothing has changed."""
         steps: list[str] = []
 
         def hook(step: str) -> None:
@@ -124,10 +124,10 @@ class TestRunAgain:
 
 
 class TestLocks:
-    """Who waits too long for a lock is told so, and has changed nothing."""
+    """A batch that waits too long for a lock is refused, and changes nothing."""
 
-    def test_held_too_long(self, url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """CONTENTION for the whole batch, without another attempt; later it goes well."""
+    def test_lock_timeout(self, url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The whole batch gets CONTENTION without a retry, and succeeds later."""
         monkeypatch.setattr(engines, "LOCK_TIMEOUT_MS", 20)
         steps: list[str] = []
         with watched_ledger(url, steps.append) as (ledger, pauses):
@@ -143,7 +143,7 @@ class TestLocks:
 
 @contextmanager
 def other_transaction(engine: Engine) -> Iterator[None]:
-    """Hold what a batch about c-1 must lock: its row, or the whole of SQLite."""
+    """Lock what a batch about c-1 must lock: its row, or the whole SQLite database."""
     with engine.connect() as connection:
         connection.execute(text("UPDATE courses SET title = 'locked' WHERE course_id = 'c-1'"))
         yield

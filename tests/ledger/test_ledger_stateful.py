@@ -35,7 +35,7 @@ QUICK = settings(
 
 
 class Campus(RuleBasedStateMachine):
-    """Two ledgers on one database, which is empty at first, beside the reference."""
+    """Two ledgers on one database, which is empty at first, and the reference."""
 
     database: Database
     engine: Engine
@@ -53,12 +53,12 @@ class Campus(RuleBasedStateMachine):
 
     @rule(now=st.sampled_from([NOW - 1, NOW, NOW + 1]))
     def let_time_pass(self, now: int) -> None:
-        """Windows open and close; the clock of a server may even go back."""
+        """Windows open and close; the clock can also go back."""
         self.reference.now = now
 
     @rule(commands=st.lists(COMMANDS, min_size=1, max_size=20))
     def run_batch(self, commands: list[Command]) -> None:
-        """Every command has the outcome that the reference gives it."""
+        """Every command has the result that the reference gives."""
         calls = [call(command, f"r-{next(self.numbers)}") for command in commands]
         for one, outcome in zip(calls, next(self.ledgers).run(calls), strict=True):
             expected = self.reference.do(one.command)
@@ -68,7 +68,7 @@ class Campus(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
-        """Calls that were answered before get the same answer, and change nothing."""
+        """Repeated calls get the same response, and change nothing."""
         repeated = data.draw(st.lists(st.sampled_from(list(self.answered.values())), max_size=4))
         for (_, expected), outcome in zip(repeated, next(self.ledgers).run([one for one, _ in repeated]), strict=True):
             assert comparable(outcome) == expected
@@ -77,7 +77,7 @@ class Campus(RuleBasedStateMachine):
 
     @rule(command=COMMANDS)
     def preview(self, command: Command) -> None:
-        """A preview is refused where the call would be, and leaves no trace, as the other checks will tell."""
+        """A preview is refused if the call would be, and changes nothing."""
         expected = copy.deepcopy(self.reference).do(command)
         result: Result = ()
         try:
@@ -88,7 +88,7 @@ class Campus(RuleBasedStateMachine):
 
     @invariant()
     def agrees_with_the_reference(self) -> None:
-        """Counters, rows, events and request ids agree with each other, and with the reference."""
+        """Counters, rows, events and request ids agree with each other and with the reference."""
         assert_consistent(self.engine)
         with Session(self.engine) as session:
             columns = (models.Event.type, models.Event.student_id, models.Event.course_id)
@@ -99,12 +99,12 @@ class Campus(RuleBasedStateMachine):
 
 @pytest.fixture
 def campus(engine: Engine, database_url: str) -> Iterator[type[Campus]]:
-    """The machine, on a migrated database."""
+    """The state machine, on a migrated database."""
     database = Database(database_url)
     yield type("CampusOnDatabase", (Campus,), {"engine": engine, "database": database})
     database.close()
 
 
 def test_does_as_the_reference_does(campus: type[Campus]) -> None:
-    """Whatever is asked, answers, rows and history stay right."""
+    """Outcomes, rows and history are those of the reference."""
     run_state_machine_as_test(campus, settings=QUICK)

@@ -1,4 +1,4 @@
-"""What a batch reads: nothing that nobody asked for, and as many waiters as it takes."""
+"""What a batch loads: only what its commands need, and as many waiters as necessary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STUDENTS = [f"s-{number:02}" for number in range(50)]
 
 @pytest.fixture
 def run_batch(database_url: str) -> Iterator[RunBatch]:
-    """Carries out one batch that must succeed; returns the steps it took, and its answers."""
+    """Carries out one batch that must succeed; returns its steps and its answers."""
     steps: list[str] = []
     database = WatchedDatabase(database_url, steps.append)
 
@@ -46,7 +46,7 @@ def run_batch(database_url: str) -> Iterator[RunBatch]:
 
 @pytest.fixture
 def campus(database_url: str) -> str:
-    """A course of two seats and a long waitlist, and fifty students; the first two have the seats."""
+    """A course with two seats and a long waitlist, and fifty students, of whom the first two have the seats."""
     carry_out_on(
         database_url,
         CreateCourse("c-1", {"capacity": 2, "waitlist_capacity": 100}),
@@ -64,7 +64,7 @@ TWO_ROUND_TRIPS = ["begin", "read", "read", "commit"]
 
 @pytest.mark.usefixtures("campus")
 class TestRoundTrips:
-    """A batch reads once; only waiters who may get a seat, and prerequisites, are worth a second time."""
+    """A batch reads once, and a second time only for waiters who may be promoted and for prerequisites."""
 
     @pytest.mark.parametrize(
         "batch",
@@ -75,27 +75,27 @@ class TestRoundTrips:
             [Swap("s-00", "c-1", "c-3")],
         ],
     )
-    def test_nobody_waits_and_nothing_is_asked_for(self, run_batch: RunBatch, batch: list[Command]) -> None:
-        """No query for waiters where none waits, none for prerequisites where there are none."""
+    def test_without_waiters_and_prerequisites(self, run_batch: RunBatch, batch: list[Command]) -> None:
+        """Without waiters and prerequisites there is one read."""
         assert run_batch(batch)[0] == ONE_ROUND_TRIP
 
-    def test_newcomers_behind_a_queue(self, run_batch: RunBatch) -> None:
-        """Where all seats are taken and none becomes free, those who wait are none of the newcomer's business."""
+    def test_newcomers_to_a_waitlist(self, run_batch: RunBatch) -> None:
+        """If all seats are taken and none becomes free, no waiters are read."""
         run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:20]])
         assert run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[20:30]])[0] == ONE_ROUND_TRIP
 
-    def test_a_seat_for_those_who_wait(self, run_batch: RunBatch) -> None:
-        """What the rules look at of those who wait is read too."""
+    def test_a_seat_for_a_waiter(self, run_batch: RunBatch) -> None:
+        """What the rules need to know about waiters takes a second read."""
         run_batch([Enroll("s-10", "c-1")])
         assert run_batch([Unenroll("s-00", "c-1")])[0] == TWO_ROUND_TRIPS
 
     def test_prerequisites(self, run_batch: RunBatch) -> None:
-        """What was passed is read where a course asks for it."""
+        """What students have passed is read if a course has prerequisites."""
         run_batch([RecordCompletion("s-10", "c-1")])
         assert run_batch([Enroll("s-10", "c-2")])[0] == TWO_ROUND_TRIPS
 
     def test_prerequisites_set_in_the_same_batch(self, run_batch: RunBatch) -> None:
-        """A course that is changed, or made, in the batch may ask for something too."""
+        """Prerequisites can come from a course that the batch changes or creates."""
         run_batch([RecordCompletion("s-10", "c-1")])
         steps, _ = run_batch([UpdateCourse("c-3", {"prerequisite_course_ids": ("c-1",)}), Enroll("s-10", "c-3")])
         assert steps == TWO_ROUND_TRIPS
@@ -105,10 +105,10 @@ class TestRoundTrips:
 
 @pytest.mark.usefixtures("campus")
 class TestLongQueues:
-    """However many of those who wait are kept from a seat, the first who may have it is found."""
+    """The first waiter whom the rules allow is found, however many are skipped."""
 
     def test_the_last_of_forty_is_promoted(self, run_batch: RunBatch) -> None:
-        """The batch begins again with twice as many waiters until there are enough, and nothing is done twice."""
+        """The batch restarts with twice as many waiters until there are enough, and commits once."""
         run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:42]])
         run_batch([PlaceHold(student_id, "BURSAR") for student_id in STUDENTS[2:41]])
         steps, (answer,) = run_batch([Unenroll("s-00", "c-1")])
@@ -120,7 +120,7 @@ class TestLongQueues:
         assert types == ["STUDENT_UNENROLLED", *["PROMOTION_SKIPPED"] * 39, "STUDENT_PROMOTED"]
 
     def test_a_preview_finds_it_too(self, run_batch: RunBatch, database_url: str) -> None:
-        """Asking beforehand gives the same answer."""
+        """A preview promotes the same waiter."""
         run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:42]])
         run_batch([PlaceHold(student_id, "BURSAR") for student_id in STUDENTS[2:41]])
         database = Database(database_url)
@@ -130,13 +130,13 @@ class TestLongQueues:
         assert [one["student_id"] for one in preview.fields["promoted"]] == ["s-41"]
 
     def test_as_many_as_seats_become_free(self, run_batch: RunBatch) -> None:
-        """Two drops of one batch promote two, the first of the queue in order."""
+        """Two drops in one batch promote the first two waiters in order."""
         run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:42]])
         _, answers = run_batch([Unenroll("s-00", "c-1"), Unenroll("s-01", "c-1")])
         assert [student_id for answer in answers for student_id in promoted(answer)] == ["s-02", "s-03"]
 
-    def test_all_where_seats_are_without_limit(self, run_batch: RunBatch) -> None:
-        """A course whose capacity is taken away has a seat for everybody."""
+    def test_unlimited_seats(self, run_batch: RunBatch) -> None:
+        """If the capacity is removed, all waiters are promoted."""
         run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:42]])
         _, (answer,) = run_batch([UpdateCourse("c-1", {"capacity": None})])
         students = [event.student_id for event in answer.events if event.type == "STUDENT_PROMOTED"]

@@ -1,4 +1,4 @@
-"""What the server does by itself: old answers go, newer ones stay."""
+"""The purge of request ids: old responses are deleted, newer ones stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from registrar_server.storage.models import RequestId
 
 
 def store_answers(engine: Engine, *times: int, caller: str = "ada") -> None:
-    """Keep an answer for each of these times; its request id is its time."""
+    """Store a response for each of these times; its request id is its time."""
     with Session(engine) as session:
         session.add_all(
             RequestId(caller=caller, request_id=str(time), fingerprint=b"", response=b"", create_time=time)
@@ -26,22 +26,22 @@ def stored_answers(engine: Engine) -> list[tuple[str, int]]:
         return [(row[0], row[1]) for row in rows]
 
 
-def test_purges_what_is_older(database: Database, engine: Engine) -> None:
-    """Answers given before the time go; one given just then stays."""
+def test_older_responses_are_deleted(database: Database, engine: Engine) -> None:
+    """Responses from before the given time are deleted; one from that very time stays."""
     store_answers(engine, 1, 2, 3, 4)
     assert purge_request_ids(database, before=3) == 2
     assert stored_answers(engine) == [("ada", 3), ("ada", 4)]
 
 
 def test_in_chunks(database: Database, engine: Engine) -> None:
-    """However small the chunks, everything old goes."""
+    """All old responses are deleted, in chunks of any size."""
     store_answers(engine, *range(7))
     assert purge_request_ids(database, before=5, chunk=2) == 5
     assert stored_answers(engine) == [("ada", 5), ("ada", 6)]
 
 
 def test_the_same_id_of_another_caller_stays(database: Database, engine: Engine) -> None:
-    """Callers choose their ids by themselves, so only caller and id together name an answer."""
+    """A response is identified by its caller and its request id together."""
     store_answers(engine, 1)
     with Session(engine) as session:
         session.add(RequestId(caller="bob", request_id="1", fingerprint=b"", response=b"", create_time=9))
@@ -51,7 +51,7 @@ def test_the_same_id_of_another_caller_stays(database: Database, engine: Engine)
 
 
 def test_nothing_to_do(database: Database, engine: Engine) -> None:
-    """On an empty table, and where all is new."""
+    """On an empty table, or if all responses are new, nothing is deleted."""
     assert purge_request_ids(database, before=5) == 0
     store_answers(engine, 5)
     assert purge_request_ids(database, before=5) == 0

@@ -1,4 +1,4 @@
-"""Set-based statements: each shape does what it says, with any values, as one text that never changes."""
+"""Set-based statements: each shape reads or writes the right rows, with any values, as one constant text."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ from tests.support.drivers import (
 
 
 class TestSelect:
-    """Rows by key."""
+    """Select rows by key."""
 
     def test_by_one_column(self, driver: Driver) -> None:
-        """The rows of these keys; keys that aren't there find nothing, and keys may repeat."""
+        """Each existing key gives one row; unknown keys give none, and keys can be repeated."""
         driver.write((INSERT_STUDENTS, [student_row("a", "Ada"), student_row("b", "Bob"), student_row("c", "Cy")]))
         (found,) = driver.read((SELECT_STUDENTS, [("a",), ("c",), ("c",), ("z",)]))
         assert [row[:2] for row in found] == [("a", "Ada"), ("c", "Cy")]
 
     def test_by_a_pair(self, driver: Driver) -> None:
-        """Pairs are pairs: one's first and another's second find nothing."""
+        """A key of two columns matches only rows with both values."""
         rows = [(caller, request_id, b"", b"", 0) for caller in ("a", "b") for request_id in ("1", "2")]
         driver.write((INSERT_RESPONSES, rows))
         (found,) = driver.read((SELECT_RESPONSES, [("a", "1"), ("b", "2"), ("b", "3")]))
         assert [row[:2] for row in found] == [("a", "1"), ("b", "2")]
 
     def test_with_a_condition(self, driver: Driver) -> None:
-        """Of the rows with these keys, those that also fit."""
+        """A condition restricts the rows with these keys."""
         driver.write((INSERT_STUDENTS, [student_row("a"), student_row("b", delete_time=5)]))
         living = Select("students", ("student_id",), ("student_id",), "delete_time IS NULL", read=tuple)
         assert driver.read((living, [("a",), ("b",)])) == [[("a",)]]
 
     def test_of_two_tables(self, driver: Driver) -> None:
-        """Each row goes with its row of the other table, in columns of either."""
+        """Each row is joined with its row of the other table, and columns of both can be selected."""
         insert_courses_and_students(driver, {"c-1": {"term": "fall", "meetings": "[1]"}, "c-2": {}})
         driver.write(
             (INSERT_ENROLLMENTS, [enrollment_row("c-1", "a", 1, "ENROLLED"), enrollment_row("c-2", "b", 1, "ENROLLED")])
@@ -72,15 +72,15 @@ class TestSelect:
         joined = Select("enrollments", ("student_id",), columns[:3], where, "courses", "course_id", read=tuple)
         assert driver.read((joined, [("a",), ("b",), ("c",)])) == [[("a", "fall", "[1]"), ("b", "", "[]")]]
 
-    def test_with_something_computed(self, driver: Driver) -> None:
-        """What is computed comes behind the columns."""
+    def test_with_computed_columns(self, driver: Driver) -> None:
+        """Computed columns follow the others."""
         driver.write((INSERT_STUDENTS, [student_row("a", "Ada", 5), student_row("b", "Bob", 7)]))
         computed = {"next": "max_credits + 1", "count": "(SELECT count(*) FROM students AS all_of_them)"}
         select = Select("students", ("student_id",), ("student_id",), computed=computed, read=tuple)
         assert driver.read((select, [("a",), ("b",)])) == [[("a", 6, 2), ("b", 8, 2)]]
 
     def test_several_at_once(self, driver: Driver) -> None:
-        """Each statement has its own rows, in the order asked."""
+        """Several statements return their rows in the order of the statements."""
         driver.write((INSERT_STUDENTS, [student_row("a")]), (INSERT_RESPONSES, [("a", "1", b"f", b"r", 7)]))
         students, responses, none = driver.read(
             (SELECT_STUDENTS, [("a",)]), (SELECT_RESPONSES, [("a", "1")]), (SELECT_STUDENTS, [("b",)])
@@ -91,7 +91,7 @@ class TestSelect:
 
 
 class TestValues:
-    """What is written comes back, whatever it is."""
+    """Every value is read as it was written."""
 
     TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
     AWKWARD = st.sampled_from(
@@ -102,8 +102,8 @@ class TestValues:
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(rows=st.lists(st.tuples(TEXT | AWKWARD, INTEGERS, HOLDS, INTEGERS), min_size=1, max_size=6))
-    def test_text_numbers_documents_and_nothing(self, driver: Driver, rows: list[tuple[Any, ...]]) -> None:
-        """Inserted, selected by key, and updated to each other's values."""
+    def test_texts_numbers_documents_and_nulls(self, driver: Driver, rows: list[tuple[Any, ...]]) -> None:
+        """Rows are inserted, selected by key, and updated to each other's values."""
         ids = [f"s-{next(_numbers)}" for _ in rows]
         written = [(name, limit, json.dumps(holds), end) for name, limit, holds, end in rows]
         driver.write((INSERT_STUDENTS, [(key, *row, *DEFAULTS) for key, row in zip(ids, written, strict=True)]))
@@ -127,7 +127,7 @@ class TestValues:
         )
     )
     def test_keys_of_text_and_bytes(self, driver: Driver, rows: list[tuple[Any, ...]]) -> None:
-        """Any text is a key, and bytes are bytes."""
+        """Keys can be any text, and bytes stay as they are."""
         rows = [(caller, f"{next(_numbers)}", *content) for caller, _, *content in rows]
         driver.write((INSERT_RESPONSES, [(*row, 1) for row in rows]))
         keys = [row[:2] for row in rows]
@@ -137,8 +137,8 @@ class TestValues:
         (found,) = driver.read((SELECT_RESPONSES, keys))
         assert {row[3] for row in found} == {b"\\x00\0,"}
 
-    def test_truth(self, driver: Driver) -> None:
-        """True, false and unknown stay apart."""
+    def test_booleans(self, driver: Driver) -> None:
+        """True, false and null are distinct."""
         values = {"e-c-1": True, "e-c-2": False, "e-c-3": None}
         rows = [
             enrollment_row("c", f"s-{number}", number, "COMPLETED", passed=passed)
@@ -157,10 +157,10 @@ _numbers = count(1)
 
 
 class TestUpdate:
-    """Columns by key."""
+    """Update columns by key."""
 
-    def test_sets_its_columns_of_its_rows(self, driver: Driver) -> None:
-        """Each row has its own values; other rows and other columns stay; an unknown key is nobody."""
+    def test_sets_columns_of_the_rows_with_these_keys(self, driver: Driver) -> None:
+        """Each row gets its own values; other rows and columns stay, and unknown keys are ignored."""
         driver.write((INSERT_STUDENTS, [student_row(key, "old", 1) for key in "abc"]))
         rename = Update("students", ("student_id",), ("given_name",))
         driver.write((rename, [("a", "new"), ("c", "newer"), ("z", "nobody")]))
@@ -169,10 +169,10 @@ class TestUpdate:
 
 
 class TestAppend:
-    """Rows numbered by a counter that is raised with them."""
+    """Append rows that are numbered by a counter."""
 
     def test_continues_the_counter(self, driver: Driver) -> None:
-        """In the order given, without gaps, over several batches."""
+        """Numbers continue in the order of the rows, without gaps, over several batches."""
         driver.write((APPEND_EVENTS, [event_row("c", "first"), event_row("c", "second")]))
         driver.write((APPEND_EVENTS, [event_row("c", "third", '[["title", null, "\\u00e9"]]')]))
         (found,) = driver.read((SELECT_EVENTS, [("c",)]))
@@ -184,17 +184,17 @@ class TestAppend:
         assert {key: json.loads(changes) for key, _, changes in found}["third"] == [["title", None, "é"]]
 
     def test_many(self, driver: Driver) -> None:
-        """A thousand rows are numbered as they stand."""
+        """A thousand rows are numbered in order."""
         driver.write((APPEND_EVENTS, [event_row("c", f"{place:04}") for place in range(1, 1001)]))
         (found,) = driver.read((SELECT_EVENTS, [("c",)]))
         assert [(key, revision) for key, revision, _ in found] == [(f"{place:04}", place) for place in range(1, 1001)]
 
 
 class TestText:
-    """A statement is one text, however many rows it is given, so that a database prepares it once."""
+    """A statement is one text for any number of rows, so that the database prepares it once."""
 
     def test_is_constant(self, driver: Driver) -> None:
-        """Reading and writing one row, then many, says nothing new."""
+        """One row and many rows use the same texts."""
         self.run_every_statement(driver, 1)
         first = set(driver.statement_texts())
         self.run_every_statement(driver, 50)
@@ -221,10 +221,10 @@ class TestText:
 
 
 class TestCommit:
-    """A write is all or nothing."""
+    """A write changes everything or nothing."""
 
-    def test_a_failing_statement_takes_all_with_it(self, driver: Driver, database_url: str) -> None:
-        """What was written before the failure is gone, and the database is free for others."""
+    def test_a_failing_statement_rolls_back(self, driver: Driver, database_url: str) -> None:
+        """A failing statement rolls back the earlier ones and releases the locks."""
         database = Database(database_url)
         with pytest.raises((psycopg.errors.UniqueViolation, sqlite3.IntegrityError)), database.transaction() as broken:
             broken.commit(
@@ -236,8 +236,8 @@ class TestCommit:
         (found,) = driver.read((SELECT_STUDENTS, [(key,) for key in "abc"]))
         assert [row[0] for row in found] == ["c"]
 
-    def test_left_without_a_commit(self, driver: Driver, database_url: str) -> None:
-        """A transaction that is left by an error, or just left, has changed nothing."""
+    def test_a_transaction_without_a_commit(self, driver: Driver, database_url: str) -> None:
+        """A transaction that ends without a commit, with or without an error, changes nothing."""
         database = Database(database_url)
 
         def leave(error: Exception | None) -> None:

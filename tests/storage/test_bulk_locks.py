@@ -1,4 +1,4 @@
-"""Set-based statements about the heads of groups, and locks: which rows they take, and in which order."""
+"""Set-based statements about the first rows of groups, and locks: which rows they take, and in which order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.drivers import (
 
 
 def insert_enrollments(driver: Driver, course_id: str, waiting: str, seated: str = "") -> None:
-    """Give students seats in a course, then places in its queue."""
+    """Insert seats in a course, then places on its waitlist."""
     states = [
         *((student_id, "ENROLLED") for student_id in seated),
         *((student_id, "WAITLISTED") for student_id in waiting),
@@ -36,28 +36,28 @@ def insert_enrollments(driver: Driver, course_id: str, waiting: str, seated: str
 
 
 class TestHeads:
-    """The first rows of groups."""
+    """Select the first rows of groups."""
 
     def heads(self, driver: Driver, *groups: tuple[str, int]) -> list[tuple[str, str]]:
-        """Who is at the head of each group, as they come."""
+        """Return the first waiters of each course, in the order of the rows."""
         (found,) = driver.dialect.read(driver.connection, [(FIRST_WAITERS, groups)])
         driver.connection.rollback()
         return [(course_id, student_id) for course_id, student_id, _number, _bypassed in found]
 
     def test_first_ones_in_order(self, driver: Driver) -> None:
-        """As many as the limit says, by the order asked for, whatever order their keys have."""
+        """The limit gives the number of rows, and the order is the one asked for, not that of the keys."""
         insert_courses_and_students(driver, {"c-1": {"capacity": 4, "waitlisted_count": 6}})
         insert_enrollments(driver, "c-1", waiting="fedcba", seated="gh")
         assert self.heads(driver, ("c-1", 0)) == [("c-1", "f"), ("c-1", "e")]
 
     def test_number_given_with_the_group(self, driver: Driver) -> None:
-        """The limit counts with the number that is given, and a group ends where it has no more."""
+        """The limit can use the number that is given with the group; a group with fewer rows returns them all."""
         insert_courses_and_students(driver, {"c-1": {"capacity": 4, "waitlisted_count": 5}})
         insert_enrollments(driver, "c-1", waiting="fed")
         assert [len(self.heads(driver, ("c-1", number))) for number in (0, 1, 2, 3, 100)] == [1, 2, 3, 3, 3]
 
     def test_each_group_by_itself(self, driver: Driver) -> None:
-        """Each group has its own limit; one that is at 0, empty, or not there has no rows."""
+        """Each group has its own limit; a group with limit 0, an empty and an unknown one return no rows."""
         limits = {"c-1": 1, "c-2": 2, "c-3": 0, "c-4": 9}
         insert_courses_and_students(
             driver, {name: {"capacity": 10, "waitlisted_count": 10 + limit} for name, limit in limits.items()}
@@ -67,21 +67,21 @@ class TestHeads:
         found = self.heads(driver, *((course_id, 0) for course_id in (*limits, "c-9")))
         assert sorted(found) == [("c-1", "h"), ("c-2", "g"), ("c-2", "h")]
 
-    def test_below_nothing(self, driver: Driver) -> None:
-        """A limit below 0 is none."""
+    def test_a_negative_limit(self, driver: Driver) -> None:
+        """A limit below 0 returns no rows."""
         insert_courses_and_students(driver, {"c-1": {"capacity": 7, "waitlisted_count": 2}})
         insert_enrollments(driver, "c-1", waiting="ab")
         assert self.heads(driver, ("c-1", 0)) == []
 
     def test_documents(self, driver: Driver) -> None:
-        """Documents come as text here too."""
+        """Documents are returned as text."""
         insert_courses_and_students(driver, {"c-1": {"capacity": 0, "waitlisted_count": 1}})
         driver.write((INSERT_ENROLLMENTS, [enrollment_row("c-1", "a", 1, "WAITLISTED", bypassed_rules='["X", "Y"]')]))
         assert driver.read((FIRST_WAITERS, [("c-1", 0)])) == [[("c-1", "a", 1, '["X", "Y"]')]]
 
 
 class TestLock:
-    """A locked row waits for nobody but other lockers; only PostgreSQL has such locks."""
+    """A locked row blocks only other locks and updates; only PostgreSQL has such locks."""
 
     @pytest.fixture
     def locked(self, postgresql_url: str) -> Iterator[str]:
@@ -99,25 +99,25 @@ class TestLock:
             "SET LOCAL lock_timeout = 20; UPDATE students SET version = 2 WHERE student_id = 'a'",
         ],
     )
-    def test_keeps_others_from_changing_it(self, locked: str, statement: str) -> None:
-        """Neither locked nor updated by anyone else."""
+    def test_blocks_locks_and_updates(self, locked: str, statement: str) -> None:
+        """Others can neither lock nor update the row."""
         with psycopg.connect(locked) as other, pytest.raises(psycopg.errors.LockNotAvailable):
             other.execute(statement)
 
-    def test_leaves_other_rows_alone(self, locked: str) -> None:
-        """The neighbour is free."""
+    def test_does_not_lock_other_rows(self, locked: str) -> None:
+        """Another row can be locked."""
         with psycopg.connect(locked) as other:
             found = other.execute("SELECT student_id FROM students WHERE student_id = 'b' FOR UPDATE NOWAIT")
             assert found.fetchall() == [("b",)]
 
-    def test_lets_foreign_keys_be_checked(self, locked: str) -> None:
-        """Others may refer to the locked row meanwhile; FOR UPDATE would make them wait."""
+    def test_allows_foreign_key_checks(self, locked: str) -> None:
+        """Others can refer to the locked row; FOR UPDATE would block them."""
         with psycopg.connect(locked) as other:
             found = other.execute("SELECT student_id FROM students WHERE student_id = 'a' FOR KEY SHARE NOWAIT")
             assert found.fetchall() == [("a",)]
 
     def test_ends_with_the_transaction(self, locked: str) -> None:
-        """After the commit it is anyone's."""
+        """After the commit others can lock the row."""
         first = postgresql_driver(locked)
         first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
         first.dialect.write(first.connection, [])
@@ -127,7 +127,7 @@ class TestLock:
         first.connection.close()
 
     def test_is_taken_in_order_of_the_keys(self, postgresql_url: str) -> None:
-        """Whatever order was asked for and however rows lie: so nobody waits in a circle."""
+        """Rows are locked in the order of their keys, so that transactions do not deadlock."""
         first, second = postgresql_driver(postgresql_url), postgresql_driver(postgresql_url)
         first.write((INSERT_STUDENTS, [student_row("c"), student_row("b"), student_row("a")]))
         first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
@@ -140,16 +140,16 @@ class TestLock:
             unlocked = other.execute("SELECT student_id FROM students FOR UPDATE SKIP LOCKED").fetchall()
         first.connection.rollback()
         waiting.join()
-        assert unlocked == [("c",)], "a is locked before b, which is held; c would come after"
+        assert unlocked == [("c",)], "a is locked before b, which another transaction has locked; c comes after b"
         first.connection.close()
         second.connection.close()
 
 
 class TestLockOfHeads:
-    """Rows that only the statement itself can find are locked with the others."""
+    """Lock rows by key together with the first rows of groups."""
 
     def test_among_other_statements(self, driver: Driver) -> None:
-        """Whether a database has such locks or not, what is read beside them is the same."""
+        """Other statements of the same read return the same rows, whether the database has such locks or not."""
         insert_courses_and_students(driver, {"c-1": {"capacity": 0, "waitlisted_count": 2}})
         insert_enrollments(driver, "c-1", waiting="ba")
         lock = (LOCK_FIRST_WAITERS, [("c", "", 0), ("", "c-1", 0)])
@@ -158,8 +158,8 @@ class TestLockOfHeads:
         assert [row[0] for row in students] == ["c"]
 
     @pytest.fixture
-    def crowded(self, postgresql_url: str) -> Iterator[Driver]:
-        """A course c-1 where f, e, d, c and b wait in this order, and the first three of them may get a seat."""
+    def course_with_waiters(self, postgresql_url: str) -> Iterator[Driver]:
+        """A course c-1 where f, e, d, c and b wait in this order, and the first three may get a seat."""
         driver = postgresql_driver(postgresql_url)
         insert_courses_and_students(
             driver, {"c-1": {"capacity": 2, "waitlisted_count": 5}, "c-2": {"capacity": 0, "waitlisted_count": 1}}
@@ -170,7 +170,7 @@ class TestLockOfHeads:
         driver.connection.close()
 
     def unlocked(self, url: str) -> str:
-        """Which students nobody has locked."""
+        """Return the students that are not locked."""
         with psycopg.connect(url) as other:
             found = other.execute("SELECT student_id FROM students ORDER BY student_id FOR UPDATE SKIP LOCKED")
             return "".join(student_id for (student_id,) in found)
@@ -187,18 +187,20 @@ class TestLockOfHeads:
         ],
     )
     def test_first_waiters_and_no_more(
-        self, crowded: Driver, postgresql_url: str, rows: list[tuple[str, str, int]], unlocked: str
+        self, course_with_waiters: Driver, postgresql_url: str, rows: list[tuple[str, str, int]], unlocked: str
     ) -> None:
-        """Those named, and those at the head of the queues named; whoever waits further behind is free."""
-        crowded.dialect.read(crowded.connection, [(LOCK_FIRST_WAITERS, rows)])
+        """The named students and the first waiters of the named courses are locked, and no others."""
+        course_with_waiters.dialect.read(course_with_waiters.connection, [(LOCK_FIRST_WAITERS, rows)])
         assert self.unlocked(postgresql_url) == unlocked
 
-    def test_is_taken_in_order_of_the_keys(self, crowded: Driver, postgresql_url: str) -> None:
-        """Not in the order of the queue, and callers are not before waiters: so nobody waits in a circle."""
+    def test_is_taken_in_order_of_the_keys(self, course_with_waiters: Driver, postgresql_url: str) -> None:
+        """Named students and waiters are locked in the order of their ids, so that transactions do not deadlock."""
         holder = postgresql_driver(postgresql_url)
         holder.dialect.read(holder.connection, [(LOCK_STUDENTS, [("e",)])])
         request = (LOCK_FIRST_WAITERS, [("h", "", 0), ("a", "", 0), ("", "c-1", 0)])
-        waiting = threading.Thread(target=crowded.dialect.read, args=(crowded.connection, [request]))
+        waiting = threading.Thread(
+            target=course_with_waiters.dialect.read, args=(course_with_waiters.connection, [request])
+        )
         waiting.start()
         with psycopg.connect(postgresql_url, autocommit=True) as other:
             while other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
@@ -206,5 +208,7 @@ class TestLockOfHeads:
         unlocked = self.unlocked(postgresql_url)
         holder.connection.rollback()
         waiting.join()
-        assert unlocked == "bcfgh", "a and d are locked before e, which is held; f and h would come after"
+        assert unlocked == "bcfgh", (
+            "a and d are locked before e, which another transaction has locked; f and h come after e"
+        )
         holder.connection.close()

@@ -28,7 +28,7 @@ from registrar_server.core.commands import (
     UpdateStudent,
 )
 
-#: The comments name the revisions of the events, and the ids of the enrollments.
+#: Commands that record events of every type. Comments name the revisions of the events and the ids of the enrollments.
 STORY: tuple[Command, ...] = (
     *(CreateStudent(student_id) for student_id in ("ada", "bob", "cyd", "dot", "eve")),  # 1 to 5
     CreateCourse("art", {"capacity": 1, "waitlist_capacity": 3}),  # 6
@@ -40,7 +40,7 @@ STORY: tuple[Command, ...] = (
     Unenroll("ada", "art"),  # 12; 13 skips bob, 14 promotes cyd
     Enroll("dot", "art", override=Override(frozenset({"COURSE_FULL"}), "the dean asked")),  # 15: id-18, a second seat
     RecordCompletion("dot", "art", "A"),  # 16: id-20, beside the seat
-    UpdateCourse("art", {"capacity": 5}),  # 17; bob is skipped for the same reason, which no event repeats
+    UpdateCourse("art", {"capacity": 5}),  # 17; bob is skipped again for the same reason, without an event
     PlaceHold("bob", "BURSAR", "still unpaid"),  # 18
     ReleaseHold("bob", "BURSAR"),  # 19
     UpdateCourse("art", {"capacity": 1}),  # 20
@@ -70,19 +70,19 @@ _WITHOUT_CONSTRAINTS = {
     "sqlite": ("PRAGMA ignore_check_constraints = ON", "PRAGMA foreign_keys = OFF"),
     "postgresql": (
         "ALTER TABLE enrollments DROP CONSTRAINT ck_enrollments_end_time",
-        "SET LOCAL session_replication_role = replica",  # This switches foreign keys off.
+        "SET LOCAL session_replication_role = replica",  # This disables foreign keys.
     ),
 }
 
 
 def disagreements_in(engine: Engine) -> list[str]:
-    """Return the disagreements that a verification reports."""
+    """Return the disagreements that ``verify`` reports."""
     with verify.open_snapshot(engine) as connection:
         return list(verify.disagreements(connection))
 
 
 def tamper(engine: Engine, *statements: str) -> None:
-    """Change rows directly, with the constraints that would prevent it switched off."""
+    """Execute statements with the constraints disabled that would prevent them."""
     with engine.begin() as connection:
         for statement in (*_WITHOUT_CONSTRAINTS[engine.dialect.name], "DROP INDEX uq_enrollments_live", *statements):
             connection.execute(text(statement))

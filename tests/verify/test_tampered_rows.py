@@ -1,4 +1,4 @@
-"""Verify reports a row of a course, an enrollment or a student that was changed by hand, and nothing else."""
+"""Verify reports a course, an enrollment or a student that was changed by hand, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``registrar-server verify`` accepts what the ledger writes, and reports what it finds."""
+"""``registrar-server verify`` accepts what the ledger writes, and reports disagreements."""
 
 from __future__ import annotations
 
