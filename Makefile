@@ -45,8 +45,8 @@ verify: protos ## check that the database is consistent
 ##@ Develop
 
 .PHONY: test
-test: protos $(VENV)/.dev ## run the tests (ARGS="-k word" chooses)
-	$(BIN)/python -m pytest $(ARGS)
+test: protos $(VENV)/.dev ## run the tests on all cores (ARGS="-k word" chooses, ARGS="-n 0" takes one core)
+	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: lint-style lint-types lint-imports lint-protos ## run ruff, mypy, import-linter and buf

@@ -1,1 +1,1 @@
-"""How fast Registrar is, measured against other ways of doing the same, in one run: ``make bench``."""
+"""Measures the server against other implementations of the same work, all in one run: ``make bench``."""

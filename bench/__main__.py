@@ -1,4 +1,4 @@
-"""Measure, print one table, write ``bench/results.json``: ``make bench``, ``make bench ARGS="--only hot"``."""
+"""Run the bench, print one table and write ``bench/results.json``: ``make bench``, ``make bench ARGS="--only hot"``."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ QUICK = Pace(warm_up=0.5, seconds=1.0, rounds=1, crowd=Crowd(students=1_000, sea
 CAPTION = (
     "64 calls in flight unless the workload says otherwise. {postgresql} and SQLite, both durable (fsync on,"
     " synchronous FULL); one fsync takes {sync:.2f} ms here. The server runs with its default settings and writes its"
-    " JSON log, level info, to a file; pgbench and the ORM baseline log nothing. Each round, {students:,} students ask"
-    " for the {seats:,} seats of the waitlisted course, and {drops:,} of those who get one drop. Medians of {rounds}"
-    " rounds [lowest..highest]; ratios are taken within a round. CPU and RSS are those of the server process, without"
-    " the database's."
+    " JSON log, level info, to a file; pgbench and the ORM baseline log nothing. In each round, {students:,} students"
+    " enroll in the waitlisted course, which has {seats:,} seats, and {drops:,} of those with a seat drop. Medians of"
+    " {rounds} rounds [lowest..highest]; ratios compare samples of the same round. CPU and RSS are those of the server"
+    " process, without the database's."
 )
 
 
 def main() -> int:
-    """Run the bench; the exit status is 1 if any call or count was wrong, or if what is stored does not agree."""
+    """Run the bench; return 1 if a call failed, a count is wrong or the stored data disagree."""
     given = _arguments()
     pace = (QUICK if given.quick else USUAL)._replace(**({"rounds": given.rounds} if given.rounds else {}))
     chosen = targets.chosen(given.only or (targets.QUICK_GROUPS if given.quick else targets.GROUPS))
@@ -55,19 +55,20 @@ def _caption(stage: Stage, pace: Pace) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: does it work, roughly how fast")
+    parser.add_argument("--quick", action="store_true", help="run one short round, for a rough result")
     parser.add_argument("--rounds", type=int, choices=range(1, ROUNDS + 1), metavar="N", help=f"1 to {ROUNDS} rounds")
     parser.add_argument(
         "--only",
         nargs="+",
         choices=targets.GROUPS,
-        help="what to measure: by default all, with --quick all but grown, which seeds a million enrollments twice",
+        help="measure only these groups (default: all; with --quick all except grown, which seeds a million"
+        " enrollments twice)",
     )
     return parser.parse_args()
 
 
 def _measure(stage: Stage, cases: list[Case], rounds: int) -> dict[Case, list[Sample]]:
-    """Go through all cases, then through all again, so that what else the machine does hits all alike."""
+    """Run all cases in every round, so that other load on the machine affects all cases alike."""
     results: dict[Case, list[Sample]] = defaultdict(list)
     for round_number in range(rounds):
         for case in cases:
@@ -81,7 +82,7 @@ def _measure(stage: Stage, cases: list[Case], rounds: int) -> dict[Case, list[Sa
 
 
 def _verify(stage: Stage) -> dict[Case, list[str]]:
-    _show("verifying what Registrar has stored")
+    _show("verifying the databases of Registrar")
     verified = stage.verify()
     _show("")
     return verified

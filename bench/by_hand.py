@@ -1,7 +1,7 @@
-"""The statements of one enrollment written by hand for the driver, one call after the other: no server, no layers.
+"""The baseline without a server: hand-written statements for one enrollment at a time, executed through the driver.
 
-On PostgreSQL they travel as the server's do: all locks and lookups are one round trip, all writes and the commit
-another.
+On PostgreSQL they take two round trips, as the server's do: one for all locks and lookups, one for all writes and the
+commit.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ WRITES = (
 
 
 class Connection(Protocol):
-    """What differs between the two databases."""
+    """The operations that differ between the two databases."""
 
     def look_up(self, given: Mapping[str, Any]) -> list[Sequence[Any] | None]:
-        """Begin, run all lookups and return the row of each, or None."""
+        """Begin a transaction, run all lookups and return the row of each, or None."""
 
     def write(self, given: Mapping[str, Any]) -> None:
         """Run all writes and commit."""
 
 
 class PostgreSQL:
-    """psycopg in pipeline mode, everything prepared."""
+    """A psycopg connection in pipeline mode, with prepared statements."""
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
@@ -83,7 +83,7 @@ class PostgreSQL:
 
 
 class SQLite:
-    """The sqlite3 module, durable."""
+    """A durable connection of the sqlite3 module."""
 
     def __init__(self, url: str) -> None:
         self._connection = sqlite3.connect(str(make_url(url).database), isolation_level=None)
@@ -108,7 +108,7 @@ def _psycopg(statement: str) -> bytes:
 def run(
     *, url: str, workload: str, round_number: int, stored: int, response_size: int, warm_up: float, seconds: float
 ) -> dict[str, Any]:
-    """Measure once."""
+    """Run once and return the sample."""
     kind = SQLite if make_url(url).get_backend_name() == "sqlite" else PostgreSQL
     requests = messages.enrollments(messages.Pairing.of(workload, round_number), messages.first_caller(stored))
     connection: Connection = kind(url)

@@ -1,6 +1,6 @@
-"""What our client costs: its calls and those of the bare stub, in turns, to one server that does next to nothing.
+"""The overhead of the client: its calls and those of the bare stub alternate on one echo server.
 
-Against the echo the client's own time is the largest share of a call, so this is the strictest way to look at it.
+The echo server does almost nothing, so the client's own time is the largest possible share of a call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Enroll = Callable[[str, str], object]
 
 
 def run(*, address: str, warm_up: float, seconds: float) -> list[dict[str, Any]]:
-    """Measure once: our client, then the stub."""
+    """Run once and return two samples: of our client and of the stub."""
     with RegistrarClient(address) as client, grpc.insecure_channel(address) as channel:
         stub = EnrollmentServiceStub(channel)
 

@@ -1,5 +1,5 @@
--- Every number but the last must be that of the calls that changed something: each enrolled, waitlisted or dropped a
--- student, and a drop changes an enrollment that another call has made. The last is that of courses that miscount.
+-- Each column except the last must equal the number of calls that changed the database. A call enrolls, waitlists or
+-- drops one student; a drop changes the enrollment of an earlier call. The last column counts courses with wrong counters.
 
 SELECT (SELECT count(*) FROM request_ids),
        (SELECT count(*) FROM enrollments) + dropped,

@@ -1,4 +1,4 @@
-"""The least that a gRPC server in Python does: parse the request, serialize a response that lies ready."""
+"""The least that a gRPC server in Python does: it parses the request and serializes a prepared response."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Method = Callable[[Any, Any], Awaitable[Any]]
 
 
 class Echo:
-    """Answers as Registrar once answered: with messages of the same size and shape."""
+    """Returns recorded responses of Registrar, which have the real size and shape."""
 
     def __init__(self, folder: Path) -> None:
         self._enrolled = pb.EnrollStudentResponse.FromString((folder / ENROLLED_FILE).read_bytes())
@@ -35,7 +35,7 @@ class Echo:
 
 
 def handler(method: Method, request: Any, response: Any) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return what the generated code would make of a servicer's method."""
+    """Return the handler that the generated code would make for a servicer's method."""
     return grpc.unary_unary_rpc_method_handler(
         method,
         request_deserializer=request.FromString,
@@ -44,7 +44,7 @@ def handler(method: Method, request: Any, response: Any) -> grpc.RpcMethodHandle
 
 
 async def serve(handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
-    """Serve on a free port and say which, until the process is ended."""
+    """Serve on a free port, and log its address, until the process ends."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("registrar.v1.EnrollmentService", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")

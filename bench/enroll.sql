@@ -1,9 +1,9 @@
--- The work of one EnrollStudent as one transaction of its own, for pgbench: the same durable rows, the same locks in
--- the same order, the same lookups. The bench gives the variables: which students (first, clients), which courses
--- (prefix, base, offset, courses), and a run name that makes the request ids unique.
+-- One EnrollStudent as one transaction, for pgbench: the same durable rows, the same locks in the same order, the same
+-- lookups. The bench passes the variables: the students (first, clients), the courses (prefix, base, offset, courses),
+-- and a run name that makes the request ids unique.
 --
--- The counter of events is raised last, since all transactions meet there. Ids are made of what is at hand, without a
--- round trip; those of enrollments and events begin with the time, as the server's do.
+-- The event counter is updated last, since all transactions wait for it. Ids are computed without a round trip; ids of
+-- enrollments and events begin with the time, as the server's do.
 
 \set counter :counter + 1
 \set number :first + :client_id + :counter * :clients

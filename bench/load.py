@@ -1,4 +1,4 @@
-"""The load generator: many calls in flight over one channel, bytes in and bytes out, checked after the clock."""
+"""The load generator: keeps many calls in flight over one channel, sends and receives bytes, and checks them later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_po
 
 @dataclass
 class Run:
-    """What to call, for how long, and with how many calls in flight."""
+    """The parameters of one run."""
 
     address: str
     pid: int
@@ -35,7 +35,7 @@ class Run:
     warm_up: float
     seconds: float
     echoes: bool
-    """The answers are not about the requests, but always the same."""
+    """The server returns the same response to every request."""
 
     @property
     def method(self) -> str:
@@ -43,7 +43,7 @@ class Run:
         return messages.LIST if self.workload == samples.READS else messages.ENROLL
 
     def requests(self) -> list[bytes]:
-        """Return all that could be sent, serialized."""
+        """Return as many serialized requests as the run can need."""
         if self.method == messages.LIST:
             generated: Iterator[Any] = messages.listings(self.stored)
         else:
@@ -55,7 +55,7 @@ class Run:
 
 @dataclass
 class Tally:
-    """What came back."""
+    """The results of the calls."""
 
     latencies: list[float] = field(default_factory=list)
     answers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Tally:
     cpu_seconds: float = 0.0
 
     def sample(self, server: psutil.Process, **others: Any) -> Sample:
-        """Return what was measured of the server, with what else is known of the run."""
+        """Return the sample of these calls; ``others`` are further fields of the sample."""
         cpu = self.cpu_seconds / max(1, len(self.latencies)) * 1e6
         return Sample.of(
             self.latencies, self.seconds, server_cpu_us_per_call=cpu, peak_rss_mb=peak_rss_mb(server), **others
@@ -72,7 +72,7 @@ class Tally:
 
 
 def run(**given: Any) -> dict[str, Any]:
-    """Carry out one run and return its sample."""
+    """Run once and return the sample."""
     return uvloop.run(_run(Run(**given))).as_dict()
 
 
@@ -87,14 +87,14 @@ async def _run(run: Run) -> Sample:
 
 
 def connect(address: str) -> grpc.aio.Channel:
-    """Return the one channel of a run."""
+    """Return the channel of a run."""
     return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
 
 
 async def drive(
     call: Any, requests: Iterator[bytes], server: psutil.Process, in_flight: int, seconds: float = math.inf
 ) -> Tally:
-    """Keep calls in flight for a while, or until all requests are sent; the clock stops with the last answer."""
+    """Keep calls in flight until the time is over or all requests are sent; measure until the last response."""
     tally = Tally()
     used, begun = cpu_seconds(server), time.perf_counter()
     await asyncio.gather(*(_caller(call, requests, tally, begun + seconds) for _ in range(in_flight)))

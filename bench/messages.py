@@ -1,4 +1,4 @@
-"""The calls of each workload: which student, which course, as bytes; and the check of every answer."""
+"""The requests of each workload, and the check of every response."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ COURSES = 2_000
 STORED = 10_000
 COURSES_EACH = 5
 ROUNDS = 20
-"""More would give students courses that meet at the same time."""
+"""With more rounds, a student's courses would overlap in time."""
 MOST_PER_SECOND = 10_000
-"""More calls than any server here answers; so many are made ready for a run."""
+"""More calls than any server here can answer. A run prepares this many requests per second."""
 
 ENROLL = "/registrar.v1.EnrollmentService/EnrollStudent"
 UNENROLL = "/registrar.v1.EnrollmentService/Unenroll"
@@ -25,7 +25,7 @@ LIST = "/registrar.v1.EnrollmentService/ListCourses"
 
 
 class Crowd(NamedTuple):
-    """How many students ask for the waitlisted course, how many seats it has, and how many of these are given up."""
+    """How many students enroll in the waitlisted course, its number of seats, and how many students drop theirs."""
 
     students: int
     seats: int
@@ -33,12 +33,12 @@ class Crowd(NamedTuple):
 
     @property
     def waiters(self) -> int:
-        """How many get no seat at first."""
+        """The number of students who do not get a seat at first."""
         return self.students - self.seats
 
 
 class Pairing(NamedTuple):
-    """Which students enroll in which courses; no two pairings of one run have a student and course in common."""
+    """Which students enroll in which courses; no student and course occur together in two pairings of one bench run."""
 
     prefix: str
     base: int
@@ -47,7 +47,7 @@ class Pairing(NamedTuple):
 
     @classmethod
     def of(cls, workload: str, round_number: int) -> Pairing:
-        """Every round has hot courses of its own, or gives each student another of the many courses."""
+        """Return the pairing of a round: with its own hot course, or with another of the many courses per student."""
         if workload == samples.HOT:
             return cls("HOT-", round_number, 0, 1)
         if workload == samples.WAITLIST_ENROLL:
@@ -60,17 +60,17 @@ class Pairing(NamedTuple):
 
 
 def student_id(number: int) -> str:
-    """Return the id of a student; the first of them have courses already, see ``first_caller``."""
+    """Return the id of a student. The first students already have courses, see ``first_caller``."""
     return f"S-{number}"
 
 
 def first_caller(stored: int) -> int:
-    """Return the number of the first student without courses, where ``stored`` enrollments were seeded."""
+    """Return the number of the first student without courses, if ``stored`` enrollments were seeded."""
     return stored // COURSES_EACH
 
 
 def enrollments(pairing: Pairing, first: int) -> Iterator[pb.EnrollStudentRequest]:
-    """Return requests without end, each with a request id as the client would make one."""
+    """Yield requests without end, each with a request id like the client's."""
     number = first
     while True:
         yield pb.EnrollStudentRequest(
@@ -80,13 +80,13 @@ def enrollments(pairing: Pairing, first: int) -> Iterator[pb.EnrollStudentReques
 
 
 def drops(student_ids: Iterable[str], course_id: str) -> Iterator[pb.UnenrollRequest]:
-    """Return requests of students to leave a course, each with a request id as the client would make one."""
-    for leaver in student_ids:
-        yield pb.UnenrollRequest(student_id=leaver, course_id=course_id, request_id=str(uuid.uuid4()))
+    """Yield requests of students to drop a course, each with a request id like the client's."""
+    for student in student_ids:
+        yield pb.UnenrollRequest(student_id=student, course_id=course_id, request_id=str(uuid.uuid4()))
 
 
 def listings(stored: int) -> Iterator[pb.ListCoursesRequest]:
-    """Return requests without end for the students who have courses."""
+    """Yield requests without end, for the students who have courses."""
     while True:
         for number in range(first_caller(stored)):
             yield pb.ListCoursesRequest(student_id=student_id(number))
@@ -97,7 +97,7 @@ def wrong_answers(
     pairs: Iterable[tuple[bytes, bytes]],
     states: Collection[EnrollmentState.ValueType] = (ENROLLMENT_STATE_ENROLLED,),
 ) -> Counter[str]:
-    """Count what is wrong with answers, given (request, answer) pairs, and the states that enrolling may lead to."""
+    """Count wrong answers by kind, given (request, answer) pairs and the states that an enrollment may have."""
     found: Counter[str] = Counter()
     seen: set[str] = set()
     for request, answer in pairs:

@@ -1,7 +1,7 @@
-"""The baseline: the same server style and tables, and one ORM transaction per call, as it is usually written.
+"""The baseline server: one ORM transaction per call, as it is usually written, on the same tables.
 
-Every call takes the same locks in the same order as the server and leaves the same rows: enrollment, event, request id,
-counters. It neither logs nor answers with rich errors, which is to its advantage.
+Every call takes the same locks in the same order as Registrar and writes the same rows: enrollment, event, request id
+and counters. It does not log or return rich errors, which is to its advantage.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ LOCKED = {"key_share": True}  # FOR NO KEY UPDATE
 
 
 class Refused(Exception):
-    """The call's own fault."""
+    """The call is refused."""
 
 
 class Orm:
-    """Every call in a thread of the pool, in a session of its own."""
+    """Runs every call in a thread of the pool, in a session of its own."""
 
     def __init__(self, engine: Engine, threads: int) -> None:
         self._session = sessionmaker(engine, expire_on_commit=False)
@@ -106,7 +106,7 @@ def _open_enrollment(session: Session, student: Student | None, course: Course |
 
 
 def _append_event(session: Session, enrollment: Enrollment, course: Course | None, request_id: str) -> None:
-    """Raise the counter last, since all transactions meet there."""
+    """Append the event last, since all transactions wait for the counter."""
     assert course is not None
     counter = update(EventCounter).values(revision=EventCounter.revision + 1).returning(EventCounter.revision)
     session.add(
@@ -151,7 +151,7 @@ def _fingerprint(request: pb.EnrollStudentRequest) -> bytes:
 
 
 def _engine(url: str) -> tuple[Engine, int]:
-    """Return an engine, and the number of threads that do best with it: SQLite has one writer."""
+    """Return an engine and its best number of threads, which is one for SQLite, since it has one writer."""
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(url, pool_size=POSTGRESQL_THREADS, max_overflow=0), POSTGRESQL_THREADS
     engine = create_engine(url, pool_size=1, max_overflow=0)

@@ -1,4 +1,4 @@
-"""pgbench with ``enroll.sql``: what PostgreSQL itself does with one transaction per enrollment."""
+"""The baseline of PostgreSQL itself: pgbench with ``enroll.sql``, one transaction per enrollment."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import NamedTuple
 from sqlalchemy import make_url
 
 from bench.messages import Pairing
-from bench.processes import environment
 from bench.samples import Sample
+from tests.support.environment import environment_without
 
 SCRIPT = Path(__file__).with_name("enroll.sql")
 CLIENTS = 64
 
 
 def find(binaries: Path) -> Path | None:
-    """Return pgbench: that of the server, or else one on the path."""
+    """Return the pgbench beside the server's binaries, or else the one on the path."""
     beside = binaries / "pgbench"
     if beside.is_file():
         return beside
@@ -34,10 +34,10 @@ def find(binaries: Path) -> Path | None:
 def run(
     pgbench: Path, url: str, pairing: Pairing, *, first: int, response_size: int, warm_up: float, seconds: float
 ) -> Sample:
-    """Measure once, after a warm-up on students of its own."""
+    """Run once, after a warm-up with other students, and return the sample."""
     variables = {**pairing._asdict(), "clients": CLIENTS, "response_size": response_size, "counter": -1}
     warm = _run(pgbench, url, {**variables, "first": first}, warm_up)
-    # Further on than the warm-up can have come.
+    # Start beyond the students that the warm-up can have reached.
     hot = _run(pgbench, url, {**variables, "first": first + 10_000}, seconds)
     return Sample.of(hot.latencies, hot.seconds, changes=warm.done + hot.done, failed=warm.failed + hot.failed)
 
@@ -59,12 +59,12 @@ def _run(pgbench: Path, url: str, variables: Mapping[str, object], seconds: floa
         done = subprocess.run(
             [
                 *(pgbench, "--no-vacuum", "--protocol=prepared", f"--client={CLIENTS}", "--jobs=2"),
-                # It counts in whole seconds.
+                # pgbench accepts only whole seconds.
                 *(f"--time={max(1, round(seconds))}", "--log", f"--log-prefix={folder}/log", f"--file={SCRIPT}"),
                 *(f"--define={name}={value}" for name, value in given.items()),
                 *("--host=127.0.0.1", f"--port={parsed.port}", f"--username={parsed.username}", str(parsed.database)),
             ],
-            env={**environment(), "LC_ALL": "C"},
+            env={**environment_without("PG"), "LC_ALL": "C"},
             capture_output=True,
             text=True,
             check=False,
@@ -74,17 +74,17 @@ def _run(pgbench: Path, url: str, variables: Mapping[str, object], seconds: floa
 
 
 def _latencies(folder: Path) -> Iterator[float]:
-    """Each line of the log is: client, transaction, microseconds, and more."""
+    """Yield latencies in seconds; the third column of the logs has them in microseconds."""
     for log in folder.glob("log.*"):
         for line in log.read_text().splitlines():
             yield int(line.split()[2]) / 1e6
 
 
 def _outcome(done: subprocess.CompletedProcess[str], latencies: list[float]) -> _Outcome:
-    """Its rate leaves out the time it took to connect."""
+    """Compute the seconds from the rate of pgbench, which excludes the time to connect."""
     rate = re.search(r"^tps = ([0-9.]+)", done.stdout, re.MULTILINE)
     processed = re.search(r"actually processed: (\d+)", done.stdout)
     if done.returncode or not rate or not processed or int(processed[1]) != len(latencies):
-        said = done.stderr.strip()[-300:] or "its log and its summary differ"
-        return _Outcome(latencies, 1.0, Counter({f"pgbench: {said}": 1}))
+        message = done.stderr.strip()[-300:] or "its log and its summary differ"
+        return _Outcome(latencies, 1.0, Counter({f"pgbench: {message}": 1}))
     return _Outcome(latencies, len(latencies) / float(rate[1]), Counter())

@@ -1,4 +1,4 @@
-"""Processes of the bench: servers that say their address, and workers that measure."""
+"""The processes of the bench: servers, which log their address, and workers, which measure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from typing import Any, Self
 import psutil
 
 from bench.samples import Sample
+from tests.support.environment import environment_without
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 30.0
 
 
 def environment() -> dict[str, str]:
-    """Return our environment without what would change the server's settings, and with the checkout importable."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRAR_", "PG"))}
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    """Return an environment with default settings in which the checkout can be imported."""
+    kept = environment_without("REGISTRAR_", "PG")
+    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, os.pathsep.join(paths).split(os.pathsep)))}
 
 
@@ -33,7 +34,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def peak_rss_mb(process: psutil.Process) -> float:
-    """Return the most memory a process ever had; where the system does not keep it, what it has now."""
+    """Return the peak memory of a process, or its current memory where the system does not record the peak."""
     status = Path(f"/proc/{process.pid}/status")
     if status.exists():
         for line in status.read_text().splitlines():
@@ -43,9 +44,10 @@ def peak_rss_mb(process: psutil.Process) -> float:
 
 
 class Server:
-    """A server of Python's, told by ``arguments``; it writes its address as a JSON line to standard error.
+    """A server process, ``python -m`` with these arguments, that logs its address as JSON to standard error.
 
-    The folder it runs in has no ``.env``, so that it has its default settings.
+    It runs in a folder without ``.env``, so that it has its default settings. Its log goes to a file, since reading a
+    pipe would take processor time from the server.
     """
 
     def __init__(self, folder: Path, name: str, *arguments: str) -> None:
@@ -88,7 +90,7 @@ class Server:
 
 
 class Worker:
-    """A process of its own that calls ``run`` of one of our modules, as often as it is told."""
+    """A process that calls ``run`` of one module of the bench, once per request."""
 
     def __init__(self, module: str) -> None:
         self._process = subprocess.Popen(
@@ -103,17 +105,17 @@ class Worker:
         return self
 
     def run(self, **given: Any) -> Sample:
-        """Measure once."""
+        """Run once and return the sample."""
         return self.run_all(**given)[0]
 
     def run_all(self, **given: Any) -> Sequence[Sample]:
-        """Measure several systems at once."""
+        """Run once and return the samples of all systems that the run measures."""
         assert self._process.stdin
         assert self._process.stdout
         print(json.dumps(given), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("A worker ended; what it had to say stands above.")
+            raise RuntimeError("A worker ended; its error is above.")
         found = json.loads(line)
         return [Sample(**sample) for sample in (found if isinstance(found, list) else [found])]
 

@@ -1,4 +1,4 @@
-"""The report: one table for people, one object per row for programs, out of the same rows."""
+"""The report: a table for people and one object per row for programs, made from the same rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADINGS = ("workload", "database", "system", "calls/s", "p50 ms", "p99 ms", "CP
 
 @dataclass(frozen=True)
 class Row:
-    """A case as it was measured, with a target where it is ours."""
+    """A measured case, with its target if Registrar is measured."""
 
     case: Case
     samples: Sequence[Sample]
@@ -26,17 +26,17 @@ class Row:
 
     @property
     def failed(self) -> int:
-        """Calls that went wrong, over all rounds."""
+        """The number of failed calls in all rounds."""
         return sum(sum(sample.failed.values()) for sample in self.samples)
 
     def median(self, figure: Callable[[Sample], float | None]) -> float | None:
-        """Return the median of a figure over the rounds, None if it was not measured."""
+        """Return the median of a figure over the rounds, or None if it was not measured."""
         found = [value for sample in self.samples if (value := figure(sample)) is not None]
         return median(found) if found else None
 
 
 def rows(targets: Sequence[Target], results: Results) -> list[Row]:
-    """Return the rows in the order of the targets; what several are held against comes once, after the first."""
+    """Return the rows in the order of the targets; each baseline appears once, after the first target that needs it."""
     made: list[Row] = []
     shown: set[Case] = set()
     for target in targets:
@@ -55,7 +55,7 @@ def _own_row(target: Target, results: Results) -> Row:
 
 
 def as_objects(made: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return what ``results.json`` holds: medians over the rounds."""
+    """Return the content of ``results.json``: medians over the rounds."""
     return [
         {
             "workload": row.case.workload,
@@ -92,7 +92,7 @@ def as_text(made: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    # Rows that something is held against stand a little further in, below what is held against them.
+    # Baselines are indented below the row that is compared with them.
     workload = row.case.workload if row.target else f"  {row.case.workload}"
     if not row.samples:
         return (workload, row.case.database, row.case.system, "not found", "", "", "", "", "", _compared(row))
@@ -135,7 +135,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def complaints(made: Sequence[Row]) -> list[str]:
-    """Return every kind of failure, with its number."""
+    """Return one line per case and kind of failure, with the number of failures."""
     found: dict[Case, dict[str, int]] = {}
     for row in made:
         counted: dict[str, int] = {}
@@ -151,13 +151,13 @@ def complaints(made: Sequence[Row]) -> list[str]:
 
 
 def extent(verified: Mapping[Case, Sequence[str]]) -> str:
-    """Say how many stores were verified."""
+    """Report how many stores agree."""
     agreeing = sum(not found for found in verified.values())
-    return f"registrar-server verify: {agreeing} of the {len(verified)} stores that Registrar worked on agree."
+    return f"registrar-server verify: {agreeing} of the {len(verified)} stores that Registrar changed agree."
 
 
 def disagreements(verified: Mapping[Case, Sequence[str]]) -> list[str]:
-    """Return what verifying found, with its number; the first tells most, since later ones may follow from it."""
+    """Return one line per case with disagreements: their number and the first, which may have caused the others."""
     return [
         f"{', '.join(filter(None, case))}: {len(found)} disagreements, the first: {found[0]}"
         for case, found in verified.items()

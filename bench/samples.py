@@ -1,4 +1,4 @@
-"""What is measured: a case, and the sample that one run of it gives."""
+"""The names of workloads and systems, a case to measure, and the sample that one run of it returns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STUB = "bare stub"
 
 
 class Case(NamedTuple):
-    """One way of doing one workload. The database is empty where there is none."""
+    """One workload on one system. The database is an empty string if the system has none."""
 
     workload: str
     database: str
@@ -35,7 +35,7 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of a case."""
+    """The results of one run of a case."""
 
     calls_per_s: float
     p50_ms: float
@@ -43,16 +43,16 @@ class Sample:
     server_cpu_us_per_call: float | None = None
     peak_rss_mb: float | None = None
     changes: int = 0
-    """Calls that changed the database, which must show as many more after the run, those of the warm-up among them."""
+    """Calls that changed the database, including the warm-up; the counts in the database must grow by this number."""
     failed: Mapping[str, int] = field(default_factory=dict)
-    """Calls that were refused, failed or answered wrongly, by what was wrong."""
+    """Numbers of failed calls and wrong responses, by kind."""
 
     @classmethod
     def of(cls, latencies: Sequence[float], seconds: float, **others: Any) -> Self:
-        """Summarize calls that took ``latencies`` and together ``seconds``."""
+        """Summarize calls with these latencies that took ``seconds`` together."""
         cuts = quantiles(latencies, n=100) if len(latencies) > 1 else [0.0] * 99
         return cls(len(latencies) / seconds, cuts[49] * 1000, cuts[98] * 1000, **others)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what ``Sample(**…)`` takes, for the way between processes."""
+        """Return the arguments of ``Sample(**…)``, to send a sample to another process."""
         return vars(self)

@@ -1,9 +1,9 @@
--- What every store holds before it is measured, in statements that both databases understand: students, courses, and
--- enrollments with their events and request ids. All count from 0; enrollment i is that of student i / each in course
--- i modulo courses, so the first students have that many courses each and every course has equally many students.
--- All rules have something to decide about: students have a limit of credits, courses meet, and those that one student
--- comes to in 20 rounds are within the limit and do not meet at the same time. Each round has a hot course of its own,
--- and one with few seats and a waitlist. Everything has its events, as if it had been made through the server.
+-- The rows of every store before it is measured, in statements that both databases accept: students, courses, and
+-- enrollments with their events and request ids. All numbers start at 0. Enrollment i belongs to student i / each and
+-- course i modulo courses, so the first students have ``each`` courses, and all courses have equally many students.
+-- Every rule has data to check: students have a credit limit and courses have meetings. The courses of one student in 20
+-- rounds stay within the limit and do not overlap. Each round has its own hot course, and its own course with few seats
+-- and a waitlist. All rows have their events, as if the server had written them.
 
 INSERT INTO students (student_id, given_name, family_name, email, state, max_credits, holds, version, create_time,
                       update_time, search_text)

@@ -1,4 +1,4 @@
-"""The stage: brings up what a case needs when it is first needed, runs the case, and checks what it left behind."""
+"""The stage: starts what a case needs on first use, runs the case, and checks the database after it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IN_FLIGHT = 64
 
 
 class Pace(NamedTuple):
-    """How long runs take, in seconds, how many rounds there are, and who asks for the waitlisted course in each."""
+    """The seconds of each run, the number of rounds, and the crowd of the waitlisted course in each round."""
 
     warm_up: float
     seconds: float
@@ -35,11 +35,11 @@ class Pace(NamedTuple):
 
 
 class NotFound(Exception):
-    """What the case measures is not on this machine."""
+    """This machine lacks the program that the case measures."""
 
 
 class Stage:
-    """Everything that is measured, running inside a ``with`` block."""
+    """All databases, servers and workers of the bench, running inside a ``with`` block."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -51,8 +51,8 @@ class Stage:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="registrar-bench-")))
-            self._cluster = stack.enter_context(postgres.Cluster())
-            # pgbench begins its second run 10,000 students further on.
+            self._cluster = stack.enter_context(postgres.Cluster(durable=True))
+            # pgbench starts its second run at a student 10,000 further on.
             callers = 20_000 + int(messages.MOST_PER_SECOND * (self._pace.warm_up + self._pace.seconds))
             self._seeded = Stores(self.folder, self._cluster, callers, self._pace.crowd)
             self._stack = stack.pop_all()
@@ -62,11 +62,11 @@ class Stage:
         self._stack.close()
 
     def version(self) -> str:
-        """What PostgreSQL calls itself."""
+        """Return the version of PostgreSQL."""
         return postgres.version(self._cluster.binaries)
 
     def run(self, case: Case, round_number: int) -> Sample:
-        """Measure a case once, and with it those that are measured in the same run, for when they are asked for."""
+        """Return the sample of a case; keep samples of other cases that the same run measures, for later calls."""
         if (case, round_number) not in self._samples:
             found = self._measure(case, round_number)
             self._samples |= {(each, round_number): sample for each, sample in self._checked(found).items()}
@@ -85,14 +85,14 @@ class Stage:
         return {case: self._run_load(case, round_number)}
 
     def _checked(self, found: dict[Case, Sample]) -> dict[Case, Sample]:
-        """Wrong counts in the database after a run are a failure of its last sample."""
+        """Add wrong counts in the database after a run as a failure to the last sample."""
         *_, (case, last) = found.items()
         changes = sum(sample.changes for sample in found.values())
         wrong = self._store(case).check(changes) if case.database else ""
         return {**found, case: replace(last, failed={**last.failed, wrong: 1})} if wrong else found
 
     def verify(self) -> dict[Case, list[str]]:
-        """Say what does not agree in each database that Registrar has worked on."""
+        """Return the disagreements in each database that Registrar changed."""
         return {case: store.disagreements() for case, store in self._stores.items() if case.system == samples.REGISTRAR}
 
     def _run_load(self, case: Case, round_number: int) -> Sample:
@@ -135,14 +135,14 @@ class Stage:
         )
 
     def _run_clients(self, case: Case) -> dict[Case, Sample]:
-        """Our client and the stub take turns within one run."""
+        """Measure our client and the stub in one run, in which they alternate."""
         address = self._server(Case(case.workload, "", samples.ECHO)).address
         both = self._worker("clients").run_all(address=address, warm_up=self._pace.warm_up, seconds=self._pace.seconds)
         systems = (samples.OUR_CLIENT, samples.STUB)
         return {case._replace(system=system): sample for system, sample in zip(systems, both, strict=True)}
 
     def _run_waitlist(self, case: Case, round_number: int) -> dict[Case, Sample]:
-        """Those who drop are those who came before."""
+        """Measure enrolling and dropping in one run, since the same students enroll and then drop."""
         server = self._server(case)
         both = self._worker("waitlist").run_all(
             address=server.address,
@@ -187,7 +187,7 @@ class Stage:
         return (self.folder / echo.ENROLLED_FILE).stat().st_size
 
     def _prepare_echo(self) -> None:
-        """Ask Registrar once, so that the others' messages are those it really sends."""
+        """Record two responses of Registrar, so that the baselines return real messages."""
         file = self.folder / echo.ENROLLED_FILE
         if file.exists():
             return
@@ -202,7 +202,7 @@ class Stage:
         self._store(case).check(changes=1)
 
     def sync_ms(self, times: int = 50) -> float:
-        """Return how long it takes here to bring one page to the disk, the floor under every commit."""
+        """Return how long one fsync of a page takes here, which is the least that a commit takes."""
         file = os.open(self.folder / "sync", os.O_WRONLY | os.O_CREAT)
         begun = time.perf_counter()
         for _ in range(times):
@@ -218,5 +218,5 @@ def _stored(case: Case) -> int:
 
 
 def _of_all_workloads(case: Case) -> Case:
-    """One database and one server serve all workloads of a system, but for those over more rows."""
+    """Return the key of a system's database and server: all workloads share them, except the one with more rows."""
     return case._replace(workload=samples.GROWN if case.workload == samples.GROWN else "")

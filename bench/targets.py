@@ -1,4 +1,4 @@
-"""What performance is promised: the rows of ``make bench`` in order, each against something from the same run."""
+"""The promised performance: the rows of ``make bench`` in order, each compared with a baseline of the same run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SQLITE = "sqlite"
 
 
 class Measure(Enum):
-    """What of two samples is compared."""
+    """The figure in which two samples are compared."""
 
     RATE = "calls/s"
     CPU = "server CPU per call"
@@ -23,7 +23,7 @@ class Measure(Enum):
 
     @property
     def more_is_better(self) -> bool:
-        """Whether the ratio should be high."""
+        """Whether a higher ratio is better."""
         return self is Measure.RATE
 
     def of(self, sample: Sample) -> float:
@@ -40,7 +40,7 @@ class Measure(Enum):
 
 
 class Target(NamedTuple):
-    """A case, what it is held against (added up, where that is several things), and how far it should get."""
+    """A case, its baselines (several are added up), and two goals for the ratio."""
 
     group: str
     measure: Measure
@@ -51,21 +51,21 @@ class Target(NamedTuple):
 
     @property
     def ratio_to(self) -> str:
-        """What the ratio is to."""
+        """The names of the baselines."""
         return " + ".join(case.workload if case.system == self.ours.system else case.system for case in self.against)
 
     @property
     def cases(self) -> Sequence[Case]:
-        """All that is measured, in order: of one server, what ours is held against comes first and warms it up."""
+        """All cases to measure, in order; a baseline on the same server comes first and warms the server up."""
         return sorted((*self.against, self.ours), key=lambda case: case.system != self.ours.system)
 
     def ratio(self, ours: Sample, against: Sequence[Sample]) -> float:
-        """Return the ratio within one round."""
+        """Return the ratio in one round."""
         theirs = sum(self.measure.of(sample) for sample in against)
         return self.measure.of(ours) / theirs if theirs else 0.0
 
     def reached(self, ratio: float, goal: float) -> bool:
-        """Whether a ratio is as good as a goal."""
+        """Return whether a ratio reaches a goal."""
         return ratio >= goal if self.measure.more_is_better else ratio <= goal
 
 
@@ -88,7 +88,7 @@ def _orm(group: str, workload: str, database: str, first: float, aim: float) -> 
 
 
 def _against_echo(group: str, measure: Measure, workload: str, database: str, first: float, aim: float) -> Target:
-    # What an echo costs does not depend on who enrolls in what, so the hot course has none of its own.
+    # The cost of an echo does not depend on the course, so the hot course needs no echo workload.
     echoed = samples.MANY if workload == samples.HOT else workload
     return Target(group, measure, _registrar(workload, database), (_echo(echoed),), first, aim)
 
@@ -100,8 +100,8 @@ def _by_hand(database: str) -> Target:
 
 
 def _waitlisted(workload: str, database: str, first: float, aim: float) -> Target:
-    # Nothing else here has a queue. It should cost those in it little more than a seat costs, and a drop does the work
-    # of two: one student leaves, another gets the seat.
+    # No baseline has a waitlist. Joining the waitlist should cost little more than taking a seat. A drop does the work
+    # of two calls: one student leaves, another is promoted.
     against = (_registrar(samples.HOT, database),)
     return Target("waitlist", Measure.RATE, _registrar(workload, database), against, first, aim)
 
@@ -145,15 +145,15 @@ TARGETS = (
 )
 
 GROUPS = tuple(dict.fromkeys(target.group for target in TARGETS))
-# A million enrollments take minutes to seed and to verify.
+# Seeding and verifying a million enrollments takes minutes.
 QUICK_GROUPS = tuple(group for group in GROUPS if group != "grown")
 
 
 def chosen(groups: Sequence[str]) -> list[Target]:
-    """Return the targets of some groups, in order."""
+    """Return the targets of these groups, in order."""
     return [target for target in TARGETS if target.group in groups]
 
 
 def cases(targets: Sequence[Target]) -> list[Case]:
-    """Return every case that targets need, once, those to be compared close together."""
+    """Return every case that the targets need once; compared cases are close together."""
     return list(dict.fromkeys(case for target in targets for case in target.cases))

@@ -1,7 +1,7 @@
-"""The waitlisted course: a crowd asks for its few seats, then some drop theirs, and each drop promotes who waits first.
+"""The waitlisted course: a crowd enrolls, then some students drop, and each drop promotes the first on the waitlist.
 
-It is measured over the whole crowd rather than for a while, hence without a warm-up: the plain hot course, which it is
-held against, was measured before it on the same server.
+A run measures the whole crowd instead of a fixed time, so it has no warm-up. Its baseline, the hot course without a
+waitlist, runs before it on the same server.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Answers = Sequence[tuple[bytes, bytes]]
 
 @dataclass
 class Run:
-    """Whom to call, with how many calls in flight, and what the crowd is."""
+    """The parameters of one run."""
 
     address: str
     pid: int
@@ -43,18 +43,18 @@ class Run:
 
 
 class Standings(NamedTuple):
-    """What asking for a seat came to."""
+    """The results of enrolling."""
 
     seated: dict[str, str]
-    """Enrollment ids by student."""
+    """Enrollment ids of the enrolled students, by student."""
     positions: list[int]
-    """Places in the queue, in order."""
+    """Positions on the waitlist, in order."""
     queue: list[str]
-    """Enrollment ids of those who wait, in the same order."""
+    """Enrollment ids of the waitlisted students, in the same order."""
 
     @classmethod
     def of(cls, answers: Answers) -> Standings:
-        """Read the answers to all who asked."""
+        """Read the answers to all students."""
         enrollments = [pb.EnrollStudentResponse.FromString(answer).enrollment for _, answer in answers]
         waiting = sorted(
             (enrollment.waitlist_position, enrollment.enrollment_id)
@@ -70,7 +70,7 @@ class Standings(NamedTuple):
 
 
 def run(*, students: int, seats: int, drops: int, **given: Any) -> list[dict[str, Any]]:
-    """Measure once: all who ask, then all who drop."""
+    """Run once and return two samples: of all enrollments and of all drops."""
     both = uvloop.run(_run(Run(**given, crowd=Crowd(students, seats, drops))))
     return [sample.as_dict() for sample in both]
 
@@ -99,17 +99,17 @@ def _sample(tally: load.Tally, server: psutil.Process, wrong: Counter[str]) -> S
 
 
 def _wrong_standings(answers: Answers, standings: Standings, crowd: Crowd) -> Counter[str]:
-    """Count wrong answers; together they must give each seat and each place in the queue once."""
+    """Count wrong answers; together the answers must give each seat and each position once."""
     found = messages.wrong_answers(messages.ENROLL, answers, STANDINGS)
     if len(standings.seated) != crowd.seats:
         found[f"{len(standings.seated)} of {crowd.seats} seats given"] = 1
     if standings.positions != list(range(1, crowd.waiters + 1)):
-        found["places in the queue that are not 1, 2, 3 and so on"] = 1
+        found["waitlist positions are not 1, 2, 3 and so on"] = 1
     return found
 
 
 def _wrong_drops(answers: Answers, standings: Standings, crowd: Crowd) -> Counter[str]:
-    """Count wrong answers; together they must have promoted the head of the queue."""
+    """Count wrong answers; together the drops must have promoted the first students on the waitlist."""
     found: Counter[str] = Counter()
     promoted: list[str] = []
     for request, answer in answers:
@@ -118,12 +118,12 @@ def _wrong_drops(answers: Answers, standings: Standings, crowd: Crowd) -> Counte
         if not _is_right(pb.UnenrollRequest.FromString(request), dropped, standings):
             found["wrong answer"] += 1
     if sorted(promoted) != sorted(standings.queue[: crowd.drops]):
-        found["others promoted than the first of the queue"] = 1
+        found["promoted students are not the first on the waitlist"] = 1
     return found
 
 
 def _is_right(request: pb.UnenrollRequest, answer: pb.UnenrollResponse, standings: Standings) -> bool:
-    """Whether the student's own seat was given up, and one other student got one."""
+    """Return whether the student's own enrollment was dropped and one student was promoted."""
     return (
         answer.enrollment.enrollment_id == standings.seated[request.student_id]
         and answer.enrollment.student_id == request.student_id

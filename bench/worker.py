@@ -1,4 +1,4 @@
-"""A worker process: reads what to measure as JSON lines, measures, and answers with JSON lines."""
+"""A worker process: reads parameters as JSON lines, measures, and writes samples as JSON lines."""
 
 from __future__ import annotations
 

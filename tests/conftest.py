@@ -1,11 +1,12 @@
-"""What all tests share: databases, freshly migrated or empty, on SQLite and on a real PostgreSQL.
+"""Fixtures of all tests: migrated or empty databases on SQLite and PostgreSQL, servers, logs and certificates.
 
-A test that takes ``database_url`` runs on both. Nothing here makes tables but the migrations.
+A test that takes ``database_url`` runs on both databases. Only the migrations create tables.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from sqlalchemy import Engine, create_engine, event
 
 from registrar_server import migrate
 from registrar_server.storage.database import Database
-from tests.support import postgres
+from tests.support import memory, postgres
 from tests.support.certificates import Certificates
 from tests.support.certificates import make as make_certificates
 from tests.support.servers import Gate, Log, Registrar, gate_before_ledgers, registrar_on
@@ -26,8 +27,25 @@ DATABASES = ("sqlite", "postgresql")
 _numbers = itertools.count(1)
 
 
+def pytest_configure() -> None:
+    """Keep the files of tests in memory, where possible."""
+    if folder := memory.folder():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Spread the longest tests over the workers: each starts at the beginning of its share of the list."""
+    if not hasattr(config, "workerinput"):
+        return
+    longest = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if item not in longest]
+    for number, item in enumerate(longest):
+        others.insert(number * len(items) // len(longest), item)
+    items[:] = others
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which PostgreSQL the tests ran on."""
+    """Report the databases that the tests ran on."""
     try:
         binaries = postgres.find_binaries()
         terminalreporter.write_line(f"Databases: SQLite and {postgres.version(binaries)} from {binaries}")
@@ -37,8 +55,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[postgres.Cluster]:
-    """A PostgreSQL server of our own, for the whole session."""
-    with postgres.Cluster(postgres.FAST) as running:
+    """A PostgreSQL server for the session; with pytest-xdist, each worker has its own session."""
+    with postgres.Cluster(durable=False) as running:
         yield running
 
 
@@ -77,7 +95,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    """A plain engine on a freshly migrated database, with foreign keys in force; for looking past the server."""
+    """A plain engine on a freshly migrated database, with foreign keys enforced, to access it without the server."""
     engine = create_engine(database_url)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA foreign_keys = ON"))
@@ -95,7 +113,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def empty_sqlite_url(tmp_path: Path) -> str:
-    """A SQLite file that isn't there yet."""
+    """A SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'empty.db'}"
 
 
@@ -128,15 +146,15 @@ async def registrar(database_url: str) -> AsyncIterator[Registrar]:
 
 @pytest.fixture
 async def sqlite_registrar(sqlite_url: str) -> AsyncIterator[Registrar]:
-    """Stubs of a real server on SQLite, for what no database has a part in."""
+    """Stubs of a real server on SQLite, for tests that do not depend on the database."""
     async with registrar_on(sqlite_url) as stubs:
         yield stubs
 
 
 @pytest.fixture
 async def log() -> AsyncIterator[Log]:
-    """What this process logs during the test."""
-    structlog.reset_defaults()  # Whoever ran before may have wished for quiet.
+    """The log of this process during the test."""
+    structlog.reset_defaults()  # An earlier test may have silenced the log.
     noted = Log()
     with_ids = structlog.contextvars.merge_contextvars
     structlog.configure(processors=[with_ids, structlog.processors.add_log_level, noted.note])
@@ -146,5 +164,5 @@ async def log() -> AsyncIterator[Log]:
 
 @pytest.fixture
 async def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """A gate before the ledger of every server that starts after it."""
+    """A gate in front of the ledger of every server that starts after this fixture."""
     return gate_before_ledgers(monkeypatch)

@@ -21,7 +21,7 @@ def waiters(students: str, first_number: int = 1) -> list[Enrollment]:
 
 
 def loaded_queue(loaded: Iterable[Enrollment], length: int) -> Queue:
-    """Return a queue of ``length`` waiters, of whom these are loaded."""
+    """Return a queue of ``length`` waiters; only these are loaded."""
     queue = Queue("c-1")
     loaded = list(loaded)
     for waiter in loaded:
@@ -38,7 +38,7 @@ class TestWaiters:
         assert letters(loaded_queue(waiters("abc"), 3).waiters(3)) == "abc"
 
     def test_a_new_queue_is_empty(self) -> None:
-        """A queue that nobody waits in yields nothing."""
+        """A queue without waiters yields nothing."""
         assert list(Queue("c-1").waiters(0)) == []
 
     def test_the_first_waiters_come_before_the_error(self) -> None:
@@ -89,7 +89,7 @@ class TestJoin:
         with pytest.raises(OutOfWaiters):
             next(found)
 
-    def test_a_queue_that_everybody_has_left(self) -> None:
+    def test_a_queue_that_all_waiters_have_left(self) -> None:
         """A queue becomes whole when the last waiter has left, even if not all waiters were loaded."""
         first, second = waiters("ab")
         queue = loaded_queue([first], 2)
@@ -139,7 +139,7 @@ class TestLeave:
         assert queue.position(newcomer) == 1
 
     def test_a_waiter_that_is_not_loaded(self) -> None:
-        """A waiter behind the loaded ones can leave, and nobody ahead moves."""
+        """A waiter behind the loaded ones can leave, and those ahead keep their positions."""
         first, second, third = waiters("abc")
         queue = loaded_queue([first], 3)
         queue.load_position(third)
@@ -148,7 +148,7 @@ class TestLeave:
 
 
 def test_the_loaded_position_is_kept() -> None:
-    """A row that two statements load has the position of the first."""
+    """A row that two statements load keeps the position from the first one."""
     queue = Queue("c-1")
     (waiter,) = waiters("a")
     queue.load_position(waiter)

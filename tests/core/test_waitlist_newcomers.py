@@ -43,7 +43,7 @@ class TestFreeSeat:
         assert [event.enrolled_count for event in state.journal.events] == [2, 3, 4]
 
     def test_unlimited_seats(self) -> None:
-        """With unlimited seats every waiter whom the rules allow is promoted, and the newcomer enrolls."""
+        """With unlimited seats every waiter that the rules allow is promoted, and the newcomer enrolls."""
         state = state_with_waitlist("a", "bcd", student_with_hold("c"), capacity=None)
         assert decide(state, Enroll("z", "c-1")).state == "ENROLLED"
         assert event_summaries(state) == [

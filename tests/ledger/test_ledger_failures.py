@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from registrar_server.core.commands import UpdateStudent
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import ATTEMPTS, Answer, Call, Outcome
+from registrar_server.ledger.ledger import MAX_TRIES, Answer, Call, Outcome
 from registrar_server.storage import engines
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (
@@ -97,7 +97,7 @@ class TestRetry:
     )
     @pytest.mark.parametrize("step", ["read", "commit"])
     def test_once(self, url: str, engine: Engine, step: str, error: Exception) -> None:
-        """If the second attempt succeeds, no caller notices."""
+        """If the second try succeeds, no caller notices."""
         hook = OnceBefore(step, failing(error))
         with watched_ledger(url, hook) as (ledger, pauses):
             assert reasons(ledger.run(enroll_calls(1, 2))) == [None, None]
@@ -107,7 +107,7 @@ class TestRetry:
 
     @pytest.mark.parametrize("error", [psycopg.errors.SerializationFailure(), psycopg.errors.DeadlockDetected()])
     def test_again_and_again(self, url: str, engine: Engine, error: Exception) -> None:
-        """After the last attempt every call is refused with CONTENTION, and nothing has changed."""
+        """After the last try every call is refused with CONTENTION, and nothing has changed."""
         steps: list[str] = []
 
         def hook(step: str) -> None:
@@ -118,8 +118,8 @@ class TestRetry:
         with watched_ledger(url, hook) as (ledger, pauses):
             outcomes = ledger.run(enroll_calls(1, 2))
         assert reasons(outcomes) == [Reason.CONTENTION, Reason.CONTENTION]
-        assert steps.count("begin") == ATTEMPTS
-        assert len(pauses) == ATTEMPTS - 1
+        assert steps.count("begin") == MAX_TRIES
+        assert len(pauses) == MAX_TRIES - 1
         assert seated_students(engine) == []
 
 

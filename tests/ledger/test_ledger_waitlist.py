@@ -116,7 +116,7 @@ class TestLongQueue:
 
     @pytest.mark.parametrize("with_hold", [SPARE_WAITERS, SPARE_WAITERS + 1, len(MANY_STUDENTS) + 1])
     def test_the_first_eligible_waiter(self, ledger: Ledger, with_hold: int) -> None:
-        """The first waiter whom the rules allow is found, wherever in the waitlist."""
+        """The first waiter that the rules allow is found, wherever in the waitlist."""
         waitlist = ["s-2", "s-3", *MANY_STUDENTS]
         carry_out(ledger, *(PlaceHold(student_id, "BURSAR") for student_id in waitlist[:with_hold]))
         assert promoted_by(ledger, Unenroll("s-1", "c-1")) == [waitlist[with_hold]]

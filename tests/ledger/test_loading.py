@@ -46,7 +46,7 @@ def run_batch(database_url: str) -> Iterator[RunBatch]:
 
 @pytest.fixture
 def campus(database_url: str) -> str:
-    """A course with two seats and a long waitlist, and fifty students, of whom the first two have the seats."""
+    """A course with two seats and a long waitlist, and fifty students; the first two have the seats."""
     carry_out_on(
         database_url,
         CreateCourse("c-1", {"capacity": 2, "waitlist_capacity": 100}),
@@ -105,7 +105,7 @@ class TestRoundTrips:
 
 @pytest.mark.usefixtures("campus")
 class TestLongQueues:
-    """The first waiter whom the rules allow is found, however many are skipped."""
+    """The first waiter that the rules allow is found, however many are skipped."""
 
     def test_the_last_of_forty_is_promoted(self, run_batch: RunBatch) -> None:
         """The batch restarts with twice as many waiters until there are enough, and commits once."""

@@ -28,7 +28,7 @@ CALLS_AT_ONCE = 128
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-pytestmark = needs_semester
+pytestmark = [needs_semester, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

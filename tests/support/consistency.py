@@ -1,4 +1,4 @@
-"""What must hold in a database at any moment, told from its rows and its history alone."""
+"""Checks that must hold in a database at any moment, made from its rows and its history alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from registrar_server.storage.models import Event, RequestId
 
 
 def assert_consistent(engine: Engine) -> None:
-    """Assert that counters, rows, events and request ids tell the same story.
+    """Assert that counters, rows, events and request ids agree.
 
-    Holds for any database that was changed through the ledger alone and whose request ids were not purged.
+    They agree in any database that only the ledger changed and whose request ids were not purged.
     """
     with verify.open_snapshot(engine) as connection:
         disagreements = list(verify.disagreements(connection))
@@ -20,7 +20,7 @@ def assert_consistent(engine: Engine) -> None:
 
 
 def _assert_answered(connection: Connection) -> None:
-    """Which answers may be gone depends on when they were last purged, so ``verify`` cannot ask this."""
+    """Assert that each change has a stored answer. ``verify`` cannot, since it does not know what was purged."""
     asked = connection.execute(select(Event.actor, Event.request_id).where(Event.request_id != "").distinct())
     kept = connection.execute(select(RequestId.caller, RequestId.request_id))
     unanswered = {tuple(key) for key in asked} - {tuple(key) for key in kept}

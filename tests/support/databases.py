@@ -1,4 +1,4 @@
-"""Looking into a database from outside: single statements, and a description of its schema to compare."""
+"""Direct access to a database: single statements, and a description of its schema to compare."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 from sqlalchemy import NullPool, Row, create_engine, inspect, text
 from sqlalchemy.engine import Inspector
 
-# Alembic's and yoyo's own tables, which no model describes.
+# The tables of Alembic and yoyo, which no model describes.
 BOOKKEEPING = {"alembic_version", "_yoyo_migration", "_yoyo_log", "_yoyo_version", "yoyo_lock"}
 
 
 def execute(url: str, statement: str, **parameters: Any) -> list[Row[Any]]:
-    """Run one statement in a transaction of its own, and return its rows where it has any."""
+    """Execute one statement in its own transaction and return its rows, if any."""
     with create_engine(url, poolclass=NullPool).begin() as connection:
         result = connection.execute(text(statement), parameters)
         return list(result) if result.returns_rows else []
 
 
 def tables(url: str) -> set[str]:
-    """The names of our tables."""
+    """Return the names of the project's tables."""
     return set(described(url))
 
 
 def described(url: str) -> dict[str, dict[str, Any]]:
-    """Everything that the database itself says about our tables: columns in order, constraints and indexes by name."""
+    """Return the schema of the project's tables: columns in order, constraints and indexes by name."""
     with create_engine(url, poolclass=NullPool).connect() as connection:
         inspector = inspect(connection)
         names = set(inspector.get_table_names()) - BOOKKEEPING
@@ -44,7 +44,7 @@ def _table(inspector: Inspector, name: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Types and SQL expressions have no equality of their own, but their text has."""
+    """Convert types and SQL expressions, which do not compare by content, to text."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):

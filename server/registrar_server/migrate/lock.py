@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import URL, Connection, text
 
 from registrar_server.migrate.migration_errors import MigrationError
-from registrar_server.migrate.schema import connect_autocommit, sqlite_file
+from registrar_server.migrate.schema import connect_autocommit, resolved_file
 
 # All applications of a database share the numbers of its advisory locks. Ours is "registra" in ASCII.
 _ADVISORY_KEY = int.from_bytes(b"registra")
@@ -49,7 +49,7 @@ def _try_advisory(connection: Connection) -> bool:
 
 @contextmanager
 def _file_lock(url: URL) -> Iterator[None]:
-    with _lock_file(sqlite_file(url)) as file:
+    with _lock_file(resolved_file(url)) as file:
         if not _try_flock(file):
             _log.info("migration_waiting", reason="another process is migrating this database")
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -111,7 +111,7 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def _current(url: URL) -> AppliedMigrations:
-    if url.get_backend_name() == "sqlite" and not schema.sqlite_file(url).exists():
+    if url.get_backend_name() == "sqlite" and not schema.resolved_file(url).exists():
         return AppliedMigrations(None, ())
     with translate_errors("The database cannot be read"), schema.connect_autocommit(url) as connection:
         return AppliedMigrations(schema.revision_of(connection), data_steps.applied(connection))

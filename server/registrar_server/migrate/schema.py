@@ -43,12 +43,12 @@ def parse_url(text: str) -> URL:
 def _require_file(url: URL) -> None:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise MigrationError("SQLite needs the plain path of a file; a database in memory cannot be migrated.")
-    parent = sqlite_file(url).parent
+    parent = resolved_file(url).parent
     if not parent.is_dir():
         raise MigrationError(f"The folder of the SQLite file does not exist: {parent}")
 
 
-def sqlite_file(url: URL) -> Path:
+def resolved_file(url: URL) -> Path:
     """Return the file that a SQLite URL names; a relative path is relative to the working folder."""
     return Path(url.database or "").resolve()
 

@@ -23,7 +23,15 @@ ENROLLMENT = Selection(Enrollment, ENROLLMENT_COLUMNS)
 PLACED_ENROLLMENT = Selection(Enrollment, (*ENROLLMENT_COLUMNS, "waitlist_position"))
 
 read_student_course = read_side_by_side(COURSE, PLACED_ENROLLMENT)
-_read_roster_entry = read_side_by_side(STUDENT, ENROLLMENT)
+
+
+class _Ahead(NamedTuple):
+    """The number of waiters before a page of a roster."""
+
+    waiters_ahead: int
+
+
+_read_roster_row = read_side_by_side(STUDENT, ENROLLMENT, Selection(_Ahead))
 
 
 class RosterEntry(NamedTuple):
@@ -60,7 +68,7 @@ def courses_of_student(student_id: str, states: Sequence[str], after: After, lim
 def roster(course_id: str, states: Sequence[str], after: After, limit: int) -> Select[Any]:
     """Return the query for a course's enrollments with their students, by number.
 
-    Each row ends with the number of waiters before the page.
+    Each row also has the number of waiters before the page.
     """
     student, enrollment = models.Student, models.Enrollment
     start = after[0] if after else 0
@@ -81,10 +89,13 @@ def read_roster(rows: Sequence[Row]) -> list[RosterEntry]:
 
     A roster that shows waiters shows all of them, so their positions continue those of the pages before.
     """
-    entries = [RosterEntry(*_read_roster_entry(row)) for row in rows]
-    waiters = [entry.enrollment for entry in entries if entry.enrollment.waits]
-    for position, waiter in enumerate(waiters, start=rows[0][-1] + 1 if rows else 1):
-        waiter.waitlist_position = position
+    entries = []
+    waiters_before = 0
+    for student, enrollment, (waiters_ahead,) in map(_read_roster_row, rows):
+        if enrollment.waits:
+            waiters_before += 1
+            enrollment.waitlist_position = waiters_ahead + waiters_before
+        entries.append(RosterEntry(student, enrollment))
     return entries
 
 

@@ -50,7 +50,7 @@ class Health:
             await self.report(serving=True)
 
     async def enter_graceful_shutdown(self) -> None:
-        """Report NOT_SERVING from now on, whatever ``report`` is called with."""
+        """Report NOT_SERVING from now on, regardless of later calls of ``report``."""
         await self._servicer.enter_graceful_shutdown()
 
     async def close(self) -> None:

@@ -24,7 +24,7 @@ MAX_PAGE_SIZE = 1000
 MAX_TOKEN_LENGTH = 512
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 
-Row = TypeVar("Row")
+Record = TypeVar("Record")
 Entry = TypeVar("Entry", bound=Message)
 
 
@@ -61,9 +61,9 @@ class Page:
         self,
         response: Any,
         entries: RepeatedCompositeFieldContainer[Entry],
-        rows: Sequence[Row],
-        pack: Callable[[Entry, Row], None],
-        key: Callable[[Row], Sequence[Any]],
+        rows: Sequence[Record],
+        pack: Callable[[Entry, Record], None],
+        key: Callable[[Record], Sequence[Any]],
     ) -> None:
         """Fill in a response's entries and next page token; ``rows`` has one row more than the page if more follow.
 

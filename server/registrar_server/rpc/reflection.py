@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-SERVICE_NAMES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 
 
 class _MethodAwarePool:
@@ -33,7 +33,7 @@ class _MethodAwarePool:
 def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
     """Serve reflection as v1 and v1alpha. The library supports only v1alpha, which has the same messages as v1."""
     servicer = reflection.aio.ReflectionServicer(
-        (*services, *SERVICE_NAMES), pool=_MethodAwarePool(descriptor_pool.Default())
+        (*services, *REFLECTION_SERVICES), pool=_MethodAwarePool(descriptor_pool.Default())
     )
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
@@ -41,5 +41,5 @@ def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in SERVICE_NAMES]
+        [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in REFLECTION_SERVICES]
     )

@@ -153,8 +153,8 @@ class Enrollment(Base):
             "ix_enrollments_waitlist",
             "course_id",
             "number",
-            postgresql_where=text("state = 'WAITLISTED'"),
-            sqlite_where=text("state = 'WAITLISTED'"),
+            postgresql_where=text(f"state = '{EnrollmentState.WAITLISTED}'"),
+            sqlite_where=text(f"state = '{EnrollmentState.WAITLISTED}'"),
         ),
         Index(None, "enrollment_id"),
     )

@@ -32,7 +32,7 @@ COURSE_COLUMNS = field_names(Course)
 ENROLLMENT_COLUMNS = tuple(name for name in field_names(Enrollment) if name != "waitlist_position")
 EVENT_COLUMNS = field_names(Event)
 COUNTERS = ("enrolled_count", "waitlisted_count", "last_number")
-SETTABLE = tuple(column for column in COURSE_COLUMNS if column not in ("course_id", *COUNTERS))
+UNCOUNTED = tuple(column for column in COURSE_COLUMNS if column not in ("course_id", *COUNTERS))
 PROGRESS = ("state", "grade", "passed", "bypassed_rules", "reason", "version", "update_time", "end_time", "last_skip")
 
 SPARE_WAITERS = 16
@@ -40,9 +40,9 @@ SPARE_WAITERS = 16
 
 _ROOM = f"coalesce(courses.capacity - courses.enrolled_count, {MANY}) + given.number"
 
-POSITION = """CASE WHEN enrollments.state <> 'WAITLISTED' THEN 0 ELSE (
+POSITION = f"""CASE WHEN enrollments.state <> '{EnrollmentState.WAITLISTED}' THEN 0 ELSE (
     SELECT count(*) FROM enrollments AS ahead WHERE ahead.course_id = enrollments.course_id
-       AND ahead.state = 'WAITLISTED' AND ahead.number <= enrollments.number) END"""
+       AND ahead.state = '{EnrollmentState.WAITLISTED}' AND ahead.number <= enrollments.number) END"""
 """The position on the waitlist, counted from 1; 0 if the enrollment does not wait."""
 
 
@@ -124,7 +124,7 @@ INSERT_COURSES = Insert("courses", (), COURSE_COLUMNS)
 INSERT_ENROLLMENTS = Insert("enrollments", (), ENROLLMENT_COLUMNS)
 INSERT_RESPONSES = Insert("request_ids", (), field_names(StoredResponse))
 UPDATE_STUDENTS = Update("students", ("student_id",), tuple(name for name in STUDENT_COLUMNS if name != "student_id"))
-UPDATE_COURSES = Update("courses", ("course_id",), SETTABLE)
+UPDATE_COURSES = Update("courses", ("course_id",), UNCOUNTED)
 COUNT_COURSES = Update("courses", ("course_id",), COUNTERS)
 UPDATE_ENROLLMENTS = Update("enrollments", ("course_id", "enrollment_id"), PROGRESS)
 APPEND_EVENTS = Append("events", (), EVENT_COLUMNS, number="revision", counter="event_counter")

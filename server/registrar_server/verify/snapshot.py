@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Executable, Row
 
 AnyRow = Row[*tuple[Any, ...]]
-Rows = Iterator[AnyRow]
+RowStream = Iterator[AnyRow]
 
 FETCH_SIZE = 2_000
 
@@ -38,12 +38,12 @@ def open_snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def stream(connection: Connection, query: Executable) -> Rows:
+def stream(connection: Connection, query: Executable) -> RowStream:
     """Execute a query and fetch its rows as they are needed."""
     return iter(connection.execute(query, execution_options={"yield_per": FETCH_SIZE}))
 
 
-def merge_join(*streams: Rows) -> Iterator[tuple[str, list[Rows]]]:
+def merge_join(*streams: RowStream) -> Iterator[tuple[str, list[RowStream]]]:
     """Join streams that are sorted by their first column: yield each key with the rows of each stream.
 
     The rows of a key must be read before the next key is requested.

@@ -1,0 +1,220 @@
+"""The server matches the protos: every field is read, stored and written, every command decided, every name known.
+
+A field, command, event type or state that is added in one place and forgotten in another fails the test that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+
+from registrar.v1 import (
+    course_pb2,
+    course_service_pb2,
+    enrollment_pb2,
+    enrollment_service_pb2,
+    error_reason_pb2,
+    event_pb2,
+    history_service_pb2,
+    student_pb2,
+    student_service_pb2,
+)
+from registrar_server.core import commands, decide, records
+from registrar_server.core.commands import Command
+from registrar_server.core.records import SETTABLE
+from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
+from registrar_server.errors import Refusal
+from registrar_server.rpc import convert
+from registrar_server.rpc.course_service import CourseService
+from registrar_server.rpc.enrollment_service import EnrollmentService
+from registrar_server.rpc.history_service import HistoryService
+from registrar_server.rpc.settable_fields import read_fields
+from registrar_server.rpc.student_service import StudentService
+from registrar_server.rpc.validation import Fields
+from registrar_server.storage import models
+from registrar_server.storage.statements import StoredResponse
+from registrar_server.verify.course_replay import COURSE_TRANSITIONS
+from registrar_server.verify.student_replay import STUDENT_TRANSITIONS
+from tests.support.contract import (
+    COMPLETED,
+    COURSE,
+    ENTRY,
+    STUDENT,
+    VIOLATION,
+    WAITING,
+    ask,
+    field_names,
+    filled,
+    message_of,
+    result_of,
+)
+
+SERVICERS = {
+    course_service_pb2.DESCRIPTOR.services_by_name["CourseService"]: CourseService,
+    enrollment_service_pb2.DESCRIPTOR.services_by_name["EnrollmentService"]: EnrollmentService,
+    history_service_pb2.DESCRIPTOR.services_by_name["HistoryService"]: HistoryService,
+    student_service_pb2.DESCRIPTOR.services_by_name["StudentService"]: StudentService,
+}
+METHODS = [(servicer, method) for service, servicer in SERVICERS.items() for method in service.methods]
+CHANGES = [(servicer, method) for servicer, method in METHODS if "request_id" in method.input_type.fields_by_name]
+
+ENVELOPE = {"request_id", "validate_only", "page_token"}
+"""The fields that are not part of what a call asks for; the tests of request ids, previews and paging cover them."""
+
+
+def named(value: Any) -> str:
+    """Name a parameter: a field or a method by its full name without the package."""
+    return str(value.full_name.removeprefix("registrar.v1.")) if hasattr(value, "full_name") else ""
+
+
+def event_message() -> event_pb2.Event:
+    message = event_pb2.Event()
+    convert.set_event(message, ENTRY)
+    return message
+
+
+WRITTEN: Mapping[Any, Sequence[Message]] = {
+    student_pb2.Student: [convert.student(STUDENT)],
+    student_pb2.Hold: convert.student(STUDENT).holds,
+    course_pb2.Course: [convert.course(COURSE)],
+    course_pb2.Meeting: convert.course(COURSE).meetings,
+    enrollment_pb2.Enrollment: [convert.enrollment(COMPLETED), convert.enrollment(WAITING)],
+    event_pb2.Event: [event_message()],
+    event_pb2.FieldChange: event_message().changes,
+    error_reason_pb2.RuleViolation: [convert.violation(VIOLATION)],
+}
+"""The messages that the server writes, made of records with every field filled."""
+
+
+@pytest.mark.parametrize("field", [field for message in WRITTEN for field in message.DESCRIPTOR.fields], ids=named)
+def test_every_field_of_a_resource_is_written(field: FieldDescriptor) -> None:
+    (messages,) = (written for message, written in WRITTEN.items() if message.DESCRIPTOR is field.containing_type)
+    assert any(found.number == field.number for message in messages for found, _ in message.ListFields())
+
+
+@pytest.mark.parametrize(("servicer", "method"), CHANGES, ids=named)
+def test_every_field_of_a_response_is_written(servicer: type[Any], method: MethodDescriptor) -> None:
+    asked = ask(servicer, method, smallest(method))
+    assert asked.pack
+    response = asked.pack(result_of(asked.response))
+    assert response.DESCRIPTOR is method.output_type
+    assert [field.name for field, _ in response.ListFields()] == [field.name for field in method.output_type.fields]
+
+
+def settable() -> Iterator[tuple[type[Any], FieldDescriptor]]:
+    """The fields of students and courses that the protos do not declare OUTPUT_ONLY, apart from ids and etags."""
+    for record, message in ((records.Student, student_pb2.Student), (records.Course, course_pb2.Course)):
+        for field in message.DESCRIPTOR.fields:
+            behavior = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+            is_key = field.name in ("etag", f"{record.__name__.lower()}_id")
+            if field_behavior_pb2.OUTPUT_ONLY not in behavior and not is_key:
+                yield record, field
+
+
+@pytest.mark.parametrize(("record", "field"), list(settable()), ids=named)
+def test_every_field_that_callers_may_set_is_read(record: Any, field: FieldDescriptor) -> None:
+    fields = Fields()
+    unset = read_fields(fields, record, message_of(field.containing_type))
+    values = read_fields(fields, record, message_of(field.containing_type, **{field.name: filled(field)}))
+    fields.check()
+    assert {name for name, value in values.items() if value != unset[name]} == {field.name}
+
+
+def test_callers_may_set_nothing_else() -> None:
+    allowed = [(record, field.name) for record, field in settable()]
+    assert [(record, name) for record, kinds in SETTABLE.items() for name in kinds] == allowed
+
+
+@pytest.mark.parametrize(
+    ("record", "model", "generated"),
+    [
+        (records.Student, models.Student, set()),
+        (records.Course, models.Course, set()),
+        (records.Enrollment, models.Enrollment, {"waitlist_position"}),
+        (records.Event, models.Event, set()),
+        (StoredResponse, models.RequestId, set()),
+    ],
+)
+def test_every_field_of_a_record_is_a_column_and_the_reverse(
+    record: type[Any], model: type[models.Base], generated: set[str]
+) -> None:
+    columns = {column.name for column in model.__table__.columns}
+    assert field_names(record) - generated == columns - {"revision"}
+
+
+def smallest(method: MethodDescriptor) -> Any:
+    """Return a request with the required fields alone."""
+    required = {}
+    for field in method.input_type.fields:
+        behavior = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+        if field_behavior_pb2.REQUIRED in behavior:
+            resource = field.message_type
+            key = f"{field.name}_id"
+            # A resource is required with its id alone.
+            required[field.name] = filled(field) if resource is None else {key: f"{field.name}-1"}
+    return message_of(method.input_type, **required)
+
+
+def inputs() -> Iterator[tuple[type[Any], MethodDescriptor, FieldDescriptor]]:
+    for servicer, method in METHODS:
+        for field in method.input_type.fields:
+            if field.name not in ENVELOPE:
+                yield servicer, method, field
+
+
+@pytest.mark.parametrize(("servicer", "method", "field"), list(inputs()), ids=named)
+def test_every_field_of_a_request_matters(
+    servicer: type[Any], method: MethodDescriptor, field: FieldDescriptor
+) -> None:
+    """Without the field the call is refused, or asks for something else than with it."""
+    request = smallest(method)
+    request.ClearField(field.name)
+    without = asked_or_missing(servicer, method, request)
+    request.MergeFrom(message_of(method.input_type, **{field.name: filled(field)}))
+    assert asked_or_missing(servicer, method, request) != without
+
+
+def asked_or_missing(servicer: type[Any], method: MethodDescriptor, request: Any) -> Any:
+    """Return what a call asks for, or the fields for which it is refused."""
+    try:
+        return ask(servicer, method, request).what
+    except Refusal as refusal:
+        return refusal.fields
+
+
+@pytest.mark.parametrize(("servicer", "method"), CHANGES, ids=named)
+def test_every_change_asks_for_a_command_that_is_decided(servicer: type[Any], method: MethodDescriptor) -> None:
+    assert type(ask(servicer, method, smallest(method)).what) in decide._DECISIONS
+
+
+def test_every_command_is_asked_for_by_a_call_and_decided() -> None:
+    asked = {type(ask(servicer, method, smallest(method)).what) for servicer, method in CHANGES}
+    defined = {
+        kind
+        for kind in vars(commands).values()
+        if isinstance(kind, type) and hasattr(kind, "touch") and kind is not Command and not kind.__subclasses__()
+    }
+    assert asked == set(decide._DECISIONS) == defined
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "prefix"),
+    [
+        (StudentState, student_pb2.StudentState, "STUDENT_STATE_"),
+        (CourseState, course_pb2.CourseState, "COURSE_STATE_"),
+        (EnrollmentState, enrollment_pb2.EnrollmentState, "ENROLLMENT_STATE_"),
+        (EventType, event_pb2.EventType, "EVENT_TYPE_"),
+    ],
+)
+def test_the_vocabulary_has_every_name_of_the_protos_and_no_other(kind: type[StrEnum], names: Any, prefix: str) -> None:
+    assert list(kind) == [name.removeprefix(prefix) for name, number in names.items() if number != 0]
+
+
+def test_verify_knows_every_event_type() -> None:
+    assert {*COURSE_TRANSITIONS, *STUDENT_TRANSITIONS} == set(EventType)

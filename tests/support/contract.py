@@ -1,0 +1,235 @@
+"""Samples for the contract tests: messages and records with every field filled, and servicers without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, NamedTuple
+
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from registrar_server.core.records import Change, Course, Enrollment, Event, Hold, Meeting, Student
+from registrar_server.core.seats import Swapped, Unenrolled
+from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
+from registrar_server.errors import Reason, Violation
+from registrar_server.reading.history import HistoryEntry
+
+VIOLATION = Violation(Reason.WAITLIST_FULL, "The waitlist is full.", {"capacity": "1"})
+STUDENT = Student(
+    "s-1",
+    "Ada",
+    "King",
+    "ada@example.edu",
+    StudentState.INACTIVE,
+    3_000,
+    (Hold("BURSAR", "Unpaid fees.", 5),),
+    version=2,
+    create_time=1,
+    update_time=2,
+    delete_time=3,
+)
+COURSE = Course(
+    "c-1",
+    "CS 101",
+    "Intro",
+    "All of it.",
+    "2018-fall",
+    3_000,
+    30,
+    10,
+    4,
+    5,
+    6,
+    (Meeting((1,), 32_400, 36_000, "2018-09-03", "2018-12-10", "Room 1"),),
+    ("c-0",),
+    CourseState.CANCELLED,
+    version=2,
+    create_time=1,
+    update_time=2,
+    delete_time=3,
+    enrolled_count=7,
+    waitlisted_count=8,
+)
+WAITING = Enrollment(
+    "c-1",
+    "e-1",
+    "s-1",
+    1,
+    2,
+    EnrollmentState.WAITLISTED,
+    bypassed_rules=("STUDENT_HOLD",),
+    create_time=1,
+    update_time=2,
+    waitlist_position=3,
+)
+COMPLETED = Enrollment(
+    "c-1",
+    "e-1",
+    "s-1",
+    1,
+    2,
+    EnrollmentState.COMPLETED,
+    grade="A",
+    passed=True,
+    bypassed_rules=("STUDENT_HOLD",),
+    reason="moved",
+    create_time=1,
+    update_time=2,
+    end_time=3,
+)
+ENTRY = HistoryEntry(
+    1,
+    Event(
+        "ev-1",
+        EventType.STUDENT_UNENROLLED,
+        2,
+        "ada",
+        "r-1",
+        course_id="c-1",
+        student_id="s-1",
+        enrollment_id="e-1",
+        state=EnrollmentState.DROPPED,
+        previous_state=EnrollmentState.ENROLLED,
+        reason="moved",
+        comment="by phone",
+        bypassed_rules=("STUDENT_HOLD",),
+        changes=(Change("grade", "B", "A"),),
+        violations=(VIOLATION,),
+    ),
+    COMPLETED,
+)
+RESULTS: Mapping[str, Any] = {
+    "student": STUDENT,
+    "course": COURSE,
+    "enrollment": COMPLETED,
+    "UnenrollResponse": Unenrolled(COMPLETED, (WAITING,)),
+    "SwapEnrollmentResponse": Swapped(WAITING, COMPLETED, (WAITING,)),
+}
+"""The result that each response packs, by the name of the response or of its one resource."""
+
+TEXTS = {
+    "credits": "1.5",
+    "max_credits": "1.5",
+    "email": "ada@example.edu",
+    "request_id": "0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11",
+}
+
+
+def result_of(response: Any) -> Any:
+    """Return a result for the decision behind an RPC with this response."""
+    return RESULTS.get(response.DESCRIPTOR.name) or RESULTS[response.DESCRIPTOR.fields[0].name]
+
+
+def filled(field: FieldDescriptor) -> Any:
+    """Return a valid value of a field that differs from its default; a message has all of its fields filled."""
+    value: Any
+    if field.message_type is not None:
+        value = _MESSAGES.get(field.message_type.name) or _filled_message(field.message_type)
+    elif field.enum_type is not None:
+        value = 21 if field.enum_type.name == "ErrorReason" else max(field.enum_type.values_by_number)
+    elif field.type == field.TYPE_STRING:
+        value = TEXTS.get(field.name, f"{field.name}-1".replace("_", "-"))
+    else:
+        # A truth value with presence may be true by default.
+        value = not field.has_presence if field.type == field.TYPE_BOOL else 9
+    return [value] if field.is_repeated else value
+
+
+_MESSAGES: Mapping[str, Any] = {
+    "Timestamp": {"seconds": 7},
+    "TimeOfDay": {"hours": 9},
+    "Date": {"year": 2018, "month": 9, "day": 3},
+    "FieldMask": {"paths": ["state"]},
+}
+
+
+def _filled_message(descriptor: Any) -> Any:
+    values = {field.name: filled(field) for field in descriptor.fields}
+    if "end_time" in values:
+        values["end_time"] = {"hours": 10}
+    if "enroll_close_time" in values:
+        values["enroll_close_time"] = {"seconds": 8}
+    return values
+
+
+def message_of(descriptor: Any, **values: Any) -> Any:
+    """Return a message of a descriptor."""
+    return GetMessageClass(descriptor)(**values)
+
+
+class Asked(NamedTuple):
+    """What a servicer asked for: a command, a lookup, or the arguments of a list."""
+
+    what: Any
+    response: Any = None
+    pack: Callable[[Any], Message] | None = None
+
+
+class Asking(Exception):
+    """Ends a servicer's method with what it asked for."""
+
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
+        self.asked = asked
+
+
+class RecordingDispatcher:
+    """In the place of a dispatcher: ends the call with what the servicer asks for."""
+
+    max_page_bytes = 1_000_000
+
+    @property
+    def reads(self) -> RecordingDispatcher:
+        """The reads, which record too."""
+        return self
+
+    async def change(self, _context: Any, _request: Any, command: Any, response: Any, pack: Any) -> Any:
+        """Record a command."""
+        raise Asking(Asked(command, response, pack))
+
+    async def look_up(self, lookup: Any, *, timeout: float | None) -> Any:
+        """Record a lookup."""
+        raise Asking(Asked(lookup))
+
+    async def list_courses(self, *arguments: Any, timeout: float | None) -> Any:
+        """Record the arguments of a list."""
+        raise Asking(Asked(arguments))
+
+    async def list(self, query: Callable[[Any], Any]) -> Any:
+        """Record the arguments of a list."""
+        query(self)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def ask(*arguments: Any) -> None:
+            raise Asking(Asked((name, *arguments)))
+
+        return ask
+
+
+class _Context:
+    """The little of a context that a method needs."""
+
+    def time_remaining(self) -> None:
+        """Return that there is no deadline."""
+
+    def peer(self) -> str:
+        """Return where the call comes from."""
+        return "test:1"
+
+
+def ask(servicer: type[Any], method: MethodDescriptor, request: Any) -> Asked:
+    """Return what a servicer's method asks for, or raise its refusal."""
+    call = getattr(servicer, method.name).__wrapped__
+    try:
+        asyncio.run(call(servicer(RecordingDispatcher()), request, _Context()))
+    except Asking as asking:
+        return asking.asked
+    raise AssertionError(f"{method.name} asked for nothing")
+
+
+def field_names(record: type[Any]) -> set[str]:
+    """Return the names of a record type's fields."""
+    return {field.name for field in fields(record)} if is_dataclass(record) else set(getattr(record, "_fields", ()))
