@@ -17,7 +17,7 @@ from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
 from registrar_server.ledger.request_ids import purge_request_ids
 from registrar_server.reading.lookups import Lookup
-from registrar_server.reading.queries import Queries
+from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
 from registrar_server.reading.reads import Reads
 from registrar_server.rpc.dispatch import Dispatcher
@@ -58,7 +58,7 @@ class Server:
             key=lambda call: call.command.lane_key,
         )
         self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
-        self._queries = Queries(settings.read_lanes, settings.max_waiting)
+        self._queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         reads = Reads(reader, self._lookups, self._queries)
         self._dispatcher = Dispatcher(ledger, self._changes, reads, self._queries, settings.max_message_bytes)
         self._health = Health(self._database.ping, SERVICE_NAMES)

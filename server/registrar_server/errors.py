@@ -113,7 +113,7 @@ class FieldViolation(NamedTuple):
 
 
 class Refusal(Exception):
-    """A request is refused and changes nothing.
+    """A request is refused. Nothing changes, unless the message says that the change is uncertain.
 
     ``metadata`` contains the ids and values involved, ``retry_after`` the seconds after which a retry may succeed.
     """
@@ -168,11 +168,11 @@ def course_not_found(course_id: str) -> Refusal:
     return Refusal(Reason.COURSE_NOT_FOUND, f'There is no course "{course_id}".', course_id=course_id)
 
 
-def etag_mismatch(kind: str, resource_id: str, etag: str) -> Refusal:
+def etag_mismatch(resource: str, resource_id: str, etag: str) -> Refusal:
     """Return the refusal for a resource that has changed since the caller read it."""
-    message = f'The {kind} "{resource_id}" has changed since it was read: its etag is now "{etag}". Read it again.'
+    message = f'The {resource} "{resource_id}" has changed since it was read: its etag is now "{etag}". Read it again.'
     refusal = Refusal(Reason.ETAG_MISMATCH, message)
-    refusal.metadata[f"{kind}_id"] = resource_id
+    refusal.metadata[f"{resource}_id"] = resource_id
     return refusal
 
 

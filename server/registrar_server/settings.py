@@ -167,7 +167,7 @@ def _database_problem(value: str) -> str | None:
             if (url.database in (None, "", ":memory:"))
             else None
         )
-    return None if backend == "postgresql" else f"names {backend}, which is not supported"
+    return None if backend == "postgresql" else f"speaks of {backend}, which is not supported"
 
 
 def load(**flags: Any) -> Settings:

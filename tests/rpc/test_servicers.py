@@ -32,7 +32,7 @@ from registrar.v1.student_service_pb2 import CreateStudentRequest, GetStudentReq
 from registrar_server.ledger.batching import Batcher, Lanes
 from registrar_server.ledger.ledger import Answer, Call, Ledger
 from registrar_server.reading.lookups import Lookup
-from registrar_server.reading.queries import Queries
+from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
 from registrar_server.reading.reads import Reads
 from registrar_server.rpc.course_service import CourseService
@@ -155,7 +155,7 @@ async def dispatcher(database_url: str, gate: Gate) -> AsyncIterator[Dispatcher]
     ledger, reader = Ledger(database), Reader(database)
     changes = Lanes[Call, Answer]([Batcher(ledger.run, "write")], key=lambda call: call.command.lane_key)
     lookups = Batcher[Lookup, Any](reader.look_up, "read")
-    queries = Queries(1, 10)
+    queries = QueryThreads(1, 10)
     yield Dispatcher(ledger, changes, Reads(reader, lookups, queries), queries, 4_194_304)
     await asyncio.gather(changes.close(), lookups.close(), queries.close())
     database.close()

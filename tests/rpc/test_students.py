@@ -271,7 +271,7 @@ class TestUpdate:
         assert event_types(engine) == ["STUDENT_CREATED"]
 
     async def test_found_by_the_new_name(self, campus: Registrar) -> None:
-        """Queries find the new name and no longer the old one."""
+        """QueryThreads find the new name and no longer the old one."""
         await update(campus, "given_name", given_name="Augusta")
         assert await listed(campus, query="augusta") == ["s-1"]
         assert await listed(campus, query="ada byron") == ["s-1"]  # The e-mail address still contains "ada".

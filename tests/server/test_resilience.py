@@ -18,7 +18,7 @@ from registrar.v1.student_service_pb2 import GetStudentRequest
 from registrar_server import app, migrate
 from registrar_server.core.records import Course
 from registrar_server.errors import Reason, Refusal
-from registrar_server.reading.queries import Queries
+from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc import convert
 from registrar_server.storage import failures
 from tests.support.failures import refused
@@ -80,7 +80,7 @@ def _remove(sqlite_url: str) -> None:
 
 
 async def test_the_number_of_waiting_lists_is_limited() -> None:
-    queries = Queries(1, max_waiting=1)
+    queries = QueryThreads(1, max_waiting=1)
     first = asyncio.create_task(queries.run(lambda: "done"))
     await asyncio.sleep(0)
     with pytest.raises(Refusal) as overloaded:

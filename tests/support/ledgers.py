@@ -16,7 +16,7 @@ from registrar_server.core.seats import Swapped, Unenrolled
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Call, Ledger, Outcome
 from registrar_server.storage import bulk
-from registrar_server.storage.database import Answers, Database, Transaction
+from registrar_server.storage.database import Database, QueryResults, Transaction
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ class WatchedDatabase(Database):
             yield _WatchedTransaction(transaction, self._before_step)
 
     @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
-        """Begin a snapshot whose reads are reported."""
-        with super().snapshot() as transaction:
+    def read_connection(self) -> Iterator[Transaction]:
+        """Open a read connection whose reads are reported."""
+        with super().read_connection() as transaction:
             yield _WatchedTransaction(transaction, lambda _step: self._before_step("look"))
 
 
@@ -119,7 +119,7 @@ class _WatchedTransaction(Transaction):
         self._transaction = transaction
         self._before_step = before_step
 
-    def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> Answers:
+    def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> QueryResults:
         self._before_step("read")
         return self._transaction.read(requests)
 

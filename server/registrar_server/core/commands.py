@@ -1,6 +1,6 @@
 """The changes that callers may ask for, as frozen values. Each names the rows that its decision needs.
 
-Every change in Registrar is a command, and all commands take the same way: queue, lock, load, decide, write, commit.
+Every change in Registrar is a command, and all commands take the same path: queue, lock, load, decide, write, commit.
 """
 
 from __future__ import annotations

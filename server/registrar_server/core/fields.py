@@ -36,5 +36,5 @@ def field_changes(
 def check_etag(record: Student | Course | Enrollment, etag: str) -> None:
     """Refuse with ETAG_MISMATCH unless ``etag`` is empty or is the record's etag."""
     if etag and etag != str(record.version):
-        kind = type(record).__name__.lower()
-        raise etag_mismatch(kind, getattr(record, f"{kind}_id"), str(record.version))
+        resource = type(record).__name__.lower()
+        raise etag_mismatch(resource, getattr(record, f"{resource}_id"), str(record.version))

@@ -56,10 +56,10 @@ class Ids(Kind):
 
 @dataclass(frozen=True, slots=True)
 class Choice(Kind):
-    """A member of the field's enum; the first member is the default."""
+    """A member of the field's enum."""
 
 
-def settable_fields(record: type[Any]) -> Mapping[str, Kind]:
+def kinds_of(record: type[Any]) -> Mapping[str, Kind]:
     """Return the fields of a record type that callers may set, with their kinds, in the order of declaration."""
     found = {}
     for name, hint in get_type_hints(record, include_extras=True).items():

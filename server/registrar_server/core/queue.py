@@ -18,7 +18,7 @@ class OutOfWaiters(Exception):
 class Queue:
     """The waiters of a course, in the order of their numbers, as the batch has left them so far.
 
-    Only the first waiters are loaded, as many as may be promoted. The queue knows whether they are all.
+    Only the first waiters are loaded, as many as may be promoted. The queue knows whether all waiters are loaded.
     """
 
     def __init__(self, course_id: str) -> None:
@@ -47,7 +47,7 @@ class Queue:
     def join(self, enrollment: Enrollment, length: int) -> None:
         """Add a newcomer after the ``length`` students who wait already."""
         self._is_whole = self._is_whole or not length
-        # A newcomer after waiters that are not loaded is not kept: a decision that gets that far raises OutOfWaiters.
+        # Keep the newcomer only if all waiters are loaded. Otherwise a decision that gets that far raises OutOfWaiters.
         if self._is_whole:
             self._waiters[enrollment.number] = enrollment
         enrollment.waitlist_position = length + 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
-from registrar_server.core.kinds import Choice, Count, Credits, Email, Ids, Kind, Meetings, Text, Time, settable_fields
+from registrar_server.core.kinds import Choice, Count, Credits, Email, Ids, Kind, Meetings, Text, Time, kinds_of
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
 from registrar_server.errors import Violation
 
@@ -132,7 +132,7 @@ class Enrollment:
 
 
 SETTABLE: Mapping[type[Student | Course], Mapping[str, Kind]] = MappingProxyType(
-    {Student: settable_fields(Student), Course: settable_fields(Course)}
+    {Student: kinds_of(Student), Course: kinds_of(Course)}
 )
 """The fields that callers may set in students and courses, with their kinds, in the order of declaration."""
 

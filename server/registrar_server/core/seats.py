@@ -41,7 +41,7 @@ class Bid(NamedTuple):
     waiting: Enrollment | None
     """The student's place on the waitlist, if the bid asks to be seated out of turn."""
     settlement: Settlement
-    state: EnrollmentState
+    standing: EnrollmentState
     """ENROLLED or WAITLISTED."""
     violations: tuple[Violation, ...]
 
@@ -188,7 +188,7 @@ def _grant(state: State, bid: Bid, override: Override, comment: str) -> tuple[En
     bypassed = rules.to_override(bid.violations)
     reason = override.reason if any(rule in override.rules for rule in bypassed) else ""
     if bid.waiting is None:
-        opened = state.open_enrollment(bid.student, bid.course, bid.state, bypassed, reason=reason, comment=comment)
+        opened = state.open_enrollment(bid.student, bid.course, bid.standing, bypassed, reason=reason, comment=comment)
         return opened, promoted
     # If the settlement promoted the student already, there is nothing left to give.
     if bid.waiting.waits:

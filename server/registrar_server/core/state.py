@@ -1,8 +1,8 @@
 """What one batch sees and changes: the loaded rows, as the commands decided so far have left them.
 
-Decisions read and change records through this class alone. Each changing method makes one whole change: it updates the
-records and the counters, notes them in the journal, and adds the one event that reports the change. Later commands of a
-batch see what earlier ones decided.
+Decisions read records here. A decision may set the fields of a record, and then calls the method that makes the change:
+each such method updates the indexes and counters, notes the records in the journal, and adds the one event that reports
+the change. Later commands of a batch see what earlier ones decided.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class State:
     def load_queue(self, course: Course, waiters: Iterable[Enrollment]) -> None:
         """Add the first waiters of a course, or all of them, in the order of the queue."""
         queue = self._queue(course.course_id)
-        queue.load(map(self._known_waiter, waiters), course.waitlisted_count)
+        queue.load([self._known_waiter(waiter) for waiter in waiters], course.waitlisted_count)
 
     def load_transcripts(
         self,
@@ -152,17 +152,17 @@ class State:
         self,
         student: Student,
         course: Course,
-        state: EnrollmentState,
+        standing: EnrollmentState,
         bypassed_rules: tuple[str, ...],
         *,
         reason: str,
         comment: str,
     ) -> Enrollment:
         """Give a student a seat, or the last position on the waitlist."""
-        enrollment = self._new_enrollment(student, course, state, bypassed_rules)
+        enrollment = self._new_enrollment(student, course, standing, bypassed_rules)
         self._occupy(course, enrollment)
         self._attempts.add(enrollment)
-        self.journal.record_enrollment(_OPENED[state], course, enrollment, reason=reason, comment=comment)
+        self.journal.record_enrollment(_OPENED[standing], course, enrollment, reason=reason, comment=comment)
         return enrollment
 
     def promote(self, course: Course, waiter: Enrollment, *, reason: str = "", comment: str = "") -> None:

@@ -22,7 +22,7 @@ class Transcripts:
         """Add loaded seats, passed enrollments, and the codes of prerequisites."""
         for seat in commitments:
             self._commitments[seat.student_id][seat.course_id] = seat
-        self._codes.update(subjects)
+        self._codes.update((subject.course_id, subject.code) for subject in subjects)
         for one in passed:
             self._passed[one.student_id][one.enrollment_id] = one.course_id
             self._codes[one.course_id] = one.code

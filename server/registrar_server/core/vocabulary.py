@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class StudentState(StrEnum):
-    """Whether a student studies here at present."""
+    """Whether a student may enroll."""
 
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
@@ -23,7 +23,7 @@ class CourseState(StrEnum):
 
 
 class EnrollmentState(StrEnum):
-    """What an enrollment is: a seat, a place on the waitlist, or a record of the past."""
+    """What an enrollment is: a seat, a place on the waitlist, or the record of an ended one."""
 
     ENROLLED = "ENROLLED"
     WAITLISTED = "WAITLISTED"

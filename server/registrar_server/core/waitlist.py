@@ -52,7 +52,7 @@ def plan(state: State, course: Course) -> Settlement:
 
 
 def _promotes(state: State, course: Course) -> bool:
-    """Return whether the course promotes at all: a cancelled, deleted or closed one does not, despite any override."""
+    """Return whether the course promotes waiters. Cancelled, deleted or closed, it does not, even with an override."""
     if course.state != CourseState.OPEN or course.delete_time is not None:
         return False
     return not outside_window(course, state.now)

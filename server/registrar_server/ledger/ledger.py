@@ -1,7 +1,8 @@
 """Carries out batches of calls: lock, load, decide, write, commit, in a few set-based statements per batch.
 
-A batch of any size takes two round trips: one locks and reads, one writes and commits. Decisions are made in between,
-in memory, so a refused call does not affect the other calls of its batch.
+A batch usually takes two round trips, whatever its size: one locks and reads, one writes and commits. Waiters or
+prerequisites, and deletions by force, add one each. Decisions are made in between, in memory, so a refused call does
+not affect the other calls of its batch.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Ledger:
     def _run_repeatedly(self, calls: Sequence[Call]) -> list[Outcome]:
         """Run the batch, and retry what was certainly rolled back and may succeed the next time."""
         widened = Widened()
-        attempt = 0
+        tries = 0
         while True:
             try:
                 return self._run_once(calls, widened)
@@ -125,11 +126,11 @@ class Ledger:
                 raise
             except Exception as error:
                 # A pooled connection may have broken while idle, so a lost connection is retried once, on a new one.
-                tries = {Failure.CONFLICT: MAX_TRIES, Failure.TAKEN: MAX_TRIES, Failure.UNAVAILABLE: 2}
-                attempt += 1
-                if attempt >= tries.get(classify(error), 1):
+                most = {Failure.CONFLICT: MAX_TRIES, Failure.TAKEN: MAX_TRIES, Failure.UNAVAILABLE: 2}
+                tries += 1
+                if tries >= most.get(classify(error), 1):
                     raise
-                self._pause(random.uniform(0, 0.005 * 2**attempt))
+                self._pause(random.uniform(0, 0.005 * 2**tries))
 
     def _run_once(self, calls: Sequence[Call], widened: Widened) -> list[Outcome]:
         scope = widened.scope(call.command for call in calls)
@@ -167,7 +168,7 @@ class Ledger:
 
 def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:
     if stored := responses.find(call.caller, call.request_id):
-        return _repeat(stored, call)
+        return _stored_answer(stored, call)
     journal = state.journal
     journal.actor, journal.request_id = call.caller, call.request_id
     first = len(journal.events)
@@ -181,7 +182,7 @@ def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:
     return Answer(response, journal.events[first:])
 
 
-def _repeat(stored: StoredResponse, call: Call) -> Outcome:
+def _stored_answer(stored: StoredResponse, call: Call) -> Outcome:
     if stored.fingerprint != call.fingerprint:
         return Refusal(
             Reason.REQUEST_ID_REUSED,

@@ -23,7 +23,7 @@ from registrar_server.core.state import State
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
 from registrar_server.storage.bulk import Query, Rows
-from registrar_server.storage.database import Answers, Transaction
+from registrar_server.storage.database import QueryResults, Transaction
 
 RequestKey = tuple[str, str]
 
@@ -135,7 +135,7 @@ def _queries(scope: Scope) -> dict[Query[Any], Rows]:
     }
 
 
-def _check_locks(found: Answers, scope: Scope) -> None:
+def _check_locks(found: QueryResults, scope: Scope) -> None:
     courses = {live.course_id for live in found[statements.LIVE_OF_STUDENTS]} - scope.courses
     students = {live.student_id for live in found[statements.LIVE_OF_COURSES]} - scope.students
     loaded_courses = {course.course_id for course in found[statements.COURSES]}
@@ -147,7 +147,7 @@ def _check_locks(found: Answers, scope: Scope) -> None:
         raise Unlocked(courses, students)
 
 
-def _fill(state: State, transaction: Transaction, scope: Scope, found: Answers) -> None:
+def _fill(state: State, transaction: Transaction, scope: Scope, found: QueryResults) -> None:
     # A preview takes no locks, so it ignores the courses of enrollments that came after it looked ahead.
     of_students = (live for live in found[statements.LIVE_OF_STUDENTS] if live.course_id in scope.courses)
     enrollments = (*found[statements.LIVE_OF_COURSES], *of_students, *found[statements.ATTEMPTS])

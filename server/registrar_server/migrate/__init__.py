@@ -1,7 +1,8 @@
 """Migrates a database to a schema revision: Alembic changes the schema, yoyo runs the data steps in between.
 
-Each data step names the revision that it follows, so both kinds run in one order, oldest first. A migration may run
-twice, in several processes at once, or again after a kill at any point; the result is the same database.
+Each data step names the revision that it follows, so both kinds run in one order, oldest first. A migration may
+start in several processes at once: one migrates, and the others wait. After a kill at any point it may run again. The
+result is the same database.
 """
 
 from registrar_server.migrate.migration_errors import DatabaseUnreachableError, MigrationError

@@ -1,1 +1,1 @@
-"""Answers lookups, lists and the history from the last committed state."""
+"""QueryResults lookups, lists and the history from the last committed state."""

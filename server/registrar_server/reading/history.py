@@ -25,7 +25,7 @@ class _Revision(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """The fields that the row of an enrollment has and its events do not; all None if the row is gone."""
+    """The fields that the history takes from the row of an enrollment; all None if the row is gone."""
 
     number: int | None
     attempt: int | None
@@ -37,7 +37,7 @@ class _Kept(NamedTuple):
 _REVISION = Selection(_Revision)
 _EVENT = Selection(Event)
 _KEPT = Selection(_Kept)
-_read = read_side_by_side(_REVISION, _EVENT, _KEPT)
+_read_row = read_side_by_side(_REVISION, _EVENT, _KEPT)
 
 
 def events(student_id: str, course_id: str, after: int, limit: int) -> Select[Any]:
@@ -68,15 +68,17 @@ def events(student_id: str, course_id: str, after: int, limit: int) -> Select[An
 
 def read_entry(row: Row) -> HistoryEntry:
     """Read a row of the query."""
-    (revision,), event, kept = _read(row)
-    return HistoryEntry(revision, event, _enrollment(event, event.state, kept) if event.state else None)
+    (revision,), event, kept = _read_row(row)
+    return HistoryEntry(revision, event, _enrollment(event, kept) if event.enrollment_id else None)
 
 
-def _enrollment(event: Event, state: EnrollmentState, kept: _Kept) -> Enrollment:
+def _enrollment(event: Event, kept: _Kept) -> Enrollment:
     """Return the enrollment as the change left it: what changes comes from the event, the rest from the row.
 
     The history outlives the row. If the row was removed by hand, its fields are empty.
     """
+    state = event.state
+    assert state is not None, "an event of an enrollment has its state"
     version = event.enrollment_version or 0
     create_time = kept.create_time or 0
     return Enrollment(

@@ -99,13 +99,13 @@ def read_roster(rows: Sequence[Row]) -> list[RosterEntry]:
     return entries
 
 
-def students(words: Iterable[str], show_deleted: bool, after: After, limit: int) -> Select[Any]:
+def search_students(words: Iterable[str], show_deleted: bool, after: After, limit: int) -> Select[Any]:
     """Return the query for the students whose names or e-mail addresses contain every word, by id."""
     query = select(*columns(models.Student, STUDENT))
     return _search(query, models.Student, models.Student.student_id, words, show_deleted, after).limit(limit)
 
 
-def courses(search: CourseSearch, after: After, limit: int) -> Select[Any]:
+def search_courses(search: CourseSearch, after: After, limit: int) -> Select[Any]:
     """Return the query for the courses of the catalogue that fit ``search``, by id."""
     course = models.Course
     query = select(*columns(course, COURSE))

@@ -50,11 +50,11 @@ class Reader:
 
     def list_students(self, words: Iterable[str], show_deleted: bool, after: After, limit: int) -> list[Student]:
         """Return the students whose names or e-mail addresses contain every word, by id."""
-        return list(map(lists.STUDENT.read, self._rows(lists.students(words, show_deleted, after, limit))))
+        return list(map(lists.STUDENT.read, self._rows(lists.search_students(words, show_deleted, after, limit))))
 
     def search_courses(self, search: CourseSearch, after: After, limit: int) -> list[Course]:
         """Return the courses of the catalogue that fit ``search``, by id."""
-        return list(map(lists.COURSE.read, self._rows(lists.courses(search, after, limit))))
+        return list(map(lists.COURSE.read, self._rows(lists.search_courses(search, after, limit))))
 
     def list_events(self, student_id: str, course_id: str, after: int, limit: int) -> list[HistoryEntry]:
         """Return the events after a revision, optionally of one student or course, by revision."""

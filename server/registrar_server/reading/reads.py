@@ -1,4 +1,4 @@
-"""The reads of servicers, each on its path: lookups gather into batches, lists run in threads of their own."""
+"""Chooses the path of each read: lookups gather into batches, lists run in threads."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from registrar_server.core.vocabulary import LIVE_STATES
 from registrar_server.ledger.batching import Batcher
 from registrar_server.reading.lists import After
 from registrar_server.reading.lookups import CoursesOfStudent, Lookup, StudentCourse
-from registrar_server.reading.queries import Queries
+from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
 
 Result = TypeVar("Result")
+
+DEFAULT_PAGE_SIZE = 50
 
 
 class Reads:
     """Runs lookups and lists. ``timeout`` is the time that the call has left, in seconds; None is unlimited."""
 
-    def __init__(self, reader: Reader, lookups: Batcher[Lookup, Any], queries: Queries) -> None:
+    def __init__(self, reader: Reader, lookups: Batcher[Lookup, Any], queries: QueryThreads) -> None:
         self._reader = reader
         self._lookups = lookups
         self._queries = queries
@@ -32,13 +34,14 @@ class Reads:
         return await self._queries.run(query, self._reader)
 
     async def list_courses(
-        self, student_id: str, states: Sequence[str], after: After, limit: int, *, timeout: float | None
+        self, student_id: str, states: Sequence[str], after: After, page_size: int, *, timeout: float | None
     ) -> Sequence[StudentCourse]:
-        """Return a student's enrollments with their courses, by (course_id, attempt).
+        """Return a page of a student's enrollments with their courses, by (course_id, attempt), and at least one more.
 
-        The first page of live enrollments is the most frequent read, and takes the path of lookups.
+        The first page of live enrollments in default size is the most frequent read. It takes the path of lookups,
+        which returns all live enrollments.
         """
-        if after is None and tuple(states) == LIVE_STATES:
-            found: list[StudentCourse] = await self.look_up(CoursesOfStudent(student_id), timeout=timeout)
-            return found[:limit]
-        return await self.list(lambda reader: reader.list_courses(student_id, states, after, limit))
+        if after is None and page_size == DEFAULT_PAGE_SIZE and tuple(states) == LIVE_STATES:
+            found: Sequence[StudentCourse] = await self.look_up(CoursesOfStudent(student_id), timeout=timeout)
+            return found
+        return await self.list(lambda reader: reader.list_courses(student_id, states, after, page_size + 1))

@@ -95,7 +95,7 @@ def course(record: Course) -> course_pb2.Course:
 
 
 def set_course(message: course_pb2.Course, record: Course) -> None:
-    """Fill in the message of a course. Its message without counters is cached, since lists repeat it."""
+    """Fill in the message of a course. For a small course it is cached without the counters, since lists repeat it."""
     is_small = len(record.description) + 100 * len(record.meetings) <= 1000
     build = _cached_without_counters if is_small else _without_counters
     message.CopyFrom(build(*_stable_values(record)))

@@ -14,7 +14,7 @@ from registrar_server.core.records import Event
 from registrar_server.errors import Refusal
 from registrar_server.ledger.batching import Lanes
 from registrar_server.ledger.ledger import Answer, Call, Ledger
-from registrar_server.reading.queries import Queries
+from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reads import Reads
 from registrar_server.rpc.endpoint import Context
 from registrar_server.rpc.fingerprint import fingerprint
@@ -25,10 +25,10 @@ log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Everything that a servicer calls. The deadline of a call is in its context."""
+    """Runs changes and previews; ``reads`` runs lookups and lists."""
 
     def __init__(
-        self, ledger: Ledger, changes: Lanes[Call, Answer], reads: Reads, queries: Queries, max_message_bytes: int
+        self, ledger: Ledger, changes: Lanes[Call, Answer], reads: Reads, queries: QueryThreads, max_message_bytes: int
     ) -> None:
         self._ledger = ledger
         self._changes = changes
@@ -52,7 +52,8 @@ class Dispatcher:
         """
         if getattr(request, "validate_only", False):
             previewed: Any = await self._queries.run(self._ledger.preview, Call(command, pack, response))
-            return previewed  # type: ignore[no-any-return]
+            preview: Response = previewed
+            return preview
         call = Call(command, pack, response, request.request_id.lower(), fingerprint(request))
         try:
             answer = await self._changes.submit(call, timeout=context.time_remaining())

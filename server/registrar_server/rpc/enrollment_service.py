@@ -20,7 +20,7 @@ _enrolled = convert.answering(pb.EnrollStudentResponse, "enrollment", convert.en
 _completed = convert.answering(pb.CompleteEnrollmentResponse, "enrollment", convert.enrollment)
 _recorded = convert.answering(pb.RecordCompletionResponse, "enrollment", convert.enrollment)
 _LIVE_NUMBERS = [ENROLLMENT_STATES[state] for state in LIVE_STATES]
-_STATES = {number: EnrollmentState(name) for name, number in ENROLLMENT_STATES.items()}
+_STATES = {number: state for state, number in ENROLLMENT_STATES.items()}
 
 
 class EnrollmentService(EnrollmentServiceServicer):
@@ -115,7 +115,7 @@ class EnrollmentService(EnrollmentServiceServicer):
         page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
         rows = await self._dispatcher.reads.list_courses(
-            student_id, states, page.after(str, int), page.size + 1, timeout=context.time_remaining()
+            student_id, states, page.after(str, int), page.size, timeout=context.time_remaining()
         )
         response = pb.ListCoursesResponse()
         page.fill(response, response.courses, rows, _student_course, _courses_key)

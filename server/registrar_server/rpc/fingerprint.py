@@ -1,4 +1,4 @@
-"""The digest of a request that tells a retry from another use of the same ``request_id``."""
+"""The digest of a request, which distinguishes a retry from a different request with the same ``request_id``."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.message import Message
 
 from registrar_server.errors import FieldViolation, Reason, Refusal
+from registrar_server.reading.reads import DEFAULT_PAGE_SIZE
 from registrar_server.rpc.validation import Fields
 
-DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 MAX_TOKEN_LENGTH = 512
 MAX_PAGE_BYTES = 3 * 1024 * 1024
@@ -39,7 +39,7 @@ class Page:
         self._request = request
         self._max_bytes = min(max_bytes, MAX_PAGE_BYTES)
 
-    def after(self, *kinds: type) -> list[Any] | None:
+    def after(self, *types: type) -> list[Any] | None:
         """Return the key of the row before the page, with parts of these types; None for the first page.
 
         Raises INVALID_PAGE_TOKEN for a token that does not come from this list.
@@ -53,7 +53,7 @@ class Page:
         except (ValueError, TypeError, binascii.Error):
             raise _invalid_token() from None
         # Compare the whole token, because decoding ignores invalid characters.
-        if self._token != self._token_after(key) or not _is_key(key, kinds):
+        if self._token != self._token_after(key) or not _is_key(key, types):
             raise _invalid_token()
         return list(key)
 
@@ -86,14 +86,14 @@ class Page:
         return blake2b(_scope(self._request) + json.dumps(list(key)).encode(), digest_size=9).hexdigest()
 
 
-def _is_key(key: Sequence[Any], kinds: Sequence[type]) -> bool:
+def _is_key(key: Sequence[Any], types: Sequence[type]) -> bool:
     """Check the parts of a key, because anyone can compute the digest."""
     fields = Fields()
     for part in key:
         if isinstance(part, str):
             fields.id("page_token", part)
     fits = all(not isinstance(part, int) or abs(part) < 2**63 for part in key)
-    return fits and [type(part) for part in key] == list(kinds) and not fields.any_wrong
+    return fits and [type(part) for part in key] == list(types) and not fields.any_wrong
 
 
 def _scope(request: Message) -> bytes:

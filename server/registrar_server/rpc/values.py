@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol, TypeVar
@@ -16,6 +16,7 @@ from registrar.v1 import course_pb2, enrollment_pb2, event_pb2, student_pb2
 from registrar_server.core.records import Meeting
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
 
+Member = TypeVar("Member", bound=StrEnum)
 Number = TypeVar("Number", bound=int, covariant=True)
 
 
@@ -25,7 +26,7 @@ class _Enum(Protocol[Number]):
     def Value(self, name: str) -> Number: ...
 
 
-def _numbers(prefix: str, members: Iterable[StrEnum], enum: _Enum[Number]) -> Mapping[str, Number]:
+def _numbers(prefix: str, members: type[Member], enum: _Enum[Number]) -> Mapping[Member, Number]:
     return MappingProxyType({member: enum.Value(prefix + member) for member in members})
 
 

@@ -46,7 +46,7 @@ class Database:
             yield Transaction(self._bulk, connection)
 
     @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def read_connection(self) -> Iterator[Transaction]:
         """Read with the statements of ``bulk``, without locks and without a transaction."""
         with self._connection(self._looker) as connection:
             yield Transaction(self._bulk, connection)
@@ -55,7 +55,7 @@ class Database:
         """Return the result of ``read`` on a snapshot. After a lost connection, retry once on a new one."""
 
         def once() -> Result:
-            with self.snapshot() as transaction:
+            with self.read_connection() as transaction:
                 return read(transaction)
 
         return _twice_if_lost(once)
@@ -116,7 +116,7 @@ def _twice_if_lost(read: Callable[[], Result]) -> Result:
     return read()
 
 
-class Answers:
+class QueryResults:
     """What queries found, by query: a list with one value per row."""
 
     def __init__(self, found: Mapping[bulk.Query[Any], list[Any]]) -> None:
@@ -133,14 +133,14 @@ class Transaction:
         self._dialect = dialect
         self._connection = connection
 
-    def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> Answers:
+    def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> QueryResults:
         """Run selects and locks in order, each with its rows of parameters; one without parameters is not sent."""
         sent = [(query, rows) for query, rows in requests.items() if rows]
         found = self._dialect.read(self._connection, sent) if sent else []
         answers: dict[bulk.Query[Any], list[Any]] = {query: [] for query in requests}
         for (query, _), rows in zip(sent, found, strict=True):
             answers[query] = list(map(query.read, rows))
-        return Answers(answers)
+        return QueryResults(answers)
 
     def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
         """Write and commit. Raises ``CommitUncertain`` if the result of the commit is lost, or may be.

@@ -184,8 +184,9 @@ class Event(Base):
 
     ``course_id`` and ``student_id`` are empty if the change is not about a course or a student. ``capacity`` and the
     counts are the course's after the change, so that ``verify`` can compare the seats taken with the seats there are.
-    ``state``, ``enrollment_version``, ``grade`` and ``passed`` are the enrollment's after the change; its other fields
-    do not change and are read from its row. There are no foreign keys: an event outlives the rows that it reports on.
+    ``state``, ``enrollment_version``, ``grade`` and ``passed`` are the enrollment's after the change; its number,
+    attempt, creation and end are read from its row. There are no foreign keys: an event outlives the rows that it
+    reports on.
     """
 
     __tablename__ = "events"

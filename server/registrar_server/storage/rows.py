@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType, NoneType
 from typing import Any, Generic, NamedTuple, Self, TypeVar, get_args, get_origin, get_type_hints
 
-from registrar_server.storage.documents import DECODERS, encode
+from registrar_server.storage.documents import DECODERS, EMPTY, encode
 
 Record = TypeVar("Record")
 Row = Sequence[Any]
@@ -29,18 +29,19 @@ def field_names(record: type[Any]) -> tuple[str, ...]:
 def row_reader(record: type[Record], columns: Sequence[str]) -> Callable[[Row], Record]:
     """Return a function that makes a record of a row with these columns, in any order.
 
-    Fields without a column keep their defaults; they must be the last of the record.
+    Fields without a column keep their defaults. Raises TypeError for a column without a field.
     """
+    if unknown := set(columns) - set(field_names(record)):
+        raise TypeError(f"{record.__name__} has no fields {', '.join(sorted(unknown))}")
     hints = get_type_hints(record)
     names: dict[str, Any] = {"record": record}
-    values = [
-        _Codec.of(hints[name]).reading(f"row[{columns.index(name)}]", name, names)
-        for name in field_names(record)
-        if name in columns
-    ]
-    if len(values) != len(columns) or set(columns) != set(field_names(record)[: len(columns)]):
-        raise TypeError(f"{record.__name__} cannot be read from the columns {', '.join(columns)}")
-    read: Callable[[Row], Record] = _compile(f"lambda row: record({', '.join(values)})", names)
+    arguments: list[str] = []
+    for position, name in enumerate(field_names(record)):
+        if name in columns:
+            value = _Codec.of(hints[name]).reading(f"row[{columns.index(name)}]", name, names)
+            # Arguments by position are faster, and possible as long as no field was left out.
+            arguments.append(value if position == len(arguments) else f"{name}={value}")
+    read: Callable[[Row], Record] = _compile(f"lambda row: record({', '.join(arguments)})", names)
     return read
 
 
@@ -61,8 +62,18 @@ def _compile(expression: str, names: dict[str, Any]) -> Any:
     return eval(expression, names)
 
 
+class _Names(dict[Any, Any]):
+    """Members by their stored names, or the reverse; an unknown name stays as it is.
+
+    A newer version may have added a member. Its records can then be read, and only using the member fails.
+    """
+
+    def __missing__(self, key: Any) -> Any:
+        return key
+
+
 class _Codec(NamedTuple):
-    """How a value is stored. Both templates use ``{value}`` and names that end with the column's name."""
+    """How a column stores a value: templates of the expressions that read and write it, and the names they use."""
 
     read: str = "{value}"
     write: str = "{value}"
@@ -74,8 +85,8 @@ class _Codec(NamedTuple):
         if get_origin(hint) is tuple:
             decode = DECODERS[get_args(hint)[0]]
             return cls(
-                "() if {value} == '[]' else decode_{column}({value})",
-                "encode_{column}({value}) if {value} else '[]'",
+                f"() if {{value}} == {EMPTY!r} else decode_{{column}}({{value}})",
+                f"encode_{{column}}({{value}}) if {{value}} else {EMPTY!r}",
                 {"decode": decode, "encode": encode},
             )
         (kind,) = set(get_args(hint) or (hint,)) - {NoneType}
@@ -83,9 +94,9 @@ class _Codec(NamedTuple):
             # SQLite returns 0 and 1.
             return cls("None if {value} is None else {value} != 0")
         if issubclass(kind, StrEnum):
-            members: dict[str, StrEnum | None] = {member.value: member for member in kind}
+            members = _Names({member.value: member for member in kind})
             # Drivers take plain strings faster than members of an enum.
-            stored: dict[str | None, str] = {member: member.value for member in kind}
+            stored = _Names({member: member.value for member in kind})
             if NoneType in get_args(hint):
                 members[""], stored[None] = None, ""
             return cls("members_{column}[{value}]", "stored_{column}[{value}]", {"members": members, "stored": stored})

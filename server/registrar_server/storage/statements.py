@@ -56,7 +56,7 @@ class StoredResponse(NamedTuple):
     create_time: int
 
 
-def _select(
+def _select_records(
     record: type[Record],
     table: str,
     *key: str,
@@ -75,7 +75,7 @@ def _select(
 def _enrollments(*key: str, where: str = "TRUE") -> Select[Enrollment]:
     """Return a select of enrollments with their positions on the waitlist."""
     position = {"waitlist_position": POSITION}
-    return _select(Enrollment, "enrollments", *key, columns=ENROLLMENT_COLUMNS, computed=position, where=where)
+    return _select_records(Enrollment, "enrollments", *key, columns=ENROLLMENT_COLUMNS, computed=position, where=where)
 
 
 WAITERS = Heads(
@@ -94,30 +94,30 @@ that the batch may free or add there."""
 LOCK_COURSES = Lock("courses", ("course_id",))
 LOCK_STUDENTS = Lock("students", ("student_id",), heads=WAITERS)
 
-STUDENTS = _select(Student, "students", "student_id")
-COURSES = _select(Course, "courses", "course_id")
+STUDENTS = _select_records(Student, "students", "student_id")
+COURSES = _select_records(Course, "courses", "course_id")
 ENROLLMENTS = _enrollments("enrollment_id")
 ATTEMPTS = _enrollments("student_id", "course_id")
 LIVE_OF_STUDENTS = _enrollments("student_id", where=LIVE)
-LIVE_OF_COURSES = _select(Enrollment, "enrollments", "course_id", columns=ENROLLMENT_COLUMNS, where=LIVE)
-LIVE_KEYS_OF_STUDENTS = _select(EnrollmentKey, "enrollments", "student_id", where=LIVE)
-LIVE_KEYS_OF_COURSES = _select(EnrollmentKey, "enrollments", "course_id", where=LIVE)
-COMMITMENTS = _select(
+LIVE_OF_COURSES = _select_records(Enrollment, "enrollments", "course_id", columns=ENROLLMENT_COLUMNS, where=LIVE)
+LIVE_KEYS_OF_STUDENTS = _select_records(EnrollmentKey, "enrollments", "student_id", where=LIVE)
+LIVE_KEYS_OF_COURSES = _select_records(EnrollmentKey, "enrollments", "course_id", where=LIVE)
+COMMITMENTS = _select_records(
     Commitment,
     "enrollments",
     "student_id",
     where=f"enrollments.state = '{EnrollmentState.ENROLLED}'",
     join="courses",
 )
-PASSED = _select(
+PASSED = _select_records(
     Passed,
     "enrollments",
     "student_id",
     where=f"enrollments.state = '{EnrollmentState.COMPLETED}' AND enrollments.passed",
     join="courses",
 )
-SUBJECTS = _select(Subject, "courses", "course_id")
-RESPONSES = _select(StoredResponse, "request_ids", "caller", "request_id")
+SUBJECTS = _select_records(Subject, "courses", "course_id")
+RESPONSES = _select_records(StoredResponse, "request_ids", "caller", "request_id")
 
 INSERT_STUDENTS = Insert("students", (), STUDENT_COLUMNS)
 INSERT_COURSES = Insert("courses", (), COURSE_COLUMNS)
@@ -129,14 +129,14 @@ COUNT_COURSES = Update("courses", ("course_id",), COUNTERS)
 UPDATE_ENROLLMENTS = Update("enrollments", ("course_id", "enrollment_id"), PROGRESS)
 APPEND_EVENTS = Append("events", (), EVENT_COLUMNS, number="revision", counter="event_counter")
 
-_insert_student = row_writer(Student, INSERT_STUDENTS.columns)
-_insert_course = row_writer(Course, INSERT_COURSES.columns)
-_insert_enrollment = row_writer(Enrollment, INSERT_ENROLLMENTS.columns)
-_append_event = row_writer(Event, APPEND_EVENTS.columns)
-_update_student = row_writer(Student, (*UPDATE_STUDENTS.key, *UPDATE_STUDENTS.columns))
-_update_course = row_writer(Course, (*UPDATE_COURSES.key, *UPDATE_COURSES.columns))
-_count_course = row_writer(Course, (*COUNT_COURSES.key, *COUNT_COURSES.columns))
-_update_enrollment = row_writer(Enrollment, (*UPDATE_ENROLLMENTS.key, *UPDATE_ENROLLMENTS.columns))
+_new_student_row = row_writer(Student, INSERT_STUDENTS.columns)
+_new_course_row = row_writer(Course, INSERT_COURSES.columns)
+_new_enrollment_row = row_writer(Enrollment, INSERT_ENROLLMENTS.columns)
+_event_row = row_writer(Event, APPEND_EVENTS.columns)
+_student_row = row_writer(Student, (*UPDATE_STUDENTS.key, *UPDATE_STUDENTS.columns))
+_course_row = row_writer(Course, (*UPDATE_COURSES.key, *UPDATE_COURSES.columns))
+_counters_row = row_writer(Course, (*COUNT_COURSES.key, *COUNT_COURSES.columns))
+_progress_row = row_writer(Enrollment, (*UPDATE_ENROLLMENTS.key, *UPDATE_ENROLLMENTS.columns))
 
 
 def writes(journal: Journal, responses: list[StoredResponse]) -> tuple[tuple[Statement, Rows], ...]:
@@ -147,13 +147,13 @@ def writes(journal: Journal, responses: list[StoredResponse]) -> tuple[tuple[Sta
     deadlock. The event counter is last, since all batches share it.
     """
     return (
-        (INSERT_STUDENTS, [_insert_student(student) for _, student in sorted(journal.added_students.items())]),
-        (INSERT_COURSES, [_insert_course(course) for _, course in sorted(journal.added_courses.items())]),
-        (UPDATE_STUDENTS, list(map(_update_student, journal.changed_students.values()))),
-        (UPDATE_COURSES, list(map(_update_course, journal.changed_courses.values()))),
-        (COUNT_COURSES, list(map(_count_course, journal.counted_courses.values()))),
-        (UPDATE_ENROLLMENTS, list(map(_update_enrollment, journal.changed_enrollments.values()))),
-        (INSERT_ENROLLMENTS, list(map(_insert_enrollment, journal.added_enrollments.values()))),
+        (INSERT_STUDENTS, [_new_student_row(student) for _, student in sorted(journal.added_students.items())]),
+        (INSERT_COURSES, [_new_course_row(course) for _, course in sorted(journal.added_courses.items())]),
+        (UPDATE_STUDENTS, list(map(_student_row, journal.changed_students.values()))),
+        (UPDATE_COURSES, list(map(_course_row, journal.changed_courses.values()))),
+        (COUNT_COURSES, list(map(_counters_row, journal.counted_courses.values()))),
+        (UPDATE_ENROLLMENTS, list(map(_progress_row, journal.changed_enrollments.values()))),
+        (INSERT_ENROLLMENTS, list(map(_new_enrollment_row, journal.added_enrollments.values()))),
         (INSERT_RESPONSES, sorted(responses)),
-        (APPEND_EVENTS, list(map(_append_event, journal.events))),
+        (APPEND_EVENTS, list(map(_event_row, journal.events))),
     )

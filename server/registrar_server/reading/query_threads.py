@@ -12,7 +12,7 @@ from registrar_server.errors import overloaded, shutting_down
 Result = TypeVar("Result")
 
 
-class Queries:
+class QueryThreads:
     """A pool of threads with a bounded number of calls that run or wait."""
 
     def __init__(self, threads: int, max_waiting: int) -> None:
