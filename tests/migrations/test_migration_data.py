@@ -127,7 +127,7 @@ def test_describing_events_can_be_reverted(before_waitlists: str) -> None:
     before = described(before_waitlists)
     migrate.upgrade(before_waitlists)
     events = described_enrollments(before_waitlists)
-    migrate.downgrade(before_waitlists, "-1")
+    migrate.downgrade(before_waitlists, BEFORE_WAITLISTS)
     assert described(before_waitlists) == before
     migrate.upgrade(before_waitlists)
     assert described_enrollments(before_waitlists) == events

@@ -146,17 +146,21 @@ class TestRebuildingATableOnSQLite:
         """A database with one enrollment."""
         execute(
             sqlite_url,
-            "INSERT INTO students VALUES ('s-1', '', '', '', 'ACTIVE', NULL, '[]', 1, 0, 0, NULL, '')",
+            "INSERT INTO students (student_id, given_name, family_name, email, state, holds, version, create_time,"
+            " update_time, search_text) VALUES ('s-1', '', '', '', 'ACTIVE', '[]', 1, 0, 0, '')",
         )
         execute(
             sqlite_url,
-            "INSERT INTO courses VALUES ('c-1', '', '', '', '', 0, NULL, NULL, NULL, NULL, NULL, '[]', '[]', 'OPEN',"
-            " 1, 0, 0, NULL, '', 1, 0, 1)",
+            "INSERT INTO courses (course_id, code, title, description, term, credits, meetings,"
+            " prerequisite_course_ids, state, version, create_time, update_time, search_text, enrolled_count,"
+            " waitlisted_count, last_number)"
+            " VALUES ('c-1', '', '', '', '', 0, '[]', '[]', 'OPEN', 1, 0, 0, '', 1, 0, 1)",
         )
         execute(
             sqlite_url,
-            "INSERT INTO enrollments VALUES ('c-1', 'e-1', 's-1', 1, 1, 'ENROLLED', '', NULL, '[]', '', 1, 0, 0, NULL,"
-            " '[]')",
+            "INSERT INTO enrollments (course_id, enrollment_id, student_id, number, attempt, state, grade,"
+            " bypassed_rules, reason, version, create_time, update_time, last_skip)"
+            " VALUES ('c-1', 'e-1', 's-1', 1, 1, 'ENROLLED', '', '[]', '', 1, 0, 0, '[]')",
         )
         return sqlite_url
 

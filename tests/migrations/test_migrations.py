@@ -54,8 +54,8 @@ def test_every_constraint_has_a_full_name(database_url: str) -> None:
 
 
 def test_revisions_add_tables_in_order(empty_database_url: str) -> None:
-    """The first revisions add the tables; later ones change them."""
-    assert [sorted(tables_added_by(empty_database_url, revision)) for revision in REVISIONS] == [
+    """The first revisions add the tables, and the fourth changes them."""
+    assert [sorted(tables_added_by(empty_database_url, revision)) for revision in REVISIONS[:4]] == [
         ["courses", "students"],
         ["enrollments"],
         ["event_counter", "events", "request_ids"],

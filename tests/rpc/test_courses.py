@@ -25,6 +25,8 @@ from registrar.v1.course_service_pb2 import (
 )
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_DROPPED
 from registrar.v1.enrollment_service_pb2 import ListRosterRequest, UnenrollRequest
+from registrar_server.core import records
+from registrar_server.core.records import SETTABLE
 from registrar_server.storage.models import Event
 from tests.support.consistency import assert_consistent
 from tests.support.failures import Failure, info, precondition, refused, resource
@@ -457,7 +459,7 @@ class TestUpdate:
     async def test_bad_mask(self, sqlite_registrar: Registrar) -> None:
         """A mask with unknown or output-only paths is an invalid field."""
         failure = await refused(update(sqlite_registrar, "enrolled_count", "meetings.location", title="x" * 501))
-        settable = ", ".join(INTRO)
+        settable = ", ".join(SETTABLE[records.Course])
         unknown = '"enrolled_count", "meetings.location"'
         assert failure.fields == {"update_mask": f"{unknown} cannot be updated; must be among {settable}"}
 

@@ -15,7 +15,7 @@ import grpc
 import pytest
 import structlog
 
-from registrar.v1.enrollment_service_pb2 import UnenrollRequest
+from registrar.v1.enrollment_service_pb2 import RecordCompletionRequest, UnenrollRequest
 from registrar_server import logs
 from tests.support.servers import Log, Registrar, calling, server_process
 
@@ -151,6 +151,13 @@ async def test_a_refused_call_is_logged_with_status_and_reason(log: Log, sqlite_
     (action,) = log.of("enrollment_refused")
     assert (action["student_id"], action["course_id"]) == ("s-1", "c-9")
     assert action["reasons"] == ["COURSE_NOT_FOUND"]
+
+
+async def test_a_refused_completion_from_elsewhere_is_logged_too(log: Log, sqlite_registrar: Registrar) -> None:
+    with pytest.raises(grpc.aio.AioRpcError):
+        await sqlite_registrar.enrollments.RecordCompletion(RecordCompletionRequest(student_id="s-9", course_id="c-9"))
+    (action,) = log.of("enrollment_refused", student_id="s-9", course_id="c-9")
+    assert action["reasons"] == ["STUDENT_NOT_FOUND"]
 
 
 async def test_every_enrollment_action_writes_one_line(log: Log, sqlite_registrar: Registrar) -> None:

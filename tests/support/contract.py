@@ -11,48 +11,16 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from registrar_server.core.records import Change, Course, Enrollment, Event, Hold, Meeting, Student
+from registrar.v1 import course_pb2, student_pb2
+from registrar_server.core.records import Change, Course, Enrollment, Event, Hold, Student
 from registrar_server.core.seats import Swapped, Unenrolled
-from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
+from registrar_server.core.vocabulary import EnrollmentState, EventType
 from registrar_server.errors import Reason, Violation
 from registrar_server.reading.history import HistoryEntry
+from registrar_server.rpc.settable_fields import read_fields
+from registrar_server.rpc.validation import Fields
 
 VIOLATION = Violation(Reason.WAITLIST_FULL, "The waitlist is full.", {"capacity": "1"})
-STUDENT = Student(
-    "s-1",
-    "Ada",
-    "King",
-    "ada@example.edu",
-    StudentState.INACTIVE,
-    3_000,
-    (Hold("BURSAR", "Unpaid fees.", 5),),
-    version=2,
-    create_time=1,
-    update_time=2,
-    delete_time=3,
-)
-COURSE = Course(
-    "c-1",
-    "CS 101",
-    "Intro",
-    "All of it.",
-    "2018-fall",
-    3_000,
-    30,
-    10,
-    4,
-    5,
-    6,
-    (Meeting((1,), 32_400, 36_000, "2018-09-03", "2018-12-10", "Room 1"),),
-    ("c-0",),
-    CourseState.CANCELLED,
-    version=2,
-    create_time=1,
-    update_time=2,
-    delete_time=3,
-    enrolled_count=7,
-    waitlisted_count=8,
-)
 WAITING = Enrollment(
     "c-1",
     "e-1",
@@ -101,26 +69,12 @@ ENTRY = HistoryEntry(
     ),
     COMPLETED,
 )
-RESULTS: Mapping[str, Any] = {
-    "student": STUDENT,
-    "course": COURSE,
-    "enrollment": COMPLETED,
-    "UnenrollResponse": Unenrolled(COMPLETED, (WAITING,)),
-    "SwapEnrollmentResponse": Swapped(WAITING, COMPLETED, (WAITING,)),
-}
-"""The result that each response packs, by the name of the response or of its one resource."""
-
 TEXTS = {
     "credits": "1.5",
     "max_credits": "1.5",
     "email": "ada@example.edu",
     "request_id": "0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11",
 }
-
-
-def result_of(response: Any) -> Any:
-    """Return a result for the decision behind an RPC with this response."""
-    return RESULTS.get(response.DESCRIPTOR.name) or RESULTS[response.DESCRIPTOR.fields[0].name]
 
 
 def filled(field: FieldDescriptor) -> Any:
@@ -158,6 +112,33 @@ def _filled_message(descriptor: Any) -> Any:
 def message_of(descriptor: Any, **values: Any) -> Any:
     """Return a message of a descriptor."""
     return GetMessageClass(descriptor)(**values)
+
+
+def _record(record: type[Student | Course], message: type[Message], **generated: Any) -> Any:
+    """Return a student or course with every field that callers set filled as in ``message``, and with the others."""
+    return record(**read_fields(Fields(), record, message(**_filled_message(message.DESCRIPTOR))), **generated)
+
+
+_TIMES = {"create_time": 1, "update_time": 2, "delete_time": 3}
+STUDENT: Student = _record(
+    Student, student_pb2.Student, student_id="s-1", holds=(Hold("BURSAR", "Unpaid fees.", 5),), version=2, **_TIMES
+)
+COURSE: Course = _record(
+    Course, course_pb2.Course, course_id="c-1", version=2, enrolled_count=7, waitlisted_count=8, **_TIMES
+)
+RESULTS: Mapping[str, Any] = {
+    "student": STUDENT,
+    "course": COURSE,
+    "enrollment": COMPLETED,
+    "UnenrollResponse": Unenrolled(COMPLETED, (WAITING,)),
+    "SwapEnrollmentResponse": Swapped(WAITING, COMPLETED, (WAITING,)),
+}
+"""The result that each response packs, by the name of the response or of its one resource."""
+
+
+def result_of(response: Any) -> Any:
+    """Return a result for the decision behind an RPC with this response."""
+    return RESULTS.get(response.DESCRIPTOR.name) or RESULTS[response.DESCRIPTOR.fields[0].name]
 
 
 class Asked(NamedTuple):
