@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_type_hints
 
 import pytest
 
-from registrar_server.core.kinds import Choice, Count, Credits, Email, Ids, Kind, Meetings, Text, Time, settable_fields
+from registrar_server.core.kinds import Choice, Count, Credits, Email, Ids, Kind, Meetings, Text, Time, kinds_of
 from registrar_server.core.records import SETTABLE, Course, Hold, Student
 
 GENERATED = {"version", "create_time", "update_time", "delete_time", "search_text"}
@@ -24,21 +24,21 @@ class Room:
     version: int = 1
 
 
-class TestSettableFields:
+class TestKindsOf:
     """The fields of a record that are annotated with a kind."""
 
     def test_have_a_kind(self) -> None:
         """Other fields and other annotations do not count; the order is that of the declaration."""
-        assert list(settable_fields(Room).items()) == [("name", Text(40)), ("places", Count())]
+        assert list(kinds_of(Room).items()) == [("name", Text(40)), ("places", Count())]
 
     def test_of_a_record_without_kinds(self) -> None:
         """A record whose fields callers do not set has none."""
-        assert settable_fields(Hold) == {}
+        assert kinds_of(Hold) == {}
 
     def test_cannot_be_changed(self) -> None:
         """The mapping is shared, so it is read-only."""
         with pytest.raises(TypeError):
-            settable_fields(Room)["name"] = Text(1)  # type: ignore[index]
+            kinds_of(Room)["name"] = Text(1)  # type: ignore[index]
 
     def test_kinds_are_values(self) -> None:
         """Kinds of the same type and limit are equal."""
@@ -68,14 +68,6 @@ class TestSettable:
         types: dict[type[Kind], Any] = {Text: str, Email: str, Count: int | None, Time: int | None}
         for name, kind in SETTABLE[record].items():
             assert hints[name] == types.get(type(kind), hints[name])
-
-    @pytest.mark.parametrize("record", SETTABLE)
-    def test_the_first_member_of_a_choice_is_the_default(self, record: type[Student] | type[Course]) -> None:
-        """A record that is created without a choice has the first member of the enum."""
-        hints, defaults = get_type_hints(record), {field.name: field.default for field in fields(record)}
-        choices = [name for name, kind in SETTABLE[record].items() if kind == Choice()]
-        assert choices == ["state"]
-        assert defaults["state"] is next(iter(hints["state"]))
 
     def test_every_kind_is_used(self) -> None:
         """Each kind is the kind of some field."""
