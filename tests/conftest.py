@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Engine, create_engine, event
 
 from registrar_server import migrate
+from registrar_server.storage.database import Database
 from tests.support import memory, postgres
 from tests.support.certificates import Certificates
 from tests.support.certificates import make as make_certificates
@@ -100,6 +101,14 @@ def engine(database_url: str) -> Iterator[Engine]:
         event.listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA foreign_keys = ON"))
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """The server's access to a freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
+    database = Database(database_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -23,16 +23,13 @@ from registrar_server.core.commands import (
 from registrar_server.core.decide import decide
 from registrar_server.core.records import Course, Enrollment, Hold, Meeting, Student
 from registrar_server.core.state import State
-from registrar_server.core.vocabulary import EnrollmentState
 from registrar_server.errors import FieldViolation, Reason
-from tests.support.ledgers import NOW, contents, given, refusal
-
-EARLIER = NOW - 1_000_000
+from tests.support.states import EARLIER, NOW, contents, enrollment, event_types, loaded_state, refusal
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What students and courses have in common, so that each test tells of both."""
+    """What students and courses have in common, so that each test covers both."""
 
     name: str
     record: type[Student] | type[Course]
@@ -44,14 +41,14 @@ class Kind:
     changes: list[list[str | None]]
 
     def existing(self, **fields: Any) -> Student | Course:
-        """A record made earlier, with the values of this kind."""
+        """Return a record that was created earlier, with the values of this kind."""
         times = {"create_time": EARLIER, "update_time": EARLIER}
         record = self.record("it", **times | self.values | fields)
         record.search_text = record.describe()
         return record
 
-    def kept(self, state: State) -> Any:
-        """The record as the state holds it."""
+    def in_state(self, state: State) -> Any:
+        """Return the record as the state has it."""
         return (state.students if self.name == "student" else state.courses)["it"]
 
     @property
@@ -88,27 +85,23 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param
 
 
-def types(state: State) -> list[str]:
-    return [event.type for event in state.journal.events]
-
-
 class TestCreate:
-    """Creating adds a record under an id that was never used."""
+    """Creating adds a record under a new id."""
 
-    def test_sets_what_is_given(self, kind: Kind) -> None:
-        """Given fields, defaults for the others, version 1, both times now, and the text to search in."""
-        state = given()
-        made = decide(state, kind.create("it", kind.values))
+    def test_sets_the_given_values(self, kind: Kind) -> None:
+        """The record has the given values, defaults for the others, version 1, the present time and a search text."""
+        state = loaded_state()
+        created = decide(state, kind.create("it", kind.values))
         expected = kind.existing(create_time=NOW, update_time=NOW)
-        assert made == expected == kind.kept(state)
-        assert made.version == 1
-        assert made.search_text == ("ada  ada@example.edu" if kind is STUDENT else "cs 101 études")
+        assert created == expected == kind.in_state(state)
+        assert created.version == 1
+        assert created.search_text == ("ada  ada@example.edu" if kind is STUDENT else "cs 101 études")
 
-    def test_tells_the_history_once(self, kind: Kind) -> None:
-        """One event that names the new record, and tells what was set at once."""
-        state = given()
+    def test_records_one_event(self, kind: Kind) -> None:
+        """The event names the record and lists the values that were set."""
+        state = loaded_state()
         decide(state, kind.create("it", kind.values))
-        assert types(state) == [f"{kind.name.upper()}_CREATED"]
+        assert event_types(state) == [f"{kind.name.upper()}_CREATED"]
         (event,) = state.journal.events
         assert getattr(event, f"{kind.name}_id") == "it"
         seats = (None, None) if kind is STUDENT else (30, 0)
@@ -116,90 +109,90 @@ class TestCreate:
         assert [list(one) for one in event.changes] == kind.changes
 
     @pytest.mark.parametrize("delete_time", [None, EARLIER])
-    def test_an_id_is_given_once(self, kind: Kind, delete_time: int | None) -> None:
-        """A deleted record still holds its id."""
-        refused = refusal(given(kind.existing(delete_time=delete_time)), kind.create("it", {}))
+    def test_an_id_is_used_once(self, kind: Kind, delete_time: int | None) -> None:
+        """An id stays taken after its record is deleted."""
+        refused = refusal(loaded_state(kind.existing(delete_time=delete_time)), kind.create("it", {}))
         assert (refused.reason, refused.status) == (Reason(f"{kind.name.upper()}_EXISTS"), "ALREADY_EXISTS")
         message = f'There is already a {kind.name} "it", or was one: deleted ids are not given again.'
         assert (refused.message, refused.metadata) == (message, kind.metadata)
 
     def test_twice_in_one_batch(self, kind: Kind) -> None:
-        """The second sees what the first made."""
-        state = given()
+        """The second command sees the record that the first created."""
+        state = loaded_state()
         decide(state, kind.create("it", {}))
         assert refusal(state, kind.create("it", {})).status == "ALREADY_EXISTS"
 
     def test_created_and_changed_in_one_batch(self, kind: Kind) -> None:
-        """A record that is new is written once, as new."""
-        state = given()
-        made = decide(state, kind.create("it", {}))
+        """A record that a batch creates and changes is written once, as added."""
+        state = loaded_state()
+        created = decide(state, kind.create("it", {}))
         decide(state, kind.update("it", kind.values))
         decide(state, kind.delete("it"))
         journal = state.journal
-        assert journal.added_students | journal.added_courses == {"it": made}
+        assert journal.added_students | journal.added_courses == {"it": created}
         assert journal.changed_students | journal.changed_courses == {}
-        assert made.version == 3
+        assert created.version == 3
 
 
 class TestUpdate:
-    """Updating sets the named fields, and tells which of them changed from what to what."""
+    """Updating sets the named fields, and the event lists those that changed."""
 
     def test_changes(self, kind: Kind) -> None:
-        """Changed fields as people read them, the next version, the time of the update."""
-        state = given(kind.record("it", create_time=EARLIER, update_time=EARLIER))
+        """The record has the next version and the time of the update, and the event shows readable values."""
+        state = loaded_state(kind.record("it", create_time=EARLIER, update_time=EARLIER))
         changed = decide(state, kind.update("it", kind.values))
         assert changed == kind.existing(version=2, update_time=NOW)
-        assert types(state) == [f"{kind.name.upper()}_UPDATED"]
+        assert event_types(state) == [f"{kind.name.upper()}_UPDATED"]
         assert [list(one) for one in state.journal.events[0].changes] == kind.changes
 
-    def test_what_is_so_already(self, kind: Kind) -> None:
-        """Values that are set already change nothing: no event, no new version, nothing to write."""
-        state = given(kind.existing())
+    def test_equal_values(self, kind: Kind) -> None:
+        """Values that are set already cause no event, no new version and no write."""
+        state = loaded_state(kind.existing())
         assert decide(state, kind.update("it", kind.values)) == kind.existing()
         assert (state.journal.events, state.journal.changed_students, state.journal.changed_courses) == ([], {}, {})
 
-    def test_only_what_differs_is_told(self, kind: Kind) -> None:
-        """Of the named fields, the history tells the changed ones."""
-        state = given(kind.existing())
+    def test_only_differences_are_recorded(self, kind: Kind) -> None:
+        """Of the named fields, the event lists only those whose values differ."""
+        state = loaded_state(kind.existing())
         field, value = ("given_name", "Bob") if kind is STUDENT else ("title", "Bob")
         decide(state, kind.update("it", {**kind.values, field: value}))
         assert [list(one) for one in state.journal.events[0].changes] == [[field, kind.values[field], "Bob"]]
 
     def test_clearing(self, kind: Kind) -> None:
-        """Absent is a value too."""
-        state = given(kind.existing())
+        """A field can be set to no value."""
+        state = loaded_state(kind.existing())
         field, before = ("max_credits", "15.5") if kind is STUDENT else ("capacity", "30")
         assert getattr(decide(state, kind.update("it", {field: None})), field) is None
         assert [list(one) for one in state.journal.events[0].changes] == [[field, before, None]]
 
     @pytest.mark.parametrize("etag", ["", "7"])
     def test_with_its_etag(self, kind: Kind, etag: str) -> None:
-        """The record's own etag is accepted, and so is none."""
-        changed = decide(given(kind.existing(version=7)), kind.update("it", {"state": "X"}, etag))
+        """The record's own etag and an empty etag are accepted."""
+        changed = decide(loaded_state(kind.existing(version=7)), kind.update("it", {"state": "X"}, etag))
         assert changed.version == 8
 
     def test_with_a_stale_etag(self, kind: Kind) -> None:
-        """The caller has read another version, and is told the etag to expect."""
-        refused = refusal(given(kind.existing(version=7)), kind.update("it", {"state": "X"}, "6"))
+        """An etag of another version is refused, and the message states the present etag."""
+        refused = refusal(loaded_state(kind.existing(version=7)), kind.update("it", {"state": "X"}, "6"))
         assert (refused.reason, refused.status) == (Reason.ETAG_MISMATCH, "ABORTED")
         message = f'The {kind.name} "it" has changed since it was read: its etag is now "7". Read it again.'
         assert (refused.message, refused.metadata) == (message, kind.metadata)
 
     @pytest.mark.parametrize("deleted", [True, False])
-    def test_of_what_is_not_there(self, kind: Kind, deleted: bool) -> None:
-        """Neither a deleted record nor an unknown one can be changed; that comes before the etag."""
-        state = given(*([kind.existing(delete_time=EARLIER)] if deleted else []))
+    def test_of_a_missing_record(self, kind: Kind, deleted: bool) -> None:
+        """A deleted or unknown record cannot be updated; this is checked before the etag."""
+        state = loaded_state(*([kind.existing(delete_time=EARLIER)] if deleted else []))
         refused = refusal(state, kind.update("it", kind.values, "stale"))
         assert refused.reason == f"{kind.name.upper()}_NOT_FOUND"
         assert (refused.message, refused.metadata) == (f'There is no {kind.name} "it".', kind.metadata)
 
 
 class TestUpdateCourse:
-    """What is particular about courses."""
+    """Updates of fields that only courses have."""
 
     def test_capacity_below_the_count(self) -> None:
-        """Accepted: nobody is evicted, and no seat is available."""
-        state = given(Course("c-1", capacity=5, enrolled_count=4))
+        """A capacity below the enrolled count is accepted; no student is dropped, and no seat is free."""
+        state = loaded_state(Course("c-1", capacity=5, enrolled_count=4))
         lowered = decide(state, UpdateCourse("c-1", {"capacity": 2}))
         assert (lowered.enrolled_count, lowered.seats_available) == (4, 0)
         (event,) = state.journal.events
@@ -207,8 +200,8 @@ class TestUpdateCourse:
         assert [list(one) for one in event.changes] == [["capacity", "5", "2"]]
 
     def test_times_meetings_and_prerequisites_are_readable(self) -> None:
-        """The history writes times as RFC 3339 and lists as JSON."""
-        state = given(Course("c-1"))
+        """Events show times as RFC 3339 and lists as JSON."""
+        state = loaded_state(Course("c-1"))
         meeting = Meeting((1, 3), 32_400, 36_000, "2026-09-01", "2026-12-18", "Aula")
         values = {
             "enroll_open_time": 1_795_449_600_000_000,
@@ -224,44 +217,44 @@ class TestUpdateCourse:
 
     @pytest.mark.parametrize("values", [{"enroll_open_time": 20}, {"enroll_close_time": 10}, {"enroll_open_time": 30}])
     def test_a_window_must_not_be_empty(self, values: dict[str, int]) -> None:
-        """One end may be set alone, and is held against the other that is stored."""
-        state = given(Course("c-1", enroll_open_time=10, enroll_close_time=20))
+        """If only one end is set, it is compared with the stored other end."""
+        state = loaded_state(Course("c-1", enroll_open_time=10, enroll_close_time=20))
         refused = refusal(state, UpdateCourse("c-1", values))
         assert (refused.reason, refused.status) == (Reason.INVALID_FIELD, "INVALID_ARGUMENT")
         assert refused.fields == (FieldViolation("course.enroll_close_time", "must be after enroll_open_time"),)
         assert refused.message == "course.enroll_close_time: must be after enroll_open_time"
 
     def test_a_window_may_move_and_open(self) -> None:
-        """Both ends at once, or an end taken away."""
-        state = given(Course("c-1", enroll_open_time=10, enroll_close_time=20))
+        """Both ends can be set at once, and an end can be removed."""
+        state = loaded_state(Course("c-1", enroll_open_time=10, enroll_close_time=20))
         decide(state, UpdateCourse("c-1", {"enroll_open_time": 30, "enroll_close_time": 40}))
         assert decide(state, UpdateCourse("c-1", {"enroll_open_time": None})).enroll_close_time == 40
 
 
 class TestHolds:
-    """A hold is placed on a student and released again; each is a change of the student."""
+    """Placing and releasing a hold each change the student."""
 
     LIBRARY = Hold("LIBRARY", "A book is overdue.", EARLIER)
 
     def test_place(self) -> None:
-        """The hold with the time of its placing, the student's next version, and one event that tells of both parts."""
-        state = given(Student("ada"))
-        held = decide(state, PlaceHold("ada", "BURSAR", "Unpaid fees."))
-        assert held.holds == (Hold("BURSAR", "Unpaid fees.", NOW),)
-        assert (held.version, held.update_time) == (2, NOW)
-        assert state.journal.changed_students == {"ada": held}
+        """The hold has the present time, the student the next version, and one event lists code and reason."""
+        state = loaded_state(Student("ada"))
+        student = decide(state, PlaceHold("ada", "BURSAR", "Unpaid fees."))
+        assert student.holds == (Hold("BURSAR", "Unpaid fees.", NOW),)
+        assert (student.version, student.update_time) == (2, NOW)
+        assert state.journal.changed_students == {"ada": student}
         (event,) = state.journal.events
         assert (event.type, event.student_id, event.course_id) == ("HOLD_PLACED", "ada", "")
         assert (event.reason, event.capacity, event.enrolled_count) == ("Unpaid fees.", None, None)
         assert [list(one) for one in event.changes] == [["code", None, "BURSAR"], ["reason", None, "Unpaid fees."]]
 
     def test_place_another(self) -> None:
-        """Holds of other codes stay as they are; all come in the order of their codes."""
-        held = decide(given(Student("ada", holds=(self.LIBRARY,))), PlaceHold("ada", "BURSAR"))
-        assert held.holds == (Hold("BURSAR", "", NOW), self.LIBRARY)
+        """Holds of other codes stay, and all holds are in the order of their codes."""
+        student = decide(loaded_state(Student("ada", holds=(self.LIBRARY,))), PlaceHold("ada", "BURSAR"))
+        assert student.holds == (Hold("BURSAR", "", NOW), self.LIBRARY)
 
     @pytest.mark.parametrize(
-        ("reason", "told", "changes"),
+        ("reason", "event_reason", "changes"),
         [
             ("Another.", "Another.", [["reason", "A book is overdue.", "Another."]]),
             ("", "", [["reason", "A book is overdue.", None]]),
@@ -269,21 +262,21 @@ class TestHolds:
         ],
         ids=["other-reason", "no-reason", "same-reason"],
     )
-    def test_replace(self, reason: str, told: str, changes: list[Any]) -> None:
-        """A hold of the same code gives way, with its time; the code is told also where only the time is another."""
-        state = given(Student("ada", holds=(self.LIBRARY,)))
-        held = decide(state, PlaceHold("ada", "LIBRARY", reason))
-        assert held.holds == (Hold("LIBRARY", reason, NOW),)
+    def test_replace(self, reason: str, event_reason: str, changes: list[Any]) -> None:
+        """A hold of the same code replaces the old one and its time; the event always lists the code."""
+        state = loaded_state(Student("ada", holds=(self.LIBRARY,)))
+        student = decide(state, PlaceHold("ada", "LIBRARY", reason))
+        assert student.holds == (Hold("LIBRARY", reason, NOW),)
         (event,) = state.journal.events
-        assert (event.type, event.reason) == ("HOLD_PLACED", told)
+        assert (event.type, event.reason) == ("HOLD_PLACED", event_reason)
         assert [list(one) for one in event.changes] == [["code", "LIBRARY", "LIBRARY"], *changes]
 
     def test_release(self) -> None:
-        """The hold is gone, and the event tells which it was and what it was about."""
-        others = Hold("BURSAR", "", EARLIER)
-        state = given(Student("ada", holds=(others, self.LIBRARY)))
+        """The hold is removed, and the event lists its code and reason."""
+        other = Hold("BURSAR", "", EARLIER)
+        state = loaded_state(Student("ada", holds=(other, self.LIBRARY)))
         released = decide(state, ReleaseHold("ada", "LIBRARY"))
-        assert released.holds == (others,)
+        assert released.holds == (other,)
         assert (released.version, released.update_time) == (2, NOW)
         (event,) = state.journal.events
         assert (event.type, event.student_id, event.reason) == ("HOLD_RELEASED", "ada", "A book is overdue.")
@@ -293,9 +286,9 @@ class TestHolds:
         ]
 
     @pytest.mark.parametrize("code", ["BURSAR", "library"])
-    def test_release_what_is_not_there(self, code: str) -> None:
-        """A hold that was never placed, or is written otherwise, cannot be released."""
-        state = given(Student("ada", holds=(self.LIBRARY,)))
+    def test_release_a_missing_hold(self, code: str) -> None:
+        """A hold with another code or another case cannot be released."""
+        state = loaded_state(Student("ada", holds=(self.LIBRARY,)))
         before = contents(state)
         refused = refusal(state, ReleaseHold("ada", code))
         assert (refused.reason, refused.status) == (Reason.HOLD_NOT_FOUND, "NOT_FOUND")
@@ -305,42 +298,42 @@ class TestHolds:
 
     @pytest.mark.parametrize("command", [PlaceHold("ada", "LIBRARY"), ReleaseHold("ada", "LIBRARY")])
     @pytest.mark.parametrize("students", [[], [Student("ada", holds=(LIBRARY,), delete_time=EARLIER)]])
-    def test_of_nobody(self, command: Command, students: list[Student]) -> None:
-        """The student must be there and not deleted."""
-        assert refusal(given(*students), command).reason is Reason.STUDENT_NOT_FOUND
+    def test_of_a_missing_student(self, command: Command, students: list[Student]) -> None:
+        """The student must exist and not be deleted."""
+        assert refusal(loaded_state(*students), command).reason is Reason.STUDENT_NOT_FOUND
 
 
 class TestDelete:
-    """Deleting is soft, and live enrollments stand in its way."""
+    """Deleting is soft, and is refused while enrollments are live."""
 
     def test_is_soft(self, kind: Kind) -> None:
-        """The record stays, with the time of its end and the next version."""
-        state = given(kind.existing())
+        """The record stays, with its delete time and the next version."""
+        state = loaded_state(kind.existing())
         deleted = decide(state, kind.delete("it"))
         assert deleted == kind.existing(version=2, update_time=NOW, delete_time=NOW)
-        assert types(state) == [f"{kind.name.upper()}_DELETED"]
+        assert event_types(state) == [f"{kind.name.upper()}_DELETED"]
 
     def test_twice(self, kind: Kind) -> None:
         """A deleted record is not found."""
-        refused = refusal(given(kind.existing(delete_time=EARLIER)), kind.delete("it"))
+        refused = refusal(loaded_state(kind.existing(delete_time=EARLIER)), kind.delete("it"))
         assert (refused.reason, refused.metadata) == (f"{kind.name.upper()}_NOT_FOUND", kind.metadata)
 
     def test_with_a_stale_etag(self, kind: Kind) -> None:
-        """Somebody changed what the caller wants to delete; that comes before anything else."""
-        state = given(*crowd(kind))
+        """An etag of another version is refused; this is checked before the live enrollments."""
+        state = loaded_state(*with_live_enrollments(kind))
         assert refusal(state, kind.delete("it", "stale")).reason is Reason.ETAG_MISMATCH
 
     def test_with_live_enrollments(self, kind: Kind) -> None:
-        """Enrolled or waiting, both are live."""
-        refused = refusal(given(*crowd(kind)), kind.delete("it"))
+        """Both seats and places on the waitlist are live enrollments."""
+        refused = refusal(loaded_state(*with_live_enrollments(kind)), kind.delete("it"))
         assert refused.reason == f"{kind.name.upper()}_HAS_ENROLLMENTS"
         assert refused.status == "FAILED_PRECONDITION"
         message = f'{kind.name.title()} "it" still has live enrollments (2); end them first, or use force.'
         assert (refused.message, refused.metadata) == (message, kind.metadata)
 
     def test_force_drops_each(self, kind: Kind) -> None:
-        """One event for every dropped enrollment, in order, then one for the record itself."""
-        state = given(*crowd(kind))
+        """With force, one event for each dropped enrollment precedes the event of the record."""
+        state = loaded_state(*with_live_enrollments(kind))
         decide(state, kind.delete("it", force=True))
         dropped, reason = "STUDENT_UNENROLLED", f"{kind.name.upper()}_DELETED"
         assert [(event.type, event.reason, event.previous_state) for event in state.journal.events] == [
@@ -355,20 +348,20 @@ class TestDelete:
         assert sum(course.enrolled_count + course.waitlisted_count for course in state.courses.values()) == 0
 
     def test_ended_enrollments_do_not_matter(self, kind: Kind) -> None:
-        """Who has dropped is not in the way, and is not dropped again."""
-        ended = Enrollment("it", "e-1", "it", number=1, attempt=1, state=EnrollmentState.DROPPED, end_time=EARLIER)
-        state = given(kind.existing(), ended)
+        """An ended enrollment does not prevent the deletion, and is not dropped again."""
+        ended = enrollment("it", "DROPPED", course_id="it")
+        state = loaded_state(kind.existing(), ended)
         decide(state, kind.delete("it", force=True))
         assert len(state.journal.events) == 1
 
 
-def crowd(kind: Kind) -> list[Student | Course | Enrollment]:
-    """A record with two live enrollments: one student in two courses, or two students in one course."""
+def with_live_enrollments(kind: Kind) -> list[Student | Course | Enrollment]:
+    """Return a record with two live enrollments: a student in two courses, or a course with two students."""
     first, second = ("it", "it") if kind is STUDENT else ("s-1", "s-2")
     here, there = ("c-1", "c-2") if kind is STUDENT else ("it", "it")
     number = 1 if kind is STUDENT else 2
-    enrolled = Enrollment(here, "e-1", first, number=1, attempt=1, state=EnrollmentState.ENROLLED)
-    waiting = Enrollment(there, "e-2", second, number=number, attempt=1, state=EnrollmentState.WAITLISTED)
+    enrolled = enrollment(first, "ENROLLED", course_id=here)
+    waiting = enrollment(second, "WAITLISTED", number, there)
     if kind is STUDENT:
         courses = [Course("c-1", enrolled_count=1), Course("c-2", waitlisted_count=1)]
         return [kind.existing(), *courses, waiting, enrolled]
@@ -379,36 +372,36 @@ class TestUndelete:
     """Undeleting restores a record."""
 
     def test_restores(self, kind: Kind) -> None:
-        """The record as it was, at its next version."""
-        state = given(kind.existing(delete_time=EARLIER))
+        """The record is as before, with the next version."""
+        state = loaded_state(kind.existing(delete_time=EARLIER))
         assert decide(state, kind.undelete("it")) == kind.existing(version=2, update_time=NOW)
-        assert types(state) == [f"{kind.name.upper()}_UNDELETED"]
+        assert event_types(state) == [f"{kind.name.upper()}_UNDELETED"]
 
-    def test_of_a_live_one_changes_nothing(self, kind: Kind) -> None:
-        """It is answered as it is, without an event."""
-        state = given(kind.existing())
+    def test_of_a_record_that_is_not_deleted(self, kind: Kind) -> None:
+        """The record is returned unchanged, and no event is recorded."""
+        state = loaded_state(kind.existing())
         assert decide(state, kind.undelete("it")) == kind.existing()
         assert state.journal.events == []
 
-    def test_of_an_unknown_one(self, kind: Kind) -> None:
-        """What never was cannot be restored."""
-        refused = refusal(given(), kind.undelete("it"))
+    def test_of_an_unknown_record(self, kind: Kind) -> None:
+        """A record that never existed cannot be restored."""
+        refused = refusal(loaded_state(), kind.undelete("it"))
         assert (refused.reason, refused.status) == (f"{kind.name.upper()}_NOT_FOUND", "NOT_FOUND")
 
     def test_dropped_enrollments_stay_dropped(self, kind: Kind) -> None:
-        """Deleting by force and undeleting again does not bring the enrollments back."""
-        state = given(*crowd(kind))
+        """Undeleting does not restore the enrollments that a forced deletion dropped."""
+        state = loaded_state(*with_live_enrollments(kind))
         decide(state, kind.delete("it", force=True))
         decide(state, kind.undelete("it"))
         assert {ended.state for ended in state.journal.changed_enrollments.values()} == {"DROPPED"}
-        assert types(state)[2:] == [f"{kind.name.upper()}_DELETED", f"{kind.name.upper()}_UNDELETED"]
+        assert event_types(state)[2:] == [f"{kind.name.upper()}_DELETED", f"{kind.name.upper()}_UNDELETED"]
 
 
 @pytest.mark.parametrize("etag", ["", "stale"])
 @pytest.mark.parametrize("change", ["create", "update", "delete"])
 def test_a_refused_command_changes_nothing(kind: Kind, change: str, etag: str) -> None:
-    """After a refusal the state is what it was, to the last note."""
-    state = given(*crowd(kind))
+    """After a refusal the state and its journal are as before."""
+    state = loaded_state(*with_live_enrollments(kind))
     commands: dict[str, Command] = {
         "create": kind.create("it", {"state": "X"}),
         "update": kind.update("it", {"state": "X"}, "stale"),

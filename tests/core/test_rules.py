@@ -1,4 +1,4 @@
-"""The rules of enrolling, each by example and at its edges: what refuses, and what it says then."""
+"""The rules of enrolling, each by example and at its limits, with the violations that they report."""
 
 from __future__ import annotations
 
@@ -11,48 +11,44 @@ from registrar_server.core.commands import Enroll, Override, Unenroll
 from registrar_server.core.decide import decide
 from registrar_server.core.records import Commitment, Course, Enrollment, Hold, Student, Subject
 from registrar_server.core.rules import Case, violations
-from registrar_server.core.vocabulary import CourseState, EnrollmentState
+from registrar_server.core.vocabulary import CourseState, StudentState
 from registrar_server.errors import Reason, Violation
-from tests.support.ledgers import NOW, contents, given, refusal
+from tests.support.states import NOW, contents, enrollment, loaded_state, refusal
 
 NOW_TEXT = "2026-11-23T16:00:00.123456Z"
 JUST_BEFORE = "2026-11-23T16:00:00.123455Z"
 JUST_AFTER = "2026-11-23T16:00:00.123457Z"
 
 
-def ada(**fields: Any) -> Student:
-    return Student("ada", **fields)
-
-
-def found(student: Student, course: Course, held: Sequence[Course] = (), **others: Any) -> list[Violation]:
-    """What it would violate if the student had a seat in the course, next to seats in those held."""
-    commitments = [Commitment(one.course_id, one.term, one.credits, one.meetings) for one in held]
+def found(student: Student, course: Course, enrolled: Sequence[Course] = (), **others: Any) -> list[Violation]:
+    """Return the violations if the student took a seat in the course in addition to those in ``enrolled``."""
+    commitments = [Commitment(one.course_id, one.term, one.credits, one.meetings) for one in enrolled]
     return violations(Case(student, course, NOW, commitments, **others))
 
 
-def test_usually_nothing_is_violated() -> None:
-    """A student and a course of which nothing particular is said fit each other."""
-    assert found(ada(), Course("c-1"), [Course("c-2"), Course("c-3")]) == []
+def test_defaults_violate_nothing() -> None:
+    """A student and a course with default values violate no rule."""
+    assert found(Student("ada"), Course("c-1"), [Course("c-2"), Course("c-3")]) == []
 
 
 class TestStudentState:
     """Only active students take seats."""
 
     def test_inactive(self) -> None:
-        """Nobody can set this aside."""
+        """No override sets this rule aside."""
         message = 'Student "ada" is not active.'
-        (violation,) = found(ada(state="INACTIVE"), Course("c-1"))
+        (violation,) = found(Student("ada", state=StudentState.INACTIVE), Course("c-1"))
         assert violation == Violation(Reason.STUDENT_INACTIVE, message, {"state": "INACTIVE"})
         assert (violation.overridable, violation.override_rule) == (False, "")
 
 
 class TestHolds:
-    """A hold keeps its student out, whatever the course."""
+    """A hold keeps its student out of every course."""
 
     def test_each_is_a_violation(self) -> None:
-        """All of them are told, in the order they are kept."""
+        """Every hold is reported, in the order in which the student has them."""
         holds = (Hold("BURSAR", "Unpaid fees.", 1), Hold("LIBRARY", "", 2))
-        assert found(ada(holds=holds), Course("c-1")) == [
+        assert found(Student("ada", holds=holds), Course("c-1")) == [
             Violation(
                 Reason.STUDENT_HOLD,
                 'There is a hold "BURSAR" on student "ada": Unpaid fees.',
@@ -72,19 +68,19 @@ class TestHolds:
             ("", "."),
         ],
     )
-    def test_sentence(self, reason: str, end: str) -> None:
-        """The reason ends the sentence, with its own mark or with ours."""
-        (violation,) = found(ada(holds=(Hold("X", reason, 1),)), Course("c-1"))
+    def test_description(self, reason: str, end: str) -> None:
+        """The description ends with the reason, and with a full stop if the reason has no mark of its own."""
+        (violation,) = found(Student("ada", holds=(Hold("X", reason, 1),)), Course("c-1"))
         assert violation.description == f'There is a hold "X" on student "ada"{end}'
         assert violation.override_rule == "STUDENT_HOLD"
 
 
 class TestCourseState:
-    """A cancelled course takes nobody in."""
+    """A cancelled course admits no student."""
 
     def test_cancelled(self) -> None:
-        """Nobody can set this aside."""
-        (violation,) = found(ada(), Course("c-1", state=CourseState.CANCELLED))
+        """No override sets this rule aside."""
+        (violation,) = found(Student("ada"), Course("c-1", state=CourseState.CANCELLED))
         assert violation == Violation(Reason.COURSE_CANCELLED, '"c-1" is cancelled.', {"state": "CANCELLED"})
         assert (violation.overridable, violation.override_rule) == (False, "")
 
@@ -97,51 +93,53 @@ class TestWindow:
         [(None, None), (NOW, None), (None, NOW + 1), (NOW, NOW + 1), (NOW - 1, NOW + 1)],
     )
     def test_inside(self, opens: int | None, closes: int | None) -> None:
-        """Its first instant is inside, and so is the one before its end; an absent end is no end."""
-        assert found(ada(), Course("c-1", enroll_open_time=opens, enroll_close_time=closes)) == []
+        """The opening time is inside, the closing time is not; an absent end is no limit."""
+        assert found(Student("ada"), Course("c-1", enroll_open_time=opens, enroll_close_time=closes)) == []
 
     def test_before(self) -> None:
-        """One microsecond before it opens is too early."""
-        (violation,) = found(ada(), Course("c-1", enroll_open_time=NOW + 1, enroll_close_time=NOW + 2))
+        """One microsecond before the opening time is too early."""
+        (violation,) = found(Student("ada"), Course("c-1", enroll_open_time=NOW + 1, enroll_close_time=NOW + 2))
         message = f'Enrollment in "c-1" opens at {JUST_AFTER}.'
         values = {"enroll_open_time": JUST_AFTER, "now": NOW_TEXT}
         assert violation == Violation(Reason.ENROLLMENT_NOT_OPEN, message, values)
         assert violation.override_rule == "ENROLLMENT_NOT_OPEN"
 
-    @pytest.mark.parametrize(("closes", "told"), [(NOW, NOW_TEXT), (NOW - 1, JUST_BEFORE)])
-    def test_after(self, closes: int, told: str) -> None:
-        """The end itself is outside already."""
-        (violation,) = found(ada(), Course("c-1", enroll_open_time=NOW - 5, enroll_close_time=closes))
-        message = f'Enrollment in "c-1" closed at {told}.'
-        values = {"enroll_close_time": told, "now": NOW_TEXT}
+    @pytest.mark.parametrize(("closes", "in_message"), [(NOW, NOW_TEXT), (NOW - 1, JUST_BEFORE)])
+    def test_after(self, closes: int, in_message: str) -> None:
+        """The closing time itself is too late."""
+        (violation,) = found(Student("ada"), Course("c-1", enroll_open_time=NOW - 5, enroll_close_time=closes))
+        message = f'Enrollment in "c-1" closed at {in_message}.'
+        values = {"enroll_close_time": in_message, "now": NOW_TEXT}
         assert violation == Violation(Reason.ENROLLMENT_CLOSED, message, values)
         assert violation.override_rule == "ENROLLMENT_CLOSED"
 
 
 class TestDropDeadline:
-    """A seat can be given up until just before the deadline, a place in the queue at any time."""
+    """A seat can be given up before the deadline, a place on the waitlist at any time."""
 
     def enrolled(self, state: str, deadline: int | None) -> list[Student | Course | Enrollment]:
         counts: dict[str, Any] = {"enrolled_count": 1} if state == "ENROLLED" else {"waitlisted_count": 1}
         course = Course("c-1", capacity=1, drop_deadline_time=deadline, last_number=1, **counts)
-        return [ada(), course, Enrollment("c-1", "e-1", "ada", number=1, attempt=1, state=EnrollmentState(state))]
+        return [Student("ada"), course, enrollment("ada", state)]
 
     @pytest.mark.parametrize(
         ("state", "deadline"),
         [("ENROLLED", None), ("ENROLLED", NOW + 1), ("WAITLISTED", NOW), ("WAITLISTED", NOW - 1)],
     )
     def test_in_time(self, state: str, deadline: int | None) -> None:
-        """Before the deadline, without one, and for those who wait."""
-        assert decide(given(*self.enrolled(state, deadline)), Unenroll("ada", "c-1")).enrollment.state == "DROPPED"
+        """Dropping succeeds before the deadline, without a deadline, and from the waitlist."""
+        assert (
+            decide(loaded_state(*self.enrolled(state, deadline)), Unenroll("ada", "c-1")).enrollment.state == "DROPPED"
+        )
 
-    @pytest.mark.parametrize(("deadline", "told"), [(NOW, NOW_TEXT), (NOW - 1, JUST_BEFORE)])
-    def test_too_late(self, deadline: int, told: str) -> None:
+    @pytest.mark.parametrize(("deadline", "in_message"), [(NOW, NOW_TEXT), (NOW - 1, JUST_BEFORE)])
+    def test_too_late(self, deadline: int, in_message: str) -> None:
         """The deadline itself is too late."""
-        state = given(*self.enrolled("ENROLLED", deadline))
+        state = loaded_state(*self.enrolled("ENROLLED", deadline))
         before = contents(state)
         refused = refusal(state, Unenroll("ada", "c-1", allow_missing=True))
-        message = f'Seats in "c-1" could be given up until {told}.'
-        values = {"drop_deadline_time": told, "now": NOW_TEXT}
+        message = f'Seats in "c-1" could be given up until {in_message}.'
+        values = {"drop_deadline_time": in_message, "now": NOW_TEXT}
         assert refused.violations == (Violation(Reason.DROP_DEADLINE_PASSED, message, values),)
         assert refused.violations[0].override_rule == "DROP_DEADLINE_PASSED"
         assert (refused.reason, refused.message) == (Reason.DROP_DEADLINE_PASSED, message)
@@ -149,17 +147,17 @@ class TestDropDeadline:
         assert contents(state) == before
 
     def test_override(self) -> None:
-        """Set aside, it is kept in the enrollment. The event tells why, the row why the student left."""
-        state = given(*self.enrolled("ENROLLED", NOW))
+        """The enrollment keeps the bypassed rule; the event has the override's reason, the row the caller's."""
+        state = loaded_state(*self.enrolled("ENROLLED", NOW))
         override = Override(frozenset({"DROP_DEADLINE_PASSED"}), "illness")
         ended = decide(state, Unenroll("ada", "c-1", override=override, reason="too hard")).enrollment
         assert (ended.state, ended.reason, ended.bypassed_rules) == ("DROPPED", "too hard", ("DROP_DEADLINE_PASSED",))
         (event,) = state.journal.events
         assert (event.reason, event.bypassed_rules) == ("illness", ("DROP_DEADLINE_PASSED",))
 
-    def test_override_without_need(self) -> None:
-        """Where it was in time, nothing was set aside."""
-        state = given(*self.enrolled("ENROLLED", NOW + 1))
+    def test_an_unneeded_override(self) -> None:
+        """Before the deadline an override bypasses nothing."""
+        state = loaded_state(*self.enrolled("ENROLLED", NOW + 1))
         override = Override(frozenset({"DROP_DEADLINE_PASSED"}), "illness")
         ended = decide(state, Unenroll("ada", "c-1", override=override, reason="too hard")).enrollment
         assert ended.bypassed_rules == ()
@@ -167,43 +165,43 @@ class TestDropDeadline:
 
 
 class TestPrerequisites:
-    """What a course asks for must have been passed: that course, or another of the same code."""
+    """A prerequisite is met by a pass in that course or in another course of the same code."""
 
     MATH = Subject("math-1", "MATH")
     LAB = Subject("lab", "")
 
     @pytest.mark.parametrize("passed", [Subject("math-1", "MATH"), Subject("math-1", ""), Subject("math-9", "MATH")])
     def test_met(self, passed: Subject) -> None:
-        """By the course itself, whatever its code was, or by another one of the same code."""
+        """The course itself counts whatever its code was, and so does another course of the same code."""
         others = [Subject("art-1", "ART"), passed]
-        assert found(ada(), Course("c-1"), prerequisites=[self.MATH], passed=others) == []
+        assert found(Student("ada"), Course("c-1"), prerequisites=[self.MATH], passed=others) == []
 
     @pytest.mark.parametrize(
         "passed",
         [[], [Subject("art-1", "ART")], [Subject("math", "math")], [Subject("MATH", "")], [Subject("lab", "")]],
     )
     def test_unmet(self, passed: list[Subject]) -> None:
-        """Codes are compared as they are written, and never with ids."""
-        (violation,) = found(ada(), Course("c-1"), prerequisites=[self.MATH], passed=passed)
+        """Codes are compared exactly, and never with ids."""
+        (violation,) = found(Student("ada"), Course("c-1"), prerequisites=[self.MATH], passed=passed)
         message = '"c-1" asks for courses to have been passed before: math-1 (MATH).'
         assert violation == Violation(Reason.PREREQUISITE_UNMET, message, {"missing_course_ids": "math-1"})
         assert violation.override_rule == "PREREQUISITE_UNMET"
 
     def test_an_empty_code_matches_nothing(self) -> None:
-        """Two courses without a code have none in common."""
-        (violation,) = found(ada(), Course("c-1"), prerequisites=[self.LAB], passed=[Subject("other", "")])
+        """Two courses without a code do not have the same code."""
+        (violation,) = found(Student("ada"), Course("c-1"), prerequisites=[self.LAB], passed=[Subject("other", "")])
         assert violation.description == '"c-1" asks for courses to have been passed before: lab.'
 
-    def test_all_that_are_missing(self) -> None:
-        """One violation names every missing course, in the order asked for, and none that was passed."""
+    def test_all_missing_courses(self) -> None:
+        """One violation names every missing course in the order of the prerequisites, and no passed one."""
         asked = [self.LAB, Subject("art-1", "ART"), self.MATH]
-        (violation,) = found(ada(), Course("c-1"), prerequisites=asked, passed=[Subject("art-2", "ART")])
+        (violation,) = found(Student("ada"), Course("c-1"), prerequisites=asked, passed=[Subject("art-2", "ART")])
         assert violation.description == '"c-1" asks for courses to have been passed before: lab, math-1 (MATH).'
         assert violation.values == {"missing_course_ids": "lab, math-1"}
 
 
-class TestWhatWasPassed:
-    """Which of a student's enrollments meet a prerequisite of c-1, which asks for math-1."""
+class TestPassed:
+    """The enrollments that meet a prerequisite of c-1, which requires math-1."""
 
     def course(self) -> Course:
         return Course("c-1", prerequisite_course_ids=("math-1",))
@@ -211,73 +209,70 @@ class TestWhatWasPassed:
     def attempt(
         self, state: str, number: int = 1, *, passed: bool | None = None, course_id: str = "math-1"
     ) -> Enrollment:
-        end = None if state in ("ENROLLED", "WAITLISTED") else NOW - 1
-        fields: dict[str, Any] = {
-            "number": number,
-            "attempt": number,
-            "state": state,
-            "end_time": end,
-            "passed": passed,
-        }
-        return Enrollment(course_id, f"e-{course_id}-{number}", "ada", **fields)
+        fields = {"attempt": number, "enrollment_id": f"{course_id}/{number}", "passed": passed}
+        return enrollment("ada", state, number, course_id, **fields)
 
     def test_a_passed_completion(self) -> None:
-        """COMPLETED and passed counts."""
-        state = given(ada(), self.course(), Course("math-1"), self.attempt("COMPLETED", passed=True))
+        """A passed completion meets it."""
+        state = loaded_state(Student("ada"), self.course(), Course("math-1"), self.attempt("COMPLETED", passed=True))
         assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
     @pytest.mark.parametrize("order", [(True, False), (False, True)])
-    def test_once_is_enough(self, order: tuple[bool, bool]) -> None:
-        """Whoever passed and failed, in whichever order, has passed."""
+    def test_one_pass_is_enough(self, order: tuple[bool, bool]) -> None:
+        """A pass counts even if another attempt failed, before or after it."""
         attempts = [self.attempt("COMPLETED", number, passed=passed) for number, passed in enumerate(order, start=1)]
-        state = given(ada(), self.course(), Course("math-1"), *attempts)
+        state = loaded_state(Student("ada"), self.course(), Course("math-1"), *attempts)
         assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
-    @pytest.mark.parametrize("standing", ["ENROLLED", "WAITLISTED", "DROPPED", "COMPLETED"])
-    def test_nothing_else(self, standing: str) -> None:
-        """Neither a failed completion nor a seat nor one given up."""
-        passed = False if standing == "COMPLETED" else None
-        state = given(ada(), self.course(), Course("math-1"), self.attempt(standing, passed=passed))
+    @pytest.mark.parametrize("other_state", ["ENROLLED", "WAITLISTED", "DROPPED", "COMPLETED"])
+    def test_nothing_else(self, other_state: str) -> None:
+        """A failed completion, a seat, a place on the waitlist and a dropped enrollment do not meet it."""
+        passed = False if other_state == "COMPLETED" else None
+        state = loaded_state(Student("ada"), self.course(), Course("math-1"), self.attempt(other_state, passed=passed))
         assert refusal(state, Enroll("ada", "c-1")).reason is Reason.PREREQUISITE_UNMET
 
     def test_of_deleted_courses(self) -> None:
-        """Deleting a course undoes neither what was passed in it nor what its code says."""
+        """A pass and a code still count after their courses are deleted."""
         gone = [Course("math-1", code="MATH", delete_time=NOW), Course("math-2", code="MATH", delete_time=NOW)]
-        state = given(ada(), self.course(), *gone, self.attempt("COMPLETED", passed=True, course_id="math-2"))
+        state = loaded_state(
+            Student("ada"), self.course(), *gone, self.attempt("COMPLETED", passed=True, course_id="math-2")
+        )
         assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
-    def test_of_a_course_that_never_was(self) -> None:
-        """A prerequisite that nobody knows is met by nothing, only set aside."""
-        state = given(ada(), self.course(), Course("lab"), self.attempt("COMPLETED", passed=True, course_id="lab"))
+    def test_of_an_unknown_course(self) -> None:
+        """A prerequisite that does not exist is met by nothing, but an override sets it aside."""
+        state = loaded_state(
+            Student("ada"), self.course(), Course("lab"), self.attempt("COMPLETED", passed=True, course_id="lab")
+        )
         (violation,) = refusal(state, Enroll("ada", "c-1")).violations
         assert violation.values == {"missing_course_ids": "math-1"}
         override = Override(frozenset({"PREREQUISITE_UNMET"}), "exam taken")
-        made = decide(state, Enroll("ada", "c-1", override=override))
-        assert made.bypassed_rules == ("PREREQUISITE_UNMET",)
+        result = decide(state, Enroll("ada", "c-1", override=override))
+        assert result.bypassed_rules == ("PREREQUISITE_UNMET",)
 
-    def test_a_circle_harms_nothing(self) -> None:
-        """Prerequisites are not followed: what was passed may itself ask for anything."""
+    def test_a_circle(self) -> None:
+        """The prerequisites of a prerequisite are not checked, so a circle does no harm."""
         circle = Course("c-1", prerequisite_course_ids=("math-1",)), Course("math-1", prerequisite_course_ids=("c-1",))
-        state = given(ada(), *circle, self.attempt("COMPLETED", passed=True))
+        state = loaded_state(Student("ada"), *circle, self.attempt("COMPLETED", passed=True))
         assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
-    def test_a_course_may_ask_for_itself(self) -> None:
-        """Only those who have passed it elsewhere get in, then."""
+    def test_a_course_may_require_itself(self) -> None:
+        """Only students who passed another course of the same code can enroll in it."""
         course = Course("c-1", code="CS", prerequisite_course_ids=("c-1",))
-        assert refusal(given(ada(), course), Enroll("ada", "c-1")).reason is Reason.PREREQUISITE_UNMET
+        assert refusal(loaded_state(Student("ada"), course), Enroll("ada", "c-1")).reason is Reason.PREREQUISITE_UNMET
         done = self.attempt("COMPLETED", passed=True, course_id="older")
-        state = given(ada(), course, Course("older", code="CS"), done)
+        state = loaded_state(Student("ada"), course, Course("older", code="CS"), done)
         assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
 
 class TestCredits:
-    """The credits of a term may come to the student's limit, and not a thousandth more."""
+    """The credits of a term may reach the student's limit but not exceed it."""
 
     def taken(self, *credits: int, term: str = "fall") -> list[Course]:
         return [Course(f"c-{number}", credits=each, term=term) for number, each in enumerate(credits, start=2)]
 
     @pytest.mark.parametrize(
-        ("limit", "credits", "held"),
+        ("limit", "credits", "enrolled"),
         [
             (None, 1_000_000, (1_000_000,)),
             (15_000, 3_000, (6_000, 6_000)),
@@ -286,13 +281,13 @@ class TestCredits:
             (0, 0, ()),
         ],
     )
-    def test_within(self, limit: int | None, credits: int, held: tuple[int, ...]) -> None:
-        """Exactly the limit is fine; without one, everything is."""
+    def test_within(self, limit: int | None, credits: int, enrolled: tuple[int, ...]) -> None:
+        """Exactly the limit is allowed, and without a limit everything is."""
         course = Course("c-1", credits=credits, term="fall")
-        assert found(ada(max_credits=limit), course, self.taken(*held)) == []
+        assert found(Student("ada", max_credits=limit), course, self.taken(*enrolled)) == []
 
     @pytest.mark.parametrize(
-        ("limit", "credits", "held", "told"),
+        ("limit", "credits", "enrolled", "in_message"),
         [
             (15_000, 3_001, (6_000, 6_000), ("12", "3.001", "15.001", "15")),
             (4_124, 1_500, (2_500, 125), ("2.625", "1.5", "4.125", "4.124")),
@@ -301,36 +296,44 @@ class TestCredits:
         ],
         ids=["one-thousandth", "decimals", "no-credits-at-all", "over-already"],
     )
-    def test_beyond(self, limit: int, credits: int, held: tuple[int, ...], told: tuple[str, str, str, str]) -> None:
-        """The refusal adds up what it found."""
+    def test_beyond(
+        self, limit: int, credits: int, enrolled: tuple[int, ...], in_message: tuple[str, str, str, str]
+    ) -> None:
+        """The violation states the credits of the seats, of the course, their sum and the limit."""
         course = Course("c-1", credits=credits, term="fall")
-        (violation,) = found(ada(max_credits=limit), course, self.taken(*held))
-        enrolled, of_course, total, most = told
+        (violation,) = found(Student("ada", max_credits=limit), course, self.taken(*enrolled))
+        enrolled_credits, course_credits, total, limit_text = in_message
         assert violation == Violation(
             Reason.CREDIT_LIMIT_EXCEEDED,
-            f'With the {of_course} credits of "c-1", student "ada" would take {total} credits in the term;'
-            f" the most allowed is {most}.",
-            {"term": "fall", "enrolled_credits": enrolled, "course_credits": of_course, "max_credits": most},
+            f'With the {course_credits} credits of "c-1", student "ada" would take {total} credits in the term;'
+            f" the most allowed is {limit_text}.",
+            {
+                "term": "fall",
+                "enrolled_credits": enrolled_credits,
+                "course_credits": course_credits,
+                "max_credits": limit_text,
+            },
         )
         assert violation.override_rule == "CREDIT_LIMIT_EXCEEDED"
 
     @pytest.mark.parametrize(("mine", "theirs"), [("fall", "spring"), ("fall", ""), ("", "fall"), ("fall", "Fall")])
     def test_of_another_term(self, mine: str, theirs: str) -> None:
-        """Each term has the whole limit; terms are compared as they are written, and the empty one is a term."""
+        """Each term has the whole limit; terms are compared exactly, and the empty one is a term."""
         course = Course("c-1", credits=3_000, term=mine)
-        assert found(ada(max_credits=3_000), course, self.taken(3_000, term=theirs)) == []
+        assert found(Student("ada", max_credits=3_000), course, self.taken(3_000, term=theirs)) == []
 
     def test_of_the_empty_term(self) -> None:
-        """Courses without a term are in one together."""
-        (violation,) = found(ada(max_credits=3_000), Course("c-1", credits=1), self.taken(3_000, term=""))
+        """Courses without a term count together."""
+        (violation,) = found(Student("ada", max_credits=3_000), Course("c-1", credits=1), self.taken(3_000, term=""))
         assert violation.values["term"] == ""
 
-    @pytest.mark.parametrize(("standing", "fits"), [("ENROLLED", False), ("WAITLISTED", True), ("DROPPED", True)])
-    def test_only_seats_count(self, standing: str, fits: bool) -> None:
-        """What a student waits for, or has given up, weighs nothing."""
-        end = NOW - 1 if standing == "DROPPED" else None
-        other = Enrollment("c-2", "e-1", "ada", number=1, attempt=1, state=EnrollmentState(standing), end_time=end)
-        state = given(ada(max_credits=3_000), Course("c-1", credits=1_000), Course("c-2", credits=3_000), other)
+    @pytest.mark.parametrize(("other_state", "fits"), [("ENROLLED", False), ("WAITLISTED", True), ("DROPPED", True)])
+    def test_only_seats_count(self, other_state: str, fits: bool) -> None:
+        """Credits of waitlisted and dropped enrollments do not count."""
+        other = enrollment("ada", other_state, course_id="c-2")
+        state = loaded_state(
+            Student("ada", max_credits=3_000), Course("c-1", credits=1_000), Course("c-2", credits=3_000), other
+        )
         if fits:
             assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
         else:
@@ -338,13 +341,20 @@ class TestCredits:
 
 
 class TestSeats:
-    """Where no seat is free a newcomer waits, if there is a place to wait and the caller wants it."""
+    """Without a free seat a newcomer joins the waitlist if it has a place and the caller allows it."""
 
     def test_waits(self) -> None:
-        """The last place of the queue, with its own event and counter."""
-        state = given(ada(), Course("c-1", capacity=1, enrolled_count=1, waitlist_capacity=1, last_number=4))
-        made = decide(state, Enroll("ada", "c-1", comment="by phone"))
-        assert (made.state, made.number, made.waitlist_position, made.bypassed_rules) == ("WAITLISTED", 5, 1, ())
+        """The newcomer gets the last position, and the event and the counter of the waitlist."""
+        state = loaded_state(
+            Student("ada"), Course("c-1", capacity=1, enrolled_count=1, waitlist_capacity=1, last_number=4)
+        )
+        result = decide(state, Enroll("ada", "c-1", comment="by phone"))
+        assert (result.state, result.number, result.waitlist_position, result.bypassed_rules) == (
+            "WAITLISTED",
+            5,
+            1,
+            (),
+        )
         course = state.courses["c-1"]
         assert (course.enrolled_count, course.waitlisted_count) == (1, 1)
         (event,) = state.journal.events
@@ -352,15 +362,17 @@ class TestSeats:
         assert (event.enrolled_count, event.waitlisted_count, event.comment) == (1, 1, "by phone")
 
     def test_waits_for_a_course_without_seats(self) -> None:
-        """A capacity of 0 is one that may be raised."""
-        made = decide(given(ada(), Course("c-1", capacity=0, waitlist_capacity=1)), Enroll("ada", "c-1"))
-        assert made.state == "WAITLISTED"
+        """A course with capacity 0 has a waitlist too."""
+        result = decide(
+            loaded_state(Student("ada"), Course("c-1", capacity=0, waitlist_capacity=1)), Enroll("ada", "c-1")
+        )
+        assert result.state == "WAITLISTED"
 
     @pytest.mark.parametrize("places", [None, 0])
-    def test_no_waitlist_to_be_on(self, places: int | None) -> None:
-        """An absent capacity of the waitlist is none, other than that of seats."""
+    def test_a_course_without_a_waitlist(self, places: int | None) -> None:
+        """An absent waitlist_capacity means no waitlist, unlike an absent capacity."""
         course = Course("c-1", capacity=2, enrolled_count=2, waitlist_capacity=places)
-        (violation,) = refusal(given(ada(), course), Enroll("ada", "c-1")).violations
+        (violation,) = refusal(loaded_state(Student("ada"), course), Enroll("ada", "c-1")).violations
         message = 'All 2 seats are taken in "c-1".'
         assert violation == Violation(Reason.COURSE_FULL, message, {"capacity": "2", "enrolled_count": "2"})
         assert violation.override_rule == "COURSE_FULL"
@@ -370,28 +382,28 @@ class TestSeats:
 
     @pytest.mark.parametrize("waiting", [2, 3])
     def test_a_full_waitlist(self, waiting: int) -> None:
-        """Every place is taken, or more than there are since they became fewer."""
-        (violation,) = refusal(given(ada(), self.full(waiting)), Enroll("ada", "c-1")).violations
+        """The waitlist is full when its count reaches its capacity or exceeds a lowered one."""
+        (violation,) = refusal(loaded_state(Student("ada"), self.full(waiting)), Enroll("ada", "c-1")).violations
         message = 'The only seat is taken in "c-1", and its waitlist is full.'
         values = {"capacity": "1", "enrolled_count": "1", "waitlist_capacity": "2", "waitlisted_count": str(waiting)}
         assert violation == Violation(Reason.WAITLIST_FULL, message, values)
         assert (violation.overridable, violation.override_rule) == (True, "COURSE_FULL")
 
     @pytest.mark.parametrize("waiting", [0, 2])
-    def test_who_would_not_wait(self, waiting: int) -> None:
-        """With no_waitlist it is the seats that are told of, whether there is a place to wait or not."""
-        refused = refusal(given(ada(), self.full(waiting)), Enroll("ada", "c-1", no_waitlist=True))
+    def test_no_waitlist(self, waiting: int) -> None:
+        """With no_waitlist the reason is COURSE_FULL, whether the waitlist is full or not."""
+        refused = refusal(loaded_state(Student("ada"), self.full(waiting)), Enroll("ada", "c-1", no_waitlist=True))
         assert (refused.reason, refused.message) == (Reason.COURSE_FULL, 'The only seat is taken in "c-1".')
 
     @pytest.mark.parametrize("waiting", [0, 2])
     def test_override(self, waiting: int) -> None:
-        """COURSE_FULL takes a seat over capacity, past a queue with room and past a full one, and is what is kept."""
-        state = given(ada(), self.full(waiting))
-        made = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
+        """An override of COURSE_FULL gives a seat over capacity, whether the waitlist is full or not."""
+        state = loaded_state(Student("ada"), self.full(waiting))
+        result = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert (state.courses["c-1"].enrolled_count, state.courses["c-1"].waitlisted_count) == (2, waiting)
 
-    def test_rules_are_asked_of_those_who_would_wait(self) -> None:
-        """A place in the queue is no way around the rules."""
-        state = given(ada(state="INACTIVE"), self.full(0))
+    def test_rules_apply_to_the_waitlist(self) -> None:
+        """A newcomer must satisfy the rules to join the waitlist."""
+        state = loaded_state(Student("ada", state=StudentState.INACTIVE), self.full(0))
         assert refusal(state, Enroll("ada", "c-1")).reason is Reason.STUDENT_INACTIVE

@@ -1,4 +1,4 @@
-"""All rules together: every violation comes at once, in order, and an override sets aside those it names alone."""
+"""All rules together: violations are reported at once and in order, and an override sets aside only those it names."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import pytest
 
 from registrar_server.core.commands import Command, Enroll, Override, Swap
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Course, Enrollment, Hold, Meeting, Student
+from registrar_server.core.records import Course, Hold, Student
 from registrar_server.core.state import State
-from registrar_server.core.vocabulary import EnrollmentState, StudentState
+from registrar_server.core.vocabulary import StudentState
 from registrar_server.errors import OVERRIDABLE, Reason
-from tests.support.ledgers import NOW, contents, given, refusal
+from tests.support.states import MONDAY, NOW, contents, enrollment, loaded_state, refusal
 
-MONDAY = (Meeting((1,), 9 * 3600, 10 * 3600, "", "", ""),)
 HOLDS = (Hold("BURSAR", "Unpaid fees.", 1), Hold("LIBRARY", "", 2))
 EVERYTHING = Override(frozenset(OVERRIDABLE), "the dean says so")
 
-#: What stands in the way of Ada: the reason, what an override has to name, and the values.
-IN_THE_WAY: list[tuple[Reason, str, dict[str, str]]] = [
+#: The violations of Ada: the reason, the rule that an override must name, and the values.
+VIOLATIONS: list[tuple[Reason, str, dict[str, str]]] = [
     (Reason.STUDENT_INACTIVE, "", {"state": "INACTIVE"}),
     (Reason.STUDENT_HOLD, "STUDENT_HOLD", {"code": "BURSAR", "reason": "Unpaid fees."}),
     (Reason.STUDENT_HOLD, "STUDENT_HOLD", {"code": "LIBRARY", "reason": ""}),
@@ -49,7 +48,7 @@ IN_THE_WAY: list[tuple[Reason, str, dict[str, str]]] = [
         {"capacity": "1", "enrolled_count": "1", "waitlist_capacity": "1", "waitlisted_count": "1"},
     ),
 ]
-SENTENCES = [
+DESCRIPTIONS = [
     'Student "ada" is not active.',
     'There is a hold "BURSAR" on student "ada": Unpaid fees.',
     'There is a hold "LIBRARY" on student "ada".',
@@ -63,14 +62,14 @@ SENTENCES = [
 ]
 
 
-def hopeless(*, student_state: str = "INACTIVE", course_state: str = "CANCELLED") -> State:
-    """Ada has every reason not to get into c-1."""
+def violating_state(*, student_state: str = "INACTIVE", course_state: str = "CANCELLED") -> State:
+    """Return a state in which Ada violates every rule of c-1 that can be violated at once."""
     wanted: dict[str, Any] = {
         **{"capacity": 1, "enrolled_count": 1, "waitlist_capacity": 1, "waitlisted_count": 1, "last_number": 2},
         **{"enroll_close_time": NOW - NOW % 1_000_000, "prerequisite_course_ids": ("math-1",), "state": course_state},
     }
     content: dict[str, Any] = {"credits": 3_000, "meetings": MONDAY}
-    return given(
+    return loaded_state(
         Student("ada", state=StudentState(student_state), max_credits=6_000, holds=HOLDS),
         Student("bob"),
         Student("eve"),
@@ -78,33 +77,33 @@ def hopeless(*, student_state: str = "INACTIVE", course_state: str = "CANCELLED"
         Course("c-2", **content, enrolled_count=1, last_number=1, drop_deadline_time=NOW),
         Course("c-3", **content, enrolled_count=1, last_number=1),
         Course("math-1", code="MATH"),
-        Enrollment("c-1", "e-1", "bob", number=1, attempt=1, state=EnrollmentState.ENROLLED),
-        Enrollment("c-1", "e-2", "eve", number=2, attempt=1, state=EnrollmentState.WAITLISTED),
-        Enrollment("c-2", "e-3", "ada", number=1, attempt=1, state=EnrollmentState.ENROLLED),
-        Enrollment("c-3", "e-4", "ada", number=1, attempt=1, state=EnrollmentState.ENROLLED),
+        enrollment("bob", "ENROLLED"),
+        enrollment("eve", "WAITLISTED", 2),
+        enrollment("ada", "ENROLLED", course_id="c-2"),
+        enrollment("ada", "ENROLLED", course_id="c-3"),
     )
 
 
 def test_all_at_once() -> None:
-    """Every violation with its values, in the order of the rules; the first gives the reason, all give the message."""
-    refused = refusal(hopeless(), Enroll("ada", "c-1"))
-    assert [(one.reason, one.override_rule, dict(one.values)) for one in refused.violations] == IN_THE_WAY
-    assert [one.description for one in refused.violations] == SENTENCES
+    """All violations are reported in the order of the rules; the first gives the reason, all give the message."""
+    refused = refusal(violating_state(), Enroll("ada", "c-1"))
+    assert [(one.reason, one.override_rule, dict(one.values)) for one in refused.violations] == VIOLATIONS
+    assert [one.description for one in refused.violations] == DESCRIPTIONS
     assert (refused.reason, refused.status) == (Reason.STUDENT_INACTIVE, "FAILED_PRECONDITION")
-    assert refused.message == " ".join(SENTENCES)
+    assert refused.message == " ".join(DESCRIPTIONS)
     assert refused.metadata == {"student_id": "ada", "course_id": "c-1"}
 
 
 def test_the_order_is_that_of_the_reasons() -> None:
-    """What callers get as a list is sorted as the reasons are numbered."""
+    """Violations are in the order in which the reasons are numbered."""
     order = list(Reason)
-    found = [one.reason for one in refusal(hopeless(), Enroll("ada", "c-1")).violations]
+    found = [one.reason for one in refusal(violating_state(), Enroll("ada", "c-1")).violations]
     assert found == sorted(found, key=order.index)
 
 
-def test_a_swap_has_the_deadline_too() -> None:
-    """What is given up counts neither in meetings nor in credits, but the deadline for giving it up comes last."""
-    refused = refusal(hopeless(), Swap("ada", "c-2", "c-1"))
+def test_a_swap_checks_the_deadline_last() -> None:
+    """Meetings and credits of the seat that is given up do not count, and its drop deadline is checked last."""
+    refused = refusal(violating_state(), Swap("ada", "c-2", "c-1"))
     reasons = [one.reason for one in refused.violations]
     assert reasons == [
         Reason.STUDENT_INACTIVE,
@@ -123,8 +122,8 @@ def test_a_swap_has_the_deadline_too() -> None:
 @pytest.mark.parametrize("command", [Enroll("ada", "c-1"), Swap("ada", "c-2", "c-1")])
 @pytest.mark.parametrize("override", [Override(), EVERYTHING])
 def test_a_refused_command_changes_nothing(command: Enroll | Swap, override: Override) -> None:
-    """Neither for the student, nor for those who wait, nor in the history."""
-    state = hopeless()
+    """After a refusal the state and its journal are as before."""
+    state = violating_state()
     before = contents(state)
     refusal(state, with_override(command, override))
     assert contents(state) == before
@@ -137,25 +136,25 @@ def with_override(command: Enroll | Swap, override: Override) -> Command:
 
 
 class TestOverride:
-    """An override sets aside the rules it names, where they would refuse, and is remembered for those."""
+    """An override sets aside the rules it names, and the enrollment keeps those that would have refused it."""
 
-    def test_what_cannot_be_set_aside(self) -> None:
-        """An inactive student and a cancelled course stay refused, and only they are told."""
-        refused = refusal(hopeless(), Enroll("ada", "c-1", override=EVERYTHING))
+    def test_rules_without_an_override(self) -> None:
+        """No override admits an inactive student or opens a cancelled course, and only these two are reported."""
+        refused = refusal(violating_state(), Enroll("ada", "c-1", override=EVERYTHING))
         assert [one.reason for one in refused.violations] == [Reason.STUDENT_INACTIVE, Reason.COURSE_CANCELLED]
 
     @pytest.mark.parametrize("named", sorted(OVERRIDABLE - {Reason.ENROLLMENT_NOT_OPEN, Reason.DROP_DEADLINE_PASSED}))
     def test_one_rule(self, named: str) -> None:
-        """All others refuse as ever."""
-        refused = refusal(hopeless(), Enroll("ada", "c-1", override=Override(frozenset({named}), "because")))
+        """All other rules refuse as before."""
+        refused = refusal(violating_state(), Enroll("ada", "c-1", override=Override(frozenset({named}), "because")))
         assert [one.reason for one in refused.violations] == [
-            reason for reason, override_rule, _ in IN_THE_WAY if override_rule != named and reason != named
+            reason for reason, override_rule, _ in VIOLATIONS if override_rule != named and reason != named
         ]
 
-    def test_all_of_them(self) -> None:
-        """Kept once each, in the order of the reasons; the event tells why."""
-        state = hopeless(student_state="ACTIVE", course_state="OPEN")
-        made = decide(state, Enroll("ada", "c-1", override=EVERYTHING))
+    def test_all_rules(self) -> None:
+        """The enrollment and the event have each bypassed rule once, in the order of the reasons."""
+        state = violating_state(student_state="ACTIVE", course_state="OPEN")
+        result = decide(state, Enroll("ada", "c-1", override=EVERYTHING))
         kept = (
             "STUDENT_HOLD",
             "ENROLLMENT_CLOSED",
@@ -164,29 +163,29 @@ class TestOverride:
             "CREDIT_LIMIT_EXCEEDED",
             "COURSE_FULL",
         )
-        assert (made.state, made.bypassed_rules) == ("ENROLLED", kept)
+        assert (result.state, result.bypassed_rules) == ("ENROLLED", kept)
         (event,) = state.journal.events
         assert (event.type, event.reason) == ("STUDENT_ENROLLED", "the dean says so")
         assert event.bypassed_rules == kept
 
-    def test_only_what_was_needed(self) -> None:
-        """Of the rules named, those are kept that would have refused."""
-        state = given(Student("ada", holds=HOLDS), Course("c-1"))
+    def test_only_needed_rules(self) -> None:
+        """Of the named rules, only those that would have refused are kept."""
+        state = loaded_state(Student("ada", holds=HOLDS), Course("c-1"))
         assert decide(state, Enroll("ada", "c-1", override=EVERYTHING)).bypassed_rules == ("STUDENT_HOLD",)
 
     def test_before_the_window(self) -> None:
-        """The two ends of a window are two rules."""
-        state = given(Student("ada"), Course("c-1", enroll_open_time=NOW + 1))
+        """The two ends of the window are separate rules."""
+        state = loaded_state(Student("ada"), Course("c-1", enroll_open_time=NOW + 1))
         closed = Override(frozenset({"ENROLLMENT_CLOSED"}), "late")
         assert refusal(state, Enroll("ada", "c-1", override=closed)).reason is Reason.ENROLLMENT_NOT_OPEN
         early = Override(frozenset({"ENROLLMENT_NOT_OPEN"}), "early")
         assert decide(state, Enroll("ada", "c-1", override=early)).bypassed_rules == ("ENROLLMENT_NOT_OPEN",)
 
-    def test_of_a_waiter(self) -> None:
-        """Whoever waits with rules set aside keeps them with the place in the queue."""
-        state = given(Student("ada", holds=HOLDS), Course("c-1", capacity=0, waitlist_capacity=1))
+    def test_on_the_waitlist(self) -> None:
+        """A waiter's enrollment keeps the rules that were set aside."""
+        state = loaded_state(Student("ada", holds=HOLDS), Course("c-1", capacity=0, waitlist_capacity=1))
         override = Override(frozenset({"STUDENT_HOLD"}), "it is being paid")
-        made = decide(state, Enroll("ada", "c-1", override=override))
-        assert (made.state, made.bypassed_rules) == ("WAITLISTED", ("STUDENT_HOLD",))
+        result = decide(state, Enroll("ada", "c-1", override=override))
+        assert (result.state, result.bypassed_rules) == ("WAITLISTED", ("STUDENT_HOLD",))
         (event,) = state.journal.events
         assert (event.type, event.reason) == ("STUDENT_WAITLISTED", "it is being paid")

@@ -1,4 +1,4 @@
-"""Decisions about swapping one seat for another, and about what was finished, by example."""
+"""Decisions about swaps and completions, by example."""
 
 from __future__ import annotations
 
@@ -8,137 +8,162 @@ import pytest
 
 from registrar_server.core.commands import Command, Complete, Enroll, Override, RecordCompletion, Swap, Unenroll
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Course, Enrollment, Meeting, Student
+from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, StudentState
 from registrar_server.errors import Reason
-from tests.support.crowds import EARLIER, counts, crowd, held, letters, people, place, queue, told, waiting_for
-from tests.support.ledgers import NOW, contents, given, refusal
+from tests.support.states import EARLIER, MONDAY, NOW, contents, enrollment, loaded_state, refusal
+from tests.support.waitlists import (
+    counts,
+    course_with_students,
+    event_summaries,
+    letters,
+    state_with_waitlist,
+    student_with_hold,
+    students,
+    waitlist,
+)
 
-MONDAY = (Meeting((1,), 9 * 3600, 10 * 3600, "", "", ""),)
 SWAP = Swap("a", "c-1", "c-2")
 
 
 def two_courses(
-    origin: tuple[str, str], target: tuple[str, str], *students: Student, here: Any = None, there: Any = None
+    origin: tuple[str, str],
+    target: tuple[str, str],
+    *known: Student,
+    origin_fields: Any = None,
+    target_fields: Any = None,
 ) -> State:
-    """Courses c-1 and c-2 with seats and queues; more is said of some students, and of c-1 here and of c-2 there."""
-    known = {student.student_id for student in students}
-    others = people("".join(sorted({*"".join((*origin, *target))} - known)))
-    return given(*students, *others, *crowd(*origin, **(here or {})), *crowd(*target, "c-2", **(there or {})))
+    """Return a state with c-1 (``origin``) and c-2 (``target``), each given by its seated and waiting students."""
+    known_ids = {student.student_id for student in known}
+    others = students("".join(sorted({*"".join((*origin, *target))} - known_ids)))
+    return loaded_state(
+        *known,
+        *others,
+        *course_with_students(*origin, **(origin_fields or {})),
+        *course_with_students(*target, "c-2", **(target_fields or {})),
+    )
 
 
 class TestSwap:
-    """A seat in one course for a seat in another: both, or nothing."""
+    """A swap takes a seat in one course and gives up the seat in another, or changes nothing."""
 
-    def test_takes_one_and_gives_up_the_other(self) -> None:
-        """A new enrollment, ENROLLED, and the old one DROPPED as swapped."""
-        state = two_courses(("a", ""), ("b", ""), there={"capacity": 2})
-        made, dropped, promoted = decide(state, SWAP)
-        assert made == Enrollment("c-2", "id-1", "a", 2, 1, EnrollmentState.ENROLLED, create_time=NOW, update_time=NOW)
-        assert dropped == place("a", 1, "DROPPED", version=2, update_time=NOW, end_time=NOW, reason="SWAPPED")
+    def test_takes_one_seat_and_gives_up_the_other(self) -> None:
+        """The new enrollment is ENROLLED; the old one is DROPPED with the reason SWAPPED."""
+        state = two_courses(("a", ""), ("b", ""), target_fields={"capacity": 2})
+        result, dropped, promoted = decide(state, SWAP)
+        assert result == Enrollment(
+            "c-2", "id-1", "a", 2, 1, EnrollmentState.ENROLLED, create_time=NOW, update_time=NOW
+        )
+        assert dropped == enrollment("a", "DROPPED", version=2, update_time=NOW, end_time=NOW, reason="SWAPPED")
         assert promoted == ()
         assert (counts(state, "c-1"), counts(state, "c-2")) == ((0, 0), (2, 0))
 
-    def test_its_events(self) -> None:
-        """One for each change, the seat taken first, both with the caller's words."""
-        state = two_courses(("a", ""), ("b", ""), there={"capacity": 2})
+    def test_events(self) -> None:
+        """The event of the new seat comes first, and both events have the caller's comment."""
+        state = two_courses(("a", ""), ("b", ""), target_fields={"capacity": 2})
         decide(state, Swap("a", "c-1", "c-2", comment="by phone"))
-        assert told(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a"]
+        assert event_summaries(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a"]
         taken, left = state.journal.events
         assert (taken.course_id, taken.enrolled_count, taken.capacity, taken.reason) == ("c-2", 2, 2, "")
         assert (left.course_id, left.enrolled_count, left.capacity, left.reason) == ("c-1", 0, 1, "SWAPPED")
         assert (taken.comment, left.comment) == ("by phone", "by phone")
 
-    def test_again(self) -> None:
-        """And back: the next attempts."""
-        state = two_courses(("a", ""), ("", ""), there={"capacity": 1})
+    def test_and_back(self) -> None:
+        """A swap back creates the next attempt."""
+        state = two_courses(("a", ""), ("", ""), target_fields={"capacity": 1})
         decide(state, SWAP)
-        made, dropped, _ = decide(state, Swap("a", "c-2", "c-1"))
-        assert (made.course_id, made.attempt, dropped.course_id, dropped.attempt) == ("c-1", 2, "c-2", 1)
+        result, dropped, _ = decide(state, Swap("a", "c-2", "c-1"))
+        assert (result.course_id, result.attempt, dropped.course_id, dropped.attempt) == ("c-1", 2, "c-2", 1)
 
-    def test_the_old_seat_is_promoted_into(self) -> None:
-        """The course left behind settles."""
-        state = two_courses(("a", "xy"), ("", ""), there={"capacity": 1})
+    def test_the_old_course_settles(self) -> None:
+        """The first waiter of the old course gets the seat."""
+        state = two_courses(("a", "xy"), ("", ""), target_fields={"capacity": 1})
         assert letters(decide(state, SWAP).promoted) == "x"
-        assert told(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a", "STUDENT_PROMOTED x"]
+        assert event_summaries(state) == ["STUDENT_ENROLLED a", "STUDENT_UNENROLLED a", "STUDENT_PROMOTED x"]
 
     def test_the_new_course_settles_first(self) -> None:
-        """Whoever waits there for a free seat comes before; of the promoted, these are named first."""
-        state = two_courses(("a", "xy"), ("b", "yx"), there={"capacity": 4})
-        made, _, promoted = decide(state, SWAP)
+        """Free seats of the new course go to its waiters first, and its promotions are reported first."""
+        state = two_courses(("a", "xy"), ("b", "yx"), target_fields={"capacity": 4})
+        result, _, promoted = decide(state, SWAP)
         assert [(one.course_id, one.student_id) for one in promoted] == [("c-2", "y"), ("c-2", "x"), ("c-1", "x")]
-        assert told(state) == [
+        assert event_summaries(state) == [
             "STUDENT_PROMOTED y",
             "STUDENT_PROMOTED x",
             "STUDENT_ENROLLED a",
             "STUDENT_UNENROLLED a",
             "STUDENT_PROMOTED x",
         ]
-        assert (made.number, counts(state, "c-2")) == (4, (4, 0))
+        assert (result.number, counts(state, "c-2")) == (4, (4, 0))
 
-    def test_who_was_promoted_there_is_judged_so_here(self) -> None:
-        """A seat given by the first settling counts in the second."""
+    def test_promotions_in_the_new_course_count_in_the_old_one(self) -> None:
+        """A seat from the first settlement counts in the second."""
         limited = Student("x", max_credits=3_000)
         credits: dict[str, Any] = {"credits": 3_000}
-        state = two_courses(("a", "x"), ("b", "x"), limited, here=credits, there=credits | {"capacity": 3})
+        state = two_courses(
+            ("a", "x"), ("b", "x"), limited, origin_fields=credits, target_fields=credits | {"capacity": 3}
+        )
         assert [one.course_id for one in decide(state, SWAP).promoted] == ["c-2"]
-        assert told(state)[-1] == "PROMOTION_SKIPPED x"
+        assert event_summaries(state)[-1] == "PROMOTION_SKIPPED x"
 
     def test_meetings_and_credits_of_the_old_seat_do_not_count(self) -> None:
-        """The new course is judged as if the old seat were gone."""
+        """The rules of the new course apply as if the old seat were given up already."""
         content: dict[str, Any] = {"credits": 3_000, "meetings": MONDAY}
-        there = content | {"capacity": 1}
-        state = two_courses(("a", ""), ("", ""), Student("a", max_credits=3_000), here=content, there=there)
+        target_fields = content | {"capacity": 1}
+        state = two_courses(
+            ("a", ""), ("", ""), Student("a", max_credits=3_000), origin_fields=content, target_fields=target_fields
+        )
         assert [one.reason for one in refusal(state, Enroll("a", "c-2")).violations] == [
             Reason.SCHEDULE_CONFLICT,
             Reason.CREDIT_LIMIT_EXCEEDED,
         ]
         assert decide(state, SWAP).enrollment.state == "ENROLLED"
 
-    def test_after_it_only_the_new_seat_counts(self) -> None:
-        """In the same batch the old course is free for the student again, as far as meetings go."""
-        state = given(*people("a"), *crowd("a", meetings=MONDAY), Course("c-2"), Course("c-3", meetings=MONDAY))
+    def test_afterwards_only_the_new_seat_counts(self) -> None:
+        """Later commands of the batch do not see the meetings of the old course."""
+        state = loaded_state(
+            *students("a"), *course_with_students("a", meetings=MONDAY), Course("c-2"), Course("c-3", meetings=MONDAY)
+        )
         decide(state, SWAP)
         assert decide(state, Enroll("a", "c-3")).state == "ENROLLED"
 
     def test_out_of_turn(self) -> None:
-        """Whoever waits for the new course can be chosen by an override, and is promoted from the queue."""
+        """An override of COURSE_FULL promotes a waiter of the new course out of turn."""
         state = two_courses(("a", ""), ("b", "xa"))
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
-        made, dropped, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
-        assert (made.enrollment_id, made.state, made.bypassed_rules) == ("c-2/a", "ENROLLED", ("COURSE_FULL",))
+        result, dropped, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
+        assert (result.enrollment_id, result.state, result.bypassed_rules) == ("c-2/a", "ENROLLED", ("COURSE_FULL",))
         assert (dropped.reason, promoted) == ("SWAPPED", ())
-        assert told(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
+        assert event_summaries(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
         assert [event.reason for event in state.journal.events] == ["athlete", "SWAPPED"]
 
     def test_out_of_turn_at_the_students_turn(self) -> None:
-        """Who would be promoted anyway is in the answer once more, as one of the promoted."""
-        state = two_courses(("a", ""), ("b", "a"), there={"capacity": 2})
+        """If it is the waiter's turn anyway, nothing is bypassed, and the waiter is among the promoted too."""
+        state = two_courses(("a", ""), ("b", "a"), target_fields={"capacity": 2})
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
-        made, _, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
-        assert (made.bypassed_rules, promoted) == ((), (made,))
-        assert told(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
+        result, _, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
+        assert (result.bypassed_rules, promoted) == ((), (result,))
+        assert event_summaries(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
 
     def test_over_capacity_and_past_the_deadline(self) -> None:
-        """Each enrollment keeps what was set aside for it, and each event the reason."""
-        state = two_courses(("a", ""), ("b", ""), here={"drop_deadline_time": NOW})
+        """Each enrollment keeps the rule that was bypassed for it, and each event the reason."""
+        state = two_courses(("a", ""), ("b", ""), origin_fields={"drop_deadline_time": NOW})
         override = Override(frozenset({"COURSE_FULL", "DROP_DEADLINE_PASSED"}), "our mistake")
-        made, dropped, _ = decide(state, Swap("a", "c-1", "c-2", override=override))
-        assert (made.bypassed_rules, dropped.bypassed_rules) == (("COURSE_FULL",), ("DROP_DEADLINE_PASSED",))
+        result, dropped, _ = decide(state, Swap("a", "c-1", "c-2", override=override))
+        assert (result.bypassed_rules, dropped.bypassed_rules) == (("COURSE_FULL",), ("DROP_DEADLINE_PASSED",))
         assert [event.reason for event in state.journal.events] == ["our mistake", "our mistake"]
         assert dropped.reason == "SWAPPED"
 
 
 class TestSwapRefused:
-    """Where either half is refused, the student keeps what there was."""
+    """If either half is refused, nothing changes."""
 
     @pytest.mark.parametrize(
         ("origin", "target"), [(("", ""), ("", "")), (("b", "a"), ("", "")), (("b", ""), ("a", ""))]
     )
-    def test_no_seat_to_give(self, origin: tuple[str, str], target: tuple[str, str]) -> None:
-        """Neither a place in the queue nor the seat in the other course is one; it is looked at first."""
-        state = two_courses(origin, target, *people("a"), there={"capacity": 5})
+    def test_no_seat_to_give_up(self, origin: tuple[str, str], target: tuple[str, str]) -> None:
+        """A place on the waitlist, or a seat in the new course, is no seat to give up; this is checked first."""
+        state = two_courses(origin, target, *students("a"), target_fields={"capacity": 5})
         refused = refusal(state, SWAP)
         assert (refused.reason, refused.status) == (Reason.NOT_ENROLLED, "NOT_FOUND")
         assert refused.message == 'Student "a" has no seat in "c-1".'
@@ -147,15 +172,15 @@ class TestSwapRefused:
     @pytest.mark.parametrize(
         ("target", "reason"), [(("a", ""), Reason.ALREADY_ENROLLED), (("b", "a"), Reason.ALREADY_WAITLISTED)]
     )
-    def test_already_there(self, target: tuple[str, str], reason: Reason) -> None:
-        """A live enrollment in the new course is named."""
+    def test_already_in_the_new_course(self, target: tuple[str, str], reason: Reason) -> None:
+        """A live enrollment in the new course is refused with its id."""
         refused = refusal(two_courses(("a", ""), target), SWAP)
         assert (refused.reason, refused.status) == (reason, "ALREADY_EXISTS")
         assert refused.metadata == {"student_id": "a", "course_id": "c-2", "enrollment_id": "c-2/a"}
 
     @pytest.mark.parametrize("waiting", ["", "xy"])
     def test_never_waits(self, waiting: str) -> None:
-        """Where no seat is free the answer is COURSE_FULL, however much room the waitlist has."""
+        """Without a free seat the reason is COURSE_FULL, even if the waitlist has room."""
         state = two_courses(("a", "z"), ("b", waiting))
         before = contents(state)
         refused = refusal(state, SWAP)
@@ -163,29 +188,37 @@ class TestSwapRefused:
         assert refused.metadata == {"student_id": "a", "course_id": "c-2", "from_course_id": "c-1"}
         assert contents(state) == before
 
-    def test_free_seats_of_those_who_wait(self) -> None:
-        """A free seat that somebody waits for is none, and is not given to them by a refused command."""
-        state = two_courses(("a", ""), ("b", "x"), there={"capacity": 2})
+    def test_free_seats_belong_to_waiters(self) -> None:
+        """A free seat that a waiter can have is not available, and a refused swap does not promote the waiter."""
+        state = two_courses(("a", ""), ("b", "x"), target_fields={"capacity": 2})
         before = contents(state)
         refused = refusal(state, SWAP)
         assert refused.message == 'The free seats in "c-2" go to those who wait for them.'
         assert contents(state) == before
 
     def test_past_the_deadline(self) -> None:
-        """The deadline of the course that is left applies, not that of the new one."""
+        """The drop deadline of the old course applies, not that of the new one."""
         late = {"drop_deadline_time": NOW}
-        state = two_courses(("a", "x"), ("", ""), here=late, there={"capacity": 1})
+        state = two_courses(("a", "x"), ("", ""), origin_fields=late, target_fields={"capacity": 1})
         before = contents(state)
         refused = refusal(state, SWAP)
         assert [one.reason for one in refused.violations] == [Reason.DROP_DEADLINE_PASSED]
         assert contents(state) == before
-        state = two_courses(("a", ""), ("", ""), there=late | {"capacity": 1})
+        state = two_courses(("a", ""), ("", ""), target_fields=late | {"capacity": 1})
         assert decide(state, SWAP).dropped.state == "DROPPED"
 
     def test_all_rules_at_once(self) -> None:
-        """Those of the new course, then the seat, then the deadline; the window of the old one is nobody's concern."""
-        here, there = {"drop_deadline_time": NOW, "enroll_close_time": NOW}, {"enroll_open_time": NOW + 1}
-        refused = refusal(two_courses(("a", ""), ("b", ""), held("a"), here=here, there=there), SWAP)
+        """The rules of the new course come first, then its seats, then the deadline; the old window does not matter."""
+        origin_fields, target_fields = (
+            {"drop_deadline_time": NOW, "enroll_close_time": NOW},
+            {"enroll_open_time": NOW + 1},
+        )
+        refused = refusal(
+            two_courses(
+                ("a", ""), ("b", ""), student_with_hold("a"), origin_fields=origin_fields, target_fields=target_fields
+            ),
+            SWAP,
+        )
         assert [one.reason for one in refused.violations] == [
             Reason.STUDENT_HOLD,
             Reason.ENROLLMENT_NOT_OPEN,
@@ -203,7 +236,7 @@ class TestSwapRefused:
         ],
     )
     def test_not_found(self, missing: str, reason: Reason, metadata: dict[str, str]) -> None:
-        """Student, old course, new course; deleted ones are none."""
+        """The student, the old and the new course must exist and not be deleted."""
         state = two_courses(("a", ""), ("", ""))
         gone = state.students if missing == "a" else state.courses
         gone[missing].delete_time = EARLIER
@@ -211,39 +244,46 @@ class TestSwapRefused:
         assert (refused.reason, refused.metadata) == (reason, metadata)
 
 
+def second_attempt(state: str, **fields: Any) -> Enrollment:
+    """Return the second enrollment of student a in c-1."""
+    return enrollment("a", state, 3, enrollment_id="c-1/a2", attempt=2, **fields)
+
+
 class TestComplete:
-    """A seat becomes a completion; a completion can be corrected."""
+    """A seat becomes a completion, and a completion can be corrected."""
 
     def test_ends_a_seat(self) -> None:
-        """COMPLETED with grade and result, no longer counted, and nobody is promoted into the seat."""
-        state = waiting_for("a", "b")
+        """The enrollment is COMPLETED with its grade and no longer counted, and no waiter is promoted."""
+        state = state_with_waitlist("a", "b")
         done = decide(state, Complete("a", "c-1", "A", passed=True))
-        finished = place("a", 1, "COMPLETED", grade="A", passed=True, version=2, update_time=NOW, end_time=NOW)
+        finished = enrollment("a", "COMPLETED", grade="A", passed=True, version=2, update_time=NOW, end_time=NOW)
         assert done == finished
-        assert (counts(state), queue(state)) == ((0, 1), "b")
+        assert (counts(state), waitlist(state)) == ((0, 1), "b")
         (event,) = state.journal.events
         assert (event.type, event.previous_state, event.state) == ("ENROLLMENT_COMPLETED", "ENROLLED", "COMPLETED")
         assert (event.grade, event.passed, event.enrollment_version) == ("A", True, 2)
         assert (event.enrolled_count, event.capacity, event.changes, event.reason) == (0, 1, (), "")
 
     def test_failed(self) -> None:
-        """Not passed is a completion as well, and the grade may be left out."""
-        done = decide(waiting_for("a", ""), Complete("a", "c-1", passed=False))
+        """A failed completion is a completion too, and the grade may be empty."""
+        done = decide(state_with_waitlist("a", ""), Complete("a", "c-1", passed=False))
         assert (done.state, done.grade, done.passed) == ("COMPLETED", "", False)
 
-    def test_asks_no_rules(self) -> None:
-        """Neither the deadline nor a hold nor a cancelled course matters."""
-        state = waiting_for("a", "", held("a"), drop_deadline_time=NOW, state="CANCELLED", enroll_close_time=NOW)
+    def test_ignores_the_rules(self) -> None:
+        """Deadlines, holds and cancelled courses do not prevent a completion."""
+        state = state_with_waitlist(
+            "a", "", student_with_hold("a"), drop_deadline_time=NOW, state="CANCELLED", enroll_close_time=NOW
+        )
         assert decide(state, Complete("a", "c-1")).state == "COMPLETED"
 
     def completed(self, *more: Enrollment) -> State:
-        """Student a completed c-1 with a B, a while ago."""
-        fields: dict[str, Any] = {"end_time": EARLIER, "grade": "B", "passed": True, "version": 2}
+        """Return a state in which student a completed c-1 with a B."""
+        fields: dict[str, Any] = {"grade": "B", "passed": True, "version": 2}
         course = Course("c-1", enrolled_count=2, waitlisted_count=2, last_number=9)
-        return given(*people("a"), course, place("a", 1, "COMPLETED", **fields), *more)
+        return loaded_state(*students("a"), course, enrollment("a", "COMPLETED", **fields), *more)
 
     def test_corrects(self) -> None:
-        """The same row with what is right now; when it ended stays; the event tells what changed."""
+        """A correction changes the same row and keeps its end time, and the event lists the changes."""
         state = self.completed()
         done = decide(state, Complete("a", "c-1", "F", passed=False))
         assert (done.grade, done.passed, done.version, done.update_time, done.end_time) == ("F", False, 3, NOW, EARLIER)
@@ -261,24 +301,22 @@ class TestComplete:
             (Complete("a", "c-1", "B", passed=False), [["passed", "true", "false"]]),
         ],
     )
-    def test_tells_only_what_differs(self, command: Complete, changes: list[Any]) -> None:
-        """A grade may be taken away, too."""
+    def test_only_differences_are_recorded(self, command: Complete, changes: list[Any]) -> None:
+        """The event lists only what differs; a grade can be removed."""
         state = self.completed()
         decide(state, command)
         assert [list(one) for one in state.journal.events[0].changes] == changes
 
-    def test_what_is_so_already(self) -> None:
-        """A correction that changes nothing writes nothing."""
+    def test_equal_values(self) -> None:
+        """A correction without a difference changes nothing."""
         state = self.completed()
         before = contents(state)
         assert decide(state, Complete("a", "c-1", "B", passed=True)).version == 2
         assert contents(state) == before
 
     def test_corrects_the_latest(self) -> None:
-        """Of several completions the last attempt's."""
-        state = self.completed(
-            Enrollment("c-1", "c-1/a2", "a", 3, 2, EnrollmentState.COMPLETED, passed=False, end_time=EARLIER)
-        )
+        """Of several completions the last attempt is corrected."""
+        state = self.completed(second_attempt("COMPLETED", passed=False))
         done = decide(state, Complete("a", "c-1", "A"))
         assert (done.attempt, done.grade) == (2, "A")
         assert [list(one) for one in state.journal.events[0].changes] == [
@@ -288,8 +326,8 @@ class TestComplete:
 
     @pytest.mark.parametrize("live", ["ENROLLED", "WAITLISTED"])
     def test_a_seat_before_a_completion(self, live: str) -> None:
-        """Whoever has a seat again finishes that; whoever only waits has the completion corrected."""
-        again = Enrollment("c-1", "c-1/a2", "a", 3, 2, EnrollmentState(live), create_time=EARLIER, update_time=EARLIER)
+        """A seat is completed before an earlier completion is corrected; a place on the waitlist is not."""
+        again = second_attempt(live)
         state = self.completed(again)
         done = decide(state, Complete("a", "c-1", "A"))
         assert (done.attempt, done.state) == (2 if live == "ENROLLED" else 1, "COMPLETED")
@@ -297,14 +335,14 @@ class TestComplete:
 
     @pytest.mark.parametrize("etag", ["", "2"])
     def test_with_its_etag(self, etag: str) -> None:
-        """The etag is that of the enrollment that is completed or corrected; none is accepted too."""
+        """The etag is that of the enrollment to complete or correct; an empty one is accepted."""
         assert decide(self.completed(), Complete("a", "c-1", "A", etag=etag)).grade == "A"
-        again = Enrollment("c-1", "c-1/a2", "a", 3, 2, EnrollmentState.ENROLLED, version=int(etag or 7))
+        again = second_attempt("ENROLLED", version=int(etag or 7))
         assert decide(self.completed(again), Complete("a", "c-1", "A", etag=etag)).attempt == 2
 
     @pytest.mark.parametrize("grade", ["A", "B"])
     def test_with_a_stale_etag(self, grade: str) -> None:
-        """Somebody was faster; that comes before finding that nothing would change."""
+        """An etag of another version is refused, even if nothing would change."""
         state = self.completed()
         before = contents(state)
         refused = refusal(state, Complete("a", "c-1", grade, etag="1"))
@@ -315,12 +353,11 @@ class TestComplete:
         assert refused.metadata == {"enrollment_id": "c-1/a"}
         assert contents(state) == before
 
-    @pytest.mark.parametrize("standing", [None, "WAITLISTED", "DROPPED"])
-    def test_nothing_to_complete(self, standing: str | None) -> None:
-        """Neither a place in the queue nor a seat given up can be finished."""
-        end = EARLIER if standing == "DROPPED" else None
-        records = [place("a", 1, standing, end_time=end)] if standing else []
-        state = given(*people("a"), Course("c-1", waitlisted_count=1), *records)
+    @pytest.mark.parametrize("other_state", [None, "WAITLISTED", "DROPPED"])
+    def test_nothing_to_complete(self, other_state: str | None) -> None:
+        """A place on the waitlist or a dropped seat cannot be completed."""
+        records = [enrollment("a", other_state)] if other_state else []
+        state = loaded_state(*students("a"), Course("c-1", waitlisted_count=1), *records)
         before = contents(state)
         refused = refusal(state, Complete("a", "c-1"))
         assert (refused.reason, refused.status) == (Reason.NOT_ENROLLED, "NOT_FOUND")
@@ -329,49 +366,51 @@ class TestComplete:
 
 
 class TestRecordCompletion:
-    """Credit from elsewhere is a completion from nothing."""
+    """Credit from elsewhere is recorded as a completion."""
 
     def test_adds_a_completion(self) -> None:
-        """With the course's next number, the student's next attempt, and its end now; no seat is taken."""
-        state = given(*people("a"), Course("c-1", capacity=0, last_number=4))
-        made = decide(state, RecordCompletion("a", "c-1", "T", comment="from Uppsala"))
+        """It has the course's next number, the student's next attempt and the present time, and takes no seat."""
+        state = loaded_state(*students("a"), Course("c-1", capacity=0, last_number=4))
+        result = decide(state, RecordCompletion("a", "c-1", "T", comment="from Uppsala"))
         times: dict[str, Any] = {"create_time": NOW, "update_time": NOW, "end_time": NOW}
-        assert made == Enrollment("c-1", "id-1", "a", 5, 1, EnrollmentState.COMPLETED, grade="T", passed=True, **times)
+        assert result == Enrollment(
+            "c-1", "id-1", "a", 5, 1, EnrollmentState.COMPLETED, grade="T", passed=True, **times
+        )
         assert counts(state) == (0, 0)
-        assert state.journal.added_enrollments == {"id-1": made}
+        assert state.journal.added_enrollments == {"id-1": result}
         (event,) = state.journal.events
         assert (event.type, event.previous_state, event.state) == ("COMPLETION_RECORDED", None, "COMPLETED")
         assert (event.grade, event.passed, event.comment, event.enrollment_version) == ("T", True, "from Uppsala", 1)
         assert (event.enrolled_count, event.waitlisted_count, event.capacity) == (0, 0, 0)
 
-    def test_asks_no_rules(self) -> None:
-        """Whatever would refuse a seat."""
+    def test_ignores_the_rules(self) -> None:
+        """No rule that refuses a seat prevents it."""
         course = Course(
             "c-1", state=CourseState.CANCELLED, enroll_close_time=NOW, prerequisite_course_ids=("c-9",), capacity=0
         )
-        state = given(Student("a", state=StudentState.INACTIVE, holds=held("a").holds), course)
+        state = loaded_state(student_with_hold("a", state=StudentState.INACTIVE), course)
         assert decide(state, RecordCompletion("a", "c-1", passed=False)).passed is False
 
     @pytest.mark.parametrize(("seated", "waiting"), [("a", ""), ("b", "a")])
     def test_beside_a_live_enrollment(self, seated: str, waiting: str) -> None:
-        """A seat or a place in the queue is not touched, and stays the one that is live."""
-        state = waiting_for(seated, waiting)
+        """A seat or a place on the waitlist stays as it is, and stays the live enrollment."""
+        state = state_with_waitlist(seated, waiting)
         live = state.live("a", "c-1")
-        before = (counts(state), queue(state))
-        made = decide(state, RecordCompletion("a", "c-1"))
-        assert (made.attempt, made.state) == (2, "COMPLETED")
+        before = (counts(state), waitlist(state))
+        result = decide(state, RecordCompletion("a", "c-1"))
+        assert (result.attempt, result.state) == (2, "COMPLETED")
         assert state.live("a", "c-1") is live
-        assert (counts(state), queue(state)) == before
+        assert (counts(state), waitlist(state)) == before
 
     def test_twice(self) -> None:
-        """Each is an attempt of its own."""
-        state = given(*people("a"), Course("c-1"))
-        made = [decide(state, RecordCompletion("a", "c-1")) for _ in range(2)]
-        assert [(one.number, one.attempt) for one in made] == [(1, 1), (2, 2)]
+        """Each completion is an attempt of its own."""
+        state = loaded_state(*students("a"), Course("c-1"))
+        result = [decide(state, RecordCompletion("a", "c-1")) for _ in range(2)]
+        assert [(one.number, one.attempt) for one in result] == [(1, 1), (2, 2)]
 
 
 class TestPrerequisitesAfterwards:
-    """What is finished in a batch counts for the rest of it."""
+    """A completion counts for later commands of its batch."""
 
     @pytest.mark.parametrize(
         ("commands", "met"),
@@ -387,8 +426,10 @@ class TestPrerequisitesAfterwards:
         ],
     )
     def test_counts(self, commands: list[Command], met: bool) -> None:
-        """Passed opens the way, failed or corrected to failed does not."""
-        state = given(*people("a"), *crowd("a"), Course("c-2", prerequisite_course_ids=("c-1",)))
+        """A pass meets the prerequisite; a failed completion, or a correction to failed, does not."""
+        state = loaded_state(
+            *students("a"), *course_with_students("a"), Course("c-2", prerequisite_course_ids=("c-1",))
+        )
         for command in commands:
             decide(state, command)
         if met:
@@ -399,14 +440,14 @@ class TestPrerequisitesAfterwards:
 
 @pytest.mark.parametrize("command", [Complete("a", "c-1"), RecordCompletion("a", "c-1")])
 class TestUnknown:
-    """Student and course must be there and not deleted; the student is looked at first."""
+    """Student and course must exist and not be deleted; the student is checked first."""
 
     @pytest.mark.parametrize("students", [[], [Student("a", delete_time=EARLIER)]])
     def test_student(self, command: Command, students: list[Student]) -> None:
-        """No such student, whatever the course."""
-        assert refusal(given(*students), command).reason is Reason.STUDENT_NOT_FOUND
+        """An unknown or deleted student is refused, whatever the course."""
+        assert refusal(loaded_state(*students), command).reason is Reason.STUDENT_NOT_FOUND
 
     @pytest.mark.parametrize("courses", [[], [Course("c-1", delete_time=EARLIER)]])
     def test_course(self, command: Command, courses: list[Course]) -> None:
-        """No such course."""
-        assert refusal(given(*people("a"), *courses), command).reason is Reason.COURSE_NOT_FOUND
+        """An unknown or deleted course is refused."""
+        assert refusal(loaded_state(*students("a"), *courses), command).reason is Reason.COURSE_NOT_FOUND

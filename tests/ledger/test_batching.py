@@ -1,4 +1,4 @@
-"""Batcher: what waits together is worked on together, in order, once, and each gets its own outcome."""
+"""Batches: items that wait together are processed together, once and in order, and each gets its own outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE_S = 10
 
 
 class Work:
-    """Work that begins when a batcher begins it and ends when the test ends it; answers items in capitals."""
+    """Work for a batcher that the test ends; its outcomes are the items in capitals unless the test gives others."""
 
     def __init__(self) -> None:
         self.threads: set[str] = set()
@@ -44,7 +44,7 @@ class Work:
         return await asyncio.to_thread(self._begun.get, timeout=PATIENCE_S)
 
     def end(self, outcomes: Outcomes | Exception | None = None) -> None:
-        """End a batch with these outcomes, or with an error for all."""
+        """End a batch with these outcomes, or with an error for all items."""
         self._ends.put(outcomes)
 
     def end_all(self) -> None:
@@ -54,12 +54,12 @@ class Work:
 
     @property
     def idle(self) -> bool:
-        """Whether no batch has begun but those that the test knows of."""
+        """Whether no batch has begun that the test has not seen."""
         return self._begun.empty()
 
 
 class Clock:
-    """A clock that stands until it is set."""
+    """A clock that stands still until it is set."""
 
     now = 100.0
 
@@ -79,7 +79,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def batcher(work: Work, clock: Clock) -> AsyncIterator[Batcher[str, str]]:
-    """A lane that takes up to 3 items at once, and lets 5 wait."""
+    """A lane with batches of up to 3 items, in which up to 5 items can wait."""
     batcher = Batcher[str, str](work, "lane", Limits(max_batch=3, max_waiting=5), clock=clock)
     yield batcher
     work.end_all()
@@ -87,32 +87,32 @@ async def batcher(work: Work, clock: Clock) -> AsyncIterator[Batcher[str, str]]:
 
 
 async def submit(batcher: Batcher[str, str], items: str, timeout: float | None = None) -> Submitted:
-    """Submit each letter as an item of its own, and return when all of them wait."""
+    """Submit each letter as an item, and return when all of them wait."""
     tasks = [asyncio.create_task(batcher.submit(item, timeout=timeout)) for item in items]
     await asyncio.sleep(0)  # Every task runs until it has to wait.
     return tasks
 
 
-async def busy(batcher: Batcher[str, str], work: Work) -> Submitted:
-    """Give the lane an item that it is working on until ``work.end()``."""
+async def occupy(batcher: Batcher[str, str], work: Work) -> Submitted:
+    """Give the lane an item, on which it works until ``work.end()``."""
     tasks = await submit(batcher, "x")
     assert await work.begun() == ["x"]
     return tasks
 
 
 class TestGathering:
-    """While one batch is worked on, the next one gathers."""
+    """While one batch is processed, the next one gathers."""
 
     async def test_an_idle_lane_starts_at_once(self, batcher: Batcher[str, str], work: Work) -> None:
-        """A lone item waits for nothing, and is a batch of its own."""
+        """A single item does not wait, and is a batch of its own."""
         (task,) = await submit(batcher, "a")
         assert await work.begun() == ["a"]
         work.end()
         assert await task == "A"
 
-    async def test_what_came_meanwhile_is_one_batch(self, batcher: Batcher[str, str], work: Work) -> None:
-        """Items that came while the lane was busy go together, in the order they came."""
-        first = await busy(batcher, work)
+    async def test_items_that_waited_are_one_batch(self, batcher: Batcher[str, str], work: Work) -> None:
+        """Items that came while the lane was busy form one batch, in the order of arrival."""
+        first = await occupy(batcher, work)
         later = await submit(batcher, "abc")
         assert work.idle
         work.end()
@@ -120,9 +120,9 @@ class TestGathering:
         work.end()
         assert await asyncio.gather(*first, *later) == ["X", "A", "B", "C"]
 
-    async def test_a_batch_has_a_greatest_size(self, batcher: Batcher[str, str], work: Work) -> None:
-        """More than a batch may hold make several, one after the other."""
-        first = await busy(batcher, work)
+    async def test_a_batch_has_a_maximum_size(self, batcher: Batcher[str, str], work: Work) -> None:
+        """More items than a batch can hold form several batches."""
+        first = await occupy(batcher, work)
         later = await submit(batcher, "abcde")
         for _ in range(3):
             work.end()
@@ -131,7 +131,7 @@ class TestGathering:
         assert await asyncio.gather(*first, *later) == ["X", "A", "B", "C", "D", "E"]
 
     async def test_idle_again(self, batcher: Batcher[str, str], work: Work) -> None:
-        """After its last batch a lane begins the next item as it began the first."""
+        """An item that comes after the last batch starts at once."""
         for item in "abc":
             (task,) = await submit(batcher, item)
             assert await work.begun() == [item]
@@ -139,7 +139,7 @@ class TestGathering:
             assert await task == item.upper()
 
     async def test_one_thread(self, batcher: Batcher[str, str], work: Work) -> None:
-        """All of a lane's work is done in its own thread, which is named after it."""
+        """A lane works in one thread, which is named after it."""
         for item in "ab":
             (task,) = await submit(batcher, item)
             work.end()
@@ -151,8 +151,8 @@ class TestOutcomes:
     """Each item gets its own outcome."""
 
     async def test_in_order(self, batcher: Batcher[str, str], work: Work) -> None:
-        """The first outcome is the first item's; an error among them is raised where it belongs."""
-        await busy(batcher, work)
+        """Outcomes are in the order of the items; an error among them is raised to its own caller."""
+        await occupy(batcher, work)
         wrong = Refusal(Reason.COURSE_FULL, "full")
         tasks = await submit(batcher, "abc")
         work.end()
@@ -160,9 +160,9 @@ class TestOutcomes:
         outcomes: list[object] = list(await asyncio.gather(*tasks, return_exceptions=True))
         assert outcomes == ["first", wrong, "third"]
 
-    async def test_an_error_of_the_work_reaches_all(self, batcher: Batcher[str, str], work: Work) -> None:
-        """When the work itself fails, all of its batch hear of it, and the lane goes on."""
-        first = await busy(batcher, work)
+    async def test_an_error_of_the_work(self, batcher: Batcher[str, str], work: Work) -> None:
+        """If the work itself fails, all items of the batch fail, and the lane continues."""
+        first = await occupy(batcher, work)
         later = await submit(batcher, "ab")
         broken = ValueError("broken")
         work.end()
@@ -175,11 +175,11 @@ class TestOutcomes:
 
 
 class TestDropped:
-    """What nobody waits for any more is never worked on."""
+    """Items whose callers no longer wait are not processed."""
 
     async def test_cancelled(self, batcher: Batcher[str, str], work: Work) -> None:
-        """A caller that is gone takes its item away."""
-        await busy(batcher, work)
+        """A cancelled item leaves the queue."""
+        await occupy(batcher, work)
         tasks = await submit(batcher, "abc")
         tasks[1].cancel()
         await asyncio.sleep(0)
@@ -189,8 +189,8 @@ class TestDropped:
         assert [await tasks[0], await tasks[2]] == ["A", "C"]
 
     async def test_expired(self, batcher: Batcher[str, str], work: Work, clock: Clock) -> None:
-        """An item whose time is over before its work begins is left out; one with time left is not."""
-        await busy(batcher, work)
+        """An item whose timeout passes before its work begins is left out."""
+        await occupy(batcher, work)
         (expired,) = await submit(batcher, "a", timeout=2)
         (timely,) = await submit(batcher, "b", timeout=3)
         clock.now += 2
@@ -201,10 +201,10 @@ class TestDropped:
         with pytest.raises(TimeoutError):
             await expired
 
-    async def test_the_dead_make_room(self, work: Work) -> None:
-        """Where the queue is full of calls whose callers are gone, a new one is admitted."""
+    async def test_cancelled_items_make_room(self, work: Work) -> None:
+        """A queue that is full of cancelled items admits a new one."""
         batcher = Batcher[str, str](work, "lane", Limits(max_waiting=1))
-        (first,) = await busy(batcher, work)
+        (first,) = await occupy(batcher, work)
         (gone,) = await submit(batcher, "a")
         gone.cancel()
         await asyncio.sleep(0)
@@ -216,8 +216,8 @@ class TestDropped:
         await batcher.close()
 
     async def test_all_of_them(self, batcher: Batcher[str, str], work: Work) -> None:
-        """Where nothing is left to do, nothing is done, and the lane is idle."""
-        (first,) = await busy(batcher, work)
+        """If all waiting items are cancelled, no work begins, and the lane is idle."""
+        (first,) = await occupy(batcher, work)
         for task in await submit(batcher, "ab"):
             task.cancel()
         await asyncio.sleep(0)
@@ -229,7 +229,7 @@ class TestDropped:
         assert await last == "C"
 
     async def test_too_late(self, batcher: Batcher[str, str], work: Work, clock: Clock) -> None:
-        """Work that has begun is finished, whether anybody waits for it or not."""
+        """Work that has begun is finished, even if its caller is gone."""
         (gone,) = await submit(batcher, "a", timeout=1)
         assert await work.begun() == ["a"]
         (waiting,) = await submit(batcher, "b")
@@ -242,11 +242,11 @@ class TestDropped:
 
 
 class TestFull:
-    """A queue that would only grow is no help to anyone."""
+    """A full queue refuses further items."""
 
     async def test_one_too_many(self, batcher: Batcher[str, str], work: Work) -> None:
-        """The call beyond those that may wait is refused at once, and told when to try again."""
-        first = await busy(batcher, work)
+        """The item beyond the limit is refused at once, with the time after which to retry."""
+        first = await occupy(batcher, work)
         later = await submit(batcher, "abcde")
         with pytest.raises(Refusal) as refused:
             await batcher.submit("f")
@@ -258,15 +258,15 @@ class TestFull:
         assert await asyncio.gather(*first, *later) == list("XABCDE")
 
     @pytest.mark.parametrize(("seconds", "expected"), [(0.001, 0.05), (0.25, 1.25), (60, 5.0)])
-    async def test_the_wait_follows_the_pace(
+    async def test_the_retry_delay_follows_the_pace(
         self, batcher: Batcher[str, str], work: Work, clock: Clock, seconds: float, expected: float
     ) -> None:
-        """How long the items before took tells how long five will take, within reason."""
-        (first,) = await busy(batcher, work)
+        """The delay is estimated from the time that earlier items took, within limits."""
+        (first,) = await occupy(batcher, work)
         clock.now += seconds
         work.end()
         await first
-        second = await busy(batcher, work)
+        second = await occupy(batcher, work)
         later = await submit(batcher, "abcde")
         with pytest.raises(Refusal) as refused:
             await batcher.submit("f")
@@ -276,8 +276,8 @@ class TestFull:
         await asyncio.gather(*second, *later)
 
     async def test_room_again(self, batcher: Batcher[str, str], work: Work) -> None:
-        """What is being worked on does not wait any more."""
-        first = await busy(batcher, work)
+        """Items that are being processed do not count as waiting."""
+        first = await occupy(batcher, work)
         later = await submit(batcher, "abcde")
         work.end()
         assert await work.begun() == ["a", "b", "c"]
@@ -288,11 +288,11 @@ class TestFull:
 
 
 class TestClose:
-    """Closing takes no more calls and lets nobody down."""
+    """Closing refuses new items and finishes those that wait."""
 
     async def test_drains(self, batcher: Batcher[str, str], work: Work) -> None:
-        """What waited is worked on before closing is over; what comes now is refused."""
-        tasks = await busy(batcher, work) + await submit(batcher, "abcd")
+        """The items that wait are processed before the batcher is closed."""
+        tasks = await occupy(batcher, work) + await submit(batcher, "abcd")
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0)
         with pytest.raises(Refusal) as refused:
@@ -305,7 +305,7 @@ class TestClose:
         assert await asyncio.gather(*tasks) == list("XABCD")
 
     async def test_idle(self, batcher: Batcher[str, str]) -> None:
-        """A lane that has nothing to do is closed at once, as often as one likes."""
+        """An idle lane closes at once, and can be closed again."""
         await batcher.close()
         await batcher.close()
         with pytest.raises(Refusal):
@@ -313,11 +313,11 @@ class TestClose:
 
 
 class TestLanes:
-    """Several lanes, where equal keys meet in one."""
+    """Several lanes, where equal keys share one."""
 
     @pytest.fixture
     async def lanes(self) -> AsyncIterator[Lanes[str, tuple[int, str]]]:
-        """Four lanes that answer items with their own number; the key is an item's first letter."""
+        """Four lanes that return each item with their own number; the key is the item's first letter."""
 
         def lane(number: int) -> Batcher[str, tuple[int, str]]:
             return Batcher(tagged(number), f"lane-{number}")
@@ -326,8 +326,8 @@ class TestLanes:
         yield lanes
         await lanes.close()
 
-    async def test_equal_keys_meet(self, lanes: Lanes[str, tuple[int, str]]) -> None:
-        """All items of a key are answered by one lane, and different keys are spread."""
+    async def test_equal_keys_share_a_lane(self, lanes: Lanes[str, tuple[int, str]]) -> None:
+        """All items of a key go to one lane, and different keys to several."""
         items = [key + str(number) for key in "abcdefghijklmnopqrstuvwxyz" for number in range(3)]
         answers = await asyncio.gather(*map(lanes.submit, items))
         assert [item for _, item in answers] == items
@@ -335,8 +335,8 @@ class TestLanes:
         assert all(len(lane) == 1 for lane in used.values())
         assert len(set().union(*used.values())) > 1
 
-    async def test_a_stalled_lane_does_not_stall_the_rest(self, work: Work) -> None:
-        """While one lane is stuck, another one answers."""
+    async def test_a_blocked_lane_does_not_block_others(self, work: Work) -> None:
+        """While one lane is blocked, another one answers."""
         by_lane = {hash(f"key-{number}") % 2: f"key-{number}" for number in range(100)}
         stuck, free = by_lane[0], by_lane[1]
         lanes = Lanes([Batcher[str, str](work, "stuck"), Batcher[str, str](upper, "free")], key=lambda item: item)
@@ -348,7 +348,7 @@ class TestLanes:
         await lanes.close()
 
     async def test_close_closes_all(self, lanes: Lanes[str, tuple[int, str]]) -> None:
-        """Afterwards no lane takes anything."""
+        """After closing, no lane accepts an item."""
         await lanes.close()
         for item in "abcdefgh":
             with pytest.raises(Refusal) as refused:
@@ -357,10 +357,10 @@ class TestLanes:
 
 
 def tagged(number: int) -> Callable[[Sequence[str]], list[tuple[int, str]]]:
-    """Work that answers each item with a number."""
+    """Return work that answers each item with a number."""
     return lambda batch: [(number, item) for item in batch]
 
 
 def upper(batch: Sequence[str]) -> list[str]:
-    """Work that answers items in capitals."""
+    """Return the items in capitals."""
     return [item.upper() for item in batch]

@@ -1,4 +1,4 @@
-"""The ledger over a real database: a batch is one transaction, an answer is kept, a preview leaves no trace."""
+"""The ledger on a real database: a batch is one transaction, responses are stored, and previews leave no trace."""
 
 from __future__ import annotations
 
@@ -31,44 +31,37 @@ from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import LOCK_COURSES
 from tests.support.consistency import assert_consistent
-from tests.support.ledgers import NOW, Once, Receipt, Watched, call, carry_out, fields, reasons
+from tests.support.ledgers import OnceBefore, Receipt, WatchedDatabase, call, carry_out, fields, reasons
+from tests.support.states import NOW
 
 FIRST_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def ledger(database: Database, engine: Engine) -> Iterator[Ledger]:
-    """A ledger where s-1, s-2 and c-1, a course of one seat, are known; in the end the database must be consistent."""
+    """A ledger with s-1, s-2 and the course c-1 with one seat; after the test the database must be consistent."""
     ledger = Ledger(database)
     carry_out(ledger, CreateStudent("s-1"), CreateStudent("s-2"), CreateCourse("c-1", {"capacity": 1}))
     yield ledger
     assert_consistent(engine)
 
 
-def rows(engine: Engine, model: type[models.Base]) -> list[Any]:
-    """Every row of a table, as a tuple."""
+def rows_of(engine: Engine, model: type[models.Base]) -> list[Any]:
+    """Return every row of a table, as a tuple."""
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(select(*model.__table__.columns))]
 
 
-def everything(engine: Engine) -> list[list[Any]]:
-    """Every row of every table."""
-    return [rows(engine, mapper.class_) for mapper in models.Base.registry.mappers]
+def all_rows(engine: Engine) -> list[list[Any]]:
+    """Return every row of every table."""
+    return [rows_of(engine, mapper.class_) for mapper in models.Base.registry.mappers]
 
 
 class TestBatch:
-    """Many calls, one transaction, and each call its own answer."""
+    """A batch of calls is one transaction, and each call has its own outcome."""
 
     def test_answers_in_order(self, ledger: Ledger) -> None:
-        """One refused call does not disturb its neighbours."""
+        """Outcomes are in the order of the calls, and a refusal does not affect the other calls."""
         commands: list[Command] = [
             Enroll("s-1", "c-1"),
             Enroll("s-2", "c-1"),
@@ -79,23 +72,23 @@ class TestBatch:
         assert reasons(outcomes) == [None, Reason.COURSE_FULL, None, None]
         assert [fields(outcomes[place])["state"] for place in (0, 2, 3)] == ["ENROLLED", "DROPPED", "ENROLLED"]
 
-    def test_an_answer_is_packed_at_once(self, ledger: Ledger) -> None:
-        """A response tells what was so after its own command, not after the batch."""
+    def test_a_response_is_packed_at_once(self, ledger: Ledger) -> None:
+        """A response has the values after its own command, not those after the batch."""
         outcomes = ledger.run([call(UpdateCourse("c-1", {"title": title})) for title in ("first", "second")])
         assert [fields(outcome)["title"] for outcome in outcomes] == ["first", "second"]
 
-    def test_an_answer_carries_its_own_events(self, ledger: Ledger) -> None:
-        """Each call is told which events it made."""
+    def test_an_answer_has_its_own_events(self, ledger: Ledger) -> None:
+        """Each answer has the events that its own call recorded."""
         calls = [call(CreateStudent("s-3")), call(Enroll("s-3", "c-1")), call(Enroll("s-3", "c-1", True))]
-        made = [[one.type for one in outcome.events] for outcome in ledger.run(calls) if isinstance(outcome, Answer)]
-        assert made == [["STUDENT_CREATED"], ["STUDENT_ENROLLED"], []]
+        types = [[one.type for one in outcome.events] for outcome in ledger.run(calls) if isinstance(outcome, Answer)]
+        assert types == [["STUDENT_CREATED"], ["STUDENT_ENROLLED"], []]
 
-    def test_of_nothing(self, ledger: Ledger) -> None:
+    def test_an_empty_batch(self, ledger: Ledger) -> None:
         """An empty batch has no outcomes."""
         assert ledger.run([]) == []
 
-    def test_what_was_written_is_what_was_answered(self, ledger: Ledger, engine: Engine) -> None:
-        """The stored row says the same as the response."""
+    def test_the_stored_row_equals_the_response(self, ledger: Ledger, engine: Engine) -> None:
+        """The stored row has the same values as the response."""
         (outcome,) = ledger.run([call(Enroll("s-1", "c-1", comment="„Zoë” \\ \"x\" {a,b} 'NULL'"))])
         with Session(engine) as session:
             row = session.scalars(select(models.Enrollment)).one()
@@ -118,7 +111,7 @@ class TestOneTransaction:
     """A batch of any size is one transaction."""
 
     def test_on_postgresql(self, postgresql_url: str) -> None:
-        """Every row of a batch was written by the same transaction, another batch's by another."""
+        """One transaction writes all rows of a batch, and another one those of the next batch."""
         database = Database(postgresql_url)
         ledger = Ledger(database)
         ledger.run([call(command, f"r-{place}") for place, command in enumerate(LARGE_BATCH)])
@@ -130,70 +123,70 @@ class TestOneTransaction:
         database.close()
 
     def test_on_sqlite(self, sqlite_url: str) -> None:
-        """One BEGIN IMMEDIATE, which keeps other writers out from the start, and one COMMIT."""
-        with statements_of_sqlite() as said:
+        """One BEGIN IMMEDIATE, which excludes other writers from the start, and one COMMIT."""
+        with sqlite_statements() as texts:
             database = Database(sqlite_url)
             Ledger(database).run([call(command) for command in LARGE_BATCH])
             database.close()
-        marks = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT")
-        assert [statement for statement in said if statement.startswith(marks)] == ["BEGIN IMMEDIATE", "COMMIT"]
+        boundaries = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT")
+        assert [statement for statement in texts if statement.startswith(boundaries)] == ["BEGIN IMMEDIATE", "COMMIT"]
 
     def test_refusals_alone_write_nothing(self, ledger: Ledger, engine: Engine) -> None:
-        """A batch in which nothing changed leaves every row as it was."""
-        before = everything(engine)
+        """A batch in which every call is refused changes no row."""
+        before = all_rows(engine)
         refused = ledger.run([call(Enroll("s-9", "c-1"), FIRST_ID), call(Unenroll("s-1", "c-1"))])
         assert reasons(refused) == [Reason.STUDENT_NOT_FOUND, Reason.NOT_ENROLLED]
-        assert everything(engine) == before
+        assert all_rows(engine) == before
 
 
-class statements_of_sqlite:
-    """Hears every statement of connections to SQLite that are made inside the ``with`` block."""
+class sqlite_statements:
+    """Records every statement of SQLite connections that are opened inside the ``with`` block."""
 
     def __enter__(self) -> Sequence[str]:
-        self._said: list[str] = []
+        self._texts: list[str] = []
         event.listen(Pool, "connect", self._trace)
-        return self._said
+        return self._texts
 
     def _trace(self, connection: sqlite3.Connection, _record: Any) -> None:
-        connection.set_trace_callback(self._said.append)
+        connection.set_trace_callback(self._texts.append)
 
     def __exit__(self, *_exception: object) -> None:
         event.remove(Pool, "connect", self._trace)
 
 
 class TestRequestId:
-    """A request id is answered once, and then repeated."""
+    """A call with a request id is carried out once, and its response is repeated afterwards."""
 
     def test_repeats_the_first_answer(self, ledger: Ledger, engine: Engine) -> None:
-        """The same response, word for word, whatever has happened since; no change, no event."""
+        """A repeated call returns the same response, whatever has happened since, and changes nothing."""
         enroll = call(Enroll("s-1", "c-1"), FIRST_ID)
         (first,) = ledger.run([enroll])
         carry_out(ledger, Unenroll("s-1", "c-1"))
-        before = everything(engine)
+        before = all_rows(engine)
         (second,) = ledger.run([enroll])
         assert (fields(second), fields(second)["state"]) == (fields(first), "ENROLLED")
         assert isinstance(second, Answer)
         assert second.events == ()
-        assert everything(engine) == before
+        assert all_rows(engine) == before
 
     def test_on_another_process(self, ledger: Ledger, database_url: str) -> None:
-        """Another server on the same database knows the answer too."""
+        """Another process on the same database repeats the response too."""
         enroll = call(Enroll("s-1", "c-1"), FIRST_ID)
         (first,) = ledger.run([enroll])
-        elsewhere = Database(database_url)
-        (second,) = Ledger(elsewhere).run([enroll])
-        elsewhere.close()
+        other_database = Database(database_url)
+        (second,) = Ledger(other_database).run([enroll])
+        other_database.close()
         assert fields(second) == fields(first)
 
-    def test_twins_in_one_batch(self, ledger: Ledger) -> None:
-        """One works, the other repeats its answer."""
+    def test_duplicates_in_one_batch(self, ledger: Ledger) -> None:
+        """The first call is carried out, the others repeat its response."""
         outcomes = ledger.run([call(Enroll("s-1", "c-1"), FIRST_ID)] * 3)
         assert fields(outcomes[0]) == fields(outcomes[1]) == fields(outcomes[2])
         assert [len(outcome.events) for outcome in outcomes if isinstance(outcome, Answer)] == [1, 0, 0]
 
     @pytest.mark.parametrize("batches", [1, 2])
     def test_with_other_content(self, ledger: Ledger, batches: int) -> None:
-        """The id already means something else; in one batch or in two."""
+        """A request id with other content is refused, in the same batch and in a later one."""
         calls = [call(Enroll("s-1", "c-1"), FIRST_ID, b"this"), call(Unenroll("s-1", "c-1"), FIRST_ID, b"that")]
         outcomes = ledger.run(calls) if batches == 1 else [*ledger.run(calls[:1]), *ledger.run(calls[1:])]
         refused = outcomes[1]
@@ -203,41 +196,41 @@ class TestRequestId:
         assert refused.metadata == {"request_id": FIRST_ID}
 
     def test_belongs_to_its_caller(self, ledger: Ledger) -> None:
-        """Two callers who choose the same id do not meet."""
+        """Two callers can use the same request id."""
         calls = [
             call(Enroll("s-1", "c-1"), FIRST_ID, b"this", caller="ada"),
             call(Unenroll("s-1", "c-1"), FIRST_ID, b"that", caller="bob"),
         ]
         assert reasons(ledger.run(calls)) == [None, None]
 
-    def test_a_refusal_is_not_kept(self, ledger: Ledger) -> None:
-        """The retry of a refused call is decided anew."""
+    def test_a_refusal_is_not_stored(self, ledger: Ledger) -> None:
+        """A retry of a refused call is decided again."""
         enroll = call(Enroll("s-2", "c-1"), FIRST_ID)
         carry_out(ledger, Enroll("s-1", "c-1"))
         assert reasons(ledger.run([enroll])) == [Reason.COURSE_FULL]
         carry_out(ledger, Unenroll("s-1", "c-1"))
         assert fields(ledger.run([enroll])[0])["student_id"] == "s-2"
 
-    def test_a_refused_id_may_mean_something_else(self, ledger: Ledger) -> None:
-        """Where nothing was answered, nothing is bound."""
+    def test_a_refused_id_can_be_reused(self, ledger: Ledger) -> None:
+        """A refused call does not reserve its request id."""
         refused = call(Enroll("s-1", "unknown"), FIRST_ID, b"this")
         assert reasons(ledger.run([refused])) == [Reason.COURSE_NOT_FOUND]
         assert reasons(ledger.run([call(Enroll("s-1", "c-1"), FIRST_ID, b"that")])) == [None]
 
-    def test_an_answer_without_a_change_is_kept(self, ledger: Ledger) -> None:
-        """What was fine to do nothing about is answered the same way later, when there would be something."""
+    def test_an_answer_without_a_change_is_stored(self, ledger: Ledger) -> None:
+        """The answer of a call that changed nothing is repeated, even if the call would change something later."""
         lenient = call(Unenroll("s-1", "c-1", allow_missing=True), FIRST_ID)
         assert fields(ledger.run([lenient])[0]) == {}
         carry_out(ledger, Enroll("s-1", "c-1"))
         assert fields(ledger.run([lenient])[0]) == {}
 
-    def test_none_is_never_repeated(self, ledger: Ledger) -> None:
-        """Calls without a request id are each decided."""
+    def test_calls_without_a_request_id(self, ledger: Ledger) -> None:
+        """Calls without a request id are each carried out."""
         assert reasons(ledger.run([call(Enroll("s-1", "c-1"))] * 2)) == [None, Reason.ALREADY_ENROLLED]
 
 
 class TestPreview:
-    """A preview answers as the call would, and that is all."""
+    """A preview returns the response that the call would get, and changes nothing."""
 
     @pytest.mark.parametrize(
         "command",
@@ -252,49 +245,52 @@ class TestPreview:
         ],
     )
     def test_leaves_no_trace(self, ledger: Ledger, engine: Engine, command: Command) -> None:
-        """No row differs afterwards, and what the server would have made is empty: ids, versions, times."""
+        """No row changes, and the response has no generated ids, versions or times."""
         waitlist = UpdateCourse("c-1", {"capacity": 2, "waitlist_capacity": 2})
         carry_out(ledger, waitlist, CreateCourse("c-2"), CreateStudent("s-3"), CreateStudent("s-4"))
         carry_out(ledger, *(Enroll(student_id, "c-1") for student_id in ("s-2", "s-3", "s-4")))
-        before = everything(engine)
-        made = ledger.preview(call(command, FIRST_ID))
-        assert isinstance(made, Receipt)
-        assert everything(engine) == before
-        others = [*made.fields.get("promoted", []), *([made.fields["dropped"]] if "dropped" in made.fields else [])]
-        for record in (made.fields, *others):
+        before = all_rows(engine)
+        preview = ledger.preview(call(command, FIRST_ID))
+        assert isinstance(preview, Receipt)
+        assert all_rows(engine) == before
+        others = [
+            *preview.fields.get("promoted", []),
+            *([preview.fields["dropped"]] if "dropped" in preview.fields else []),
+        ]
+        for record in (preview.fields, *others):
             assert (record["version"], record["update_time"]) == (0, 0)
             ends = (record.get("end_time"), record.get("delete_time"))
             assert ends in ((None, None), (0, None), (None, 0))
 
     @pytest.mark.parametrize("command", [Unenroll("s-2", "c-1"), Swap("s-2", "c-1", "c-2")])
-    def test_shows_who_would_be_promoted(self, ledger: Ledger, command: Command) -> None:
-        """Who waits is in the answer, with the state that the seat would bring."""
+    def test_shows_promotions(self, ledger: Ledger, command: Command) -> None:
+        """The response contains the waiters who would be promoted, with their new state."""
         carry_out(ledger, UpdateCourse("c-1", {"waitlist_capacity": 1}), CreateCourse("c-2"))
         carry_out(ledger, Enroll("s-2", "c-1"), Enroll("s-1", "c-1"))
-        made = ledger.preview(call(command))
-        assert isinstance(made, Receipt)
-        (promoted,) = made.fields["promoted"]
+        preview = ledger.preview(call(command))
+        assert isinstance(preview, Receipt)
+        (promoted,) = preview.fields["promoted"]
         assert (promoted["student_id"], promoted["state"], promoted["waitlist_position"]) == ("s-1", "ENROLLED", 0)
 
-    def test_shows_what_would_be(self, ledger: Ledger) -> None:
-        """All but what only a real change makes."""
-        made = ledger.preview(call(Enroll("s-1", "c-1")))
-        assert isinstance(made, Receipt)
+    def test_shows_the_result(self, ledger: Ledger) -> None:
+        """The response has every value except those that only a real change generates."""
+        preview = ledger.preview(call(Enroll("s-1", "c-1")))
+        assert isinstance(preview, Receipt)
         expected = {"state": "ENROLLED", "attempt": 1, "number": 1, "student_id": "s-1", "enrollment_id": ""}
-        assert {name: made.fields[name] for name in expected} == expected
-        assert made.fields["create_time"] == 0
+        assert {name: preview.fields[name] for name in expected} == expected
+        assert preview.fields["create_time"] == 0
 
-    def test_keeps_what_would_not_change(self, ledger: Ledger) -> None:
-        """An answer with an existing record shows it whole."""
+    def test_shows_an_existing_record(self, ledger: Ledger) -> None:
+        """A record that would not change is shown with all its values."""
         carry_out(ledger, Enroll("s-1", "c-1"))
         existing = call(Enroll("s-1", "c-1", allow_existing=True))
-        made = ledger.preview(existing)
-        assert isinstance(made, Receipt)
-        assert made.fields == fields(ledger.run([existing])[0])
-        assert made.fields["create_time"] > 0
+        preview = ledger.preview(existing)
+        assert isinstance(preview, Receipt)
+        assert preview.fields == fields(ledger.run([existing])[0])
+        assert preview.fields["create_time"] > 0
 
     def test_refuses_as_the_call_would(self, ledger: Ledger) -> None:
-        """The same refusal, as an exception."""
+        """A preview raises the refusal that the call would get."""
         carry_out(ledger, Enroll("s-1", "c-1"))
         with pytest.raises(Refusal) as refused:
             ledger.preview(call(Enroll("s-2", "c-1")))
@@ -303,26 +299,26 @@ class TestPreview:
         assert (refused.value.message, refused.value.metadata) == (expected.message, expected.metadata)
 
     def test_ignores_request_ids(self, ledger: Ledger) -> None:
-        """Neither repeats a kept answer nor keeps its own."""
+        """A preview neither repeats a stored response nor stores its own."""
         ledger.run([call(Enroll("s-1", "c-1"), FIRST_ID)])
         with pytest.raises(Refusal) as refused:
             ledger.preview(call(Enroll("s-1", "c-1"), FIRST_ID))
         assert refused.value.reason is Reason.ALREADY_ENROLLED
 
-    def test_waits_for_nobody(self, ledger: Ledger, database: Database) -> None:
-        """While a write transaction holds everything, a preview is answered."""
-        with database.transaction() as holding:
-            holding.read({LOCK_COURSES: [("c-1",)]})
-            made = ledger.preview(call(Enroll("s-1", "c-1")))
-        assert isinstance(made, Receipt)
-        assert made.fields["state"] == "ENROLLED"
+    def test_does_not_wait_for_locks(self, ledger: Ledger, database: Database) -> None:
+        """A preview does not wait for a write transaction."""
+        with database.transaction() as transaction:
+            transaction.read({LOCK_COURSES: [("c-1",)]})
+            preview = ledger.preview(call(Enroll("s-1", "c-1")))
+        assert isinstance(preview, Receipt)
+        assert preview.fields["state"] == "ENROLLED"
 
 
 class TestClock:
-    """Time is given, and read at the right moment."""
+    """The ledger reads the clock once per batch."""
 
     def test_is_read_once_after_the_locks(self, database_url: str) -> None:
-        """What waited for a lock happens after what it waited for; a whole batch happens at one time."""
+        """A transaction that waited for locks gets the later time, and a whole batch has one time."""
         steps: list[str] = []
         times = itertools.count(NOW)
 
@@ -330,23 +326,23 @@ class TestClock:
             steps.append("clock")
             return next(times)
 
-        database = Watched(database_url, steps.append)
+        database = WatchedDatabase(database_url, steps.append)
         outcomes = Ledger(database, clock=clock).run([call(CreateStudent("s-1")), call(CreateStudent("s-2"))])
         database.close()
         assert steps == ["begin", "read", "clock", "commit"]
         assert {fields(outcome)["create_time"] for outcome in outcomes} == {NOW}
 
-    def test_ids_are_made_of_that_time(self, database: Database, engine: Engine) -> None:
-        """Whoever makes ids is told the batch's time."""
+    def test_ids_get_the_time_of_the_batch(self, database: Database, engine: Engine) -> None:
+        """The generator of ids gets the time of the batch."""
         ids = (f"{NOW}-{number}" for number in itertools.count())
-        told: list[int] = []
+        times: list[int] = []
 
         def new_id(now: int) -> str:
-            told.append(now)
+            times.append(now)
             return next(ids)
 
         carry_out(Ledger(database, clock=lambda: NOW, new_id=new_id), CreateStudent("s-1"), CreateCourse("c-1"))
-        assert told == [NOW, NOW]
+        assert times == [NOW, NOW]
         assert [row.event_id for row in events(engine)] == [f"{NOW}-0", f"{NOW}-1"]
 
 
@@ -356,19 +352,21 @@ def events(engine: Engine) -> Sequence[models.Event]:
 
 
 class TestDeleteStudent:
-    """Deleting by force touches courses that only reading tells."""
+    """A forced deletion of a student changes courses that the command does not name."""
 
     @pytest.mark.parametrize("others", [[], [CreateStudent("s-3")]])
     def test_a_course_that_appears_meanwhile(self, database_url: str, engine: Engine, others: list[Command]) -> None:
-        """Enrolled elsewhere between the first look and the locks: it starts again, with that course locked too."""
-        elsewhere = Database(database_url)
-        other = Ledger(elsewhere)
+        """If the student enrolls in another course before the locks are taken, the batch restarts and locks it too."""
+        other_database = Database(database_url)
+        other = Ledger(other_database)
         carry_out(other, CreateStudent("s-1"), CreateCourse("c-1"), CreateCourse("c-2"), Enroll("s-1", "c-1"))
 
-        # On SQLite nobody else can write by then, so there the student enrolls before the transaction begins.
-        step = "begin" if elsewhere.is_sqlite else "read"
-        enrolling = Once(step, lambda: carry_out(other, Enroll("s-1", "c-2")), skip=0 if elsewhere.is_sqlite else 1)
-        database = Watched(database_url, enrolling)
+        # On SQLite no other process can write at that step, so the student enrolls before the transaction begins.
+        step = "begin" if other_database.is_sqlite else "read"
+        enrolling = OnceBefore(
+            step, lambda: carry_out(other, Enroll("s-1", "c-2")), skip=0 if other_database.is_sqlite else 1
+        )
+        database = WatchedDatabase(database_url, enrolling)
         commands = [*others, DeleteStudent("s-1", force=True)]
         outcomes = Ledger(database, pause=lambda _seconds: None).run([call(command) for command in commands])
         assert reasons(outcomes) == [None] * len(commands)
@@ -381,18 +379,18 @@ class TestDeleteStudent:
         assert enrolling.steps.count("begin") == (1 if database.is_sqlite else 2)
         assert enrolling.steps.count("commit") == 1
         database.close()
-        elsewhere.close()
+        other_database.close()
         assert_consistent(engine)
 
     def test_and_back(self, ledger: Ledger) -> None:
-        """Deleted by force, restored, enrolled again: the second attempt, all in one batch."""
+        """A student can be deleted by force, restored and enrolled again in one batch."""
         carry_out(ledger, Enroll("s-1", "c-1"))
         commands: list[Command] = [DeleteStudent("s-1", force=True), UndeleteStudent("s-1"), Enroll("s-1", "c-1")]
         outcomes = ledger.run([call(command) for command in commands])
         assert fields(outcomes[-1])["attempt"] == 2
 
     def test_many_courses(self, ledger: Ledger, engine: Engine) -> None:
-        """One event for each course left."""
+        """Each dropped enrollment has an event."""
         courses = [f"many-{number}" for number in range(20)]
         carry_out(ledger, *map(CreateCourse, courses), *(Enroll("s-1", course) for course in courses))
         carry_out(ledger, DeleteStudent("s-1", force=True))

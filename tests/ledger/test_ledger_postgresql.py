@@ -1,4 +1,4 @@
-"""The ledger where others work on the same PostgreSQL, and where connections may be lost at any moment."""
+"""The ledger with other processes on the same PostgreSQL database, and with connections that are lost at any moment."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ from registrar_server.storage.database import Database
 from registrar_server.storage.statements import StoredResponse
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (
-    NOW,
-    Once,
+    OnceBefore,
     Receipt,
-    Watched,
+    WatchedDatabase,
     call,
     carry_out,
-    enrollments,
+    carry_out_on,
+    create_university,
+    enroll_calls,
     fields,
-    found_university,
-    given,
-    meddled,
     reasons,
-    seats,
+    seated_students,
+    watched_ledger,
 )
+from tests.support.states import NOW, loaded_state
 from tests.support.wire import Wire
 
 
 @pytest.fixture
 def url(postgresql_url: str) -> str:
-    """A database on PostgreSQL where s-1 to s-8 and c-1, a course of 8 seats, are known."""
-    return found_university(postgresql_url)
+    """A PostgreSQL database with the students s-1 to s-8 and the course c-1 with 8 seats."""
+    return create_university(postgresql_url)
 
 
 @pytest.fixture
-def outside(url: str) -> Iterator[Engine]:
-    """An engine of somebody else; when the test is over, the database must be consistent."""
+def other_engine(url: str) -> Iterator[Engine]:
+    """An engine that the ledger does not use; after the test the database must be consistent."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     yield engine
     assert_consistent(engine)
     engine.dispose()
 
 
-def hang_up(outside: Engine) -> None:
-    """End every other connection to the database, and wait until they are gone."""
-    with outside.connect() as connection:
+def close_connections(other_engine: Engine) -> None:
+    """Close every other connection to the database, and wait until they are gone."""
+    with other_engine.connect() as connection:
         others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         ended = connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) {others}")).scalars().all()
     assert ended
@@ -68,88 +68,88 @@ def hang_up(outside: Engine) -> None:
 
 
 class TestLostConnections:
-    """What a lost connection means depends on when it was lost."""
+    """The effect of a lost connection depends on the step in which it is lost."""
 
     @pytest.mark.parametrize("pooled", [1, 2])
-    def test_while_idle(self, url: str, outside: Engine, pooled: int) -> None:
-        """Connections that died in the pool are nobody's trouble: the batch runs on a new one."""
+    def test_while_idle(self, url: str, other_engine: Engine, pooled: int) -> None:
+        """If pooled connections are lost, the batch uses a new one."""
         database = Database(url, writers=2)
-        together(lambda: in_transaction(database), pooled)
-        hang_up(outside)
-        outcomes = Ledger(database, pause=lambda _seconds: None).run(enrollments(1, 2))
+        run_together(lambda: read_in_transaction(database), pooled)
+        close_connections(other_engine)
+        outcomes = Ledger(database, pause=lambda _seconds: None).run(enroll_calls(1, 2))
         database.close()
         assert reasons(outcomes) == [None, None]
 
-    def test_while_reading(self, url: str, outside: Engine) -> None:
-        """Nothing was changed by then, so the batch runs again."""
-        meddle = Once("read", lambda: hang_up(outside))
-        with meddled(url, meddle) as (ledger, _):
-            assert reasons(ledger.run(enrollments(1, 2))) == [None, None]
-        assert meddle.steps == ["begin", "read", "begin", "read", "commit"]
+    def test_while_reading(self, url: str, other_engine: Engine) -> None:
+        """Nothing has changed at this point, so the batch is retried."""
+        hook = OnceBefore("read", lambda: close_connections(other_engine))
+        with watched_ledger(url, hook) as (ledger, _):
+            assert reasons(ledger.run(enroll_calls(1, 2))) == [None, None]
+        assert hook.steps == ["begin", "read", "begin", "read", "commit"]
 
-    def test_before_the_commit(self, url: str, outside: Engine) -> None:
-        """From the server's side nobody can tell when it was lost, so all are told that they don't know."""
-        meddle = Once("commit", lambda: hang_up(outside))
-        with meddled(url, meddle) as (ledger, pauses):
-            outcomes = ledger.run(enrollments(1, 2))
+    def test_before_the_commit(self, url: str, other_engine: Engine) -> None:
+        """The ledger cannot know whether the commit happened, so every call gets an uncertain outcome."""
+        hook = OnceBefore("commit", lambda: close_connections(other_engine))
+        with watched_ledger(url, hook) as (ledger, pauses):
+            outcomes = ledger.run(enroll_calls(1, 2))
             assert_uncertain(outcomes)
-            assert meddle.steps == ["begin", "read", "commit"]
+            assert hook.steps == ["begin", "read", "commit"]
             assert pauses == []
-            assert seats(outside) == []
-            assert reasons(ledger.run(enrollments(1, 2))) == [None, None]
-        assert seats(outside) == ["s-1", "s-2"]
+            assert seated_students(other_engine) == []
+            assert reasons(ledger.run(enroll_calls(1, 2))) == [None, None]
+        assert seated_students(other_engine) == ["s-1", "s-2"]
 
-    def test_before_the_answer_to_the_commit(self, url: str, outside: Engine) -> None:
-        """Committed, but nobody heard: never run again, and the retry of a request gets the first answer."""
+    def test_before_the_answer_to_the_commit(self, url: str, other_engine: Engine) -> None:
+        """The batch is committed and not retried, and a repeated request gets the first response."""
         with Wire(url) as wire:
-            meddle = Once("commit", lambda: wire.cut_at_answer(b"COMMIT"))
-            with meddled(wire.url, meddle) as (ledger, pauses):
-                assert_uncertain(ledger.run(enrollments(1, 2)))
-                assert meddle.steps == ["begin", "read", "commit"]
+            hook = OnceBefore("commit", lambda: wire.cut_at_answer(b"COMMIT"))
+            with watched_ledger(wire.url, hook) as (ledger, pauses):
+                assert_uncertain(ledger.run(enroll_calls(1, 2)))
+                assert hook.steps == ["begin", "read", "commit"]
                 assert pauses == []
-                assert seats(outside) == ["s-1", "s-2"]
-                retried = ledger.run(enrollments(1, 2))
+                assert seated_students(other_engine) == ["s-1", "s-2"]
+                retried = ledger.run(enroll_calls(1, 2))
         assert [fields(outcome)["number"] for outcome in retried] == [1, 2]
         assert [outcome.events for outcome in retried if isinstance(outcome, Answer)] == [(), ()]
 
-    def test_for_good(self, url: str) -> None:
-        """A database that isn't there: each is told that nothing was changed."""
+    def test_unreachable_database(self, url: str) -> None:
+        """If the database cannot be reached, every call reports that nothing was changed."""
         with Wire(url) as wire:
             gone = wire.url
         database = Database(gone)
-        outcomes = Ledger(database, pause=lambda _seconds: None).run(enrollments(1, 2))
+        outcomes = Ledger(database, pause=lambda _seconds: None).run(enroll_calls(1, 2))
         assert reasons(outcomes) == [Reason.DATABASE_UNAVAILABLE] * 2
         messages = {str(outcome) for outcome in outcomes}
         assert messages == {"The database is not reachable; nothing was changed. Try again."}
         with pytest.raises(Refusal) as refused:
-            Ledger(database).preview(enrollments(1)[0])
+            Ledger(database).preview(enroll_calls(1)[0])
         assert refused.value.reason is Reason.DATABASE_UNAVAILABLE
         database.close()
 
-    def test_while_frozen(self, url: str, outside: Engine) -> None:
-        """A process that stops in the middle loses its transaction, so that nobody waits for it for ever."""
+    def test_while_frozen(self, url: str, other_engine: Engine) -> None:
+        """A process that stops in a transaction loses it after a timeout, so that others can continue."""
         impatient = f"{url}?options=-c%20idle_in_transaction_session_timeout%3D20"
-        elsewhere = Database(url)
+        other_database = Database(url)
         others: list[Outcome] = []
 
         def freeze() -> None:
-            others.extend(Ledger(elsewhere).run(enrollments(3)))
+            others.extend(Ledger(other_database).run(enroll_calls(3)))
 
-        with meddled(impatient, Once("commit", freeze)) as (ledger, _):
-            assert_uncertain(ledger.run(enrollments(1, 2)))
-        elsewhere.close()
+        with watched_ledger(impatient, OnceBefore("commit", freeze)) as (ledger, _):
+            assert_uncertain(ledger.run(enroll_calls(1, 2)))
+        other_database.close()
         assert reasons(others) == [None]
-        assert seats(outside) == ["s-3"]
+        assert seated_students(other_engine) == ["s-3"]
 
 
-def in_transaction(database: Database) -> None:
-    """Begin, read, and leave nothing."""
+def read_in_transaction(database: Database) -> None:
+    """Begin a transaction, read, and roll back."""
     with database.transaction() as transaction:
         transaction.read({statements.STUDENTS: [("s-1",)]})
 
 
-def together(work: Callable[[], None], count: int) -> None:
-    """Do something in as many threads at once."""
+def run_together(work: Callable[[], None], count: int) -> None:
+    """Run a function in several threads at once."""
     barrier = threading.Barrier(count)
 
     def begin(_number: int) -> None:
@@ -171,56 +171,58 @@ def assert_uncertain(outcomes: Sequence[Outcome]) -> None:
         assert (outcome.message, outcome.retry_after) == (message, 1.0)
 
 
-class TestOthers:
-    """Other processes work on the same database, and each is as good as alone."""
+class TestOtherProcesses:
+    """Other processes on the same database do not disturb each other's batches."""
 
     @pytest.fixture
-    def elsewhere(self, url: str) -> Iterator[Ledger]:
+    def other_ledger(self, url: str) -> Iterator[Ledger]:
         """The ledger of another process."""
         database = Database(url)
         yield Ledger(database)
         database.close()
 
-    def test_a_key_that_others_wrote_first(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
-        """Two create the same student at once: one does, the other is told that there is one."""
-        meddle = Once("commit", lambda: carry_out(elsewhere, CreateStudent("new", {"email": "other@b.edu"})))
-        with meddled(url, meddle) as (ledger, pauses):
+    def test_a_key_that_others_wrote_first(self, url: str, other_engine: Engine, other_ledger: Ledger) -> None:
+        """If two processes create the same student at once, one succeeds and the other gets STUDENT_EXISTS."""
+        hook = OnceBefore("commit", lambda: carry_out(other_ledger, CreateStudent("new", {"email": "other@b.edu"})))
+        with watched_ledger(url, hook) as (ledger, pauses):
             outcomes = ledger.run([call(CreateStudent("new")), call(CreateStudent("newer"))])
         assert reasons(outcomes) == [Reason.STUDENT_EXISTS, None]
         assert len(pauses) == 1
 
-    def test_a_request_that_others_answered_first(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
-        """Two get the same request at once: one works, the other repeats its answer."""
+    def test_a_request_that_others_answered_first(self, url: str, other_engine: Engine, other_ledger: Ledger) -> None:
+        """If two processes get the same request at once, one carries it out and the other repeats its response."""
         create = call(CreateStudent("new"), "twin")
         first: list[Outcome] = []
-        meddle = Once("commit", lambda: first.extend(elsewhere.run([create])))
-        with meddled(url, meddle) as (ledger, _):
+        hook = OnceBefore("commit", lambda: first.extend(other_ledger.run([create])))
+        with watched_ledger(url, hook) as (ledger, _):
             (second,) = ledger.run([create])
         assert fields(second) == fields(first[0])
         assert isinstance(second, Answer)
         assert second.events == ()
 
-    def test_a_seat_that_others_took_first(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
-        """What others do until the locks are taken is seen: the last seat is given once."""
-        carry_out(elsewhere, *(Enroll(f"s-{number}", "c-1") for number in range(1, 8)))
-        meddle = Once("read", lambda: carry_out(elsewhere, Enroll("s-8", "c-1"), CreateStudent("late")))
-        with meddled(url, meddle) as (ledger, _):
+    def test_a_seat_that_others_took_first(self, url: str, other_engine: Engine, other_ledger: Ledger) -> None:
+        """The batch sees all changes before it took its locks, so the last seat is taken once."""
+        carry_out(other_ledger, *(Enroll(f"s-{number}", "c-1") for number in range(1, 8)))
+        hook = OnceBefore("read", lambda: carry_out(other_ledger, Enroll("s-8", "c-1"), CreateStudent("late")))
+        with watched_ledger(url, hook) as (ledger, _):
             assert reasons(ledger.run([call(Enroll("late", "c-1"))])) == [Reason.COURSE_FULL]
 
-    def test_a_waiting_batch_sees_what_it_waited_for(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
-        """A batch that waits for a course is answered by what is so after the wait, and at a later time."""
+    def test_a_waiting_batch_sees_what_it_waited_for(
+        self, url: str, other_engine: Engine, other_ledger: Ledger
+    ) -> None:
+        """A batch that waited for a course sees its values after the wait."""
         waiting: list[list[Outcome]] = []
 
         def ask() -> None:
-            waiting.append(elsewhere.run(enrollments(1)))
+            waiting.append(other_ledger.run(enroll_calls(1)))
 
         other = threading.Thread(target=ask)
 
         def let_the_other_wait() -> None:
             other.start()
-            wait_until(outside, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+            wait_until(other_engine, "SELECT count(*) FROM pg_locks WHERE NOT granted")
 
-        with meddled(url, Once("commit", let_the_other_wait)) as (ledger, _):
+        with watched_ledger(url, OnceBefore("commit", let_the_other_wait)) as (ledger, _):
             (first,) = ledger.run([call(Enroll("s-1", "c-1"))])
         other.join()
         (second,) = waiting[0]
@@ -228,17 +230,17 @@ class TestOthers:
         assert second.reason is Reason.ALREADY_ENROLLED
         assert second.metadata["enrollment_id"] == fields(first)["enrollment_id"]
 
-    def test_a_preview_while_others_enroll(self, url: str, outside: Engine, elsewhere: Ledger) -> None:
-        """A course that appears between two reads of a preview is no failure."""
-        carry_out(elsewhere, Enroll("s-1", "c-1"), CreateCourse("c-2"))
-        meddle = Once("look", lambda: carry_out(elsewhere, Enroll("s-1", "c-2")), skip=1)
-        with meddled(url, meddle) as (ledger, _):
-            made = ledger.preview(call(DeleteStudent("s-1", force=True)))
-        assert isinstance(made, Receipt)
-        assert made.fields["delete_time"] == 0
+    def test_a_preview_while_others_enroll(self, url: str, other_engine: Engine, other_ledger: Ledger) -> None:
+        """A course that appears between two reads of a preview does not make it fail."""
+        carry_out(other_ledger, Enroll("s-1", "c-1"), CreateCourse("c-2"))
+        hook = OnceBefore("look", lambda: carry_out(other_ledger, Enroll("s-1", "c-2")), skip=1)
+        with watched_ledger(url, hook) as (ledger, _):
+            preview = ledger.preview(call(DeleteStudent("s-1", force=True)))
+        assert isinstance(preview, Receipt)
+        assert preview.fields["delete_time"] == 0
 
-    def test_opposite_orders(self, url: str, outside: Engine) -> None:
-        """Two processes that ask for the same rows in opposite orders wait for each other, but never both at once."""
+    def test_opposite_orders(self, url: str, other_engine: Engine) -> None:
+        """Two processes that use the same rows in opposite orders do not deadlock."""
         courses = [f"many-{number}" for number in range(12)]
         forward: list[Command] = [
             command(f"s-{number}", course, True)
@@ -266,16 +268,16 @@ class TestOthers:
         assert pauses == [], "each pause is a deadlock that PostgreSQL had to break"
 
 
-def wait_until(outside: Engine, query: str) -> None:
-    """Ask until the answer is not zero; the query itself is the pause."""
-    with outside.connect() as connection:
+def wait_until(other_engine: Engine, query: str) -> None:
+    """Run a query until its result is not zero."""
+    with other_engine.connect() as connection:
         while not connection.execute(text(query)).scalar_one():
             pass
 
 
 def test_new_rows_are_written_in_order_of_their_keys() -> None:
-    """Two processes that create the same ids in opposite orders must not wait for each other's in a circle."""
-    state = given()
+    """New rows are written in the order of their keys, so that two processes with the same keys do not deadlock."""
+    state = loaded_state()
     responses: list[StoredResponse] = []
     for number in (3, 1, 2):
         decide(state, CreateStudent(f"s-{number}"))
@@ -289,25 +291,23 @@ def test_new_rows_are_written_in_order_of_their_keys() -> None:
 
 
 def wait_for_a_lock(connection: Connection) -> None:
-    """Return when somebody else waits for a lock of this transaction's."""
+    """Return when another transaction waits for a lock of this one."""
     waiting = text("SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)) AND NOT granted")
     while not connection.scalar(waiting):
         pass
 
 
-def test_a_student_made_while_the_batch_waits_for_its_locks(url: str, outside: Engine) -> None:
-    """What was not there to be locked is not worked on unlocked: the batch begins again, and locks it."""
+def test_a_student_created_while_the_batch_waits_for_its_locks(url: str, other_engine: Engine) -> None:
+    """A student that did not exist when the locks were taken is not locked, so the batch restarts and locks it."""
     steps: list[str] = []
-    database = Watched(url, steps.append)
+    database = WatchedDatabase(url, steps.append)
     holder = create_engine(url)
     with ThreadPoolExecutor(1) as thread, holder.connect() as other:
         other.execute(text("SELECT 1 FROM students WHERE student_id = 's-1' FOR NO KEY UPDATE"))
         batch = [call(Enroll("s-1", "c-1")), call(Enroll("s-9", "c-1"))]
         running = thread.submit(Ledger(database).run, batch)
         wait_for_a_lock(other)
-        maker = Database(url)
-        carry_out(Ledger(maker), CreateStudent("s-9"))
-        maker.close()
+        carry_out_on(url, CreateStudent("s-9"))
         other.rollback()
         outcomes = running.result(10)
     holder.dispose()

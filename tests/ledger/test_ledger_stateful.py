@@ -20,10 +20,11 @@ from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, comparable
 from tests.support.consistency import assert_consistent
-from tests.support.histories import COMMANDS, FOUNDATION, refused
-from tests.support.ledgers import NOW, call
+from tests.support.histories import COMMANDS, FOUNDATION, result_of_refusal
+from tests.support.ledgers import call
 from tests.support.properties import scaled
 from tests.support.reference import Reference, Result
+from tests.support.states import NOW
 
 QUICK = settings(
     max_examples=scaled(12),
@@ -34,78 +35,76 @@ QUICK = settings(
 
 
 class Campus(RuleBasedStateMachine):
-    """Two ledgers on one database, which is empty at first, beside the reference."""
+    """Two ledgers on one database, which is empty at first, and the reference."""
 
     database: Database
     engine: Engine
 
     @initialize()
-    def found(self) -> None:
+    def create_campus(self) -> None:
         """Begin with some students and courses."""
         clear_database(self.engine)
         self.reference = Reference(NOW)
         ledgers = [Ledger(self.database, clock=lambda: self.reference.now) for _ in range(2)]
         self.ledgers = itertools.cycle(ledgers)
-        self.kept: dict[str, tuple[Call, Result]] = {}
+        self.answered: dict[str, tuple[Call, Result]] = {}
         self.numbers = itertools.count(1)
         self.run_batch(list(FOUNDATION))
 
     @rule(now=st.sampled_from([NOW - 1, NOW, NOW + 1]))
     def let_time_pass(self, now: int) -> None:
-        """Windows open and close; the clock of a server may even go back."""
+        """Windows open and close; the clock can also go back."""
         self.reference.now = now
 
     @rule(commands=st.lists(COMMANDS, min_size=1, max_size=20))
     def run_batch(self, commands: list[Command]) -> None:
-        """Every command has the outcome that the reference gives it."""
+        """Every command has the result that the reference gives."""
         calls = [call(command, f"r-{next(self.numbers)}") for command in commands]
-        for made, outcome in zip(calls, next(self.ledgers).run(calls), strict=True):
-            expected = self.reference.do(made.command)
+        for one, outcome in zip(calls, next(self.ledgers).run(calls), strict=True):
+            expected = self.reference.do(one.command)
             assert comparable(outcome) == expected
             if isinstance(outcome, Answer):
-                self.kept[made.request_id] = (made, expected)
+                self.answered[one.request_id] = (one, expected)
 
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
-        """Calls that were answered before get the same answer, and change nothing."""
-        repeated = data.draw(st.lists(st.sampled_from(list(self.kept.values())), max_size=4))
-        for (_, expected), outcome in zip(
-            repeated, next(self.ledgers).run([made for made, _ in repeated]), strict=True
-        ):
+        """Repeated calls get the same response, and change nothing."""
+        repeated = data.draw(st.lists(st.sampled_from(list(self.answered.values())), max_size=4))
+        for (_, expected), outcome in zip(repeated, next(self.ledgers).run([one for one, _ in repeated]), strict=True):
             assert comparable(outcome) == expected
             assert isinstance(outcome, Answer)
             assert outcome.events == ()
 
     @rule(command=COMMANDS)
     def preview(self, command: Command) -> None:
-        """A preview is refused where the call would be, and leaves no trace, as the other checks will tell."""
+        """A preview is refused if the call would be, and changes nothing."""
         expected = copy.deepcopy(self.reference).do(command)
-        found: Result = ()
+        result: Result = ()
         try:
             next(self.ledgers).preview(call(command))
         except Refusal as refusal:
-            found = refused(refusal)
-        assert found == (expected if expected[0] == "refused" else ())
+            result = result_of_refusal(refusal)
+        assert result == (expected if expected[0] == "refused" else ())
 
     @invariant()
-    def tells_one_story(self) -> None:
-        """Counters, rows, events and request ids agree with each other, and with the reference."""
+    def agrees_with_the_reference(self) -> None:
+        """Counters, rows, events and request ids agree with each other and with the reference."""
         assert_consistent(self.engine)
         with Session(self.engine) as session:
             columns = (models.Event.type, models.Event.student_id, models.Event.course_id)
             events = session.execute(select(*columns).order_by(models.Event.revision)).all()
             assert [tuple(event) for event in events] == self.reference.events
-            assert set(session.scalars(select(models.RequestId.request_id))) == set(self.kept)
+            assert set(session.scalars(select(models.RequestId.request_id))) == set(self.answered)
 
 
 @pytest.fixture
 def campus(engine: Engine, database_url: str) -> Iterator[type[Campus]]:
-    """The machine, on a migrated database."""
+    """The state machine, on a migrated database."""
     database = Database(database_url)
-    yield type("CampusHere", (Campus,), {"engine": engine, "database": database})
+    yield type("CampusOnDatabase", (Campus,), {"engine": engine, "database": database})
     database.close()
 
 
 def test_does_as_the_reference_does(campus: type[Campus]) -> None:
-    """Whatever is asked, answers, rows and history stay right."""
+    """Outcomes, rows and history are those of the reference."""
     run_state_machine_as_test(campus, settings=QUICK)

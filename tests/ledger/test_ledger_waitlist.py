@@ -1,4 +1,4 @@
-"""The ledger where many wait: it finds who is next and what the rules ask of them, however long the queue is."""
+"""The ledger with long waitlists: it loads the waiters who may be promoted, and what the rules need of them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,25 @@ from registrar_server.core.commands import (
     UpdateCourse,
     UpdateStudent,
 )
-from registrar_server.core.records import Meeting
 from registrar_server.errors import Reason
 from registrar_server.ledger.ledger import Answer, Ledger
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import SPARE_WAITERS
 from tests.support.consistency import assert_consistent
-from tests.support.ledgers import Once, Receipt, Watched, call, carry_out, fields, reasons
+from tests.support.ledgers import (
+    OnceBefore,
+    Receipt,
+    WatchedDatabase,
+    call,
+    carry_out,
+    carry_out_on,
+    fields,
+    promoted,
+    reasons,
+)
+from tests.support.states import MONDAY
 
-MONDAY = (Meeting((1,), 9 * 3600, 10 * 3600, "", "", ""),)
-#: What keeps s-2 from a seat in c-1, and not s-3.
+#: Commands that keep s-2 but not s-3 from a seat in c-1.
 OBSTACLES: dict[str, Sequence[Command]] = {
     "inactive": [UpdateStudent("s-2", {"state": "INACTIVE"})],
     "hold": [PlaceHold("s-2", "BURSAR")],
@@ -45,14 +54,14 @@ OBSTACLES: dict[str, Sequence[Command]] = {
         RecordCompletion("s-3", "older"),
     ],
 }
-CROWD = [f"p-{number:02}" for number in range(3 * SPARE_WAITERS)]
+MANY_STUDENTS = [f"p-{number:02}" for number in range(3 * SPARE_WAITERS)]
 
 
 @pytest.fixture
 def ledger(database_url: str, engine: Engine) -> Iterator[Ledger]:
-    """A ledger where s-1 has the only seat in c-1 and s-2, then s-3 wait for it; it never pauses."""
+    """A ledger where s-1 has the only seat in c-1, and s-2 and s-3 wait for it; it never pauses."""
     database = Database(database_url)
-    ledger = Ledger(database, pause=lambda _seconds: pytest.fail("there is nobody to wait for"))
+    ledger = Ledger(database, pause=lambda _seconds: pytest.fail("the ledger paused"))
     carry_out(ledger, *(CreateStudent(f"s-{number}") for number in range(1, 5)))
     carry_out(ledger, CreateCourse("c-1", {"capacity": 1, "waitlist_capacity": 100, "meetings": MONDAY, "credits": 3}))
     carry_out(ledger, *(Enroll(f"s-{number}", "c-1") for number in range(1, 4)))
@@ -61,114 +70,118 @@ def ledger(database_url: str, engine: Engine) -> Iterator[Ledger]:
     assert_consistent(engine)
 
 
-def promoted(ledger: Ledger, command: Command) -> list[str]:
-    """Who is promoted by a command, which must say so before it is carried out, too."""
-    foreseen = ledger.preview(call(command))
+def promoted_by(ledger: Ledger, command: Command) -> list[str]:
+    """Return the students that a command promotes, which its preview must show too."""
+    preview = ledger.preview(call(command))
     (outcome,) = ledger.run([call(command)])
-    assert isinstance(foreseen, Receipt)
-    found = [[one["student_id"] for one in made["promoted"]] for made in (foreseen.fields, fields(outcome))]
-    assert found[0] == found[1]
-    return found[1]
+    assert isinstance(preview, Receipt)
+    assert [one["student_id"] for one in preview.fields["promoted"]] == promoted(outcome)
+    return promoted(outcome)
 
 
-class TestWhatTheRulesAsk:
-    """Everything that the rules look at is read for those who wait too, though no command names them."""
+class TestRules:
+    """Everything that the rules need is loaded for waiters too, although no command names them."""
 
     @pytest.mark.parametrize("obstacle", OBSTACLES)
-    def test_the_next_one_is_promoted(self, ledger: Ledger, obstacle: str) -> None:
-        """The first who waits must not have the seat, so the second gets it."""
+    def test_the_next_waiter_is_promoted(self, ledger: Ledger, obstacle: str) -> None:
+        """The rules skip the first waiter, so the second gets the seat."""
         carry_out(ledger, *OBSTACLES[obstacle])
-        assert promoted(ledger, Unenroll("s-1", "c-1")) == ["s-3"]
+        assert promoted_by(ledger, Unenroll("s-1", "c-1")) == ["s-3"]
 
     @pytest.mark.parametrize("obstacle", OBSTACLES)
     def test_in_the_same_batch(self, ledger: Ledger, obstacle: str) -> None:
-        """What keeps the first from it may have happened a moment ago."""
+        """The obstacle can be created in the same batch."""
         commands = [*OBSTACLES[obstacle], Unenroll("s-1", "c-1")]
         *_, last = ledger.run([call(command) for command in commands])
-        assert [one["student_id"] for one in fields(last)["promoted"]] == ["s-3"]
+        assert promoted(last) == ["s-3"]
 
     def test_a_prerequisite_of_a_new_course(self, ledger: Ledger) -> None:
-        """A course made in this very batch asks for what it asks for."""
+        """The prerequisites of a course that the batch creates apply too."""
         carry_out(ledger, CreateCourse("math", {"code": "MATH"}), CreateCourse("older", {"code": "MATH"}))
         carry_out(ledger, RecordCompletion("s-1", "older"))
-        made = CreateCourse("c-2", {"prerequisite_course_ids": ("math",)})
-        outcomes = ledger.run([call(command) for command in (made, Enroll("s-1", "c-2"), Enroll("s-4", "c-2"))])
+        created = CreateCourse("c-2", {"prerequisite_course_ids": ("math",)})
+        outcomes = ledger.run([call(command) for command in (created, Enroll("s-1", "c-2"), Enroll("s-4", "c-2"))])
         assert reasons(outcomes) == [None, None, Reason.PREREQUISITE_UNMET]
 
 
 class TestLongQueue:
-    """Of a long queue only the head is read, and more only where that is not enough."""
+    """Only the first waiters of a long waitlist are loaded, and more of them only if needed."""
 
     @pytest.fixture(autouse=True)
-    def crowd(self, ledger: Ledger) -> None:
-        """Many more wait behind s-2 and s-3."""
-        carry_out(ledger, *map(CreateStudent, CROWD), *(Enroll(student_id, "c-1") for student_id in CROWD))
+    def many_waiters(self, ledger: Ledger) -> None:
+        """Many more students wait after s-2 and s-3."""
+        carry_out(
+            ledger, *map(CreateStudent, MANY_STUDENTS), *(Enroll(student_id, "c-1") for student_id in MANY_STUDENTS)
+        )
 
-    @pytest.mark.parametrize("held", [SPARE_WAITERS, SPARE_WAITERS + 1, len(CROWD) + 1])
-    def test_nearly_all_are_kept_from_it(self, ledger: Ledger, held: int) -> None:
-        """Whoever is first among those the rules allow is found, wherever in the queue that is."""
-        queue = ["s-2", "s-3", *CROWD]
-        carry_out(ledger, *(PlaceHold(student_id, "BURSAR") for student_id in queue[:held]))
-        assert promoted(ledger, Unenroll("s-1", "c-1")) == [queue[held]]
+    @pytest.mark.parametrize("with_hold", [SPARE_WAITERS, SPARE_WAITERS + 1, len(MANY_STUDENTS) + 1])
+    def test_the_first_eligible_waiter(self, ledger: Ledger, with_hold: int) -> None:
+        """The first waiter that the rules allow is found, wherever in the waitlist."""
+        waitlist = ["s-2", "s-3", *MANY_STUDENTS]
+        carry_out(ledger, *(PlaceHold(student_id, "BURSAR") for student_id in waitlist[:with_hold]))
+        assert promoted_by(ledger, Unenroll("s-1", "c-1")) == [waitlist[with_hold]]
 
-    def test_all_are_kept_from_it(self, ledger: Ledger) -> None:
-        """Where nobody may have the seat, it stays free, and each is told of once."""
-        queue = ["s-2", "s-3", *CROWD]
-        carry_out(ledger, *(PlaceHold(student_id, "BURSAR") for student_id in queue))
+    def test_no_eligible_waiter(self, ledger: Ledger) -> None:
+        """If the rules skip every waiter, the seat stays free, and each skip has one event."""
+        waitlist = ["s-2", "s-3", *MANY_STUDENTS]
+        carry_out(ledger, *(PlaceHold(student_id, "BURSAR") for student_id in waitlist))
         (outcome,) = ledger.run([call(Unenroll("s-1", "c-1"))])
         assert isinstance(outcome, Answer)
-        told = [(event.type, event.student_id) for event in outcome.events]
-        assert told == [("STUDENT_UNENROLLED", "s-1"), *(("PROMOTION_SKIPPED", student_id) for student_id in queue)]
+        events = [(event.type, event.student_id) for event in outcome.events]
+        assert events == [
+            ("STUDENT_UNENROLLED", "s-1"),
+            *(("PROMOTION_SKIPPED", student_id) for student_id in waitlist),
+        ]
 
     @pytest.mark.parametrize("capacity", [31, None])
     def test_many_seats_at_once(self, ledger: Ledger, capacity: int | None) -> None:
-        """A capacity that is raised promotes as many as there are seats, in order."""
+        """A raised capacity promotes as many waiters as there are seats, in order."""
         (outcome,) = ledger.run([call(UpdateCourse("c-1", {"capacity": capacity}))])
         assert isinstance(outcome, Answer)
-        told = [event.student_id for event in outcome.events if event.type == "STUDENT_PROMOTED"]
-        assert told == ["s-2", "s-3", *CROWD][: capacity and capacity - 1]
+        events = [event.student_id for event in outcome.events if event.type == "STUDENT_PROMOTED"]
+        assert events == ["s-2", "s-3", *MANY_STUDENTS][: capacity and capacity - 1]
 
     def test_many_leave_in_one_batch(self, ledger: Ledger) -> None:
-        """Each seat that becomes free goes to the next, who may have been promoted in the same batch."""
-        leaving = ["s-1", "s-2", "s-3", *CROWD[:20]]
+        """Each freed seat goes to the next waiter, who may give it up in the same batch."""
+        leaving = ["s-1", "s-2", "s-3", *MANY_STUDENTS[:20]]
         outcomes = ledger.run([call(Unenroll(student_id, "c-1")) for student_id in leaving])
-        assert [[one["student_id"] for one in fields(outcome)["promoted"]] for outcome in outcomes] == [
-            [student_id] for student_id in (*leaving[1:], CROWD[20])
+        assert [promoted(outcome) for outcome in outcomes] == [
+            [student_id] for student_id in (*leaving[1:], MANY_STUDENTS[20])
         ]
 
-    def test_places(self, ledger: Ledger) -> None:
-        """Places are counted, also behind others who left in the same batch, and for those who come last."""
-        place = 2 + 1 + CROWD.index("p-30")
+    def test_positions(self, ledger: Ledger) -> None:
+        """Positions are correct after others left in the same batch, and for newcomers."""
+        position = 2 + 1 + MANY_STUDENTS.index("p-30")
         again = call(Enroll("p-30", "c-1", allow_existing=True))
         leave = [call(Unenroll("s-3", "c-1")), call(Unenroll("p-29", "c-1"))]
         last = [call(Enroll("s-4", "c-1")), call(Enroll("s-4", "c-1", allow_existing=True))]
         outcomes = ledger.run([again, *leave, again, call(Unenroll("p-31", "c-1")), again, *last])
-        places = [fields(outcomes[at])["waitlist_position"] for at in (0, 3, 5)]
-        assert places == [place, place - 2, place - 2]
-        assert {fields(outcome)["waitlist_position"] for outcome in outcomes[-2:]} == {2 + len(CROWD) - 3 + 1}
+        positions = [fields(outcomes[index])["waitlist_position"] for index in (0, 3, 5)]
+        assert positions == [position, position - 2, position - 2]
+        assert {fields(outcome)["waitlist_position"] for outcome in outcomes[-2:]} == {2 + len(MANY_STUDENTS) - 3 + 1}
 
-    def test_behind_what_was_read(self, ledger: Ledger) -> None:
-        """Whoever joins a queue that was not read to its end still gets a seat in turn, in the same batch."""
+    def test_a_newcomer_after_waiters_that_are_not_loaded(self, ledger: Ledger) -> None:
+        """A newcomer gets a seat in turn, in the same batch."""
         commands: list[Command] = [
             Enroll("s-4", "c-1"),
-            *(Unenroll(student_id, "c-1") for student_id in ("s-1", "s-2", "s-3", *CROWD)),
+            *(Unenroll(student_id, "c-1") for student_id in ("s-1", "s-2", "s-3", *MANY_STUDENTS)),
         ]
         outcomes = ledger.run([call(command) for command in commands])
-        assert [one["student_id"] for one in fields(outcomes[-1])["promoted"]] == ["s-4"]
+        assert promoted(outcomes[-1]) == ["s-4"]
 
 
 class TestDeletedStudent:
-    """Deleting a student by force frees seats in courses that no command names."""
+    """A forced deletion of a student frees seats in courses that no command names."""
 
-    def test_others_are_promoted_there(self, ledger: Ledger) -> None:
-        """In each course where the student had a seat the first who waits gets it; in others nobody does."""
+    def test_others_are_promoted(self, ledger: Ledger) -> None:
+        """In each course where the student had a seat, the first waiter is promoted."""
         course = {"capacity": 1, "waitlist_capacity": 5}
         carry_out(ledger, CreateCourse("c-0", course), CreateCourse("c-2", course))
         carry_out(ledger, Enroll("s-1", "c-0"), Enroll("s-4", "c-0"), Enroll("s-4", "c-2"), Enroll("s-1", "c-2"))
         (outcome,) = ledger.run([call(DeleteStudent("s-1", force=True))])
         assert isinstance(outcome, Answer)
-        told = [(event.type, event.student_id, event.course_id) for event in outcome.events]
-        assert told == [
+        events = [(event.type, event.student_id, event.course_id) for event in outcome.events]
+        assert events == [
             ("STUDENT_UNENROLLED", "s-1", "c-0"),
             ("STUDENT_UNENROLLED", "s-1", "c-1"),
             ("STUDENT_UNENROLLED", "s-1", "c-2"),
@@ -179,51 +192,41 @@ class TestDeletedStudent:
 
 
 class TestLocks:
-    """On PostgreSQL, whoever may be promoted is locked with the callers, and nobody else."""
+    """On PostgreSQL a batch locks the students that it names and the waiters who may be promoted, and no others."""
 
     @pytest.fixture
     def url(self, postgresql_url: str) -> str:
-        """A database where s-1 has the only seat in c-1 and a crowd waits for it, the last of the alphabet first."""
-        database = Database(postgresql_url)
-        ledger = Ledger(database)
-        carry_out(ledger, *map(CreateStudent, (*CROWD, "s-1", "s-2")))
-        carry_out(ledger, CreateCourse("c-1", {"capacity": 1, "waitlist_capacity": 100}))
-        carry_out(ledger, *(Enroll(student_id, "c-1") for student_id in ("s-1", *reversed(CROWD))))
-        database.close()
+        """A database where s-1 has the only seat in c-1; many students wait for it, in descending order of id."""
+        carry_out_on(postgresql_url, *map(CreateStudent, (*MANY_STUDENTS, "s-1", "s-2")))
+        carry_out_on(postgresql_url, CreateCourse("c-1", {"capacity": 1, "waitlist_capacity": 100}))
+        carry_out_on(postgresql_url, *(Enroll(student_id, "c-1") for student_id in ("s-1", *reversed(MANY_STUDENTS))))
         return postgresql_url
 
     def locked(self, url: str, *commands: Command) -> list[str]:
-        """Which students are locked just before the commit of a batch."""
-        outside = create_engine(url)
-        free: list[str] = []
+        """Return the students that are locked just before the commit of a batch."""
+        engine = create_engine(url)
+        unlocked: list[str] = []
 
         def look() -> None:
-            with outside.connect() as connection:
-                free.extend(connection.scalars(text("SELECT student_id FROM students FOR UPDATE SKIP LOCKED")))
+            with engine.connect() as connection:
+                unlocked.extend(connection.scalars(text("SELECT student_id FROM students FOR UPDATE SKIP LOCKED")))
 
-        database = Watched(url, Once("commit", look))
+        database = WatchedDatabase(url, OnceBefore("commit", look))
         carry_out(Ledger(database), *commands)
         database.close()
-        outside.dispose()
-        return sorted({*CROWD, "s-1", "s-2"} - {*free})
+        engine.dispose()
+        return sorted({*MANY_STUDENTS, "s-1", "s-2"} - {*unlocked})
 
     def test_a_seat_becomes_free(self, url: str) -> None:
-        """As many as there may be seats, and some to spare, for the rules may pass some over."""
-        assert self.locked(url, Unenroll("s-1", "c-1")) == [*CROWD[-SPARE_WAITERS - 1 :], "s-1"]
+        """As many waiters are locked as there may be seats, and some more, since the rules may skip some."""
+        assert self.locked(url, Unenroll("s-1", "c-1")) == [*MANY_STUDENTS[-SPARE_WAITERS - 1 :], "s-1"]
 
     def test_two_seats_become_free(self, url: str) -> None:
-        """A batch that may free more seats locks more."""
+        """A batch that may free more seats locks more waiters."""
         carry_out_on(url, UpdateCourse("c-1", {"capacity": 2}))
-        leave = (Unenroll(CROWD[-1], "c-1"), Unenroll("s-1", "c-1"))
-        assert self.locked(url, *leave) == [*CROWD[-SPARE_WAITERS - 3 :], "s-1"]
+        leave = (Unenroll(MANY_STUDENTS[-1], "c-1"), Unenroll("s-1", "c-1"))
+        assert self.locked(url, *leave) == [*MANY_STUDENTS[-SPARE_WAITERS - 3 :], "s-1"]
 
     def test_no_seat_is_free(self, url: str) -> None:
-        """A newcomer to a full course keeps nobody waiting who waits there."""
+        """A newcomer to a full course locks no waiter."""
         assert self.locked(url, Enroll("s-2", "c-1")) == ["s-2"]
-
-
-def carry_out_on(url: str, *commands: Command) -> None:
-    """Run commands on a database as somebody else would."""
-    database = Database(url)
-    carry_out(Ledger(database), *commands)
-    database.close()

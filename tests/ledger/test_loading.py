@@ -1,4 +1,4 @@
-"""What a batch reads: nothing that nobody asked for, and as many waiters as it takes."""
+"""What a batch loads: only what its commands need, and as many waiters as necessary."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from registrar_server.core.commands import (
 )
 from registrar_server.ledger.ledger import Answer, Ledger
 from registrar_server.storage.database import Database
-from tests.support.ledgers import Watched, call, carry_out, fields
+from tests.support.ledgers import Receipt, WatchedDatabase, call, carry_out_on, promoted
 
-Read = Callable[[Sequence[Command]], tuple[list[str], list[Answer]]]
+RunBatch = Callable[[Sequence[Command]], tuple[list[str], list[Answer]]]
 
-CROWD = [f"s-{number:02}" for number in range(50)]
+STUDENTS = [f"s-{number:02}" for number in range(50)]
 
 
 @pytest.fixture
-def read(database_url: str) -> Iterator[Read]:
-    """Carries out one batch that must succeed; returns the steps it took, and its answers."""
+def run_batch(database_url: str) -> Iterator[RunBatch]:
+    """Carries out one batch that must succeed; returns its steps and its answers."""
     steps: list[str] = []
-    database = Watched(database_url, steps.append)
+    database = WatchedDatabase(database_url, steps.append)
 
     def run(commands: Sequence[Command]) -> tuple[list[str], list[Answer]]:
         steps.clear()
@@ -46,17 +46,15 @@ def read(database_url: str) -> Iterator[Read]:
 
 @pytest.fixture
 def campus(database_url: str) -> str:
-    """A course of two seats and a long waitlist, and fifty students; the first two have the seats."""
-    database = Database(database_url)
-    carry_out(
-        Ledger(database),
+    """A course with two seats and a long waitlist, and fifty students; the first two have the seats."""
+    carry_out_on(
+        database_url,
         CreateCourse("c-1", {"capacity": 2, "waitlist_capacity": 100}),
         CreateCourse("c-2", {"prerequisite_course_ids": ("c-1",)}),
         CreateCourse("c-3", {"capacity": 10}),
-        *map(CreateStudent, CROWD),
-        *(Enroll(student_id, "c-1") for student_id in CROWD[:2]),
+        *map(CreateStudent, STUDENTS),
+        *(Enroll(student_id, "c-1") for student_id in STUDENTS[:2]),
     )
-    database.close()
     return database_url
 
 
@@ -66,7 +64,7 @@ TWO_ROUND_TRIPS = ["begin", "read", "read", "commit"]
 
 @pytest.mark.usefixtures("campus")
 class TestRoundTrips:
-    """A batch reads once; only waiters who may get a seat, and prerequisites, are worth a second time."""
+    """A batch reads once, and a second time only for waiters who may be promoted and for prerequisites."""
 
     @pytest.mark.parametrize(
         "batch",
@@ -77,69 +75,69 @@ class TestRoundTrips:
             [Swap("s-00", "c-1", "c-3")],
         ],
     )
-    def test_nobody_waits_and_nothing_is_asked_for(self, read: Read, batch: list[Command]) -> None:
-        """No query for waiters where none waits, none for prerequisites where there are none."""
-        assert read(batch)[0] == ONE_ROUND_TRIP
+    def test_without_waiters_and_prerequisites(self, run_batch: RunBatch, batch: list[Command]) -> None:
+        """Without waiters and prerequisites there is one read."""
+        assert run_batch(batch)[0] == ONE_ROUND_TRIP
 
-    def test_newcomers_behind_a_queue(self, read: Read) -> None:
-        """Where all seats are taken and none becomes free, those who wait are none of the newcomer's business."""
-        read([Enroll(student_id, "c-1") for student_id in CROWD[2:20]])
-        assert read([Enroll(student_id, "c-1") for student_id in CROWD[20:30]])[0] == ONE_ROUND_TRIP
+    def test_newcomers_to_a_waitlist(self, run_batch: RunBatch) -> None:
+        """If all seats are taken and none becomes free, no waiters are read."""
+        run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:20]])
+        assert run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[20:30]])[0] == ONE_ROUND_TRIP
 
-    def test_a_seat_for_those_who_wait(self, read: Read) -> None:
-        """What the rules look at of those who wait is read too."""
-        read([Enroll("s-10", "c-1")])
-        assert read([Unenroll("s-00", "c-1")])[0] == TWO_ROUND_TRIPS
+    def test_a_seat_for_a_waiter(self, run_batch: RunBatch) -> None:
+        """What the rules need to know about waiters takes a second read."""
+        run_batch([Enroll("s-10", "c-1")])
+        assert run_batch([Unenroll("s-00", "c-1")])[0] == TWO_ROUND_TRIPS
 
-    def test_prerequisites(self, read: Read) -> None:
-        """What was passed is read where a course asks for it."""
-        read([RecordCompletion("s-10", "c-1")])
-        assert read([Enroll("s-10", "c-2")])[0] == TWO_ROUND_TRIPS
+    def test_prerequisites(self, run_batch: RunBatch) -> None:
+        """What students have passed is read if a course has prerequisites."""
+        run_batch([RecordCompletion("s-10", "c-1")])
+        assert run_batch([Enroll("s-10", "c-2")])[0] == TWO_ROUND_TRIPS
 
-    def test_prerequisites_set_in_the_same_batch(self, read: Read) -> None:
-        """A course that is changed, or made, in the batch may ask for something too."""
-        read([RecordCompletion("s-10", "c-1")])
-        steps, _ = read([UpdateCourse("c-3", {"prerequisite_course_ids": ("c-1",)}), Enroll("s-10", "c-3")])
+    def test_prerequisites_set_in_the_same_batch(self, run_batch: RunBatch) -> None:
+        """Prerequisites can come from a course that the batch changes or creates."""
+        run_batch([RecordCompletion("s-10", "c-1")])
+        steps, _ = run_batch([UpdateCourse("c-3", {"prerequisite_course_ids": ("c-1",)}), Enroll("s-10", "c-3")])
         assert steps == TWO_ROUND_TRIPS
         created = CreateCourse("c-4", {"prerequisite_course_ids": ("c-1",)})
-        assert read([created, Enroll("s-10", "c-4")])[0] == TWO_ROUND_TRIPS
+        assert run_batch([created, Enroll("s-10", "c-4")])[0] == TWO_ROUND_TRIPS
 
 
 @pytest.mark.usefixtures("campus")
 class TestLongQueues:
-    """However many of those who wait are kept from a seat, the first who may have it is found."""
+    """The first waiter that the rules allow is found, however many are skipped."""
 
-    def test_the_last_of_forty_is_promoted(self, read: Read) -> None:
-        """The batch begins again with twice as many waiters until there are enough, and nothing is done twice."""
-        read([Enroll(student_id, "c-1") for student_id in CROWD[2:42]])
-        read([PlaceHold(student_id, "BURSAR") for student_id in CROWD[2:41]])
-        steps, (answer,) = read([Unenroll("s-00", "c-1")])
+    def test_the_last_of_forty_is_promoted(self, run_batch: RunBatch) -> None:
+        """The batch restarts with twice as many waiters until there are enough, and commits once."""
+        run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:42]])
+        run_batch([PlaceHold(student_id, "BURSAR") for student_id in STUDENTS[2:41]])
+        steps, (answer,) = run_batch([Unenroll("s-00", "c-1")])
         assert steps.count("begin") > 1
         assert steps[-1] == "commit"
         assert steps.count("commit") == 1
-        assert [one["student_id"] for one in fields(answer)["promoted"]] == ["s-41"]
+        assert promoted(answer) == ["s-41"]
         types = [event.type for event in answer.events]
         assert types == ["STUDENT_UNENROLLED", *["PROMOTION_SKIPPED"] * 39, "STUDENT_PROMOTED"]
 
-    def test_a_preview_finds_it_too(self, read: Read, database_url: str) -> None:
-        """Asking beforehand gives the same answer."""
-        read([Enroll(student_id, "c-1") for student_id in CROWD[2:42]])
-        read([PlaceHold(student_id, "BURSAR") for student_id in CROWD[2:41]])
+    def test_a_preview_finds_it_too(self, run_batch: RunBatch, database_url: str) -> None:
+        """A preview promotes the same waiter."""
+        run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:42]])
+        run_batch([PlaceHold(student_id, "BURSAR") for student_id in STUDENTS[2:41]])
         database = Database(database_url)
-        foreseen = Ledger(database).preview(call(Unenroll("s-00", "c-1")))
+        preview = Ledger(database).preview(call(Unenroll("s-00", "c-1")))
         database.close()
-        assert [one["student_id"] for one in foreseen.fields["promoted"]] == ["s-41"]  # type: ignore[attr-defined]
+        assert isinstance(preview, Receipt)
+        assert [one["student_id"] for one in preview.fields["promoted"]] == ["s-41"]
 
-    def test_as_many_as_seats_become_free(self, read: Read) -> None:
-        """Two drops of one batch promote two, the first of the queue in order."""
-        read([Enroll(student_id, "c-1") for student_id in CROWD[2:42]])
-        _, answers = read([Unenroll("s-00", "c-1"), Unenroll("s-01", "c-1")])
-        promoted = [one["student_id"] for answer in answers for one in fields(answer)["promoted"]]
-        assert promoted == ["s-02", "s-03"]
+    def test_as_many_as_seats_become_free(self, run_batch: RunBatch) -> None:
+        """Two drops in one batch promote the first two waiters in order."""
+        run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:42]])
+        _, answers = run_batch([Unenroll("s-00", "c-1"), Unenroll("s-01", "c-1")])
+        assert [student_id for answer in answers for student_id in promoted(answer)] == ["s-02", "s-03"]
 
-    def test_all_where_seats_are_without_limit(self, read: Read) -> None:
-        """A course whose capacity is taken away has a seat for everybody."""
-        read([Enroll(student_id, "c-1") for student_id in CROWD[2:42]])
-        _, (answer,) = read([UpdateCourse("c-1", {"capacity": None})])
-        promoted = [event.student_id for event in answer.events if event.type == "STUDENT_PROMOTED"]
-        assert promoted == CROWD[2:42]
+    def test_unlimited_seats(self, run_batch: RunBatch) -> None:
+        """If the capacity is removed, all waiters are promoted."""
+        run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:42]])
+        _, (answer,) = run_batch([UpdateCourse("c-1", {"capacity": None})])
+        students = [event.student_id for event in answer.events if event.type == "STUDENT_PROMOTED"]
+        assert students == STUDENTS[2:42]

@@ -1,10 +1,7 @@
-"""What the server does by itself: old answers go, newer ones stay."""
+"""The purge of request ids: old responses are deleted, newer ones stay."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
@@ -13,16 +10,8 @@ from registrar_server.storage.database import Database
 from registrar_server.storage.models import RequestId
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-def keep(engine: Engine, *times: int, caller: str = "ada") -> None:
-    """Keep an answer for each of these times; its request id is its time."""
+def store_answers(engine: Engine, *times: int, caller: str = "ada") -> None:
+    """Store a response for each of these times; its request id is its time."""
     with Session(engine) as session:
         session.add_all(
             RequestId(caller=caller, request_id=str(time), fingerprint=b"", response=b"", create_time=time)
@@ -31,39 +20,39 @@ def keep(engine: Engine, *times: int, caller: str = "ada") -> None:
         session.commit()
 
 
-def kept(engine: Engine) -> list[tuple[str, int]]:
+def stored_answers(engine: Engine) -> list[tuple[str, int]]:
     with Session(engine) as session:
         rows = session.execute(select(RequestId.caller, RequestId.create_time).order_by(RequestId.create_time))
         return [(row[0], row[1]) for row in rows]
 
 
-def test_purges_what_is_older(database: Database, engine: Engine) -> None:
-    """QueryResults given before the time go; one given just then stays."""
-    keep(engine, 1, 2, 3, 4)
+def test_older_responses_are_deleted(database: Database, engine: Engine) -> None:
+    """Responses from before the given time are deleted; one from that very time stays."""
+    store_answers(engine, 1, 2, 3, 4)
     assert purge_request_ids(database, before=3) == 2
-    assert kept(engine) == [("ada", 3), ("ada", 4)]
+    assert stored_answers(engine) == [("ada", 3), ("ada", 4)]
 
 
 def test_in_chunks(database: Database, engine: Engine) -> None:
-    """However small the chunks, everything old goes."""
-    keep(engine, *range(7))
+    """All old responses are deleted, in chunks of any size."""
+    store_answers(engine, *range(7))
     assert purge_request_ids(database, before=5, chunk=2) == 5
-    assert kept(engine) == [("ada", 5), ("ada", 6)]
+    assert stored_answers(engine) == [("ada", 5), ("ada", 6)]
 
 
 def test_the_same_id_of_another_caller_stays(database: Database, engine: Engine) -> None:
-    """Callers choose their ids by themselves, so only caller and id together name an answer."""
-    keep(engine, 1)
+    """A response is identified by its caller and its request id together."""
+    store_answers(engine, 1)
     with Session(engine) as session:
         session.add(RequestId(caller="bob", request_id="1", fingerprint=b"", response=b"", create_time=9))
         session.commit()
     assert purge_request_ids(database, before=5) == 1
-    assert kept(engine) == [("bob", 9)]
+    assert stored_answers(engine) == [("bob", 9)]
 
 
 def test_nothing_to_do(database: Database, engine: Engine) -> None:
-    """On an empty table, and where all is new."""
+    """On an empty table, or if all responses are new, nothing is deleted."""
     assert purge_request_ids(database, before=5) == 0
-    keep(engine, 5)
+    store_answers(engine, 5)
     assert purge_request_ids(database, before=5) == 0
-    assert len(kept(engine)) == 1
+    assert len(stored_answers(engine)) == 1

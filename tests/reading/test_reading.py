@@ -1,8 +1,8 @@
-"""Reads: lookups that gather into one query, and lists that stay stable page by page while others write."""
+"""Reads: lookups that are batched into one query, and lists whose pages stay stable while others write."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +29,20 @@ from registrar_server.storage.database import Database
 from tests.support.ledgers import carry_out
 
 LIVE = ("ENROLLED", "WAITLISTED")
-EVERY = (*LIVE, "DROPPED", "COMPLETED")
+ALL_STATES = (*LIVE, "DROPPED", "COMPLETED")
 ALL_COURSES = CourseSearch(words=(), term="", code="", open_only=False, show_deleted=False)
 MEETING = Meeting((1, 3), 32_400, 36_000, "2026-09-01", "2026-12-18", "Łódź „A” 🏫")
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def ledger(database: Database) -> Ledger:
-    """What changes the database."""
+    """A ledger on the same database."""
     return Ledger(database)
 
 
 @pytest.fixture
 def reader(database: Database, ledger: Ledger) -> Reader:
-    """A reader of a database with s-1 to s-3, of whom s-3 is deleted, and c-1 to c-3, of which c-3 is deleted."""
+    """A reader of a database with s-1 to s-3 and c-1 to c-3, of which s-3 and c-3 are deleted."""
     carry_out(
         ledger,
         CreateStudent("s-1", {"given_name": "Ada", "family_name": "Byron"}),
@@ -71,17 +63,17 @@ def reader(database: Database, ledger: Ledger) -> Reader:
     return Reader(database)
 
 
-def why(found: Any) -> tuple[Reason, dict[str, str]]:
-    """What a lookup was refused for."""
+def refused_for(found: Any) -> tuple[Reason, dict[str, str]]:
+    """Return the reason and the metadata of a refused lookup."""
     assert isinstance(found, Refusal)
     return found.reason, found.metadata
 
 
-class TestLookUp:
+class TestLookups:
     """Each lookup of a batch has its own record or its own error."""
 
     def test_all_kinds_at_once(self, reader: Reader) -> None:
-        """QueryResults come in the order of the questions."""
+        """Results are in the order of the lookups."""
         lookups: list[Lookup] = [CourseById("c-1"), StudentById("s-2"), CoursesOfStudent("s-1"), StudentById("s-9")]
         course, student, entries, unknown = reader.look_up(lookups)
         assert (course.course_id, student.student_id) == ("c-1", "s-2")
@@ -89,10 +81,10 @@ class TestLookUp:
             ("c-1", "s-1"),
             ("c-2", "s-1"),
         ]
-        assert why(unknown) == (Reason.STUDENT_NOT_FOUND, {"student_id": "s-9"})
+        assert refused_for(unknown) == (Reason.STUDENT_NOT_FOUND, {"student_id": "s-9"})
 
-    def test_a_record_is_whole(self, reader: Reader) -> None:
-        """Lists, text beyond ASCII, absent values and counters."""
+    def test_a_record_is_complete(self, reader: Reader) -> None:
+        """Records have their lists, texts beyond ASCII, absent values and counters."""
         course: Course = reader.require(CourseById("c-1"))
         assert (course.meetings, course.capacity, course.waitlist_capacity) == ((MEETING,), 1, None)
         assert (course.enrolled_count, course.last_number, course.seats_available) == (1, 1, 0)
@@ -109,30 +101,30 @@ class TestLookUp:
         ],
     )
     def test_deleted(self, reader: Reader, hidden: Lookup, shown: Lookup, reason: Reason) -> None:
-        """Found only by those who ask for it, even in one batch."""
+        """Deleted records are found only with show_deleted, even in one batch."""
         refused, found = reader.look_up([hidden, shown])
-        assert why(refused)[0] is reason
+        assert refused_for(refused)[0] is reason
         assert found.delete_time is not None
 
     def test_an_enrollment(self, reader: Reader) -> None:
-        """By its id, live or ended; an unknown one is named."""
+        """Live and ended enrollments are found by id; an unknown id is refused."""
         (entry,) = reader.list_roster("c-1", LIVE, None, 10)
         assert reader.require(EnrollmentById(entry.enrollment.enrollment_id)) == entry.enrollment
         (unknown,) = reader.look_up([EnrollmentById("e-9")])
-        assert why(unknown) == (Reason.ENROLLMENT_NOT_FOUND, {"enrollment_id": "e-9"})
+        assert refused_for(unknown) == (Reason.ENROLLMENT_NOT_FOUND, {"enrollment_id": "e-9"})
         assert str(unknown) == 'There is no enrollment "e-9".'
 
-    def test_courses_are_live_ones(self, reader: Reader, ledger: Ledger) -> None:
-        """Dropped enrollments are not among a student's courses; a student without any has an empty list."""
+    def test_courses_of_a_student(self, reader: Reader, ledger: Ledger) -> None:
+        """Only live enrollments are among a student's courses; a student without any has an empty list."""
         carry_out(ledger, Unenroll("s-1", "c-1"), Unenroll("s-2", "c-2"))
         of_first, of_second = reader.look_up([CoursesOfStudent("s-1"), CoursesOfStudent("s-2")])
         assert [entry.course.course_id for entry in of_first] == ["c-2"]
         assert of_second == []
 
     def test_courses_of_a_deleted_student(self, reader: Reader) -> None:
-        """A deleted student has no courses to show."""
+        """The courses of a deleted student are refused."""
         (refused,) = reader.look_up([CoursesOfStudent("s-3")])
-        assert why(refused) == (Reason.STUDENT_NOT_FOUND, {"student_id": "s-3"})
+        assert refused_for(refused) == (Reason.STUDENT_NOT_FOUND, {"student_id": "s-3"})
 
     def test_many(self, reader: Reader, ledger: Ledger) -> None:
         """Hundreds of lookups are one batch."""
@@ -140,16 +132,16 @@ class TestLookUp:
         carry_out(ledger, *map(CreateStudent, ids))
         assert [student.student_id for student in reader.look_up(list(map(StudentById, ids)))] == ids
 
-    def test_of_nothing(self, reader: Reader) -> None:
-        """An empty batch has no answers."""
+    def test_an_empty_batch(self, reader: Reader) -> None:
+        """An empty batch has no results."""
         assert reader.look_up([]) == []
 
     def test_without_a_database(self, tmp_path: Path) -> None:
-        """Each is told that the database is not reachable, and so are lists."""
+        """If the database cannot be reached, every lookup and every list reports it."""
         database = Database(f"sqlite:///{tmp_path / 'no folder' / 'registrar.db'}")
         reader = Reader(database)
         refused = reader.look_up([StudentById("s-1"), CourseById("c-1")])
-        assert [why(one)[0] for one in refused] == [Reason.DATABASE_UNAVAILABLE] * 2
+        assert [refused_for(one)[0] for one in refused] == [Reason.DATABASE_UNAVAILABLE] * 2
         with pytest.raises(Refusal) as listing:
             reader.list_students((), False, None, 10)
         assert listing.value.reason is Reason.DATABASE_UNAVAILABLE
@@ -157,13 +149,13 @@ class TestLookUp:
 
 
 class TestLists:
-    """What each list shows, and in which order."""
+    """The rows of each list, and their order."""
 
     def test_courses_of_a_student(self, reader: Reader, ledger: Ledger) -> None:
-        """By course, then by attempt; of the states asked for."""
+        """A student's enrollments are ordered by course and attempt, and filtered by state."""
         carry_out(ledger, Unenroll("s-1", "c-2"), Enroll("s-1", "c-2"))
-        every = reader.list_courses("s-1", EVERY, None, 10)
-        assert [(one.course.title, one.enrollment.attempt, one.enrollment.state) for one in every] == [
+        courses = reader.list_courses("s-1", ALL_STATES, None, 10)
+        assert [(one.course.title, one.enrollment.attempt, one.enrollment.state) for one in courses] == [
             ("Intro", 1, "ENROLLED"),
             ("Études", 1, "DROPPED"),
             ("Études", 2, "ENROLLED"),
@@ -172,9 +164,9 @@ class TestLists:
         assert reader.list_courses("s-1", LIVE, None, 10) == reader.require(CoursesOfStudent("s-1"))
 
     def test_a_roster(self, reader: Reader, ledger: Ledger) -> None:
-        """In order of the course's own numbers, which is the order of the queue."""
+        """A roster is ordered by the course's numbers, which is the order of the waitlist."""
         carry_out(ledger, Unenroll("s-1", "c-2"), Enroll("s-1", "c-2"))
-        roster = reader.list_roster("c-2", EVERY, None, 10)
+        roster = reader.list_roster("c-2", ALL_STATES, None, 10)
         assert [(one.student.student_id, one.enrollment.number, one.enrollment.state) for one in roster] == [
             ("s-1", 1, "DROPPED"),
             ("s-2", 2, "ENROLLED"),
@@ -182,8 +174,8 @@ class TestLists:
         ]
         assert [one.student.given_name for one in reader.list_roster("c-2", LIVE, None, 10)] == ["Élodie", "Ada"]
 
-    def test_of_somebody_unknown(self, reader: Reader) -> None:
-        """A list belongs to a student or a course that is there."""
+    def test_of_a_missing_record(self, reader: Reader) -> None:
+        """The lists of a deleted student or course are refused."""
         with pytest.raises(Refusal, match='There is no student "s-3"'):
             reader.list_courses("s-3", LIVE, None, 10)
         with pytest.raises(Refusal, match='There is no course "c-3"'):
@@ -203,11 +195,11 @@ class TestLists:
         ],
     )
     def test_students_by_words(self, reader: Reader, words: list[str], found: list[str]) -> None:
-        """Every word must be in a name or the e-mail, in any case; nothing in a word is a pattern."""
+        """Every word must be part of a name or the e-mail, in any case; no character of it is a wildcard."""
         assert [student.student_id for student in reader.list_students(words, False, None, 10)] == found
 
-    def test_students_with_the_deleted(self, reader: Reader) -> None:
-        """Deleted ones are shown to those who ask."""
+    def test_deleted_students(self, reader: Reader) -> None:
+        """Deleted students are listed with show_deleted."""
         shown = reader.list_students((), True, None, 10)
         assert [student.student_id for student in shown] == ["s-1", "s-2", "s-3"]
 
@@ -225,12 +217,12 @@ class TestLists:
         ],
     )
     def test_the_catalogue(self, reader: Reader, part: dict[str, Any], found: list[str]) -> None:
-        """Every part of a search narrows it; a full course is not open."""
+        """Every criterion narrows the search; a full course is not open."""
         courses = reader.search_courses(ALL_COURSES._replace(**part), None, 10)
         assert [course.course_id for course in courses] == found
 
     def test_a_cancelled_course_is_not_open(self, reader: Reader, ledger: Ledger) -> None:
-        """It is in the catalogue, but not to enroll in."""
+        """A cancelled course is in the catalogue, but not among the open courses."""
         carry_out(ledger, UpdateCourse("c-2", {"state": "CANCELLED"}))
         assert reader.search_courses(ALL_COURSES._replace(open_only=True), None, 10) == []
         assert len(reader.search_courses(ALL_COURSES, None, 10)) == 2
@@ -240,8 +232,8 @@ Pages = Callable[[Any, int], Sequence[Any]]
 Key = Callable[[Any], tuple[Any, ...]]
 
 
-def walk(page: Pages, key: Key, size: int, between: Callable[[], None] = lambda: None) -> list[Any]:
-    """Read a list page by page, as a caller does; ``between`` happens after each page."""
+def read_pages(page: Pages, key: Key, size: int, after_page: Callable[[], None] = lambda: None) -> list[Any]:
+    """Read a list page by page, as a caller does; call ``after_page`` after each page."""
     found: list[Any] = []
     after: Sequence[Any] | None = None
     while rows := page(after, size):
@@ -249,94 +241,94 @@ def walk(page: Pages, key: Key, size: int, between: Callable[[], None] = lambda:
         assert after is None or key(rows[0]) > tuple(after), "pages go forward"
         found += map(key, rows)
         after = key(rows[-1])
-        between()
+        after_page()
     return found
 
 
 class TestPages:
-    """Pages go on after the last row that was shown, whatever has come or gone meanwhile."""
+    """Each page continues after the last row of the page before, whatever was added or removed since."""
 
     STUDENTS = ("B", "a", "a-1", "a.1", "a~", "b", "p1", "p2", "p3", "z")
 
     @pytest.fixture
-    def people(self, database: Database, ledger: Ledger) -> Reader:
-        """Ten students whose ids only sort the same everywhere byte by byte, all in one course."""
+    def reader_of_ten(self, database: Database, ledger: Ledger) -> Reader:
+        """Ten students in one course, whose ids sort the same on both databases only byte by byte."""
         carry_out(ledger, CreateCourse("c"), *map(CreateStudent, self.STUDENTS))
         carry_out(ledger, *(Enroll(student_id, "c") for student_id in reversed(self.STUDENTS)))
         return Reader(database)
 
     @staticmethod
     def students(reader: Reader) -> tuple[Pages, Key]:
-        """The list of students."""
+        """Return how to read the list of students, and its key."""
         return lambda after, size: reader.list_students((), False, after, size), lambda row: (row.student_id,)
 
     @staticmethod
     def roster(reader: Reader) -> tuple[Pages, Key]:
-        """The roster of the course."""
+        """Return how to read the roster of the course, and its key."""
         return lambda after, size: reader.list_roster("c", LIVE, after, size), lambda row: (row.enrollment.number,)
 
     @pytest.mark.parametrize("size", [1, 3, 10, 11])
-    def test_every_row_once(self, people: Reader, size: int) -> None:
-        """Together the pages are the list, however long they are."""
-        assert [key for (key,) in walk(*self.students(people), size)] == sorted(self.STUDENTS)
-        assert [number for (number,) in walk(*self.roster(people), size)] == list(range(1, 11))
+    def test_every_row_once(self, reader_of_ten: Reader, size: int) -> None:
+        """The pages together are the whole list, whatever their size."""
+        assert [key for (key,) in read_pages(*self.students(reader_of_ten), size)] == sorted(self.STUDENTS)
+        assert [number for (number,) in read_pages(*self.roster(reader_of_ten), size)] == list(range(1, 11))
 
-    def test_a_students_courses(self, people: Reader, ledger: Ledger) -> None:
-        """Pages may end between two attempts at one course."""
+    def test_a_students_courses(self, reader_of_ten: Reader, ledger: Ledger) -> None:
+        """A page can end between two attempts at one course."""
         carry_out(ledger, *map(CreateCourse, "de"), Enroll("a", "e"), Enroll("a", "d"))
         for course_id in ("d", "d", "e"):
             carry_out(ledger, Unenroll("a", course_id), Enroll("a", course_id))
-        found = walk(
-            lambda after, size: people.list_courses("a", EVERY, after, size),
+        found = read_pages(
+            lambda after, size: reader_of_ten.list_courses("a", ALL_STATES, after, size),
             lambda row: (row.enrollment.course_id, row.enrollment.attempt),
             2,
         )
         assert found == [("c", 1), ("d", 1), ("d", 2), ("d", 3), ("e", 1), ("e", 2)]
 
-    def test_the_catalogue(self, people: Reader, ledger: Ledger) -> None:
-        """By id, byte by byte."""
+    def test_the_catalogue(self, reader_of_ten: Reader, ledger: Ledger) -> None:
+        """Courses are ordered by id, byte by byte."""
         carry_out(ledger, *map(CreateCourse, ("B", "b", "c-1", "C")))
-        found = walk(
-            lambda after, size: people.search_courses(ALL_COURSES, after, size), lambda row: (row.course_id,), 2
+        found = read_pages(
+            lambda after, size: reader_of_ten.search_courses(ALL_COURSES, after, size), lambda row: (row.course_id,), 2
         )
         assert found == [("B",), ("C",), ("b",), ("c",), ("c-1",)]
 
-    def test_rows_that_come_meanwhile(self, people: Reader, ledger: Ledger) -> None:
-        """What was there is shown once; what comes behind the page is shown, what comes before it is not."""
-        coming = iter([("A", "p0"), ("a0", "zz")])
+    def test_rows_added_between_pages(self, reader_of_ten: Reader, ledger: Ledger) -> None:
+        """Rows added after the present page are listed, rows added before it are not."""
+        new_students = iter([("A", "p0"), ("a0", "zz")])
 
-        def between() -> None:
-            carry_out(ledger, *map(CreateStudent, next(coming, ())))
+        def change() -> None:
+            carry_out(ledger, *map(CreateStudent, next(new_students, ())))
 
-        found = [key for (key,) in walk(*self.students(people), 4, between)]
+        found = [key for (key,) in read_pages(*self.students(reader_of_ten), 4, change)]
         assert found == sorted([*self.STUDENTS, "p0", "zz"])
 
-    def test_rows_that_go_meanwhile(self, people: Reader, ledger: Ledger) -> None:
-        """The row that a page ended with may go: the next page begins where it would have."""
-        going = iter([("a.1", "b"), ("p2",)])
+    def test_rows_removed_between_pages(self, reader_of_ten: Reader, ledger: Ledger) -> None:
+        """The next page starts at the same place even if the last row of the page was removed."""
+        deleted_students = iter([("a.1", "b"), ("p2",)])
 
-        def between() -> None:
-            carry_out(ledger, *(DeleteStudent(student_id, force=True) for student_id in next(going, ())))
+        def change() -> None:
+            carry_out(ledger, *(DeleteStudent(student_id, force=True) for student_id in next(deleted_students, ())))
 
-        found = [key for (key,) in walk(*self.students(people), 4, between)]
+        found = [key for (key,) in read_pages(*self.students(reader_of_ten), 4, change)]
         assert found == ["B", "a", "a-1", "a.1", "a~", "p1", "p2", "p3", "z"]
 
-    def test_a_roster_while_students_come_and_go(self, people: Reader, ledger: Ledger) -> None:
-        """Who enrolls again stands at the end, under a new number."""
-        moves = iter([(Unenroll("z", "c"), Unenroll("b", "c"), Enroll("z", "c"))])
+    def test_a_roster_that_changes_between_pages(self, reader_of_ten: Reader, ledger: Ledger) -> None:
+        """A student who enrolls again is at the end, with a new number."""
+        batches = iter([(Unenroll("z", "c"), Unenroll("b", "c"), Enroll("z", "c"))])
 
-        def between() -> None:
-            carry_out(ledger, *next(moves, ()))
+        def change() -> None:
+            carry_out(ledger, *next(batches, ()))
 
-        found = [number for (number,) in walk(*self.roster(people), 4, between)]
+        found = [number for (number,) in read_pages(*self.roster(reader_of_ten), 4, change)]
         assert found == [1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
 
-    def test_restored_behind_the_page(self, people: Reader, ledger: Ledger) -> None:
-        """A student restored on a page not yet read is shown there."""
+    def test_a_student_restored_between_pages(self, reader_of_ten: Reader, ledger: Ledger) -> None:
+        """A student who is restored after the present page is listed."""
         carry_out(ledger, DeleteStudent("z", force=True))
-        moves = iter([(UndeleteStudent("z"),)])
+        batches = iter([(UndeleteStudent("z"),)])
 
-        def between() -> None:
-            carry_out(ledger, *next(moves, ()))
+        def change() -> None:
+            carry_out(ledger, *next(batches, ()))
 
-        assert walk(*self.students(people), 4, between)[-1] == ("z",)
+        assert read_pages(*self.students(reader_of_ten), 4, change)[-1] == ("z",)

@@ -25,9 +25,10 @@ from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, comparable
 from tests.support.consistency import assert_consistent
 from tests.support.histories import FOUNDATION, LOCAL_COMMANDS, commands_about
-from tests.support.ledgers import NOW, call
+from tests.support.ledgers import call
 from tests.support.properties import scaled
 from tests.support.reference import Reference, Result
+from tests.support.states import NOW
 
 PROCESSES = 4
 

@@ -1,10 +1,10 @@
-"""Set-based statements: each shape does what it says, with any values, as one text that never changes."""
+"""Set-based statements: each shape reads or writes the right rows, with any values, as one constant text."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -31,66 +31,57 @@ from tests.support.drivers import (
     UPDATE_RESPONSES,
     UPDATE_STUDENTS,
     Driver,
-    connected,
-    course,
-    enrollment,
-    event,
-    furnish,
-    student,
+    course_row,
+    enrollment_row,
+    event_row,
+    insert_courses_and_students,
+    student_row,
 )
 
 
-@pytest.fixture
-def driver(database_url: str) -> Iterator[Driver]:
-    """A driver on a freshly migrated database: the test runs once on SQLite and once on PostgreSQL."""
-    driver = connected(database_url)
-    yield driver
-    driver.connection.close()
-
-
 class TestSelect:
-    """Rows by key."""
+    """Select rows by key."""
 
     def test_by_one_column(self, driver: Driver) -> None:
-        """The rows of these keys; keys that aren't there find nothing, and keys may repeat."""
-        driver.write((INSERT_STUDENTS, [student("a", "Ada"), student("b", "Bob"), student("c", "Cy")]))
+        """Each existing key gives one row; unknown keys give none, and keys can be repeated."""
+        driver.write((INSERT_STUDENTS, [student_row("a", "Ada"), student_row("b", "Bob"), student_row("c", "Cy")]))
         (found,) = driver.read((SELECT_STUDENTS, [("a",), ("c",), ("c",), ("z",)]))
         assert [row[:2] for row in found] == [("a", "Ada"), ("c", "Cy")]
 
     def test_by_a_pair(self, driver: Driver) -> None:
-        """Pairs are pairs: one's first and another's second find nothing."""
+        """A key of two columns matches only rows with both values."""
         rows = [(caller, request_id, b"", b"", 0) for caller in ("a", "b") for request_id in ("1", "2")]
         driver.write((INSERT_RESPONSES, rows))
         (found,) = driver.read((SELECT_RESPONSES, [("a", "1"), ("b", "2"), ("b", "3")]))
         assert [row[:2] for row in found] == [("a", "1"), ("b", "2")]
 
     def test_with_a_condition(self, driver: Driver) -> None:
-        """Of the rows with these keys, those that also fit."""
-        driver.write((INSERT_STUDENTS, [student("a"), student("b", delete_time=5)]))
+        """A condition restricts the rows with these keys."""
+        driver.write((INSERT_STUDENTS, [student_row("a"), student_row("b", delete_time=5)]))
         living = Select("students", ("student_id",), ("student_id",), "delete_time IS NULL", read=tuple)
         assert driver.read((living, [("a",), ("b",)])) == [[("a",)]]
 
     def test_of_two_tables(self, driver: Driver) -> None:
-        """Each row goes with its row of the other table, in columns of either."""
-        furnish(driver, {"c-1": {"term": "fall", "meetings": "[1]"}, "c-2": {}})
+        """Each row is joined with its row of the other table, and columns of both can be selected."""
+        insert_courses_and_students(driver, {"c-1": {"term": "fall", "meetings": "[1]"}, "c-2": {}})
         driver.write(
-            (INSERT_ENROLLMENTS, [enrollment("c-1", "a", 1, "ENROLLED"), enrollment("c-2", "b", 1, "ENROLLED")])
+            (INSERT_ENROLLMENTS, [enrollment_row("c-1", "a", 1, "ENROLLED"), enrollment_row("c-2", "b", 1, "ENROLLED")])
         )
         columns = ("student_id", "term", "meetings", "state")
         where = "enrollments.state = 'ENROLLED'"
         joined = Select("enrollments", ("student_id",), columns[:3], where, "courses", "course_id", read=tuple)
         assert driver.read((joined, [("a",), ("b",), ("c",)])) == [[("a", "fall", "[1]"), ("b", "", "[]")]]
 
-    def test_with_something_computed(self, driver: Driver) -> None:
-        """What is computed comes behind the columns."""
-        driver.write((INSERT_STUDENTS, [student("a", "Ada", 5), student("b", "Bob", 7)]))
+    def test_with_computed_columns(self, driver: Driver) -> None:
+        """Computed columns follow the others."""
+        driver.write((INSERT_STUDENTS, [student_row("a", "Ada", 5), student_row("b", "Bob", 7)]))
         computed = {"next": "max_credits + 1", "count": "(SELECT count(*) FROM students AS all_of_them)"}
         select = Select("students", ("student_id",), ("student_id",), computed=computed, read=tuple)
         assert driver.read((select, [("a",), ("b",)])) == [[("a", 6, 2), ("b", 8, 2)]]
 
     def test_several_at_once(self, driver: Driver) -> None:
-        """Each statement has its own rows, in the order asked."""
-        driver.write((INSERT_STUDENTS, [student("a")]), (INSERT_RESPONSES, [("a", "1", b"f", b"r", 7)]))
+        """Several statements return their rows in the order of the statements."""
+        driver.write((INSERT_STUDENTS, [student_row("a")]), (INSERT_RESPONSES, [("a", "1", b"f", b"r", 7)]))
         students, responses, none = driver.read(
             (SELECT_STUDENTS, [("a",)]), (SELECT_RESPONSES, [("a", "1")]), (SELECT_STUDENTS, [("b",)])
         )
@@ -100,7 +91,7 @@ class TestSelect:
 
 
 class TestValues:
-    """What is written comes back, whatever it is."""
+    """Every value is read as it was written."""
 
     TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
     AWKWARD = st.sampled_from(
@@ -111,8 +102,8 @@ class TestValues:
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(rows=st.lists(st.tuples(TEXT | AWKWARD, INTEGERS, HOLDS, INTEGERS), min_size=1, max_size=6))
-    def test_text_numbers_documents_and_nothing(self, driver: Driver, rows: list[tuple[Any, ...]]) -> None:
-        """Inserted, selected by key, and updated to each other's values."""
+    def test_texts_numbers_documents_and_nulls(self, driver: Driver, rows: list[tuple[Any, ...]]) -> None:
+        """Rows are inserted, selected by key, and updated to each other's values."""
         ids = [f"s-{next(_numbers)}" for _ in rows]
         written = [(name, limit, json.dumps(holds), end) for name, limit, holds, end in rows]
         driver.write((INSERT_STUDENTS, [(key, *row, *DEFAULTS) for key, row in zip(ids, written, strict=True)]))
@@ -136,7 +127,7 @@ class TestValues:
         )
     )
     def test_keys_of_text_and_bytes(self, driver: Driver, rows: list[tuple[Any, ...]]) -> None:
-        """Any text is a key, and bytes are bytes."""
+        """Keys can be any text, and bytes stay as they are."""
         rows = [(caller, f"{next(_numbers)}", *content) for caller, _, *content in rows]
         driver.write((INSERT_RESPONSES, [(*row, 1) for row in rows]))
         keys = [row[:2] for row in rows]
@@ -146,16 +137,16 @@ class TestValues:
         (found,) = driver.read((SELECT_RESPONSES, keys))
         assert {row[3] for row in found} == {b"\\x00\0,"}
 
-    def test_truth(self, driver: Driver) -> None:
-        """True, false and unknown stay apart."""
+    def test_booleans(self, driver: Driver) -> None:
+        """True, false and null are distinct."""
         values = {"e-c-1": True, "e-c-2": False, "e-c-3": None}
         rows = [
-            enrollment("c", f"s-{number}", number, "COMPLETED", passed=passed)
+            enrollment_row("c", f"s-{number}", number, "COMPLETED", passed=passed)
             for number, passed in enumerate(values.values(), start=1)
         ]
         driver.write(
-            (INSERT_COURSES, [course("c")]),
-            (INSERT_STUDENTS, [student(f"s-{number}") for number in (1, 2, 3)]),
+            (INSERT_COURSES, [course_row("c")]),
+            (INSERT_STUDENTS, [student_row(f"s-{number}") for number in (1, 2, 3)]),
             (INSERT_ENROLLMENTS, rows),
         )
         select = Select("enrollments", ("course_id", "enrollment_id"), ("enrollment_id", "passed"), read=tuple)
@@ -166,11 +157,11 @@ _numbers = count(1)
 
 
 class TestUpdate:
-    """Columns by key."""
+    """Update columns by key."""
 
-    def test_sets_its_columns_of_its_rows(self, driver: Driver) -> None:
-        """Each row has its own values; other rows and other columns stay; an unknown key is nobody."""
-        driver.write((INSERT_STUDENTS, [student(key, "old", 1) for key in "abc"]))
+    def test_sets_columns_of_the_rows_with_these_keys(self, driver: Driver) -> None:
+        """Each row gets its own values; other rows and columns stay, and unknown keys are ignored."""
+        driver.write((INSERT_STUDENTS, [student_row(key, "old", 1) for key in "abc"]))
         rename = Update("students", ("student_id",), ("given_name",))
         driver.write((rename, [("a", "new"), ("c", "newer"), ("z", "nobody")]))
         (found,) = driver.read((SELECT_STUDENTS, [(key,) for key in "abcz"]))
@@ -178,12 +169,12 @@ class TestUpdate:
 
 
 class TestAppend:
-    """Rows numbered by a counter that is raised with them."""
+    """Append rows that are numbered by a counter."""
 
     def test_continues_the_counter(self, driver: Driver) -> None:
-        """In the order given, without gaps, over several batches."""
-        driver.write((APPEND_EVENTS, [event("c", "first"), event("c", "second")]))
-        driver.write((APPEND_EVENTS, [event("c", "third", '[["title", null, "\\u00e9"]]')]))
+        """Numbers continue in the order of the rows, without gaps, over several batches."""
+        driver.write((APPEND_EVENTS, [event_row("c", "first"), event_row("c", "second")]))
+        driver.write((APPEND_EVENTS, [event_row("c", "third", '[["title", null, "\\u00e9"]]')]))
         (found,) = driver.read((SELECT_EVENTS, [("c",)]))
         assert [(revision, key) for key, revision, _ in sorted(found, key=lambda row: int(row[1]))] == [
             (1, "first"),
@@ -193,32 +184,32 @@ class TestAppend:
         assert {key: json.loads(changes) for key, _, changes in found}["third"] == [["title", None, "é"]]
 
     def test_many(self, driver: Driver) -> None:
-        """A thousand rows are numbered as they stand."""
-        driver.write((APPEND_EVENTS, [event("c", f"{place:04}") for place in range(1, 1001)]))
+        """A thousand rows are numbered in order."""
+        driver.write((APPEND_EVENTS, [event_row("c", f"{place:04}") for place in range(1, 1001)]))
         (found,) = driver.read((SELECT_EVENTS, [("c",)]))
         assert [(key, revision) for key, revision, _ in found] == [(f"{place:04}", place) for place in range(1, 1001)]
 
 
 class TestText:
-    """A statement is one text, however many rows it is given, so that a database prepares it once."""
+    """A statement is one text for any number of rows, so that the database prepares it once."""
 
     def test_is_constant(self, driver: Driver) -> None:
-        """Reading and writing one row, then many, says nothing new."""
-        self.say_everything(driver, 1)
-        first = set(driver.said())
-        self.say_everything(driver, 50)
-        assert set(driver.said()) == first
+        """One row and many rows use the same texts."""
+        self.run_every_statement(driver, 1)
+        first = set(driver.statement_texts())
+        self.run_every_statement(driver, 50)
+        assert set(driver.statement_texts()) == first
         assert all(key not in text for key in ("s-0-", "s-1-") for text in first)
 
-    def say_everything(self, driver: Driver, size: int) -> None:
+    def run_every_statement(self, driver: Driver, size: int) -> None:
         ids = [f"s-{place}-{next(_numbers)}" for place in range(size)]
         driver.write(
-            (INSERT_STUDENTS, [student(key) for key in ids]),
-            (INSERT_COURSES, [course(key, waitlisted_count=1, capacity=0) for key in ids]),
-            (INSERT_ENROLLMENTS, [enrollment(key, key, 1, "WAITLISTED") for key in ids]),
+            (INSERT_STUDENTS, [student_row(key) for key in ids]),
+            (INSERT_COURSES, [course_row(key, waitlisted_count=1, capacity=0) for key in ids]),
+            (INSERT_ENROLLMENTS, [enrollment_row(key, key, 1, "WAITLISTED") for key in ids]),
             (UPDATE_STUDENTS, [(key, "x", None, "[]", None) for key in ids]),
             (INSERT_RESPONSES, [(key, "1", b"", b"", 0) for key in ids]),
-            (APPEND_EVENTS, [event("c", key) for key in ids]),
+            (APPEND_EVENTS, [event_row("c", key) for key in ids]),
         )
         driver.read(
             (LOCK_STUDENTS, [(key,) for key in ids]),
@@ -230,21 +221,23 @@ class TestText:
 
 
 class TestCommit:
-    """A write is all or nothing."""
+    """A write changes everything or nothing."""
 
-    def test_a_failing_statement_takes_all_with_it(self, driver: Driver, database_url: str) -> None:
-        """What was written before the failure is gone, and the database is free for others."""
+    def test_a_failing_statement_rolls_back(self, driver: Driver, database_url: str) -> None:
+        """A failing statement rolls back the earlier ones and releases the locks."""
         database = Database(database_url)
         with pytest.raises((psycopg.errors.UniqueViolation, sqlite3.IntegrityError)), database.transaction() as broken:
-            broken.commit((INSERT_STUDENTS, [student("a")]), (INSERT_STUDENTS, [student("b"), student("b")]))
+            broken.commit(
+                (INSERT_STUDENTS, [student_row("a")]), (INSERT_STUDENTS, [student_row("b"), student_row("b")])
+            )
         with database.transaction() as fine:
-            fine.commit((INSERT_STUDENTS, [student("c")]))
+            fine.commit((INSERT_STUDENTS, [student_row("c")]))
         database.close()
         (found,) = driver.read((SELECT_STUDENTS, [(key,) for key in "abc"]))
         assert [row[0] for row in found] == ["c"]
 
-    def test_left_without_a_commit(self, driver: Driver, database_url: str) -> None:
-        """A transaction that is left by an error, or just left, has changed nothing."""
+    def test_a_transaction_without_a_commit(self, driver: Driver, database_url: str) -> None:
+        """A transaction that ends without a commit, with or without an error, changes nothing."""
         database = Database(database_url)
 
         def leave(error: Exception | None) -> None:
@@ -257,7 +250,7 @@ class TestCommit:
         with pytest.raises(ZeroDivisionError):
             leave(ZeroDivisionError())
         with database.transaction() as transaction:
-            transaction.commit((INSERT_STUDENTS, [student("a")]))
+            transaction.commit((INSERT_STUDENTS, [student_row("a")]))
         database.close()
         (found,) = driver.read((SELECT_STUDENTS, [("a",)]))
         assert len(found) == 1

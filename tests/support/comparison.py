@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from registrar_server.errors import Refusal
 from registrar_server.ledger.ledger import Outcome
 from registrar_server.storage import models
-from tests.support.histories import refused, summary
+from tests.support.histories import result_of, result_of_refusal
 from tests.support.ledgers import fields
 from tests.support.reference import Result
 
@@ -16,8 +16,8 @@ from tests.support.reference import Result
 def comparable(outcome: Outcome) -> Result:
     """Return the outcome of a call in the reference's terms."""
     if isinstance(outcome, Refusal):
-        return refused(outcome)
-    return summary(fields(outcome))
+        return result_of_refusal(outcome)
+    return result_of(fields(outcome))
 
 
 def clear_database(engine: Engine) -> None:

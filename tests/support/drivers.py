@@ -1,4 +1,4 @@
-"""Drivers as the server prepares them, and statements and rows to try them with."""
+"""Drivers as the server configures them, with statements and rows for tests of ``storage.bulk``."""
 
 from __future__ import annotations
 
@@ -82,23 +82,23 @@ FIRST_WAITERS = Heads(
 LOCK_FIRST_WAITERS = Lock("students", ("student_id",), heads=FIRST_WAITERS)
 
 
-def student(student_id: str, name: str = "", max_credits: int | None = None, **fields: Any) -> tuple[Any, ...]:
-    """A row of ``INSERT_STUDENTS``."""
+def student_row(student_id: str, name: str = "", max_credits: int | None = None, **fields: Any) -> tuple[Any, ...]:
+    """Return a row for ``INSERT_STUDENTS``."""
     return (student_id, name, max_credits, fields.get("holds", "[]"), fields.get("delete_time"), *DEFAULTS)
 
 
-def event(course_id: str, event_id: str, changes: str = "[]") -> tuple[Any, ...]:
-    """A row of ``APPEND_EVENTS``."""
+def event_row(course_id: str, event_id: str, changes: str = "[]") -> tuple[Any, ...]:
+    """Return a row for ``APPEND_EVENTS``."""
     return (course_id, event_id, "COURSE_UPDATED", 0, changes, *[""] * len(EVENT_TEXTS), "[]", "[]")
 
 
-def course(course_id: str, **fields: Any) -> tuple[Any, ...]:
-    """A row of ``INSERT_COURSES``."""
+def course_row(course_id: str, **fields: Any) -> tuple[Any, ...]:
+    """Return a row for ``INSERT_COURSES``."""
     return (course_id, *(fields.get(name, value) for name, value in COURSE.items()))
 
 
-def enrollment(course_id: str, student_id: str, number: int, state: str, **fields: Any) -> tuple[Any, ...]:
-    """A row of ``INSERT_ENROLLMENTS``."""
+def enrollment_row(course_id: str, student_id: str, number: int, state: str, **fields: Any) -> tuple[Any, ...]:
+    """Return a row for ``INSERT_ENROLLMENTS``."""
     end_time = None if state in ("ENROLLED", "WAITLISTED") else 1
     values = ENROLLMENT | {"end_time": end_time} | fields
     return (course_id, f"e-{course_id}-{number}", student_id, number, state, *values.values())
@@ -106,17 +106,17 @@ def enrollment(course_id: str, student_id: str, number: int, state: str, **field
 
 @dataclass
 class Driver:
-    """A dialect with a driver's connection, as the server prepares it, and what it said to the database so far."""
+    """A dialect, a connection as the server configures it, and the texts of the statements executed so far."""
 
     dialect: Dialect
     connection: Any
-    said: Callable[[], list[str]]
+    statement_texts: Callable[[], list[str]]
 
     def read(self, *requests: tuple[Query[Any], Rows]) -> list[list[tuple[Any, ...]]]:
-        """Run selects, each with its rows in order."""
-        found = [sorted(tuple(row) for row in rows) for rows in self.dialect.read(self.connection, requests)]
+        """Run selects, and return the rows of each in order."""
+        results = [sorted(tuple(row) for row in rows) for rows in self.dialect.read(self.connection, requests)]
         self.connection.rollback()
-        return found
+        return results
 
     def write(self, *requests: tuple[Statement, Rows]) -> None:
         """Run changes and commit."""
@@ -125,49 +125,49 @@ class Driver:
         self.dialect.write(self.connection, requests)
 
 
-class Recording(sqlite3.Connection):
-    """A connection that remembers the texts it was given."""
+class RecordingConnection(sqlite3.Connection):
+    """A connection that records the texts of its statements."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.said: list[str] = []
+        self.texts: list[str] = []
 
     def execute(self, text: str, /, *parameters: Any) -> sqlite3.Cursor:
-        self.said.append(text)
+        self.texts.append(text)
         return super().execute(text, *parameters)
 
     def executemany(self, text: str, /, *parameters: Any) -> sqlite3.Cursor:
-        self.said.append(text)
+        self.texts.append(text)
         return super().executemany(text, *parameters)
 
 
-def on_sqlite(url: str) -> Driver:
-    """A driver on a file."""
-    connection = sqlite3.connect(str(make_url(url).database), factory=Recording, isolation_level=None)
+def sqlite_driver(url: str) -> Driver:
+    """Connect to a SQLite file."""
+    connection = sqlite3.connect(str(make_url(url).database), factory=RecordingConnection, isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
-    return Driver(SQLite(), connection, lambda: sorted(connection.said))
+    return Driver(SQLite(), connection, lambda: sorted(connection.texts))
 
 
-def on_postgresql(url: str) -> Driver:
-    """A driver on a database of PostgreSQL."""
+def postgresql_driver(url: str) -> Driver:
+    """Connect to a PostgreSQL database."""
     connection = psycopg.connect(url)
 
-    def prepared() -> list[str]:
+    def prepared_statements() -> list[str]:
         texts = connection.execute("SELECT statement FROM pg_prepared_statements").fetchall()
         connection.rollback()
         return sorted(text for (text,) in texts)
 
-    return Driver(PostgreSQL(), connection, prepared)
+    return Driver(PostgreSQL(), connection, prepared_statements)
 
 
-def connected(url: str) -> Driver:
-    """A driver on a database of either kind."""
-    return on_sqlite(url) if url.startswith("sqlite") else on_postgresql(url)
+def connect(url: str) -> Driver:
+    """Connect to a database of either kind."""
+    return sqlite_driver(url) if url.startswith("sqlite") else postgresql_driver(url)
 
 
-def furnish(driver: Driver, courses: dict[str, dict[str, Any]]) -> None:
-    """Make courses known, and students a to h."""
+def insert_courses_and_students(driver: Driver, courses: dict[str, dict[str, Any]]) -> None:
+    """Insert courses, and the students a to h."""
     driver.write(
-        (INSERT_COURSES, [course(course_id, **fields) for course_id, fields in courses.items()]),
-        (INSERT_STUDENTS, [student(student_id) for student_id in "abcdefgh"]),
+        (INSERT_COURSES, [course_row(course_id, **fields) for course_id, fields in courses.items()]),
+        (INSERT_STUDENTS, [student_row(student_id) for student_id in "abcdefgh"]),
     )

@@ -1,7 +1,8 @@
-"""Registrar once more, as slow and plain as can be: one command at a time over lists, nothing counted, nothing kept.
+"""A slow and simple second implementation of Registrar, as a reference for the tests.
 
-What the core does in batches, with counters, queues and set-based SQL, must come out as it does here. Nothing of the
-server's is used but the commands themselves: the rules are written down a second time, day by day and minute by minute.
+It carries out one command at a time over plain lists, and counts everything anew. The core, with its batches, counters
+and queues, must give the same results. The reference uses nothing of the server except the commands, so that it states
+the rules a second time.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from registrar_server.core.commands import (
 )
 
 Result = tuple[Any, ...]
-Broken = tuple[str, object]
-"""A rule that is broken, and what decided it: two skips for equal ones are told once."""
+Violation = tuple[str, object]
+"""A violated rule and its cause. A skip with the same violations as the last one is not recorded again."""
 
-FOR_EVER = (dt.date(2018, 1, 1), dt.date(2018, 12, 31))
+ALL_DATES = (dt.date(2018, 1, 1), dt.date(2018, 12, 31))
 OVERRIDDEN_BY = {"WAITLIST_FULL": "COURSE_FULL"}
-#: What fields hold that were never set, ``state`` apart.
+#: The values of fields that were never set, except ``state``.
 UNSET: dict[str, Any] = {
     **dict.fromkeys(("email", "code", "term"), ""),
     **dict.fromkeys(("meetings", "prerequisite_course_ids"), ()),
@@ -49,7 +50,7 @@ NEVER_OVERRIDDEN = {"STUDENT_INACTIVE", "COURSE_CANCELLED"}
 
 
 @dataclass
-class Thing:
+class Resource:
     """A student or a course."""
 
     key: str
@@ -63,7 +64,7 @@ class Thing:
 
 
 @dataclass(eq=False)
-class Row:
+class Enrollment:
     """An enrollment."""
 
     course_id: str
@@ -73,16 +74,16 @@ class Row:
     passed: bool | None = None
     grade: str = ""
     version: int = 1
-    last_skip: list[Broken] = field(default_factory=list)
+    last_skip: list[Violation] = field(default_factory=list)
 
     @property
     def live(self) -> bool:
-        """Whether it holds a seat or a place in the queue."""
+        """Whether it holds a seat or a place on the waitlist."""
         return self.state in ("ENROLLED", "WAITLISTED")
 
 
 class Refused(Exception):
-    """The command is refused, for the reasons it carries."""
+    """A command is refused for these reasons."""
 
     def __init__(self, *reasons: str) -> None:
         super().__init__(*reasons)
@@ -90,17 +91,17 @@ class Refused(Exception):
 
 
 class Reference:
-    """The state of a small university, and everything that ever happened there."""
+    """The state of a small university and its history."""
 
     def __init__(self, now: int = 0) -> None:
         self.now = now
-        self.students: dict[str, Thing] = {}
-        self.courses: dict[str, Thing] = {}
-        self.rows: list[Row] = []
+        self.students: dict[str, Resource] = {}
+        self.courses: dict[str, Resource] = {}
+        self.rows: list[Enrollment] = []
         self.events: list[Result] = []
 
     def do(self, command: Command) -> Result:
-        """Carry out one command, and say what came of it as ``summary`` does."""
+        """Carry out one command, and return its result."""
         try:
             return self._do(command)
         except Refused as refused:
@@ -117,7 +118,7 @@ class Reference:
             case Complete():
                 return self._complete(command)
             case RecordCompletion():
-                return self._record(command)
+                return self._record_completion(command)
             case PlaceHold() | ReleaseHold():
                 return self._hold(command)
             case CreateStudent() | UpdateStudent() | DeleteStudent() | UndeleteStudent():
@@ -174,19 +175,19 @@ class Reference:
 
     def _seat(
         self,
-        student: Thing,
-        course: Thing,
+        student: Resource,
+        course: Resource,
         override: Override,
         *,
         may_wait: bool,
         without: str = "",
-        late: Sequence[Broken] = (),
-    ) -> tuple[Row, list[Row]]:
-        """Seat a newcomer, or one who waits and was chosen."""
-        broken = self.broken(student, course, without)
+        late: Sequence[Violation] = (),
+    ) -> tuple[Enrollment, list[Enrollment]]:
+        """Give a newcomer a seat or a place on the waitlist, or a chosen waiter a seat."""
+        violated = self.violations(student, course, without)
         waiting = self._live(student, course)
         kept = set(waiting.bypassed) if waiting else set()
-        settled = self._turns(course)
+        settled = self._plan(course)
         promoted = [row for row, obstacles in settled if not obstacles]
         capacity = course["capacity"]
         seated = self._count(course, "ENROLLED") + len(promoted)
@@ -195,74 +196,74 @@ class Reference:
         state = "ENROLLED"
         if capacity is not None and seated >= capacity:
             if "COURSE_FULL" in override.rules or not may_wait or queue >= places:
-                broken.append(("WAITLIST_FULL" if may_wait and places and queue >= places else "COURSE_FULL", ""))
+                violated.append(("WAITLIST_FULL" if may_wait and places and queue >= places else "COURSE_FULL", ""))
             else:
                 state = "WAITLISTED"
-        self._refuse([*broken, *late], override.rules | kept)
-        self._take_turns(settled)
-        bypassed = {OVERRIDDEN_BY.get(reason, reason) for reason, _ in broken}
+        self._refuse([*violated, *late], override.rules | kept)
+        self._settle_turns(settled)
+        bypassed = {OVERRIDDEN_BY.get(reason, reason) for reason, _ in violated}
         if waiting is None:
-            row = Row(course.key, student.key, state, bypassed)
+            row = Enrollment(course.key, student.key, state, bypassed)
             self.rows.append(row)
-            self._tell(f"STUDENT_{state}", row)
+            self._record_enrollment(f"STUDENT_{state}", row)
             return row, promoted
         if waiting.state == "WAITLISTED":
             waiting.bypassed |= bypassed
             self._promote(waiting)
         return waiting, promoted
 
-    def _settle(self, course: Thing) -> list[Row]:
-        turns = self._turns(course)
-        self._take_turns(turns)
+    def _settle(self, course: Resource) -> list[Enrollment]:
+        turns = self._plan(course)
+        self._settle_turns(turns)
         return [row for row, obstacles in turns if not obstacles]
 
-    def _turns(self, course: Thing) -> list[tuple[Row, list[Broken]]]:
-        """Whose turn it is for a free seat, and what stands in the way."""
+    def _plan(self, course: Resource) -> list[tuple[Enrollment, list[Violation]]]:
+        """Return the waiters whose turn it is for a free seat, with their obstacles."""
         if course.deleted or course["state"] == "CANCELLED" or self._outside_window(course):
             return []
         capacity = course["capacity"]
         free = 10**9 if capacity is None else capacity - self._count(course, "ENROLLED")
-        turns: list[tuple[Row, list[Broken]]] = []
+        turns: list[tuple[Enrollment, list[Violation]]] = []
         for row in self.rows:
             if row.course_id == course.key and row.state == "WAITLISTED" and free > 0:
-                broken = self.broken(self.students[row.student_id], course)
-                turns.append((row, [one for one in broken if one[0] not in row.bypassed]))
+                violated = self.violations(self.students[row.student_id], course)
+                turns.append((row, [one for one in violated if one[0] not in row.bypassed]))
                 free -= not turns[-1][1]
         return turns
 
-    def _take_turns(self, turns: Iterable[tuple[Row, list[Broken]]]) -> None:
+    def _settle_turns(self, turns: Iterable[tuple[Enrollment, list[Violation]]]) -> None:
         for row, obstacles in turns:
             if not obstacles:
                 self._promote(row)
             elif obstacles != row.last_skip:
                 row.last_skip = obstacles
-                self._tell("PROMOTION_SKIPPED", row)
+                self._record_enrollment("PROMOTION_SKIPPED", row)
 
-    def _promote(self, row: Row) -> None:
+    def _promote(self, row: Enrollment) -> None:
         row.state = "ENROLLED"
         row.version += 1
-        self._tell("STUDENT_PROMOTED", row)
+        self._record_enrollment("STUDENT_PROMOTED", row)
 
-    def _drop(self, row: Row, late: Iterable[Broken] = ()) -> None:
+    def _drop(self, row: Enrollment, late: Iterable[Violation] = ()) -> None:
         row.state = "DROPPED"
         row.version += 1
         row.bypassed |= {reason for reason, _ in late}
-        self._tell("STUDENT_UNENROLLED", row)
+        self._record_enrollment("STUDENT_UNENROLLED", row)
 
     # Rules
 
-    def broken(self, student: Thing, course: Thing, without: str = "") -> list[Broken]:
-        """Say which rules a seat would break, but for seats themselves."""
-        broken: list[Broken] = []
+    def violations(self, student: Resource, course: Resource, without: str = "") -> list[Violation]:
+        """Return the rules that a seat would violate, except those about the number of seats."""
+        violated: list[Violation] = []
         if student["state"] == "INACTIVE":
-            broken.append(("STUDENT_INACTIVE", ""))
-        broken += [("STUDENT_HOLD", hold) for hold in sorted(student.holds.items())]
+            violated.append(("STUDENT_INACTIVE", ""))
+        violated += [("STUDENT_HOLD", hold) for hold in sorted(student.holds.items())]
         if course["state"] == "CANCELLED":
-            broken.append(("COURSE_CANCELLED", ""))
-        broken += self._outside_window(course)
+            violated.append(("COURSE_CANCELLED", ""))
+        violated += self._outside_window(course)
         wanted = course["prerequisite_course_ids"] or ()
         if missing := [one for one in wanted if not self._has_passed(student, one)]:
-            broken.append(("PREREQUISITE_UNMET", missing))
+            violated.append(("PREREQUISITE_UNMET", missing))
         others = [
             self.courses[row.course_id]
             for row in sorted(self.rows, key=lambda row: row.course_id)
@@ -270,20 +271,20 @@ class Reference:
         ]
         for other in others:
             if common := minutes(other) & minutes(course):
-                broken.append(("SCHEDULE_CONFLICT", (other.key, common)))
+                violated.append(("SCHEDULE_CONFLICT", (other.key, common)))
         taken = sum(other["credits"] or 0 for other in others if (other["term"] or "") == (course["term"] or ""))
         asked, limit = course["credits"] or 0, student["max_credits"]
         if limit is not None and taken + asked > limit:
-            broken.append(("CREDIT_LIMIT_EXCEEDED", (course["term"] or "", taken, asked, limit)))
-        return broken
+            violated.append(("CREDIT_LIMIT_EXCEEDED", (course["term"] or "", taken, asked, limit)))
+        return violated
 
-    def _outside_window(self, course: Thing) -> list[Broken]:
+    def _outside_window(self, course: Resource) -> list[Violation]:
         opens, closes = course["enroll_open_time"], course["enroll_close_time"]
         if opens is not None and self.now < opens:
             return [("ENROLLMENT_NOT_OPEN", opens)]
         return [("ENROLLMENT_CLOSED", closes)] if closes is not None and closes <= self.now else []
 
-    def _has_passed(self, student: Thing, wanted: str) -> bool:
+    def _has_passed(self, student: Resource, wanted: str) -> bool:
         code = self.courses[wanted]["code"] if wanted in self.courses else None
         return any(
             row.course_id == wanted or (code and self.courses[row.course_id]["code"] == code)
@@ -291,17 +292,17 @@ class Reference:
             if row.student_id == student.key and row.state == "COMPLETED" and row.passed
         )
 
-    def _late(self, course: Thing, row: Row) -> list[Broken]:
+    def _late(self, course: Resource, row: Enrollment) -> list[Violation]:
         deadline = course["drop_deadline_time"]
         late = deadline is not None and self.now >= deadline and row.state == "ENROLLED"
         return [("DROP_DEADLINE_PASSED", deadline)] if late else []
 
-    def _refuse(self, broken: Iterable[Broken], allowed: Iterable[str]) -> None:
+    def _refuse(self, violated: Iterable[Violation], allowed: Iterable[str]) -> None:
         allowed = set(allowed) - NEVER_OVERRIDDEN
-        if refusing := [reason for reason, _ in broken if OVERRIDDEN_BY.get(reason, reason) not in allowed]:
+        if refusing := [reason for reason, _ in violated if OVERRIDDEN_BY.get(reason, reason) not in allowed]:
             raise Refused(*refusing)
 
-    def _chosen(self, row: Row, override: Override) -> bool:
+    def _chosen(self, row: Enrollment, override: Override) -> bool:
         return row.state == "WAITLISTED" and "COURSE_FULL" in override.rules
 
     # Completions and holds
@@ -321,15 +322,15 @@ class Reference:
             return self.enrollment(row)
         row.state, row.grade, row.passed = "COMPLETED", command.grade, command.passed
         row.version += 1
-        self._tell("ENROLLMENT_COMPLETED", row)
+        self._record_enrollment("ENROLLMENT_COMPLETED", row)
         return self.enrollment(row)
 
-    def _record(self, command: RecordCompletion) -> Result:
+    def _record_completion(self, command: RecordCompletion) -> Result:
         student = self._existing("STUDENT", self.students, command.student_id)
         course = self._existing("COURSE", self.courses, command.course_id)
-        row = Row(course.key, student.key, "COMPLETED", passed=command.passed, grade=command.grade)
+        row = Enrollment(course.key, student.key, "COMPLETED", passed=command.passed, grade=command.grade)
         self.rows.append(row)
-        self._tell("COMPLETION_RECORDED", row)
+        self._record_enrollment("COMPLETION_RECORDED", row)
         return self.enrollment(row)
 
     def _hold(self, command: PlaceHold | ReleaseHold) -> Result:
@@ -347,116 +348,116 @@ class Reference:
 
     # Students and courses
 
-    def _manage(self, kind: str, things: dict[str, Thing], key: str, command: Any) -> None:
+    def _manage(self, kind: str, resources: dict[str, Resource], key: str, command: Any) -> None:
         match command:
             case CreateStudent() | CreateCourse():
-                if key in things:
+                if key in resources:
                     raise Refused(f"{kind}_EXISTS")
                 self._check_window(command.values)
-                things[key] = Thing(key, values=dict(command.values))
-                self._tell_of(f"{kind}_CREATED", key)
+                resources[key] = Resource(key, values=dict(command.values))
+                self._record_resource(f"{kind}_CREATED", key)
             case UndeleteStudent() | UndeleteCourse():
-                if key not in things:
+                if key not in resources:
                     raise Refused(f"{kind}_NOT_FOUND")
-                if things[key].deleted:
-                    things[key].deleted = False
-                    self._changed(kind, things[key], "UNDELETED")
+                if resources[key].deleted:
+                    resources[key].deleted = False
+                    self._changed(kind, resources[key], "UNDELETED")
             case _:
-                thing = self._existing(kind, things, key)
-                if command.etag not in ("", str(thing.version)):
+                resource = self._existing(kind, resources, key)
+                if command.etag not in ("", str(resource.version)):
                     raise Refused("ETAG_MISMATCH")
                 if isinstance(command, UpdateStudent | UpdateCourse):
-                    self._update(kind, thing, command.values)
+                    self._update(kind, resource, command.values)
                 else:
-                    self._delete(kind, thing, force=command.force)
+                    self._delete(kind, resource, force=command.force)
 
-    def _update(self, kind: str, thing: Thing, values: Mapping[str, Any]) -> None:
-        before, after = thing.values, thing.values | dict(values)
+    def _update(self, kind: str, resource: Resource, values: Mapping[str, Any]) -> None:
+        before, after = resource.values, resource.values | dict(values)
         usual_state = {"STUDENT": "ACTIVE", "COURSE": "OPEN"}[kind]
         self._check_window(after)
-        thing.values = after
+        resource.values = after
         if any(before.get(name, UNSET.get(name, usual_state)) != value for name, value in values.items()):
-            self._changed(kind, thing, "UPDATED")
+            self._changed(kind, resource, "UPDATED")
         old, new = before.get("capacity"), after.get("capacity")
         if kind == "COURSE" and old is not None and (new is None or new > old):
-            self._settle(thing)
+            self._settle(resource)
 
     def _check_window(self, values: Mapping[str, Any]) -> None:
         opens, closes = values.get("enroll_open_time"), values.get("enroll_close_time")
         if opens is not None and closes is not None and closes <= opens:
             raise Refused("INVALID_FIELD")
 
-    def _delete(self, kind: str, thing: Thing, *, force: bool) -> None:
-        live = [row for row in self.rows if row.live and thing.key in (row.student_id, row.course_id)]
+    def _delete(self, kind: str, resource: Resource, *, force: bool) -> None:
+        live = [row for row in self.rows if row.live and resource.key in (row.student_id, row.course_id)]
         if live and not force:
             raise Refused(f"{kind}_HAS_ENROLLMENTS")
         rows = live if kind == "COURSE" else sorted(live, key=lambda row: row.course_id)
         seats = [row.course_id for row in rows if row.state == "ENROLLED"]
         for row in rows:
             self._drop(row)
-        thing.deleted = True
-        self._changed(kind, thing, "DELETED")
+        resource.deleted = True
+        self._changed(kind, resource, "DELETED")
         for course_id in seats:
             self._settle(self.courses[course_id])
 
-    def _changed(self, kind: str, thing: Thing, what: str) -> None:
-        thing.version += 1
-        self._tell_of(f"{kind}_{what}", thing.key)
+    def _changed(self, kind: str, resource: Resource, change: str) -> None:
+        resource.version += 1
+        self._record_resource(f"{kind}_{change}", resource.key)
 
-    def _existing(self, kind: str, things: Mapping[str, Thing], key: str) -> Thing:
-        if key not in things or things[key].deleted:
+    def _existing(self, kind: str, resources: Mapping[str, Resource], key: str) -> Resource:
+        if key not in resources or resources[key].deleted:
             raise Refused(f"{kind}_NOT_FOUND")
-        return things[key]
+        return resources[key]
 
-    # Looking
+    # Look-ups
 
-    def _live(self, student: Thing, course: Thing) -> Row | None:
+    def _live(self, student: Resource, course: Resource) -> Enrollment | None:
         pair = (student.key, course.key)
         return next((row for row in self.rows if row.live and (row.student_id, row.course_id) == pair), None)
 
-    def _count(self, course: Thing, state: str) -> int:
+    def _count(self, course: Resource, state: str) -> int:
         return sum(row.state == state for row in self.rows if row.course_id == course.key)
 
-    def _tell(self, what: str, row: Row) -> None:
-        self.events.append((what, row.student_id, row.course_id))
+    def _record_enrollment(self, type: str, row: Enrollment) -> None:
+        self.events.append((type, row.student_id, row.course_id))
 
-    def _tell_of(self, what: str, key: str) -> None:
-        self.events.append((what, key, "") if what.startswith("STUDENT") else (what, "", key))
+    def _record_resource(self, type: str, key: str) -> None:
+        self.events.append((type, key, "") if type.startswith("STUDENT") else (type, "", key))
 
-    def _names(self, rows: Iterable[Row]) -> list[tuple[str, str]]:
+    def _names(self, rows: Iterable[Enrollment]) -> list[tuple[str, str]]:
         return [(row.course_id, row.student_id) for row in rows]
 
-    def enrollment(self, row: Row) -> Result:
-        """What is to be seen of an enrollment."""
+    def enrollment(self, row: Enrollment) -> Result:
+        """Return an enrollment as a result."""
         of_course = [other for other in self.rows if other.course_id == row.course_id]
         of_pair = [other for other in of_course if other.student_id == row.student_id]
         number, attempt = (1 + [other is row for other in rows].index(True) for rows in (of_course, of_pair))
         queue = [other for other in of_course if other.state == "WAITLISTED"]
         position = 1 + queue.index(row) if row in queue else 0
-        seen = (row.state, position, row.grade, row.passed, tuple(sorted(row.bypassed)), row.version)
-        return ("enrollment", row.course_id, row.student_id, number, attempt, *seen)
+        visible = (row.state, position, row.grade, row.passed, tuple(sorted(row.bypassed)), row.version)
+        return ("enrollment", row.course_id, row.student_id, number, attempt, *visible)
 
     def course(self, course_id: str) -> Result:
-        """What is to be seen of a course."""
+        """Return a course as a result."""
         course = self.courses[course_id]
         counts = (self._count(course, "ENROLLED"), self._count(course, "WAITLISTED"))
         return ("course", course_id, course.version, course.deleted, course["capacity"], *counts)
 
     def student(self, student_id: str) -> Result:
-        """What is to be seen of a student."""
+        """Return a student as a result."""
         student = self.students[student_id]
         holds = tuple(sorted(student.holds.items()))
         return ("student", student_id, student.version, student.deleted, student["email"] or "", holds)
 
 
-def minutes(course: Thing) -> set[tuple[dt.date, int]]:
-    """Every single minute in which a course meets; all times here are whole minutes."""
+def minutes(course: Resource) -> set[tuple[dt.date, int]]:
+    """Return every minute in which a course meets; all times in the tests are whole minutes."""
     found = set()
     for weekdays, start, end, first, last, _location in course["meetings"] or ():
         if start is None or end is None:
             continue
-        begin = dt.date.fromisoformat(first) if first else FOR_EVER[0]
-        finish = dt.date.fromisoformat(last) if last else FOR_EVER[1]
+        begin = dt.date.fromisoformat(first) if first else ALL_DATES[0]
+        finish = dt.date.fromisoformat(last) if last else ALL_DATES[1]
         days = [begin + dt.timedelta(days=day) for day in range((finish - begin).days + 1)]
         meets = [day for day in days if day.isoweekday() in weekdays]
         found |= {(day, minute) for day in meets for minute in range(start // 60, end // 60)}

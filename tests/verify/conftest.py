@@ -1,0 +1,19 @@
+"""The ledger whose database the tests verify."""
+
+from __future__ import annotations
+
+import pytest
+
+from registrar_server.ledger.ledger import Ledger
+from registrar_server.storage.database import Database
+from tests.support.ledgers import carry_out
+from tests.support.states import numbered_ids
+from tests.support.tampering import STORY
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    """A ledger that has carried out the story; its ids are numbered."""
+    ledger = Ledger(database, new_id=numbered_ids())
+    carry_out(ledger, *STORY)
+    return ledger
