@@ -27,7 +27,7 @@ from registrar.v1.enrollment_pb2 import (
 
 STANDINGS = (ENROLLMENT_STATE_ENROLLED, ENROLLMENT_STATE_WAITLISTED)
 
-QueryResults = Sequence[tuple[bytes, bytes]]
+Answers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Standings(NamedTuple):
     """Enrollment ids of the waitlisted students, in the same order."""
 
     @classmethod
-    def of(cls, answers: QueryResults) -> Standings:
+    def of(cls, answers: Answers) -> Standings:
         """Read the answers to all students."""
         enrollments = [pb.EnrollStudentResponse.FromString(answer).enrollment for _, answer in answers]
         waiting = sorted(
@@ -98,7 +98,7 @@ def _sample(tally: load.Tally, server: psutil.Process, wrong: Counter[str]) -> S
     return tally.sample(server, changes=len(tally.answers), failed=tally.failed + wrong)
 
 
-def _wrong_standings(answers: QueryResults, standings: Standings, crowd: Crowd) -> Counter[str]:
+def _wrong_standings(answers: Answers, standings: Standings, crowd: Crowd) -> Counter[str]:
     """Count wrong answers; together the answers must give each seat and each position once."""
     found = messages.wrong_answers(messages.ENROLL, answers, STANDINGS)
     if len(standings.seated) != crowd.seats:
@@ -108,7 +108,7 @@ def _wrong_standings(answers: QueryResults, standings: Standings, crowd: Crowd) 
     return found
 
 
-def _wrong_drops(answers: QueryResults, standings: Standings, crowd: Crowd) -> Counter[str]:
+def _wrong_drops(answers: Answers, standings: Standings, crowd: Crowd) -> Counter[str]:
     """Count wrong answers; together the drops must have promoted the first students on the waitlist."""
     found: Counter[str] = Counter()
     promoted: list[str] = []

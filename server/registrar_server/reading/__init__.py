@@ -1,1 +1,1 @@
-"""QueryResults lookups, lists and the history from the last committed state."""
+"""Answers lookups, lists and the history from the last committed state."""
