@@ -15,6 +15,9 @@ from registrar_server.core.kinds import Choice, Count, Credits, Email, Ids, Kind
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
 from registrar_server.errors import Violation
 
+# Every decision and every page asks which enrollments wait, and a member of an enum takes long to look up.
+_WAITLISTED = EnrollmentState.WAITLISTED
+
 
 class Hold(NamedTuple):
     """A hold on a student."""
@@ -128,7 +131,7 @@ class Enrollment:
     @property
     def waits(self) -> bool:
         """Whether this enrollment holds a place on the waitlist."""
-        return self.state == EnrollmentState.WAITLISTED
+        return self.state == _WAITLISTED
 
 
 SETTABLE: Mapping[type[Student | Course], Mapping[str, Kind]] = MappingProxyType(
