@@ -1,8 +1,8 @@
 """Settling a course: the waiters get the free seats, in the order of the queue.
 
-A course settles when a command frees or adds a seat, and when a newcomer asks for one. The first waiter to whom the
-rules allow the seat is promoted; a waiter to whom they do not keeps the position. The rules that an override set aside
-when the waiter came stay set aside.
+A course settles when a command frees or adds a seat, and when a newcomer asks for one. The first waiter that the rules
+allow is promoted; a waiter that they refuse keeps the position. The rules that an override set aside when the waiter
+came stay set aside.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from registrar_server.core.records import Enrollment
 from registrar_server.core.state import State
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
-from registrar_server.storage.bulk import Query, Rows
+from registrar_server.storage.bulk import Query, Rows, id_rows
 from registrar_server.storage.database import QueryResults, Transaction
 
 RequestKey = tuple[str, str]
@@ -107,8 +107,8 @@ def _look_ahead(transaction: Transaction, scope: Scope) -> None:
         return
     found = transaction.read(
         {
-            statements.LIVE_KEYS_OF_STUDENTS: _keys(scope.emptied_students),
-            statements.LIVE_KEYS_OF_COURSES: _keys(scope.emptied_courses),
+            statements.LIVE_KEYS_OF_STUDENTS: id_rows(scope.emptied_students),
+            statements.LIVE_KEYS_OF_COURSES: id_rows(scope.emptied_courses),
         }
     )
     scope.students.update(live.student_id for live in found[statements.LIVE_KEYS_OF_COURSES])
@@ -120,18 +120,18 @@ def _locks(scope: Scope) -> dict[Query[Any], Rows]:
     # A row names a student, or a course whose first waiters are locked; the other id is empty.
     students = [(student_id, "", 0) for student_id in scope.students]
     queues = [("", *opening) for opening in scope.openings.items()]
-    return {statements.LOCK_COURSES: _keys(scope.courses), statements.LOCK_STUDENTS: [*students, *queues]}
+    return {statements.LOCK_COURSES: id_rows(scope.courses), statements.LOCK_STUDENTS: [*students, *queues]}
 
 
 def _queries(scope: Scope) -> dict[Query[Any], Rows]:
     return {
-        statements.COURSES: _keys(scope.courses),
-        statements.STUDENTS: _keys(scope.students),
+        statements.COURSES: id_rows(scope.courses),
+        statements.STUDENTS: id_rows(scope.students),
         statements.ATTEMPTS: list(scope.pairs),
-        statements.LIVE_OF_STUDENTS: _keys(scope.emptied_students),
-        statements.LIVE_OF_COURSES: _keys(scope.emptied_courses),
+        statements.LIVE_OF_STUDENTS: id_rows(scope.emptied_students),
+        statements.LIVE_OF_COURSES: id_rows(scope.emptied_courses),
         statements.WAITERS: list(scope.openings.items()),
-        statements.COMMITMENTS: _keys(scope.seekers),
+        statements.COMMITMENTS: id_rows(scope.seekers),
     }
 
 
@@ -183,15 +183,11 @@ def _load_more(
     others = waiting - scope.seekers
     found = transaction.read(
         {
-            statements.STUDENTS: _keys(others - scope.students),
-            statements.COMMITMENTS: _keys(others),
-            statements.PASSED: _keys(waiting | scope.seekers if prerequisites else ()),
-            statements.SUBJECTS: _keys(prerequisites),
+            statements.STUDENTS: id_rows(others - scope.students),
+            statements.COMMITMENTS: id_rows(others),
+            statements.PASSED: id_rows(waiting | scope.seekers if prerequisites else ()),
+            statements.SUBJECTS: id_rows(prerequisites),
         }
     )
     state.load(found[statements.STUDENTS])
     state.load_transcripts(found[statements.COMMITMENTS], found[statements.PASSED], found[statements.SUBJECTS])
-
-
-def _keys(ids: Iterable[str]) -> Rows:
-    return [(key,) for key in ids]

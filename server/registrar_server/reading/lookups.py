@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.errors import Reason, Refusal, course_not_found, student_not_found
 from registrar_server.storage import statements
-from registrar_server.storage.bulk import Rows
+from registrar_server.storage.bulk import id_rows
 from registrar_server.storage.database import Transaction
 
 
@@ -73,15 +73,15 @@ def _find(transaction: Transaction, lookups: Sequence[Lookup]) -> _Found:
     enrollments = {lookup.enrollment_id for lookup in lookups if isinstance(lookup, EnrollmentById)}
     found = transaction.read(
         {
-            statements.STUDENTS: _keys(students),
-            statements.ENROLLMENTS: _keys(enrollments),
-            statements.LIVE_OF_STUDENTS: _keys(of_students),
+            statements.STUDENTS: id_rows(students),
+            statements.ENROLLMENTS: id_rows(enrollments),
+            statements.LIVE_OF_STUDENTS: id_rows(of_students),
         }
     )
     live = found[statements.LIVE_OF_STUDENTS]
     courses = {lookup.course_id for lookup in lookups if isinstance(lookup, CourseById)}
     courses.update(enrollment.course_id for enrollment in live)
-    of_courses = transaction.read({statements.COURSES: _keys(courses)})
+    of_courses = transaction.read({statements.COURSES: id_rows(courses)})
     return _Found(
         {student.student_id: student for student in found[statements.STUDENTS]},
         {course.course_id: course for course in of_courses[statements.COURSES]},
@@ -95,10 +95,6 @@ def _by_student(live: Iterable[Enrollment]) -> dict[str, list[Enrollment]]:
     for enrollment in sorted(live, key=lambda one: one.course_id):
         by_student[enrollment.student_id].append(enrollment)
     return by_student
-
-
-def _keys(ids: Iterable[str]) -> Rows:
-    return [(key,) for key in ids]
 
 
 def _answer(found: _Found, lookup: Lookup) -> Any:

@@ -89,7 +89,7 @@ class Database:
     def _check_file(self) -> None:
         """Raise ``DatabaseReplaced`` if the SQLite file is no longer the one in the folder.
 
-        Open connections to a removed file still work, but nobody else would ever see what they write.
+        Open connections to a removed file still work, but no new connection would see what they write.
         """
         if self._identity is not None and _identity(self._file) != self._identity:
             raise DatabaseReplaced(f"the file {self._file} was moved, removed or replaced since the server started")

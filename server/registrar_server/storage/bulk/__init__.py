@@ -12,6 +12,7 @@ from registrar_server.storage.bulk.shapes import (
     Select,
     Statement,
     Update,
+    id_rows,
 )
 from registrar_server.storage.bulk.sqlite import SQLite
 
@@ -28,4 +29,5 @@ __all__ = [
     "Select",
     "Statement",
     "Update",
+    "id_rows",
 ]

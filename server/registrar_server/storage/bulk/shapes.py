@@ -7,7 +7,7 @@ rows into the parameters of that text.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
@@ -19,6 +19,11 @@ from registrar_server.storage.models import Base
 
 Found = TypeVar("Found")
 Rows = Sequence[Sequence[Any]]
+
+
+def id_rows(ids: Iterable[str]) -> Rows:
+    """Return the parameters of a query by one id: a row for each id."""
+    return [(one,) for one in ids]
 
 
 @dataclass(frozen=True, eq=False)
