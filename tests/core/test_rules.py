@@ -22,7 +22,7 @@ JUST_AFTER = "2026-11-23T16:00:00.123457Z"
 
 def found(student: Student, course: Course, enrolled: Sequence[Course] = (), **others: Any) -> list[Violation]:
     """Return the violations if the student took a seat in the course in addition to those in ``enrolled``."""
-    commitments = [Commitment(one.course_id, one.term, one.credits, one.meetings) for one in enrolled]
+    commitments = [Commitment("ada", one.course_id, one.term, one.credits, one.meetings) for one in enrolled]
     return violations(Case(student, course, NOW, commitments, **others))
 
 

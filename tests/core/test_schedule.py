@@ -28,7 +28,9 @@ def seconds(clock: str) -> int:
 
 def conflicts(mine: list[Meeting], *others: list[Meeting]) -> list[Violation]:
     """Return the violations of c-1 with these meetings, for a student with seats in c-2, c-3 and so on."""
-    enrolled = [Commitment(f"c-{number}", "", 0, tuple(meetings)) for number, meetings in enumerate(others, start=2)]
+    enrolled = [
+        Commitment("ada", f"c-{number}", "", 0, tuple(meetings)) for number, meetings in enumerate(others, start=2)
+    ]
     return violations(Case(Student("ada"), Course("c-1", meetings=tuple(mine)), NOW, enrolled))
 
 

@@ -150,11 +150,11 @@ class EnrollmentKey(NamedTuple):
 class Commitment(NamedTuple):
     """A student's seat: the fields of its course that the rules need."""
 
+    student_id: str
     course_id: str
     term: str
     credits: int
     meetings: tuple[Meeting, ...]
-    student_id: str = ""
 
 
 class Subject(NamedTuple):
