@@ -20,7 +20,7 @@ class Attempts:
         self._live_by_course: defaultdict[str, dict[str, Enrollment]] = defaultdict(dict)
 
     def add(self, enrollment: Enrollment) -> None:
-        """Add an enrollment, or place it anew after it ended."""
+        """Add an enrollment, or move it out of the live ones after it ended."""
         student_id, course_id = enrollment.student_id, enrollment.course_id
         _keep_later(self._latest, enrollment)
         if enrollment.live:

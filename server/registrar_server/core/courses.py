@@ -7,7 +7,7 @@ from registrar_server.core.fields import check_etag, set_fields
 from registrar_server.core.records import Course
 from registrar_server.core.seats import drop
 from registrar_server.core.state import State
-from registrar_server.core.vocabulary import EventType
+from registrar_server.core.vocabulary import DropReason, EventType
 from registrar_server.core.waitlist import settle
 from registrar_server.errors import FieldViolation, Reason, Refusal, course_not_found, invalid_fields
 
@@ -64,14 +64,14 @@ def delete(state: State, command: DeleteCourse) -> Course:
             course_id=course.course_id,
         )
     for enrollment in state.live_of_course(course.course_id):
-        drop(state, course, enrollment, reason="COURSE_DELETED")
+        drop(state, course, enrollment, reason=DropReason.COURSE_DELETED)
     course.delete_time = state.now
     state.change_course(EventType.COURSE_DELETED, course)
     return course
 
 
 def undelete(state: State, command: UndeleteCourse) -> Course:
-    """Restore a deleted course. A course that is not deleted stays as it is."""
+    """Restore a deleted course. A course that is not deleted does not change."""
     course = state.courses.get(command.course_id)
     if course is None:
         raise course_not_found(command.course_id)

@@ -1,4 +1,4 @@
-"""What a batch has to write: the records that it added or changed, and the events that report it."""
+"""The changes that a batch writes: the records that it added or changed, and the events that report them."""
 
 from __future__ import annotations
 

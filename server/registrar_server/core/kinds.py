@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a field that callers set holds."""
+    """The kind of value of a field that callers set."""
 
 
 @dataclass(frozen=True, slots=True)

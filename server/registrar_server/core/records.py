@@ -158,7 +158,7 @@ class Commitment(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What a prerequisite asks for, and what a completion gives: a course, or any course of the same non-empty code."""
+    """A course and its code. A completion meets a prerequisite of the same id or of the same non-empty code."""
 
     course_id: str
     code: str

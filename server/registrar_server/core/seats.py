@@ -13,7 +13,7 @@ from registrar_server.core import rules, waitlist
 from registrar_server.core.commands import NO_OVERRIDE, Enroll, Override, Swap, Unenroll
 from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
-from registrar_server.core.vocabulary import EnrollmentState
+from registrar_server.core.vocabulary import DropReason, EnrollmentState
 from registrar_server.core.waitlist import Settlement
 from registrar_server.errors import Reason, Refusal, Violation, rules_violated
 
@@ -34,7 +34,7 @@ class Swapped(NamedTuple):
 
 
 class Bid(NamedTuple):
-    """A student's request for a seat, judged: what it violates, and what the student gets if that is set aside."""
+    """A student's request for a seat, with its violations and the state that the student gets if they are set aside."""
 
     student: Student
     course: Course
@@ -95,7 +95,9 @@ def swap(state: State, command: Swap) -> Swapped:
     ids = {"student_id": command.student_id, "course_id": target.course_id, "from_course_id": origin.course_id}
     _refuse_unless_overridden((*bid.violations, *late), command.override, _kept(bid), ids)
     enrollment, promoted = _grant(state, bid, command.override, command.comment)
-    drop(state, origin, current, reason="SWAPPED", comment=command.comment, late=late, override=command.override)
+    drop(
+        state, origin, current, reason=DropReason.SWAPPED, comment=command.comment, late=late, override=command.override
+    )
     return Swapped(enrollment, current, (*promoted, *waitlist.settle(state, origin)))
 
 

@@ -14,7 +14,7 @@ from registrar_server.core.fields import check_etag, set_fields
 from registrar_server.core.records import Change, Hold, Student
 from registrar_server.core.seats import drop
 from registrar_server.core.state import State
-from registrar_server.core.vocabulary import EventType
+from registrar_server.core.vocabulary import DropReason, EventType
 from registrar_server.core.waitlist import settle
 from registrar_server.errors import Reason, Refusal, student_not_found
 
@@ -54,7 +54,7 @@ def delete(state: State, command: DeleteStudent) -> Student:
         )
     left = [state.courses[enrollment.course_id] for enrollment in live if not enrollment.waits]
     for enrollment in live:
-        drop(state, state.courses[enrollment.course_id], enrollment, reason="STUDENT_DELETED")
+        drop(state, state.courses[enrollment.course_id], enrollment, reason=DropReason.STUDENT_DELETED)
     student.delete_time = state.now
     state.change_student(EventType.STUDENT_DELETED, student)
     for course in left:
@@ -63,7 +63,7 @@ def delete(state: State, command: DeleteStudent) -> Student:
 
 
 def undelete(state: State, command: UndeleteStudent) -> Student:
-    """Restore a deleted student. A student that is not deleted stays as it is."""
+    """Restore a deleted student. A student that is not deleted does not change."""
     student = state.students.get(command.student_id)
     if student is None:
         raise student_not_found(command.student_id)

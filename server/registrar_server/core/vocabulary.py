@@ -1,4 +1,4 @@
-"""The names of states and of event types, defined once, as the database stores them.
+"""The names of states, of event types and of drop reasons, defined once, as the database stores them.
 
 Each is the name in the protos without its prefix. ``errors.Reason`` holds the names of the reasons in the same way.
 """
@@ -23,7 +23,7 @@ class CourseState(StrEnum):
 
 
 class EnrollmentState(StrEnum):
-    """What an enrollment is: a seat, a place on the waitlist, or the record of an ended one."""
+    """Whether an enrollment is a seat, a place on the waitlist, or the record of an ended one."""
 
     ENROLLED = "ENROLLED"
     WAITLISTED = "WAITLISTED"
@@ -33,6 +33,14 @@ class EnrollmentState(StrEnum):
 
 LIVE_STATES = (EnrollmentState.ENROLLED, EnrollmentState.WAITLISTED)
 """The states that hold a seat or a place on the waitlist."""
+
+
+class DropReason(StrEnum):
+    """Why the server dropped an enrollment; a caller of Unenroll may give any other reason."""
+
+    SWAPPED = "SWAPPED"
+    STUDENT_DELETED = "STUDENT_DELETED"
+    COURSE_DELETED = "COURSE_DELETED"
 
 
 class EventType(StrEnum):

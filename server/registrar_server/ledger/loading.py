@@ -42,7 +42,7 @@ class Unlocked(Exception):
 
 @dataclass(slots=True)
 class Widened:
-    """What earlier runs of a batch have shown to be needed, beyond the rows that its commands name."""
+    """The rows that earlier runs of a batch lacked, beyond those that its commands name."""
 
     courses: set[str] = field(default_factory=set)
     students: set[str] = field(default_factory=set)
@@ -56,7 +56,7 @@ class Widened:
             return
         more = max(statements.SPARE_WAITERS, 2 * self.waiters[missing.course_id])
         if more > MAX_WAITERS:
-            # No waitlist is that long: the course counts more waiters than exist, and the batch would run for ever.
+            # No waitlist is that long: the course counts more waiters than exist, and the batch would never end.
             raise RuntimeError(f'Course "{missing.course_id}" miscounts its waiters; see registrar-server verify.')
         self.waiters[missing.course_id] = more
 

@@ -107,7 +107,7 @@ def require_valid_foreign_keys(connection: Connection) -> None:
     """
     rows = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     if rows:
-        tables = ", ".join(sorted({str(row[0]) for row in rows}))
+        tables = ", ".join(sorted({str(row.table) for row in rows}))
         raise MigrationError(f"The revision would leave rows that refer to nothing, in: {tables}.")
 
 

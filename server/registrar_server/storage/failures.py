@@ -1,4 +1,4 @@
-"""What an error of the database means: for the batch that received it, and for the caller."""
+"""Classifies database errors for the batch, and converts them to refusals for the caller."""
 
 from __future__ import annotations
 

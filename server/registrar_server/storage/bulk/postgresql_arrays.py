@@ -52,7 +52,7 @@ def _array_of_text(values: Sequence[Any]) -> str:
         joined = '","'.join(values)
     except TypeError:
         joined = ""
-    # Ids, names and states seldom need escapes. Then the only quotes are those between the values.
+    # Ids, names and states rarely need escapes. Then the only quotes are those between the values.
     if joined and "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
         return f'{{"{joined}"}}'
     return f"{{{','.join(map(_quoted, values))}}}"
