@@ -10,8 +10,8 @@ import pytest
 from registrar.v1 import enrollment_pb2, error_reason_pb2
 from registrar.v1 import enrollment_service_pb2 as enrollments
 from registrar_client import ErrorReason, Override
-from tests.client.fakes import Driver, empty_answer, sent
-from tests.client.samples import REQUEST_ID, SURFACE
+from tests.support.client_fakes import Driver, empty_answer, sent
+from tests.support.client_samples import REQUEST_ID, SURFACE
 
 
 def test_enroll_sends_all_arguments(driver: Driver) -> None:

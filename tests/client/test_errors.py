@@ -29,7 +29,7 @@ from registrar_client import (
     Violation,
     reasons,
 )
-from tests.client.fakes import Driver, Failure, empty_answer
+from tests.support.client_fakes import Driver, Failure, empty_answer
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()[1:]]
 STATUSES = [code for code in StatusCode if code is not StatusCode.OK]

@@ -16,8 +16,8 @@ from registrar_client import (
     Violation,
 )
 from registrar_client._from_wire import read
-from tests.client.fakes import Driver
-from tests.client.samples import NOON, NOON_HERE
+from tests.support.client_fakes import Driver
+from tests.support.client_samples import NOON, NOON_HERE
 
 SKIPPED = event_pb2.Event(
     revision=2**40,

@@ -34,8 +34,8 @@ from registrar_client import (
     Unenrolled,
 )
 from registrar_client._from_wire import read
-from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of, sent
-from tests.client.samples import SURFACE, filled
+from tests.support.client_fakes import METHODS, SERVICES, Driver, empty_answer, method_of, sent
+from tests.support.client_samples import SURFACE, filled
 
 # Callers do not pass the mask. The client makes it from the passed arguments.
 NOT_PASSED = {"update_mask"}

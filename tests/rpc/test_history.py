@@ -36,7 +36,6 @@ from registrar.v1.student_service_pb2 import (
     UpdateStudentRequest,
 )
 from tests.support.databases import execute
-from tests.support.failures import refused
 from tests.support.history_calls import (
     complete,
     create_campus,
@@ -46,6 +45,7 @@ from tests.support.history_calls import (
     record_every_type,
     update_student,
 )
+from tests.support.refusals import refused
 from tests.support.servers import Registrar
 
 REQUEST_ID = "0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11"

@@ -43,7 +43,7 @@ from registrar.v1.student_service_pb2 import (
     UpdateStudentRequest,
 )
 from tests.support.consistency import assert_consistent
-from tests.support.failures import Failure, info, refused
+from tests.support.refusals import Failure, info, refused
 from tests.support.servers import Gate, Registrar, calling, registrar_on, server_processes
 
 ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"

@@ -30,7 +30,7 @@ from registrar.v1.event_pb2 import Event
 from registrar.v1.history_service_pb2 import ListEventsRequest
 from registrar.v1.student_pb2 import STUDENT_STATE_INACTIVE
 from registrar.v1.student_service_pb2 import PlaceHoldRequest, ReleaseHoldRequest
-from tests.support.failures import Failure, info, precondition, refused
+from tests.support.refusals import Failure, info, precondition, refused
 from tests.support.servers import Registrar
 
 ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
