@@ -222,7 +222,7 @@ class TestReuse:
 
 
 class TestRefused:
-    """A refused call took no effect, so its retry is decided anew."""
+    """A refused call took no effect, so its retry is decided again."""
 
     async def test_refusal_is_not_kept(self, campus: Registrar) -> None:
         """A retry after a refusal takes a seat that has become free."""
