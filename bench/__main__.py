@@ -10,8 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench import report, targets
+from bench.measurements import Case, Sample
 from bench.messages import ROUNDS, Crowd
-from bench.samples import Case, Sample
 from bench.stage import NotFound, Pace, Stage
 from registrar_server import logs
 

@@ -18,7 +18,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from bench import messages
-from bench.samples import Sample
+from bench.measurements import Sample
 from registrar_server.ids import new_id
 
 LOOKUPS = (

@@ -12,8 +12,8 @@ from typing import Any
 
 import grpc
 
+from bench.measurements import Sample
 from bench.messages import student_id
-from bench.samples import Sample
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from registrar_client import RegistrarClient

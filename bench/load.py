@@ -15,9 +15,9 @@ import grpc
 import psutil
 import uvloop
 
-from bench import messages, samples
+from bench import measurements, messages
+from bench.measurements import Sample
 from bench.processes import cpu_seconds, peak_rss_mb
-from bench.samples import Sample
 
 CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 
@@ -40,7 +40,7 @@ class Run:
     @property
     def method(self) -> str:
         """The RPC of the workload."""
-        return messages.LIST if self.workload == samples.READS else messages.ENROLL
+        return messages.LIST if self.workload == measurements.READS else messages.ENROLL
 
     def requests(self) -> list[bytes]:
         """Return as many serialized requests as the run can need."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from bench import samples
+from bench import measurements
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED, EnrollmentState
 
@@ -48,11 +48,11 @@ class Pairing(NamedTuple):
     @classmethod
     def of(cls, workload: str, round_number: int) -> Pairing:
         """Return the pairing of a round: with its own hot course, or with another of the many courses per student."""
-        if workload == samples.HOT:
+        if workload == measurements.HOT:
             return cls("HOT-", round_number, 0, 1)
-        if workload == samples.WAITLIST_ENROLL:
+        if workload == measurements.WAITLIST_ENROLL:
             return cls("WAIT-", round_number, 0, 1)
-        return cls("C-", 0, round_number + (100 if workload == samples.ONE else 0), COURSES)
+        return cls("C-", 0, round_number + (100 if workload == measurements.ONE else 0), COURSES)
 
     def course_id(self, number: int) -> str:
         """Return the course of the student with this number."""

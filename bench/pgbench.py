@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from sqlalchemy import make_url
 
+from bench.measurements import Sample
 from bench.messages import Pairing
-from bench.samples import Sample
-from tests.support.environment import environment_without
+from tests.support.subprocess_environment import environment_without
 
 SCRIPT = Path(__file__).with_name("enroll.sql")
 CLIENTS = 64

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import psutil
 
-from bench.samples import Sample
-from tests.support.environment import environment_without
+from bench.measurements import Sample
+from tests.support.subprocess_environment import environment_without
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 30.0

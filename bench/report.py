@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench.samples import Case, Sample
+from bench.measurements import Case, Sample
 from bench.targets import Target
 
 Results = Mapping[Case, Sequence[Sample]]

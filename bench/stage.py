@@ -12,10 +12,10 @@ from typing import NamedTuple, Self
 
 import grpc
 
-from bench import echo, messages, pgbench, samples
+from bench import echo, measurements, messages, pgbench
+from bench.measurements import Case, Sample
 from bench.messages import ROUNDS, STORED, Crowd, Pairing
 from bench.processes import Server, Worker
-from bench.samples import Case, Sample
 from bench.stores import Store, Stores
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
@@ -74,13 +74,13 @@ class Stage:
 
     def _measure(self, case: Case, round_number: int) -> dict[Case, Sample]:
         match case.system:
-            case samples.PGBENCH:
+            case measurements.PGBENCH:
                 return {case: self._run_pgbench(case, round_number)}
-            case samples.BY_HAND:
+            case measurements.BY_HAND:
                 return {case: self._run_by_hand(case, round_number)}
-            case samples.OUR_CLIENT | samples.STUB:
+            case measurements.OUR_CLIENT | measurements.STUB:
                 return self._run_clients(case)
-        if case.workload in (samples.WAITLIST_ENROLL, samples.WAITLIST_DROP):
+        if case.workload in (measurements.WAITLIST_ENROLL, measurements.WAITLIST_DROP):
             return self._run_waitlist(case, round_number)
         return {case: self._run_load(case, round_number)}
 
@@ -93,7 +93,9 @@ class Stage:
 
     def verify(self) -> dict[Case, list[str]]:
         """Return the disagreements in each database that Registrar changed."""
-        return {case: store.disagreements() for case, store in self._stores.items() if case.system == samples.REGISTRAR}
+        return {
+            case: store.disagreements() for case, store in self._stores.items() if case.system == measurements.REGISTRAR
+        }
 
     def _run_load(self, case: Case, round_number: int) -> Sample:
         server = self._server(case)
@@ -103,10 +105,10 @@ class Stage:
             workload=case.workload,
             round_number=round_number,
             stored=_stored(case),
-            in_flight=1 if case.workload == samples.ONE else IN_FLIGHT,
+            in_flight=1 if case.workload == measurements.ONE else IN_FLIGHT,
             warm_up=self._pace.warm_up,
             seconds=self._pace.seconds,
-            echoes=case.system == samples.ECHO,
+            echoes=case.system == measurements.ECHO,
         )
 
     def _run_pgbench(self, case: Case, round_number: int) -> Sample:
@@ -136,15 +138,15 @@ class Stage:
 
     def _run_clients(self, case: Case) -> dict[Case, Sample]:
         """Measure our client and the stub in one run, in which they alternate."""
-        address = self._server(Case(case.workload, "", samples.ECHO)).address
+        address = self._server(Case(case.workload, "", measurements.ECHO)).address
         both = self._worker("clients").run_all(address=address, warm_up=self._pace.warm_up, seconds=self._pace.seconds)
-        systems = (samples.OUR_CLIENT, samples.STUB)
+        systems = (measurements.OUR_CLIENT, measurements.STUB)
         return {case._replace(system=system): sample for system, sample in zip(systems, both, strict=True)}
 
     def _run_waitlist(self, case: Case, round_number: int) -> dict[Case, Sample]:
         """Measure enrolling and dropping in one run, since the same students enroll and then drop."""
         server = self._server(case)
-        both = self._worker("waitlist").run_all(
+        both = self._worker("waitlist_load").run_all(
             address=server.address,
             pid=server.pid,
             round_number=round_number,
@@ -152,7 +154,7 @@ class Stage:
             in_flight=IN_FLIGHT,
             **self._pace.crowd._asdict(),
         )
-        workloads = (samples.WAITLIST_ENROLL, samples.WAITLIST_DROP)
+        workloads = (measurements.WAITLIST_ENROLL, measurements.WAITLIST_DROP)
         return {case._replace(workload=workload): sample for workload, sample in zip(workloads, both, strict=True)}
 
     def _worker(self, module: str) -> Worker:
@@ -174,11 +176,11 @@ class Stage:
         return self._servers[key]
 
     def _arguments(self, case: Case) -> tuple[str, ...]:
-        if case.system == samples.ECHO:
+        if case.system == measurements.ECHO:
             self._prepare_echo()
             return "bench.echo", str(self.folder)
         url = self._store(case).url
-        if case.system == samples.ORM:
+        if case.system == measurements.ORM:
             return "bench.orm", url
         return "registrar_server", "serve", "--listen", "127.0.0.1:0", "--database-url", url
 
@@ -191,7 +193,7 @@ class Stage:
         file = self.folder / echo.ENROLLED_FILE
         if file.exists():
             return
-        case = Case(samples.HOT, "sqlite", samples.REGISTRAR)
+        case = Case(measurements.HOT, "sqlite", measurements.REGISTRAR)
         with grpc.insecure_channel(self._server(case).address) as channel:
             stub = EnrollmentServiceStub(channel)
             request = next(messages.enrollments(Pairing("HOT-", ROUNDS, 0, 1), messages.first_caller(STORED)))
@@ -214,9 +216,9 @@ class Stage:
 
 
 def _stored(case: Case) -> int:
-    return GROWN if case.workload == samples.GROWN else STORED
+    return GROWN if case.workload == measurements.GROWN else STORED
 
 
 def _of_all_workloads(case: Case) -> Case:
     """Return the key of a system's database and server: all workloads share them, except the one with more rows."""
-    return case._replace(workload=samples.GROWN if case.workload == samples.GROWN else "")
+    return case._replace(workload=measurements.GROWN if case.workload == measurements.GROWN else "")

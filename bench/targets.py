@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from bench import samples
-from bench.samples import BY_HAND, ECHO, OUR_CLIENT, PGBENCH, REGISTRAR, STUB, Case, Sample
+from bench import measurements
+from bench.measurements import BY_HAND, ECHO, OUR_CLIENT, PGBENCH, REGISTRAR, STUB, Case, Sample
 
 POSTGRESQL = "postgresql"
 SQLITE = "sqlite"
@@ -84,52 +84,52 @@ def _pgbench(group: str, workload: str, first: float, aim: float) -> Target:
 
 def _orm(group: str, workload: str, database: str, first: float, aim: float) -> Target:
     ours = _registrar(workload, database)
-    return Target(group, Measure.RATE, ours, (ours._replace(system=samples.ORM),), first, aim)
+    return Target(group, Measure.RATE, ours, (ours._replace(system=measurements.ORM),), first, aim)
 
 
 def _against_echo(group: str, measure: Measure, workload: str, database: str, first: float, aim: float) -> Target:
     # The cost of an echo does not depend on the course, so the hot course needs no echo workload.
-    echoed = samples.MANY if workload == samples.HOT else workload
+    echoed = measurements.MANY if workload == measurements.HOT else workload
     return Target(group, measure, _registrar(workload, database), (_echo(echoed),), first, aim)
 
 
 def _by_hand(database: str) -> Target:
-    ours = _registrar(samples.ONE, database)
-    against = (_echo(samples.ONE), ours._replace(system=BY_HAND))
+    ours = _registrar(measurements.ONE, database)
+    against = (_echo(measurements.ONE), ours._replace(system=BY_HAND))
     return Target("one", Measure.LATENCY, ours, against, 2.0, 1.3)
 
 
 def _waitlisted(workload: str, database: str, first: float, aim: float) -> Target:
     # No baseline has a waitlist. Joining the waitlist should cost little more than taking a seat. A drop does the work
     # of two calls: one student leaves, another is promoted.
-    against = (_registrar(samples.HOT, database),)
+    against = (_registrar(measurements.HOT, database),)
     return Target("waitlist", Measure.RATE, _registrar(workload, database), against, first, aim)
 
 
 def _grown(database: str) -> Target:
-    ours = _registrar(samples.GROWN, database)
-    return Target("grown", Measure.COST, ours, (_registrar(samples.MANY, database),), 1.3, 1.1)
+    ours = _registrar(measurements.GROWN, database)
+    return Target("grown", Measure.COST, ours, (_registrar(measurements.MANY, database),), 1.3, 1.1)
 
 
 TARGETS = (
-    _pgbench("hot", samples.HOT, 4.0, 10.0),
-    _pgbench("many", samples.MANY, 1.2, 4.0),
-    _against_echo("many", Measure.RATE, samples.MANY, POSTGRESQL, 0.25, 0.8),
-    _against_echo("many", Measure.RATE, samples.MANY, SQLITE, 0.25, 0.8),
-    _against_echo("hot", Measure.CPU, samples.HOT, POSTGRESQL, 2.5, 1.4),
-    _against_echo("many", Measure.CPU, samples.MANY, POSTGRESQL, 2.5, 1.4),
-    _against_echo("hot", Measure.CPU, samples.HOT, SQLITE, 2.5, 1.4),
-    _against_echo("many", Measure.CPU, samples.MANY, SQLITE, 2.5, 1.4),
-    _against_echo("reads", Measure.CPU, samples.READS, POSTGRESQL, 2.0, 1.4),
-    _against_echo("reads", Measure.CPU, samples.READS, SQLITE, 2.0, 1.4),
-    _orm("hot", samples.HOT, SQLITE, 4.0, 8.0),
-    _orm("many", samples.MANY, SQLITE, 4.0, 8.0),
-    _orm("hot", samples.HOT, POSTGRESQL, 5.0, 10.0),
-    _orm("many", samples.MANY, POSTGRESQL, 5.0, 10.0),
-    _waitlisted(samples.WAITLIST_ENROLL, POSTGRESQL, 0.7, 0.9),
-    _waitlisted(samples.WAITLIST_DROP, POSTGRESQL, 0.4, 0.7),
-    _waitlisted(samples.WAITLIST_ENROLL, SQLITE, 0.7, 0.9),
-    _waitlisted(samples.WAITLIST_DROP, SQLITE, 0.4, 0.7),
+    _pgbench("hot", measurements.HOT, 4.0, 10.0),
+    _pgbench("many", measurements.MANY, 1.2, 4.0),
+    _against_echo("many", Measure.RATE, measurements.MANY, POSTGRESQL, 0.25, 0.8),
+    _against_echo("many", Measure.RATE, measurements.MANY, SQLITE, 0.25, 0.8),
+    _against_echo("hot", Measure.CPU, measurements.HOT, POSTGRESQL, 2.5, 1.4),
+    _against_echo("many", Measure.CPU, measurements.MANY, POSTGRESQL, 2.5, 1.4),
+    _against_echo("hot", Measure.CPU, measurements.HOT, SQLITE, 2.5, 1.4),
+    _against_echo("many", Measure.CPU, measurements.MANY, SQLITE, 2.5, 1.4),
+    _against_echo("reads", Measure.CPU, measurements.READS, POSTGRESQL, 2.0, 1.4),
+    _against_echo("reads", Measure.CPU, measurements.READS, SQLITE, 2.0, 1.4),
+    _orm("hot", measurements.HOT, SQLITE, 4.0, 8.0),
+    _orm("many", measurements.MANY, SQLITE, 4.0, 8.0),
+    _orm("hot", measurements.HOT, POSTGRESQL, 5.0, 10.0),
+    _orm("many", measurements.MANY, POSTGRESQL, 5.0, 10.0),
+    _waitlisted(measurements.WAITLIST_ENROLL, POSTGRESQL, 0.7, 0.9),
+    _waitlisted(measurements.WAITLIST_DROP, POSTGRESQL, 0.4, 0.7),
+    _waitlisted(measurements.WAITLIST_ENROLL, SQLITE, 0.7, 0.9),
+    _waitlisted(measurements.WAITLIST_DROP, SQLITE, 0.4, 0.7),
     _by_hand(POSTGRESQL),
     _by_hand(SQLITE),
     _grown(POSTGRESQL),
@@ -137,8 +137,8 @@ TARGETS = (
     Target(
         "client",
         Measure.LATENCY,
-        Case(samples.CLIENT, "", OUR_CLIENT),
-        (Case(samples.CLIENT, "", STUB),),
+        Case(measurements.CLIENT, "", OUR_CLIENT),
+        (Case(measurements.CLIENT, "", STUB),),
         1.3,
         1.1,
     ),

@@ -83,13 +83,13 @@ def test_a_document_names_only_what_exists(document: Path) -> None:
     ("text", "missing"),
     [
         ("open `core/rules.py`, then `server/registrar_server/storage/bulk`", []),
-        ("open `core/laws.py`", ["core/laws.py"]),
-        ("`docs/domain.md:`, `docs/nothing.md`.", ["docs/nothing.md"]),
-        ("`Makefile`, `hatch_build.py` and\n`hatch_nothing.py`", ["hatch_nothing.py"]),
-        ("`tests/*/test_*.py` but no `tests/*/exam_*.py`", ["tests/*/exam_*.py"]),
-        ("`migrations/versions/<new>.py`, `migrations/nowhere/<new>.py`", ["migrations/nowhere/<new>.py"]),
-        ("```sh\npytest tests/core tests/heart  # `tests/lungs`\n```\n", ["tests/heart", "tests/lungs"]),
-        ("`registrar.v1.CourseService/CreateCourse`, `Reason.COURSE_FULL`, `a/b`, `registrar.db`, core/laws.py", []),
+        ("open `core/missing.py`", ["core/missing.py"]),
+        ("`docs/domain.md:`, `docs/missing.md`.", ["docs/missing.md"]),
+        ("`Makefile`, `hatch_build.py` and\n`hatch_missing.py`", ["hatch_missing.py"]),
+        ("`tests/*/test_*.py` but no `tests/*/missing_*.py`", ["tests/*/missing_*.py"]),
+        ("`migrations/versions/<new>.py`, `migrations/missing/<new>.py`", ["migrations/missing/<new>.py"]),
+        ("```sh\npytest tests/core tests/missing  # `tests/absent`\n```\n", ["tests/missing", "tests/absent"]),
+        ("`registrar.v1.CourseService/CreateCourse`, `Reason.COURSE_FULL`, `a/b`, `registrar.db`, core/missing.py", []),
     ],
 )
 def test_a_path_that_does_not_exist_is_found(text: str, missing: list[str]) -> None:
@@ -99,9 +99,9 @@ def test_a_path_that_does_not_exist_is_found(text: str, missing: list[str]) -> N
 @pytest.mark.parametrize(
     ("text", "missing"),
     [
-        ('`make test ARGS="-k word"`, `make`, and prose: make peace', []),
-        ("`make teas`", ["teas"]),
-        ("```sh\nmake lint tidy  # make haste\nA=1 make rum\ncd docs && make run\n```\n", ["tidy", "rum"]),
+        ('`make test ARGS="-k word"`, `make`, and prose: make sure', []),
+        ("`make tests`", ["tests"]),
+        ("```sh\nmake lint tidy  # make clear\nA=1 make runs\ncd docs && make run\n```\n", ["tidy", "runs"]),
     ],
 )
 def test_a_target_that_does_not_exist_is_found(text: str, missing: list[str]) -> None:
@@ -109,6 +109,6 @@ def test_a_target_that_does_not_exist_is_found(text: str, missing: list[str]) ->
 
 
 def test_a_link_that_leads_nowhere_is_found() -> None:
-    text = "[a](docs/domain.md#rules) [b](https://example.org) [c](docs/nothing.md#rules) [d](#here)"
-    assert missing_links(text, ROOT) == ["docs/nothing.md#rules"]
-    assert missing_links(text, ROOT / "docs") == ["docs/domain.md#rules", "docs/nothing.md#rules"]
+    text = "[a](docs/domain.md#rules) [b](https://example.org) [c](docs/missing.md#rules) [d](#here)"
+    assert missing_links(text, ROOT) == ["docs/missing.md#rules"]
+    assert missing_links(text, ROOT / "docs") == ["docs/domain.md#rules", "docs/missing.md#rules"]

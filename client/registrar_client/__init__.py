@@ -12,8 +12,9 @@
 installed distribution, or `0+unknown` if the client was not installed as one.
 """
 
-from typing import TYPE_CHECKING
+import typing as _typing
 
+from registrar_client import _version
 from registrar_client._async import AsyncRegistrarClient
 from registrar_client._connection import TlsOptions
 from registrar_client._enums import (
@@ -43,7 +44,6 @@ from registrar_client._types import (
     Unenrolled,
     Unset,
 )
-from registrar_client._version import distribution_version
 from registrar_client.errors import (
     Aborted,
     AlreadyExists,
@@ -185,12 +185,18 @@ __all__ = [
     "Weekday",
 ]
 
-if TYPE_CHECKING:
-    __version__: str
-else:
+__version__: str
+
+
+def __dir__() -> list[str]:
+    return [*globals(), "__version__"]
+
+
+# Type checkers must not see the function, or they would accept any attribute.
+if not _typing.TYPE_CHECKING:
 
     def __getattr__(name: str) -> str:
         # The version is looked up only when it is read, so that importing the client stays fast.
         if name == "__version__":
-            return distribution_version()
+            return _version.distribution_version()
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ import grpc
 
 from registrar_client._call import Call, Rpc
 from registrar_client._connection import Metadata, positive_seconds
-from registrar_client._failures import from_rpc_error
+from registrar_client._grpc_errors import from_rpc_error
 from registrar_client._retry import Attempts, RetryOptions, Timing
 
 Result = TypeVar("Result")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.client.fakes import AsyncDriver, Driver, SyncDriver
+from tests.support.client_fakes import AsyncDriver, Driver, SyncDriver
 
 DRIVERS: dict[str, Callable[..., Driver]] = {"sync": SyncDriver, "async": AsyncDriver}
 

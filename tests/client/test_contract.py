@@ -40,7 +40,7 @@ from registrar_client import (
     _types,
 )
 from registrar_client._from_wire import read
-from tests.client.samples import filled
+from tests.support.client_samples import filled
 
 MESSAGES: dict[Any, Any] = {
     Student: student_pb2.Student,

@@ -10,12 +10,12 @@ import pytest
 from registrar.v1 import enrollment_pb2, error_reason_pb2
 from registrar.v1 import enrollment_service_pb2 as enrollments
 from registrar_client import ErrorReason, Override
-from tests.client.fakes import Driver, empty_answer, sent
-from tests.client.samples import REQUEST_ID, SURFACE
+from tests.support.client_fakes import Driver, empty_answer, sent
+from tests.support.client_samples import REQUEST_ID, SURFACE
 
 
 def test_enroll_sends_all_arguments(driver: Driver) -> None:
-    override = Override(rules=[ErrorReason.COURSE_FULL, ErrorReason.STUDENT_HOLD], reason="the dean said so")
+    override = Override(rules=[ErrorReason.COURSE_FULL, ErrorReason.STUDENT_HOLD], reason="approved by the dean")
     request = sent(
         driver,
         "enroll",
@@ -36,7 +36,7 @@ def test_enroll_sends_all_arguments(driver: Driver) -> None:
         no_waitlist=True,
         override=enrollment_pb2.Override(
             rules=[error_reason_pb2.ERROR_REASON_COURSE_FULL, error_reason_pb2.ERROR_REASON_STUDENT_HOLD],
-            reason="the dean said so",
+            reason="approved by the dean",
         ),
         comment="by telephone",
     )
@@ -73,7 +73,7 @@ def test_swap_sends_all_arguments(driver: Driver) -> None:
         from_course_id="CS-101",
         to_course_id="CS-102",
         request_id=REQUEST_ID,
-        override=Override(rules=[ErrorReason.DROP_DEADLINE_PASSED], reason="the dean said so"),
+        override=Override(rules=[ErrorReason.DROP_DEADLINE_PASSED], reason="approved by the dean"),
         comment="by telephone",
     )
     assert request == enrollments.SwapEnrollmentRequest(
@@ -82,7 +82,7 @@ def test_swap_sends_all_arguments(driver: Driver) -> None:
         to_course_id="CS-102",
         request_id=REQUEST_ID,
         override=enrollment_pb2.Override(
-            rules=[error_reason_pb2.ERROR_REASON_DROP_DEADLINE_PASSED], reason="the dean said so"
+            rules=[error_reason_pb2.ERROR_REASON_DROP_DEADLINE_PASSED], reason="approved by the dean"
         ),
         comment="by telephone",
     )

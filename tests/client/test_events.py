@@ -16,8 +16,8 @@ from registrar_client import (
     Violation,
 )
 from registrar_client._from_wire import read
-from tests.client.fakes import Driver
-from tests.client.samples import NOON, NOON_HERE
+from tests.support.client_fakes import Driver
+from tests.support.client_samples import NOON, NOON_HERE
 
 SKIPPED = event_pb2.Event(
     revision=2**40,
@@ -29,7 +29,7 @@ SKIPPED = event_pb2.Event(
     course_id="CS-101",
     enrollment=enrollment_pb2.Enrollment(enrollment_id="e-1", state=enrollment_pb2.ENROLLMENT_STATE_WAITLISTED),
     previous_state=enrollment_pb2.ENROLLMENT_STATE_WAITLISTED,
-    reason="the dean said so",
+    reason="approved by the dean",
     comment="by telephone",
     bypassed_rules=[error_reason_pb2.ERROR_REASON_PREREQUISITE_UNMET],
     violations=[
@@ -59,7 +59,7 @@ def test_all_fields_of_an_event_are_read() -> None:
             enrollment_id="e-1", student_id="", course_id="", state=EnrollmentState.WAITLISTED, attempt=0
         ),
         previous_state=EnrollmentState.WAITLISTED,
-        reason="the dean said so",
+        reason="approved by the dean",
         comment="by telephone",
         bypassed_rules=(ErrorReason.PREREQUISITE_UNMET,),
         violations=(

@@ -37,7 +37,7 @@ from registrar_client import (
 )
 from registrar_client import _to_wire as to_wire
 from registrar_client._from_wire import read
-from tests.client.samples import NOON, NOON_HERE
+from tests.support.client_samples import NOON, NOON_HERE
 
 ZONES = [dt.UTC, dt.timezone(dt.timedelta(hours=-9, minutes=-30)), ZoneInfo("Europe/Berlin")]
 

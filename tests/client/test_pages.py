@@ -11,7 +11,7 @@ from grpc import StatusCode
 from registrar.v1 import student_pb2
 from registrar.v1 import student_service_pb2 as pb
 from registrar_client import AsyncPager, Page, Pager, Student, Unavailable
-from tests.client.fakes import AsyncDriver, Driver, Failure, SyncDriver
+from tests.support.client_fakes import AsyncDriver, Driver, Failure, SyncDriver
 
 
 def page(*ids: str, token: str = "") -> pb.ListStudentsResponse:

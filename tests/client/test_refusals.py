@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from registrar_client import CourseState, Meeting
-from tests.client.fakes import Driver
+from tests.support.client_fakes import Driver
 
 
 @pytest.mark.parametrize(

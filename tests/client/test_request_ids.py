@@ -6,8 +6,8 @@ import uuid
 
 import pytest
 
-from tests.client.fakes import METHODS, Driver, empty_answer, sent
-from tests.client.samples import REQUEST_ID, SURFACE
+from tests.support.client_fakes import METHODS, Driver, empty_answer, sent
+from tests.support.client_samples import REQUEST_ID, SURFACE
 
 CHANGING = sorted(name for name, method in METHODS.items() if "request_id" in method.input_type.fields_by_name)
 PREVIEWED = sorted(name for name in CHANGING if "validate_only" in METHODS[name].input_type.fields_by_name)

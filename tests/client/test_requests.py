@@ -22,8 +22,8 @@ from registrar_client import (
     StudentState,
     Weekday,
 )
-from tests.client.fakes import Driver, sent
-from tests.client.samples import REQUEST_ID
+from tests.support.client_fakes import Driver, sent
+from tests.support.client_samples import REQUEST_ID
 
 
 def test_a_list_sends_its_filters_and_page(driver: Driver) -> None:

@@ -20,7 +20,7 @@ from registrar_client import (
     RetryOptions,
     Unavailable,
 )
-from tests.client.fakes import Driver, Failure, Late
+from tests.support.client_fakes import Driver, Failure, Late
 
 AWAY = Failure(StatusCode.UNAVAILABLE)
 NO_DATABASE = Failure(StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")

@@ -34,8 +34,8 @@ from registrar_client import (
     Unenrolled,
 )
 from registrar_client._from_wire import read
-from tests.client.fakes import METHODS, SERVICES, Driver, empty_answer, method_of, sent
-from tests.client.samples import SURFACE, filled
+from tests.support.client_fakes import METHODS, SERVICES, Driver, empty_answer, method_of, sent
+from tests.support.client_samples import SURFACE, filled
 
 # Callers do not pass the mask. The client makes it from the passed arguments.
 NOT_PASSED = {"update_mask"}
@@ -174,6 +174,12 @@ def test_exported_names_are_public_and_documented() -> None:
         assert getattr(registrar_client, name).__doc__
 
 
+def test_the_package_has_no_other_public_names() -> None:
+    """Imported submodules are the only other names."""
+    public = {name for name in dir(registrar_client) if not name.startswith("_")}
+    assert public - {"errors", "reasons", "testing"} == set(registrar_client.__all__)
+
+
 def test_the_testing_module_names_the_missing_package() -> None:
     script = "import sys; sys.modules['sqlalchemy'] = None; import registrar_client.testing"
     failed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
@@ -195,6 +201,10 @@ def test_the_version_of_a_client_that_is_not_installed_is_unknown(monkeypatch: p
 
     monkeypatch.setattr(importlib.metadata, "version", not_installed)
     assert registrar_client.__version__ == "0+unknown"
+
+
+def test_the_version_is_listed() -> None:
+    assert dir(registrar_client).count("__version__") == 1
 
 
 def test_an_attribute_that_does_not_exist_is_an_attribute_error() -> None:

@@ -32,7 +32,7 @@ class TestKindsOf:
         assert list(kinds_of(Room).items()) == [("name", Text(40)), ("places", Count())]
 
     def test_of_a_record_without_kinds(self) -> None:
-        """A record whose fields callers do not set has none."""
+        """A record without settable fields has no kinds."""
         assert kinds_of(Hold) == {}
 
     def test_cannot_be_changed(self) -> None:

@@ -15,7 +15,7 @@ from registrar_server.errors import OVERRIDABLE, Reason
 from tests.support.states import MONDAY, NOW, contents, enrollment, loaded_state, refusal
 
 HOLDS = (Hold("BURSAR", "Unpaid fees.", 1), Hold("LIBRARY", "", 2))
-EVERYTHING = Override(frozenset(OVERRIDABLE), "the dean says so")
+EVERYTHING = Override(frozenset(OVERRIDABLE), "approved by the dean")
 
 #: The violations of Ada: the reason, the rule that an override must name, and the values.
 VIOLATIONS: list[tuple[Reason, str, dict[str, str]]] = [
@@ -165,7 +165,7 @@ class TestOverride:
         )
         assert (result.state, result.bypassed_rules) == ("ENROLLED", kept)
         (event,) = state.journal.events
-        assert (event.type, event.reason) == ("STUDENT_ENROLLED", "the dean says so")
+        assert (event.type, event.reason) == ("STUDENT_ENROLLED", "approved by the dean")
         assert event.bypassed_rules == kept
 
     def test_only_needed_rules(self) -> None:

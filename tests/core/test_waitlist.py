@@ -65,7 +65,7 @@ class TestUnenroll:
         assert (promoted.enrollment_id, promoted.reason, promoted.comment) == ("c-1/b", "", "")
 
     def test_one_after_the_other(self) -> None:
-        """Each seat goes to the first waiter at that time, also to one who joined in the same batch."""
+        """Each seat goes to the first waiter at that time, also if that waiter joined in the same batch."""
         state = state_with_waitlist("ab", "c")
         decide(state, Enroll("z", "c-1"))
         assert [letters(decide(state, Unenroll(letter, "c-1")).promoted) for letter in "abc"] == ["c", "z", ""]

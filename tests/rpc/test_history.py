@@ -36,7 +36,6 @@ from registrar.v1.student_service_pb2 import (
     UpdateStudentRequest,
 )
 from tests.support.databases import execute
-from tests.support.failures import refused
 from tests.support.history_calls import (
     complete,
     create_campus,
@@ -46,6 +45,7 @@ from tests.support.history_calls import (
     record_every_type,
     update_student,
 )
+from tests.support.refusals import refused
 from tests.support.servers import Registrar
 
 REQUEST_ID = "0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11"
@@ -162,7 +162,7 @@ class TestSeats:
     async def test_overridden(self, campus: Registrar) -> None:
         """The event has the reason of the override, and later events still name the bypassed rules."""
         await place_hold(campus, "s-1", "LIBRARY")
-        override = Override(rules=[ERROR_REASON_STUDENT_HOLD], reason="The dean said so.")
+        override = Override(rules=[ERROR_REASON_STUDENT_HOLD], reason="Approved.")
         given = await campus.enroll("s-1", "CS-101", override=override)
         dropped = (await drop(campus, "s-1", reason="moved")).enrollment
         bypassed = [ERROR_REASON_STUDENT_HOLD]
@@ -173,7 +173,7 @@ class TestSeats:
                 7,
                 given.update_time,
                 **about(given),
-                reason="The dean said so.",
+                reason="Approved.",
                 bypassed_rules=bypassed,
             ),
             expected(

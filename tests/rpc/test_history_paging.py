@@ -9,8 +9,8 @@ from grpc import StatusCode
 
 from registrar.v1.history_service_pb2 import ListEventsResponse
 from registrar.v1.student_service_pb2 import ListStudentsRequest
-from tests.support.failures import info, refused
 from tests.support.history_calls import create_campus, history, page, record_every_type
+from tests.support.refusals import info, refused
 from tests.support.servers import Registrar, registrar_on
 
 ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"

@@ -43,7 +43,7 @@ from registrar.v1.student_service_pb2 import (
     UpdateStudentRequest,
 )
 from tests.support.consistency import assert_consistent
-from tests.support.failures import Failure, info, refused
+from tests.support.refusals import Failure, info, refused
 from tests.support.servers import Gate, Registrar, calling, registrar_on, server_processes
 
 ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
@@ -222,7 +222,7 @@ class TestReuse:
 
 
 class TestRefused:
-    """A refused call took no effect, so its retry is decided anew."""
+    """A refused call took no effect, so its retry is decided again."""
 
     async def test_refusal_is_not_kept(self, campus: Registrar) -> None:
         """A retry after a refusal takes a seat that has become free."""

@@ -20,7 +20,7 @@ from registrar.v1.student_service_pb2 import DeleteStudentRequest, ListStudentsR
 from registrar_server.errors import Reason, Refusal
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
-from tests.support.failures import info, refused
+from tests.support.refusals import info, refused
 from tests.support.servers import Registrar, calling, registrar_on, server_processes
 
 TOKEN_RULE = "must be a next_page_token of the same list with the same filters"

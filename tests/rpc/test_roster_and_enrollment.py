@@ -24,7 +24,7 @@ from registrar.v1.enrollment_service_pb2 import (
 )
 from registrar.v1.student_service_pb2 import DeleteStudentRequest, GetStudentRequest
 from tests.support.databases import execute
-from tests.support.failures import Failure, info, refused, resource
+from tests.support.refusals import Failure, info, refused, resource
 from tests.support.servers import Registrar
 
 ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"

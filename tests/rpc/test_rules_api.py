@@ -30,7 +30,7 @@ from registrar.v1.event_pb2 import Event
 from registrar.v1.history_service_pb2 import ListEventsRequest
 from registrar.v1.student_pb2 import STUDENT_STATE_INACTIVE
 from registrar.v1.student_service_pb2 import PlaceHoldRequest, ReleaseHoldRequest
-from tests.support.failures import Failure, info, precondition, refused
+from tests.support.refusals import Failure, info, precondition, refused
 from tests.support.servers import Registrar
 
 ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
@@ -156,7 +156,7 @@ def violation(reason: str, obstacle: Obstacle, failure: Failure) -> RuleViolatio
 
 
 def override(*rules: str) -> Override:
-    return Override(rules=map(number, rules), reason="the dean says so")
+    return Override(rules=map(number, rules), reason="approved by the dean")
 
 
 async def last_event(registrar: Registrar, course_id: str) -> Event:
@@ -204,7 +204,7 @@ class TestEachRule:
         made = await registrar.enroll("s-1", "CS-101", override=override(obstacle.override_rule))
         assert (made.state, list(made.bypassed_rules)) == (ENROLLED, [number(obstacle.override_rule)])
         event = await last_event(registrar, "CS-101")
-        assert (event.enrollment, event.reason) == (made, "the dean says so")
+        assert (event.enrollment, event.reason) == (made, "approved by the dean")
         assert list(event.bypassed_rules) == list(made.bypassed_rules)
 
 
@@ -240,7 +240,7 @@ class TestDropDeadline:
         dropped = (await registrar.enrollments.Unenroll(request)).enrollment
         self.assert_dropped(dropped, "too hard")
         event = await last_event(registrar, "CS-101")
-        assert (event.enrollment, event.reason) == (dropped, "the dean says so")
+        assert (event.enrollment, event.reason) == (dropped, "approved by the dean")
 
     async def test_swap(self, registrar: Registrar) -> None:
         """SwapEnrollment is refused with all three ids, and an override is recorded in the dropped enrollment."""

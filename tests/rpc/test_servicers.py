@@ -41,7 +41,7 @@ from registrar_server.rpc.enrollment_service import EnrollmentService
 from registrar_server.rpc.history_service import HistoryService
 from registrar_server.rpc.student_service import StudentService
 from registrar_server.storage.database import Database
-from tests.support.failures import DETAILS_KEY, Failure, info, resource
+from tests.support.refusals import DETAILS_KEY, Failure, info, resource
 from tests.support.servers import Gate, Log
 
 SERVICES = {

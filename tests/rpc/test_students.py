@@ -25,7 +25,7 @@ from registrar_server.core import records
 from registrar_server.core.records import SETTABLE
 from registrar_server.storage.models import Event
 from tests.support.consistency import assert_consistent
-from tests.support.failures import Failure, info, precondition, refused, resource
+from tests.support.refusals import Failure, info, precondition, refused, resource
 from tests.support.servers import Registrar
 
 ADA = {

@@ -31,7 +31,7 @@ from registrar.v1.history_service_pb2 import ListEventsRequest
 from registrar.v1.student_pb2 import Hold
 from registrar.v1.student_service_pb2 import PlaceHoldRequest, ReleaseHoldRequest
 from tests.support.consistency import assert_consistent
-from tests.support.failures import Failure, info, refused
+from tests.support.refusals import Failure, info, refused
 from tests.support.servers import Registrar
 
 ENROLLED = enrollment_pb2.ENROLLMENT_STATE_ENROLLED

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from registrar.v1.enrollment_service_pb2 import EnrollStudentRequest, EnrollStudentResponse
 from tests.support.consistency import assert_consistent
-from tests.support.failures import Failure, info, refused
+from tests.support.refusals import Failure, info, refused
 from tests.support.servers import Gate, Log, Registrar, calling, registrar_on, server_process, server_processes, serving
 
 CALLERS = [f"caller-{number:02}" for number in range(64)]

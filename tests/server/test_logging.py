@@ -166,7 +166,7 @@ async def test_every_enrollment_action_writes_one_line(log: Log, sqlite_registra
     request_id = str(uuid4())
     made = await sqlite_registrar.enroll("s-1", "c-1", request_id=request_id)
     await sqlite_registrar.enroll("s-1", "c-1", request_id=request_id)  # A replay is not an action.
-    await sqlite_registrar.enroll("s-1", "c-1", allow_existing=True)  # Nor is a call that changes nothing.
+    await sqlite_registrar.enroll("s-1", "c-1", allow_existing=True)  # A call that changes nothing is not an action.
     await sqlite_registrar.enrollments.Unenroll(UnenrollRequest(student_id="s-1", course_id="c-1"))
     ids = {"student_id": "s-1", "course_id": "c-1", "enrollment_id": made.enrollment_id}
     assert len(log.of("student_enrolled", **ids)) == len(log.of("student_enrolled")) == 1

@@ -21,7 +21,7 @@ from registrar_server.errors import Reason, Refusal
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc import convert
 from registrar_server.storage import failures
-from tests.support.failures import refused
+from tests.support.refusals import refused
 from tests.support.servers import Gate, Registrar, calling, registrar_on, serving, settings
 
 

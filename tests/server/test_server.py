@@ -29,8 +29,8 @@ from registrar_server.storage.database import Database
 from registrar_server.storage.engines import sqlite_file
 from tests.support.certificates import Certificates
 from tests.support.databases import execute
-from tests.support.failures import info, refused
 from tests.support.postgres import Cluster
+from tests.support.refusals import info, refused
 from tests.support.servers import (
     Log,
     Registrar,

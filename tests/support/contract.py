@@ -158,7 +158,7 @@ class Asking(Exception):
 
 
 class RecordingDispatcher:
-    """In the place of a dispatcher: ends the call with what the servicer asks for."""
+    """A dispatcher that raises what the servicer asks for."""
 
     max_page_bytes = 1_000_000
 

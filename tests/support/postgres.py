@@ -25,7 +25,7 @@ import psycopg
 from psycopg import sql
 
 from tests.support import memory
-from tests.support.environment import environment_without
+from tests.support.subprocess_environment import environment_without
 
 # Unsafe after a crash of the machine. The log of changes stays small, since it may be in memory.
 _FAST = {

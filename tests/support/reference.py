@@ -1,6 +1,6 @@
 """A slow and simple second implementation of Registrar, as a reference for the tests.
 
-It carries out one command at a time over plain lists, and counts everything anew. The core, with its batches, counters
+It carries out one command at a time over plain lists, and counts everything again. The core, with its batches, counters
 and queues, must give the same results. The reference uses nothing of the server except the commands, so that it states
 the rules a second time.
 """

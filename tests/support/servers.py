@@ -33,7 +33,7 @@ from registrar.v1.student_service_pb2_grpc import StudentServiceStub
 from registrar_server.app import Server, start
 from registrar_server.ledger.ledger import Call, Ledger, Outcome
 from registrar_server.settings import Settings
-from tests.support.environment import environment_without
+from tests.support.subprocess_environment import environment_without
 
 if TYPE_CHECKING:
     from registrar.v1.course_service_pb2_grpc import CourseServiceAsyncStub

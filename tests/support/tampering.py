@@ -38,7 +38,7 @@ STORY: tuple[Command, ...] = (
     Enroll("cyd", "art"),  # 10: id-12 waits
     PlaceHold("bob", "BURSAR", "unpaid"),  # 11
     Unenroll("ada", "art"),  # 12; 13 skips bob, 14 promotes cyd
-    Enroll("dot", "art", override=Override(frozenset({"COURSE_FULL"}), "the dean asked")),  # 15: id-18, a second seat
+    Enroll("dot", "art", override=Override(frozenset({"COURSE_FULL"}), "approved")),  # 15: id-18, a second seat
     RecordCompletion("dot", "art", "A"),  # 16: id-20, beside the seat
     UpdateCourse("art", {"capacity": 5}),  # 17; bob is skipped again for the same reason, without an event
     PlaceHold("bob", "BURSAR", "still unpaid"),  # 18

@@ -180,7 +180,7 @@ def complete(
     validate_only: bool = False,
     timeout: float | None = None,
 ) -> Call[Enrollment]:
-    """Record that a student finished a course, passed or not. Nobody is promoted to the seat.
+    """Record that a student finished a course, passed or not. No student is promoted to the seat.
 
     If the student has no seat but completed the course before, correct the latest completion: replace its ``grade``
     and ``passed``.

@@ -245,7 +245,7 @@ def release_hold(
 ) -> Call[Student]:
     """Release a hold on a student.
 
-    The release promotes nobody. A promotion needs a seat that becomes free or another student who asks for one.
+    The release promotes no student. A promotion needs a seat that becomes free or another student who asks for one.
 
     Args:
         student_id: The student.

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import psutil
 import uvloop
 
-from bench import load, messages, samples
+from bench import load, measurements, messages
+from bench.measurements import Sample
 from bench.messages import Crowd, Pairing
-from bench.samples import Sample
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_pb2 import (
     ENROLLMENT_STATE_DROPPED,
@@ -77,7 +77,7 @@ def run(*, students: int, seats: int, drops: int, **given: Any) -> list[dict[str
 
 async def _run(run: Run) -> tuple[Sample, Sample]:
     server, crowd = psutil.Process(run.pid), run.crowd
-    pairing = Pairing.of(samples.WAITLIST_ENROLL, run.round_number)
+    pairing = Pairing.of(measurements.WAITLIST_ENROLL, run.round_number)
     asking = islice(messages.enrollments(pairing, messages.first_caller(run.stored)), crowd.students)
     async with load.connect(run.address) as channel:
         asked = await load.drive(channel.unary_unary(messages.ENROLL), _serialized(asking), server, run.in_flight)

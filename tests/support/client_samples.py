@@ -1,4 +1,4 @@
-"""Values that several test modules use."""
+"""Values that several test modules of the client use."""
 
 from __future__ import annotations
 
