@@ -33,7 +33,7 @@ from registrar.v1.error_reason_pb2 import (
 )
 from registrar.v1.student_service_pb2 import DeleteStudentRequest
 from registrar_server.storage import engines
-from tests.support.refusals import Failure, info, precondition, refused, resource
+from tests.support.failures import Failure, info, precondition, refused, resource
 from tests.support.servers import Registrar, registrar_on
 
 ENROLLED = enrollment_pb2.ENROLLMENT_STATE_ENROLLED
@@ -203,7 +203,7 @@ class TestEnrollStudent:
     async def test_override(self, campus: Registrar) -> None:
         """An override gives a seat beyond the capacity, and the enrollment records the bypassed rule."""
         await campus.add_course("FULL", capacity=0)
-        override = Override(rules=[ERROR_REASON_COURSE_FULL, ERROR_REASON_STUDENT_HOLD], reason="an exchange student")
+        override = Override(rules=[ERROR_REASON_COURSE_FULL, ERROR_REASON_STUDENT_HOLD], reason="the dean's child")
         enrollment = await campus.enroll("s-1", "FULL", override=override)
         assert enrollment.state == ENROLLED
         assert enrollment.bypassed_rules == [ERROR_REASON_COURSE_FULL]
