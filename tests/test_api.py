@@ -33,7 +33,7 @@ from registrar.v1.error_reason_pb2 import (
 )
 from registrar.v1.student_service_pb2 import DeleteStudentRequest
 from registrar_server.storage import engines
-from tests.support.failures import Failure, info, precondition, refused, resource
+from tests.support.refusals import Failure, info, precondition, refused, resource
 from tests.support.servers import Registrar, registrar_on
 
 ENROLLED = enrollment_pb2.ENROLLMENT_STATE_ENROLLED
