@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 from registrar_server.core.records import Change, Course, Enrollment, Event, Student
 from registrar_server.core.vocabulary import EnrollmentState, EventType
 from registrar_server.errors import Violation
-
-
-class _Origin(TypedDict):
-    """The fields that every event has."""
-
-    event_id: str
-    type: EventType
-    time: int
-    actor: str
-    request_id: str
 
 
 @dataclass
@@ -75,13 +64,27 @@ class Journal:
         self, type: EventType, student: Student, *, reason: str = "", changes: tuple[Change, ...] = ()
     ) -> None:
         """Add the event of a change to a student."""
-        event = Event(**self._origin(type), student_id=student.student_id, reason=reason, changes=changes)
-        self.events.append(event)
+        self.events.append(
+            Event(
+                event_id=self.new_id(self.now),
+                type=type,
+                time=self.now,
+                actor=self.actor,
+                request_id=self.request_id,
+                student_id=student.student_id,
+                reason=reason,
+                changes=changes,
+            )
+        )
 
     def record_course(self, type: EventType, course: Course, changes: tuple[Change, ...] = ()) -> None:
         """Add the event of a change to a course, with its capacity and counts after the change."""
         event = Event(
-            **self._origin(type),
+            event_id=self.new_id(self.now),
+            type=type,
+            time=self.now,
+            actor=self.actor,
+            request_id=self.request_id,
             course_id=course.course_id,
             capacity=course.capacity,
             enrolled_count=course.enrolled_count,
@@ -104,7 +107,11 @@ class Journal:
     ) -> None:
         """Add the event of a change to an enrollment, with the capacity and counts of its course after the change."""
         event = Event(
-            **self._origin(type),
+            event_id=self.new_id(self.now),
+            type=type,
+            time=self.now,
+            actor=self.actor,
+            request_id=self.request_id,
             course_id=course.course_id,
             student_id=enrollment.student_id,
             enrollment_id=enrollment.enrollment_id,
@@ -123,15 +130,6 @@ class Journal:
             violations=violations,
         )
         self.events.append(event)
-
-    def _origin(self, type: EventType) -> _Origin:
-        return {
-            "event_id": self.new_id(self.now),
-            "type": type,
-            "time": self.now,
-            "actor": self.actor,
-            "request_id": self.request_id,
-        }
 
     def clear_generated(self) -> None:
         """Empty the times and versions that this batch generated: a preview must not show them."""
