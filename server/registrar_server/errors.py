@@ -184,9 +184,11 @@ def course_not_found(course_id: str) -> Refusal:
     return Refusal(Reason.COURSE_NOT_FOUND, f'There is no course "{course_id}".', course_id=course_id)
 
 
-def etag_mismatch(resource: str, resource_id: str, etag: str) -> Refusal:
-    """Return the refusal for a resource that has changed since the caller read it."""
+def etag_mismatch(resource: str, resource_id: str, etag: str, *, foreign: bool = False) -> Refusal:
+    """Return the refusal for a resource that has changed, or, if ``foreign``, for an etag that it never had."""
     message = f'The {resource} "{resource_id}" has changed since it was read: its etag is now "{etag}". Read it again.'
+    if foreign:
+        message = f'The given etag is not of the {resource} "{resource_id}", whose etag is "{etag}". Read it again.'
     refusal = Refusal(Reason.ETAG_MISMATCH, message)
     refusal.metadata[f"{resource}_id"] = resource_id
     return refusal

@@ -165,7 +165,7 @@ class TestUpdate:
         assert getattr(decide(state, kind.update("it", {field: None})), field) is None
         assert [list(one) for one in state.journal.events[0].changes] == [[field, before, None]]
 
-    @pytest.mark.parametrize("etag", ["", "7"])
+    @pytest.mark.parametrize("etag", ["", "it/7"])
     def test_with_its_etag(self, kind: Kind, etag: str) -> None:
         """The record's own etag and an empty etag are accepted."""
         changed = decide(loaded_state(kind.existing(version=7)), kind.update("it", {"state": "X"}, etag))
@@ -173,10 +173,19 @@ class TestUpdate:
 
     def test_with_a_stale_etag(self, kind: Kind) -> None:
         """An etag of another version is refused, and the message states the present etag."""
-        refused = refusal(loaded_state(kind.existing(version=7)), kind.update("it", {"state": "X"}, "6"))
+        refused = refusal(loaded_state(kind.existing(version=7)), kind.update("it", {"state": "X"}, "it/6"))
         assert (refused.reason, refused.status) == (Reason.ETAG_MISMATCH, "ABORTED")
-        message = f'The {kind.name} "it" has changed since it was read: its etag is now "7". Read it again.'
+        message = f'The {kind.name} "it" has changed since it was read: its etag is now "it/7". Read it again.'
         assert (refused.message, refused.metadata) == (message, kind.metadata)
+
+    @pytest.mark.parametrize("etag", ["7", "other/7", "it/77", "it", "i/7"])
+    def test_with_an_etag_of_another_row(self, kind: Kind, etag: str) -> None:
+        """An etag of another row is refused, even if the version is the same; so is any text that is not its etag."""
+        refused = refusal(loaded_state(kind.existing(version=7)), kind.update("it", {"state": "X"}, etag))
+        assert refused.reason is Reason.ETAG_MISMATCH
+        if not etag.startswith("it/"):
+            message = f'The given etag is not of the {kind.name} "it", whose etag is "it/7". Read it again.'
+            assert (refused.message, refused.metadata) == (message, kind.metadata)
 
     @pytest.mark.parametrize("deleted", [True, False])
     def test_of_a_missing_record(self, kind: Kind, deleted: bool) -> None:

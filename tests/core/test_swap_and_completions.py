@@ -333,22 +333,31 @@ class TestComplete:
         assert (done.attempt, done.state) == (2 if live == "ENROLLED" else 1, "COMPLETED")
         assert counts(state) == (1 if live == "ENROLLED" else 2, 2)
 
-    @pytest.mark.parametrize("etag", ["", "2"])
-    def test_with_its_etag(self, etag: str) -> None:
+    @pytest.mark.parametrize("is_given", [False, True])
+    def test_with_its_etag(self, is_given: bool) -> None:
         """The etag is that of the enrollment to complete or correct; an empty one is accepted."""
+        etag = "c-1/a/2" if is_given else ""
         assert decide(self.completed(), Complete("a", "c-1", "A", etag=etag)).grade == "A"
-        again = second_attempt("ENROLLED", version=int(etag or 7))
+        again = second_attempt("ENROLLED", version=7)
+        etag = f"{again.enrollment_id}/7" if is_given else ""
         assert decide(self.completed(again), Complete("a", "c-1", "A", etag=etag)).attempt == 2
+
+    def test_with_the_etag_of_an_earlier_attempt(self) -> None:
+        """The etag of an earlier attempt does not complete a later seat, even if both have the same version."""
+        again = second_attempt("ENROLLED", version=2)
+        state = self.completed(again)
+        assert refusal(state, Complete("a", "c-1", "A", etag="c-1/a/2")).reason is Reason.ETAG_MISMATCH
+        assert again.live
 
     @pytest.mark.parametrize("grade", ["A", "B"])
     def test_with_a_stale_etag(self, grade: str) -> None:
         """An etag of another version is refused, even if nothing would change."""
         state = self.completed()
         before = contents(state)
-        refused = refusal(state, Complete("a", "c-1", grade, etag="1"))
+        refused = refusal(state, Complete("a", "c-1", grade, etag="c-1/a/1"))
         assert (refused.reason, refused.status) == (Reason.ETAG_MISMATCH, "ABORTED")
         assert refused.message == (
-            'The enrollment "c-1/a" has changed since it was read: its etag is now "2". Read it again.'
+            'The enrollment "c-1/a" has changed since it was read: its etag is now "c-1/a/2". Read it again.'
         )
         assert refused.metadata == {"enrollment_id": "c-1/a"}
         assert contents(state) == before

@@ -253,13 +253,28 @@ class TestCompletions:
     async def test_stale_etag(self, campus: Registrar) -> None:
         """A stale etag is refused, and the message contains the current etag."""
         seat = await campus.enroll("s-1", "ONE")
-        failure = await refused(campus.enrollments.CompleteEnrollment(complete("s-1", "ONE", etag="0")))
+        stale = f"{seat.enrollment_id}/0"
+        failure = await refused(campus.enrollments.CompleteEnrollment(complete("s-1", "ONE", etag=stale)))
         assert failure == Failure(
             StatusCode.ABORTED,
             f'The enrollment "{seat.enrollment_id}" has changed since it was read:'
             f' its etag is now "{seat.etag}". Read it again.',
             (info("ETAG_MISMATCH", enrollment_id=seat.enrollment_id),),
         )
+
+    async def test_etag_of_another_row(self, campus: Registrar) -> None:
+        """The etag of an earlier attempt does not complete a later seat, though both are in their first version."""
+        earlier = await campus.enroll("s-1", "ONE")
+        await campus.enrollments.Unenroll(unenroll("s-1", "ONE"))
+        later = await campus.enroll("s-1", "ONE")
+        failure = await refused(campus.enrollments.CompleteEnrollment(complete("s-1", "ONE", etag=earlier.etag)))
+        assert failure == Failure(
+            StatusCode.ABORTED,
+            f'The given etag is not of the enrollment "{later.enrollment_id}", whose etag is "{later.etag}".'
+            " Read it again.",
+            (info("ETAG_MISMATCH", enrollment_id=later.enrollment_id),),
+        )
+        assert await seen(campus, later) == [later] * 3
 
     async def test_nothing_to_complete(self, campus: Registrar) -> None:
         """A student with neither a seat nor a completion is not enrolled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +69,9 @@ STUDENT_VALUES = st.fixed_dictionaries(
         "max_credits": st.sampled_from([None, 0, 3000, 4500]),
     },
 )
-ETAGS = st.sampled_from(["", "", "", "1", "2", "3"])
+VERSIONS = st.sampled_from(["", "", "", "1", "2", "3"])
+# The server makes the ids of enrollments, so no command can name the etag of one.
+OTHER_ETAGS = st.sampled_from(["", "", "", "1", "c-1/1"])
 CODES = st.sampled_from(["BURSAR", "LIBRARY"])
 _RULE_SETS = st.sets(st.sampled_from(sorted(OVERRIDABLE)), min_size=1).map(frozenset)
 OVERRIDES = st.one_of(
@@ -93,27 +96,38 @@ def _seat_commands(courses: st.SearchStrategy[str]) -> Weights:
         (14, st.builds(Enroll, STUDENTS, courses, **lenient, override=OVERRIDES)),
         (7, st.builds(Unenroll, STUDENTS, courses, allow_missing=RARELY, override=OVERRIDES)),
         (4, swaps.filter(lambda swap: swap.from_course_id != swap.to_course_id)),
-        (2, st.builds(Complete, STUDENTS, courses, grade=grades, passed=st.booleans(), etag=ETAGS)),
+        (2, st.builds(Complete, STUDENTS, courses, grade=grades, passed=st.booleans(), etag=OTHER_ETAGS)),
         (3, st.builds(UpdateCourse, courses, values=st.fixed_dictionaries(_CAPACITY))),
     ]
 
 
+def _if_unchanged(commands: st.SearchStrategy[Any]) -> Commands:
+    """Return commands whose etags are the drawn versions of the students and courses that they name."""
+
+    def named(command: Any) -> Command:
+        key = command.student_id if hasattr(command, "student_id") else command.course_id
+        return dataclasses.replace(command, etag=command.etag and f"{key}/{command.etag}")
+
+    return commands.map(named)
+
+
+_LOCAL_VALUES = st.fixed_dictionaries({}, optional=_SEATS | _RULES)
 #: Commands about students, and changes of a course that affect only its own seats.
 _LOCAL_CHANGES: Weights = [
     (1, st.builds(RecordCompletion, STUDENTS, COURSES, grade=st.just("T"), passed=st.booleans())),
     (1, st.builds(PlaceHold, STUDENTS, CODES, reason=st.sampled_from(["", "unpaid"]))),
     (1, st.builds(ReleaseHold, STUDENTS, CODES)),
-    (1, st.builds(UpdateStudent, STUDENTS, values=STUDENT_VALUES, etag=ETAGS)),
+    (1, _if_unchanged(st.builds(UpdateStudent, STUDENTS, values=STUDENT_VALUES, etag=VERSIONS))),
     (1, st.builds(CreateStudent, STUDENTS, values=STUDENT_VALUES)),
-    (1, st.builds(DeleteStudent, STUDENTS, etag=ETAGS, force=st.booleans())),
+    (1, _if_unchanged(st.builds(DeleteStudent, STUDENTS, etag=VERSIONS, force=st.booleans()))),
     (3, st.builds(UndeleteStudent, STUDENTS)),
     (1, st.builds(CreateCourse, COURSES, values=COURSE_VALUES)),
-    (1, st.builds(DeleteCourse, COURSES, etag=ETAGS, force=st.booleans())),
+    (1, _if_unchanged(st.builds(DeleteCourse, COURSES, etag=VERSIONS, force=st.booleans()))),
     (3, st.builds(UndeleteCourse, COURSES)),
-    (1, st.builds(UpdateCourse, COURSES, values=st.fixed_dictionaries({}, optional=_SEATS | _RULES), etag=ETAGS)),
+    (1, _if_unchanged(st.builds(UpdateCourse, COURSES, values=_LOCAL_VALUES, etag=VERSIONS))),
 ]
 #: The content of a course affects the other courses of its students too.
-_CONTENT_CHANGES: Weights = [(2, st.builds(UpdateCourse, COURSES, values=COURSE_VALUES, etag=ETAGS))]
+_CONTENT_CHANGES: Weights = [(2, _if_unchanged(st.builds(UpdateCourse, COURSES, values=COURSE_VALUES, etag=VERSIONS)))]
 
 
 @st.composite

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from registrar_server.core.formats import format_value
+from registrar_server.core.formats import format_etag, format_value
 from registrar_server.core.kinds import Kind
 from registrar_server.core.records import SETTABLE, Change, Course, Enrollment, Student
 from registrar_server.errors import etag_mismatch
@@ -35,6 +35,10 @@ def field_changes(
 
 def check_etag(record: Student | Course | Enrollment, etag: str) -> None:
     """Refuse with ETAG_MISMATCH unless ``etag`` is empty or is the record's etag."""
-    if etag and etag != str(record.version):
-        resource = type(record).__name__.lower()
-        raise etag_mismatch(resource, getattr(record, f"{resource}_id"), str(record.version))
+    if not etag:
+        return
+    resource = type(record).__name__.lower()
+    resource_id: str = getattr(record, f"{resource}_id")
+    present = format_etag(resource_id, record.version)
+    if etag != present:
+        raise etag_mismatch(resource, resource_id, present, foreign=not etag.startswith(f"{resource_id}/"))

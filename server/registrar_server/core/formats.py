@@ -38,6 +38,14 @@ def format_time(microseconds: int) -> str:
     return (EPOCH + timedelta(microseconds=microseconds)).isoformat().replace("+00:00", "Z")
 
 
+def format_etag(resource_id: str, version: int) -> str:
+    """Write the etag of a version of a resource; it is empty for version 0, which previews have.
+
+    The id is part of the etag, so that an etag matches no other resource. No id contains a slash.
+    """
+    return f"{resource_id}/{version}" if version else ""
+
+
 def format_list(values: tuple[Any, ...]) -> str:
     """Write a list of names or records as compact JSON."""
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from registrar.v1 import course_pb2, enrollment_pb2, error_reason_pb2, event_pb2, student_pb2
+from registrar_server.core.formats import format_etag
 from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.errors import Violation
 from registrar_server.reading.history import HistoryEntry
@@ -19,7 +20,6 @@ from registrar_server.rpc.validation import reason_number
 from registrar_server.rpc.values import (
     ENROLLMENT_STATES,
     EVENT_TYPES,
-    etag,
     generated_time,
     set_generated_time,
     timestamp,
@@ -49,7 +49,7 @@ def set_enrollment(message: enrollment_pb2.Enrollment, record: Enrollment) -> No
     message.state = ENROLLMENT_STATES[record.state]
     message.waitlist_position = record.waitlist_position
     message.attempt = record.attempt
-    message.etag = etag(record.version)
+    message.etag = format_etag(record.enrollment_id, record.version)
     set_generated_time(message.create_time, record.create_time)
     set_generated_time(message.update_time, record.update_time)
     if not record.live:
@@ -74,7 +74,7 @@ def student(record: Student) -> student_pb2.Student:
             student_pb2.Hold(code=hold.code, reason=hold.reason, place_time=timestamp(hold.place_time))
             for hold in record.holds
         ],
-        etag=etag(record.version),
+        etag=format_etag(record.student_id, record.version),
         create_time=generated_time(record.create_time),
         update_time=generated_time(record.update_time),
         delete_time=generated_time(record.delete_time),
@@ -114,7 +114,7 @@ def _without_counters(*values: Any) -> course_pb2.Course:
     record = Course(**dict(zip(_STABLE, values, strict=True)))
     return course_pb2.Course(
         course_id=record.course_id,
-        etag=etag(record.version),
+        etag=format_etag(record.course_id, record.version),
         create_time=generated_time(record.create_time),
         update_time=generated_time(record.update_time),
         delete_time=generated_time(record.delete_time),

@@ -1,4 +1,4 @@
-"""Single values of records as values of messages: times, meetings, etags, and the members of enums."""
+"""Single values of records as values of messages: times, meetings, and the members of enums."""
 
 from __future__ import annotations
 
@@ -54,11 +54,6 @@ def set_generated_time(message: Timestamp, microseconds: int | None) -> None:
     if microseconds:
         message.seconds, rest = divmod(microseconds, 1_000_000)
         message.nanos = rest * 1000
-
-
-def etag(version: int) -> str:
-    """Return the etag of a version; a preview has none."""
-    return str(version) if version else ""
 
 
 def meeting(record: Meeting) -> course_pb2.Meeting:
