@@ -41,7 +41,7 @@ class StudentNotFound(NotFound):
 
 
 class CourseNotFound(NotFound):
-    """No course has this id, or the course is deleted."""
+    """No course has this id, or the course is deleted. For a new prerequisite: it never existed."""
 
     reason = ErrorReason.COURSE_NOT_FOUND
 

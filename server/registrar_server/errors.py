@@ -6,7 +6,7 @@ This module does not depend on gRPC. ``STATUS`` maps each reason to the name of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -182,6 +182,13 @@ def student_not_found(student_id: str) -> Refusal:
 def course_not_found(course_id: str) -> Refusal:
     """Return the refusal for a course that does not exist or is deleted."""
     return Refusal(Reason.COURSE_NOT_FOUND, f'There is no course "{course_id}".', course_id=course_id)
+
+
+def prerequisites_not_found(course_ids: Sequence[str]) -> Refusal:
+    """Return the refusal of prerequisites that never existed; its metadata has the first of them."""
+    named = ", ".join(f'"{course_id}"' for course_id in course_ids)
+    message = f"course.prerequisite_course_ids names courses that never existed: {named}."
+    return Refusal(Reason.COURSE_NOT_FOUND, message, course_id=course_ids[0])
 
 
 def etag_mismatch(resource: str, resource_id: str, etag: str, *, foreign: bool = False) -> Refusal:

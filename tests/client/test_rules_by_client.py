@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from registrar_client import AsyncRegistrarClient, EnrollmentState, EtagMismatch
+from registrar_client import AsyncRegistrarClient, CourseNotFound, EnrollmentState, EtagMismatch, InvalidField
 from tests.support.servers import serving
 
 
@@ -46,3 +46,25 @@ class TestEtags:
         with pytest.raises(EtagMismatch):
             await client.courses.delete(course_id="c-2", etag=course.etag)
         assert (await client.courses.delete(course_id="c-1", etag=course.etag)).course_id == "c-1"
+
+
+class TestPrerequisites:
+    """A new prerequisite is a course that exists or existed."""
+
+    async def test_that_never_existed(self, client: AsyncRegistrarClient) -> None:
+        """An id that never existed is refused by name; a deleted course is known."""
+        await client.courses.create(course_id="math")
+        await client.courses.delete(course_id="math")
+        with pytest.raises(CourseNotFound, match='never existed: "art"') as refused:
+            await client.courses.create(course_id="c-1", prerequisite_course_ids=["math", "art"])
+        assert refused.value.metadata == {"course_id": "art"}
+        course = await client.courses.create(course_id="c-1", prerequisite_course_ids=["math"])
+        assert course.prerequisite_course_ids == ("math",)
+
+    async def test_itself(self, client: AsyncRegistrarClient) -> None:
+        """A course is never its own prerequisite."""
+        await client.courses.create(course_id="c-1")
+        with pytest.raises(InvalidField) as refused:
+            await client.courses.update(course_id="c-1", prerequisite_course_ids=["c-1"])
+        (violation,) = refused.value.field_violations
+        assert violation.field == "course.prerequisite_course_ids[0]"

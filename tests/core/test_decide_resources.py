@@ -210,7 +210,7 @@ class TestUpdateCourse:
 
     def test_times_meetings_and_prerequisites_are_readable(self) -> None:
         """Events show times as RFC 3339 and lists as JSON."""
-        state = loaded_state(Course("c-1"))
+        state = loaded_state(Course("c-1"), Course("CS-1"), Course("CS-2"))
         meeting = Meeting((1, 3), 32_400, 36_000, "2026-09-01", "2026-12-18", "Aula")
         values = {
             "enroll_open_time": 1_795_449_600_000_000,
@@ -223,6 +223,25 @@ class TestUpdateCourse:
             ["meetings", None, '[[[1,3],32400,36000,"2026-09-01","2026-12-18","Aula"]]'],
             ["prerequisite_course_ids", None, '["CS-1","CS-2"]'],
         ]
+
+    def test_unknown_prerequisites(self) -> None:
+        """New prerequisites that never existed are refused by name, for a new course and for an existing one."""
+        named = {"prerequisite_course_ids": ("x-2", "math", "x-1")}
+        for command in (UpdateCourse("c-1", named), CreateCourse("c-2", named)):
+            state = loaded_state(Course("c-1"), Course("math"))
+            before = contents(state)
+            refused = refusal(state, command)
+            assert (refused.reason, refused.metadata) == (Reason.COURSE_NOT_FOUND, {"course_id": "x-2"})
+            assert refused.message == 'course.prerequisite_course_ids names courses that never existed: "x-2", "x-1".'
+            assert contents(state) == before
+
+    def test_known_prerequisites(self) -> None:
+        """Deleted courses, courses that the batch created, and prerequisites that are in the list already are known."""
+        state = loaded_state(Course("c-1", prerequisite_course_ids=("lost",)), Course("old", delete_time=EARLIER))
+        decide(state, CreateCourse("new"))
+        named = ("new", "old", "lost")
+        changed = decide(state, UpdateCourse("c-1", {"prerequisite_course_ids": named}))
+        assert changed.prerequisite_course_ids == named
 
     @pytest.mark.parametrize("values", [{"enroll_open_time": 20}, {"enroll_close_time": 10}, {"enroll_open_time": 30}])
     def test_a_window_must_not_be_empty(self, values: dict[str, int]) -> None:

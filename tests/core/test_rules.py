@@ -240,7 +240,7 @@ class TestPassed:
         assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
     def test_of_an_unknown_course(self) -> None:
-        """A prerequisite that does not exist is met by nothing, but an override sets it aside."""
+        """A stored prerequisite that does not exist is met by nothing, but an override sets it aside."""
         state = loaded_state(
             Student("ada"), self.course(), Course("lab"), self.attempt("COMPLETED", passed=True, course_id="lab")
         )
@@ -256,8 +256,8 @@ class TestPassed:
         state = loaded_state(Student("ada"), *circle, self.attempt("COMPLETED", passed=True))
         assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
-    def test_a_course_may_require_itself(self) -> None:
-        """Only students who passed another course of the same code can enroll in it."""
+    def test_a_course_that_requires_itself(self) -> None:
+        """A stored course may require itself: only students who passed another course of the same code can enroll in it."""
         course = Course("c-1", code="CS", prerequisite_course_ids=("c-1",))
         assert refusal(loaded_state(Student("ada"), course), Enroll("ada", "c-1")).reason is Reason.PREREQUISITE_UNMET
         done = self.attempt("COMPLETED", passed=True, course_id="older")

@@ -11,6 +11,7 @@ from registrar_server.core.commands import (
     Command,
     CreateCourse,
     CreateStudent,
+    DeleteCourse,
     DeleteStudent,
     Enroll,
     PlaceHold,
@@ -19,7 +20,7 @@ from registrar_server.core.commands import (
     UpdateCourse,
     UpdateStudent,
 )
-from registrar_server.errors import Reason
+from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Ledger
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import SPARE_WAITERS
@@ -102,6 +103,25 @@ class TestRules:
         created = CreateCourse("c-2", {"prerequisite_course_ids": ("math",)})
         outcomes = ledger.run([call(command) for command in (created, Enroll("s-1", "c-2"), Enroll("s-4", "c-2"))])
         assert reasons(outcomes) == [None, None, Reason.PREREQUISITE_UNMET]
+
+
+class TestPrerequisites:
+    """A new prerequisite must be a course that exists or existed."""
+
+    def test_deleted_courses_are_known(self, ledger: Ledger) -> None:
+        """A deleted course can become a prerequisite, and an unknown one cannot; a preview says the same."""
+        carry_out(ledger, CreateCourse("math"), DeleteCourse("math"))
+        unknown = call(CreateCourse("c-2", {"prerequisite_course_ids": ("math", "art")}))
+        with pytest.raises(Refusal, match='never existed: "art"'):
+            ledger.preview(unknown)
+        assert reasons(ledger.run([unknown])) == [Reason.COURSE_NOT_FOUND]
+        carry_out(ledger, CreateCourse("c-2", {"prerequisite_course_ids": ("math",)}))
+
+    def test_of_the_same_batch(self, ledger: Ledger) -> None:
+        """A course is known to the commands after the one that creates it, and not to those before it."""
+        early, late = (UpdateCourse(course_id, {"prerequisite_course_ids": ("math",)}) for course_id in ("c-1", "c-2"))
+        batch = [CreateCourse("c-2"), early, CreateCourse("math"), late]
+        assert reasons(ledger.run([call(command) for command in batch])) == [None, Reason.COURSE_NOT_FOUND, None, None]
 
 
 class TestLongQueue:

@@ -98,15 +98,24 @@ def not_found(course_id: str) -> Failure:
 
 
 def event_types(engine: Engine) -> list[str]:
+    """Return the types of the events of CS-101."""
+    query = "SELECT type FROM events WHERE course_id = 'CS-101' ORDER BY revision"
     with engine.connect() as connection:
-        return list(connection.scalars(text("SELECT type FROM events ORDER BY revision")))
+        return list(connection.scalars(text(query)))
 
 
 @pytest.fixture
 async def intro(registrar: Registrar) -> Registrar:
-    """A course CS-101 with all fields."""
+    """A course CS-101 with all fields, and its prerequisites, which are deleted."""
+    await add_prerequisites(registrar)
     await registrar.add_course("CS-101", **INTRO)
     return registrar
+
+
+async def add_prerequisites(registrar: Registrar) -> None:
+    for course_id in INTRO["prerequisite_course_ids"]:
+        await registrar.add_course(course_id)
+        await delete(registrar, course_id)
 
 
 class TestCreate:
@@ -114,6 +123,7 @@ class TestCreate:
 
     async def test_all_fields(self, registrar: Registrar) -> None:
         """A course is returned as created, with times in microseconds, normalized credits and zero counters."""
+        await add_prerequisites(registrar)
         created = await registrar.add_course("CS-101", **INTRO)
         expected = Course(course_id="CS-101", **{**INTRO, "credits": "3", "seats_available": 30})
         expected.enroll_open_time.nanos = 123_456_000
@@ -445,6 +455,28 @@ class TestUpdate:
         """A deleted course is not found."""
         await delete(intro)
         assert await refused(update(intro, title="?")) == not_found("CS-101")
+
+    async def test_unknown_prerequisite(self, registrar: Registrar) -> None:
+        """A new prerequisite that never existed is refused by name; those in the list already are not checked again."""
+        await registrar.add_course("CS-101")
+        await registrar.add_course("MATH-1")
+        failure = await refused(update(registrar, prerequisite_course_ids=["MATH-9", "MATH-1", "MATH-8"]))
+        sentence = 'course.prerequisite_course_ids names courses that never existed: "MATH-9", "MATH-8".'
+        details = (info("COURSE_NOT_FOUND", course_id="MATH-9"), resource("Course", "MATH-9", sentence))
+        assert failure == Failure(StatusCode.NOT_FOUND, sentence, details)
+        call = update(registrar, prerequisite_course_ids=["MATH-9"], validate_only=True)
+        assert (await refused(call)).reason == "COURSE_NOT_FOUND"
+        assert list((await get(registrar)).prerequisite_course_ids) == []
+
+    async def test_own_prerequisite(self, registrar: Registrar) -> None:
+        """A course is never its own prerequisite, whether it is new or not; a preview says so too."""
+        await registrar.add_course("MATH-1")
+        await registrar.add_course("CS-101")
+        own = {"prerequisite_course_ids": ["MATH-1", "CS-101"]}
+        fields = {"course.prerequisite_course_ids[1]": "must not be the course itself"}
+        assert (await refused(registrar.add_course("CS-101", **own))).fields == fields
+        assert (await refused(update(registrar, **own))).fields == fields
+        assert (await refused(update(registrar, **own, validate_only=True))).fields == fields
 
     async def test_validate_only(self, intro: Registrar) -> None:
         """validate_only returns the response of the call without time and etag, and changes nothing."""

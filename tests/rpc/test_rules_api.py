@@ -129,6 +129,7 @@ async def prepare(registrar: Registrar, obstacle: Obstacle) -> None:
     await registrar.add_student("s-3")
     meeting = Meeting(weekdays=[MONDAY, WEDNESDAY], **NINE_TO_TEN)
     await registrar.add_course("PHYS-10", code="PHYS", credits="1.5", term="fall", meetings=[meeting])
+    await registrar.add_course("MATH-9")
     await registrar.add_course("CS-101", **obstacle.course)
     for request in obstacle.before:
         name = request.DESCRIPTOR.name.removesuffix("Request")

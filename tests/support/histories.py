@@ -53,7 +53,7 @@ _CONTENT = {
     "term": st.sampled_from(["", "fall"]),
     "code": st.sampled_from(["", "MATH"]),
     "meetings": st.sampled_from([(), (MONDAYS,), (OVERLAPPING_MONDAYS,), (AFTERWARDS,), (TO_BE_ANNOUNCED, MONDAYS)]),
-    "prerequisite_course_ids": st.sampled_from([(), (), ("c-1",), ("c-2", "c-9")]),
+    "prerequisite_course_ids": st.sampled_from([(), (), (), ("c-1",), ("c-2", "c-3"), ("c-4",)]),
 }
 _RULES = {"enroll_open_time": _TIMES, "enroll_close_time": _TIMES, "drop_deadline_time": _TIMES, "state": _STATES}
 COURSE_VALUES = st.one_of(

@@ -354,6 +354,7 @@ class Reference:
                 if key in resources:
                     raise Refused(f"{kind}_EXISTS")
                 self._check_window(command.values)
+                self._check_prerequisites(command.values, {})
                 resources[key] = Resource(key, values=dict(command.values))
                 self._record_resource(f"{kind}_CREATED", key)
             case UndeleteStudent() | UndeleteCourse():
@@ -375,6 +376,7 @@ class Reference:
         before, after = resource.values, resource.values | dict(values)
         usual_state = {"STUDENT": "ACTIVE", "COURSE": "OPEN"}[kind]
         self._check_window(after)
+        self._check_prerequisites(after, before)
         resource.values = after
         if any(before.get(name, UNSET.get(name, usual_state)) != value for name, value in values.items()):
             self._changed(kind, resource, "UPDATED")
@@ -386,6 +388,11 @@ class Reference:
         opens, closes = values.get("enroll_open_time"), values.get("enroll_close_time")
         if opens is not None and closes is not None and closes <= opens:
             raise Refused("INVALID_FIELD")
+
+    def _check_prerequisites(self, after: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        named, known = (values.get("prerequisite_course_ids", ()) for values in (after, before))
+        if set(named) - set(known) - set(self.courses):
+            raise Refused("COURSE_NOT_FOUND")
 
     def _delete(self, kind: str, resource: Resource, *, force: bool) -> None:
         live = [row for row in self.rows if row.live and resource.key in (row.student_id, row.course_id)]

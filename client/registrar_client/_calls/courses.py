@@ -64,13 +64,14 @@ def create(
         enroll_close_time: The first instant after the enrollment window, with a timezone.
         drop_deadline_time: The first instant at which a seat can no longer be given up, with a timezone.
         meetings: When and where the course meets.
-        prerequisite_course_ids: The courses that a student must have passed.
+        prerequisite_course_ids: The courses that a student must have passed. Each must exist or have existed.
         state: Whether the course takes place. Defaults to OPEN.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         CourseExists: A course has this id already. It may be deleted.
+        CourseNotFound: A prerequisite never existed.
         InvalidField: The server refuses values. ``field_violations`` lists all of them.
         RegistrarError: Any other failure.
     """
@@ -183,7 +184,7 @@ def update(
         timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
-        CourseNotFound: No course has this id, or the course is deleted.
+        CourseNotFound: No course has this id, the course is deleted, or a new prerequisite never existed.
         EtagMismatch: The course has another etag. Read it again and decide whether to repeat the call.
         InvalidField: The server refuses values. ``field_violations`` lists all of them.
         RegistrarError: Any other failure.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from registrar_server.core.commands import CreateCourse, DeleteCourse, UndeleteCourse, UpdateCourse
 from registrar_server.core.fields import check_etag, set_fields
 from registrar_server.core.records import Course
@@ -9,7 +12,14 @@ from registrar_server.core.seats import drop
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import DropReason, EventType
 from registrar_server.core.waitlist import settle
-from registrar_server.errors import FieldViolation, Reason, Refusal, course_not_found, invalid_fields
+from registrar_server.errors import (
+    FieldViolation,
+    Reason,
+    Refusal,
+    course_not_found,
+    invalid_fields,
+    prerequisites_not_found,
+)
 
 
 def create(state: State, command: CreateCourse) -> Course:
@@ -21,6 +31,7 @@ def create(state: State, command: CreateCourse) -> Course:
             course_id=command.course_id,
         )
     _check_window(command.values.get("enroll_open_time"), command.values.get("enroll_close_time"))
+    _check_prerequisites(state, command.values, ())
     course = Course(command.course_id, create_time=state.now, update_time=state.now)
     state.add_course(course, set_fields(course, command.values))
     return course
@@ -39,6 +50,7 @@ def update(state: State, command: UpdateCourse) -> Course:
         command.values.get("enroll_open_time", course.enroll_open_time),
         command.values.get("enroll_close_time", course.enroll_close_time),
     )
+    _check_prerequisites(state, command.values, course.prerequisite_course_ids)
     seats = course.capacity
     if changes := set_fields(course, command.values):
         state.change_course(EventType.COURSE_UPDATED, course, changes)
@@ -50,6 +62,13 @@ def update(state: State, command: UpdateCourse) -> Course:
 def _check_window(opens: int | None, closes: int | None) -> None:
     if opens is not None and closes is not None and opens >= closes:
         raise invalid_fields([FieldViolation("course.enroll_close_time", "must be after enroll_open_time")])
+
+
+def _check_prerequisites(state: State, values: Mapping[str, Any], present: tuple[str, ...]) -> None:
+    """Refuse a new prerequisite that no course ever had as its id; those that are ``present`` stay as they are."""
+    named = values.get("prerequisite_course_ids", ())
+    if unknown := [one for one in named if one not in present and not state.knows_course(one)]:
+        raise prerequisites_not_found(unknown)
 
 
 def delete(state: State, command: DeleteCourse) -> Course:

@@ -96,6 +96,10 @@ class State:
             raise course_not_found(course_id)
         return course
 
+    def knows_course(self, course_id: str) -> bool:
+        """Return whether a course has this id, deleted or not; the batch's scope must name it."""
+        return self._transcripts.knows_course(course_id)
+
     def live(self, student_id: str, course_id: str) -> Enrollment | None:
         """Return the student's live enrollment in the course, if any."""
         return self._attempts.live(student_id, course_id)

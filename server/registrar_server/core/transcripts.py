@@ -27,6 +27,10 @@ class Transcripts:
             self._passed[one.student_id][one.enrollment_id] = one.course_id
             self._codes[one.course_id] = one.code
 
+    def knows_course(self, course_id: str) -> bool:
+        """Return whether a loaded course or a prerequisite that the batch names has this id, deleted or not."""
+        return course_id in self._courses or course_id in self._codes
+
     def take_seat(self, student_id: str, course: Course) -> None:
         """Add a seat."""
         self._commitments[student_id][course.course_id] = course

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from registrar.v1 import course_service_pb2 as pb
 from registrar.v1.course_service_pb2_grpc import CourseServiceServicer
 from registrar_server import ids
@@ -28,6 +31,12 @@ _deleted = convert.answering(pb.DeleteCourseResponse, "course", convert.course)
 _undeleted = convert.answering(pb.UndeleteCourseResponse, "course", convert.course)
 
 
+def _check_prerequisites(fields: Fields, course_id: str, values: Mapping[str, Any]) -> None:
+    for place, prerequisite in enumerate(values.get("prerequisite_course_ids", ())):
+        if prerequisite == course_id:
+            fields.wrong(f"course.prerequisite_course_ids[{place}]", "must not be the course itself")
+
+
 class CourseService(CourseServiceServicer):
     """Implements ``protos/registrar/v1/course_service.proto``, which documents each RPC."""
 
@@ -40,6 +49,7 @@ class CourseService(CourseServiceServicer):
         fields.request_id(request.request_id)
         course_id = fields.optional_id("course.course_id", request.course.course_id)
         values = read_fields(fields, Course, request.course)
+        _check_prerequisites(fields, course_id, values)
         fields.check()
         command = CreateCourse(course_id or ids.new_id(microseconds_now()), values)
         return await self._dispatcher.change(context, request, command, pb.CreateCourseResponse, _created)
@@ -79,6 +89,7 @@ class CourseService(CourseServiceServicer):
         course_id = fields.id("course.course_id", request.course.course_id)
         names = masked(fields, request.update_mask, request.course, Course)
         values = read_fields(fields, Course, request.course, names)
+        _check_prerequisites(fields, course_id, values)
         fields.check()
         command = UpdateCourse(course_id, values, request.course.etag)
         return await self._dispatcher.change(context, request, command, pb.UpdateCourseResponse, _updated)
