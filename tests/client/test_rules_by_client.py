@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from registrar_client import AsyncRegistrarClient, CourseNotFound, EnrollmentState, EtagMismatch, InvalidField
+from registrar_server.ledger import ledger
 from tests.support.servers import serving
+
+
+
+class Clock:
+    """The server's clock, which a test can set back."""
+
+    def __init__(self) -> None:
+        self.hours_back = 0
+
+    def time_ns(self) -> int:
+        """Return the time, as ``time.time_ns`` does."""
+        return time.time_ns() - self.hours_back * 3_600_000_000_000
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the ledgers of this process."""
+    clock = Clock()
+    monkeypatch.setattr(ledger, "time", clock)
+    return clock
 
 
 @pytest.fixture
@@ -68,3 +90,27 @@ class TestPrerequisites:
             await client.courses.update(course_id="c-1", prerequisite_course_ids=["c-1"])
         (violation,) = refused.value.field_violations
         assert violation.field == "course.prerequisite_course_ids[0]"
+
+
+class TestTimes:
+    """The times of a row never go backwards."""
+
+    async def test_after_the_clock_steps_back(self, clock: Clock, client: AsyncRegistrarClient) -> None:
+        """No time of a row, and no time in its history, is before the time of its creation."""
+        await client.courses.create(course_id="c-1", capacity=1, waitlist_capacity=1)
+        await client.students.create(student_id="s-2")
+        await client.enroll(student_id="s-1", course_id="c-1")
+        await client.enroll(student_id="s-2", course_id="c-1")
+        clock.hours_back = 1
+        dropped = (await client.unenroll(student_id="s-1", course_id="c-1")).enrollment
+        done = await client.complete(student_id="s-2", course_id="c-1")
+        for ended in (dropped, done):
+            assert ended is not None
+            assert ended.create_time <= ended.end_time == ended.update_time
+        held = await client.students.place_hold(student_id="s-1", code="BURSAR")
+        assert held.create_time <= held.holds[0].place_time <= held.update_time
+        for gone in (await client.students.delete(student_id="s-1"), await client.courses.delete(course_id="c-1")):
+            assert gone.create_time <= gone.delete_time == gone.update_time
+        async for event in client.history.list(course_id="c-1"):
+            if event.enrollment:
+                assert event.enrollment.create_time <= event.enrollment.update_time <= event.time

@@ -84,7 +84,7 @@ def delete(state: State, command: DeleteCourse) -> Course:
         )
     for enrollment in state.live_of_course(course.course_id):
         drop(state, course, enrollment, reason=DropReason.COURSE_DELETED)
-    course.delete_time = state.now
+    course.delete_time = state.journal.time_of(course)
     state.change_course(EventType.COURSE_DELETED, course)
     return course
 

@@ -30,17 +30,21 @@ class Journal:
     changed_enrollments: dict[str, Enrollment] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
+    def time_of(self, record: Student | Course | Enrollment) -> int:
+        """Return the time of a change of a record: now, or its latest time if the clock has stepped back since then."""
+        return max(self.now, record.update_time, record.create_time)
+
     def change_student(self, student: Student) -> None:
         """Note that the fields of a student have changed, and count a new version."""
         student.version += 1
-        student.update_time = self.now
+        student.update_time = self.time_of(student)
         if student.student_id not in self.added_students:
             self.changed_students[student.student_id] = student
 
     def change_course(self, course: Course) -> None:
         """Note that the fields of a course have changed, and count a new version."""
         course.version += 1
-        course.update_time = self.now
+        course.update_time = self.time_of(course)
         if course.course_id not in self.added_courses:
             self.changed_courses[course.course_id] = course
 
@@ -52,7 +56,7 @@ class Journal:
     def change_enrollment(self, enrollment: Enrollment) -> None:
         """Note that an enrollment has changed, and count a new version."""
         enrollment.version += 1
-        enrollment.update_time = self.now
+        enrollment.update_time = self.time_of(enrollment)
         self.touch_enrollment(enrollment)
 
     def touch_enrollment(self, enrollment: Enrollment) -> None:
@@ -68,7 +72,7 @@ class Journal:
             Event(
                 event_id=self.new_id(self.now),
                 type=type,
-                time=self.now,
+                time=self.time_of(student),
                 actor=self.actor,
                 request_id=self.request_id,
                 student_id=student.student_id,
@@ -82,7 +86,7 @@ class Journal:
         event = Event(
             event_id=self.new_id(self.now),
             type=type,
-            time=self.now,
+            time=self.time_of(course),
             actor=self.actor,
             request_id=self.request_id,
             course_id=course.course_id,
@@ -109,7 +113,7 @@ class Journal:
         event = Event(
             event_id=self.new_id(self.now),
             type=type,
-            time=self.now,
+            time=self.time_of(enrollment),
             actor=self.actor,
             request_id=self.request_id,
             course_id=course.course_id,

@@ -250,7 +250,7 @@ class State:
     def _end(self, course: Course, enrollment: Enrollment, state: EnrollmentState) -> None:
         self._vacate(course, enrollment)
         enrollment.state = state
-        enrollment.end_time = self.now
+        enrollment.end_time = self.journal.time_of(enrollment)
         self._attempts.add(enrollment)
 
     def _occupy(self, course: Course, enrollment: Enrollment) -> None:

@@ -55,7 +55,7 @@ def delete(state: State, command: DeleteStudent) -> Student:
     left = [state.courses[enrollment.course_id] for enrollment in live if not enrollment.waits]
     for enrollment in live:
         drop(state, state.courses[enrollment.course_id], enrollment, reason=DropReason.STUDENT_DELETED)
-    student.delete_time = state.now
+    student.delete_time = state.journal.time_of(student)
     state.change_student(EventType.STUDENT_DELETED, student)
     for course in left:
         settle(state, course)
@@ -77,7 +77,7 @@ def place_hold(state: State, command: PlaceHold) -> Student:
     """Place a hold. It replaces a hold of the same code."""
     student = state.student(command.student_id)
     before = _hold(student, command.code)
-    placed = Hold(command.code, command.reason, state.now)
+    placed = Hold(command.code, command.reason, state.journal.time_of(student))
     _replace_hold(student, before, placed)
     changes = _changes(before, placed)
     state.change_student(EventType.HOLD_PLACED, student, reason=placed.reason, changes=changes)
