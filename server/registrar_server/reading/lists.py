@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import JSON, ColumnElement, Select, Text, cast, func, literal_column, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
+from registrar_server.core.keys import code_key, search_words, text_key
 from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.vocabulary import CourseState, EnrollmentState
 from registrar_server.storage import models
@@ -44,7 +45,7 @@ class RosterEntry(NamedTuple):
 class CourseSearch(NamedTuple):
     """The filters of a search in the catalogue; an empty filter fits every course."""
 
-    words: Sequence[str]
+    query: str
     term: str
     code: str
     open_only: bool
@@ -99,21 +100,21 @@ def read_roster(rows: Sequence[Row]) -> list[RosterEntry]:
     return entries
 
 
-def search_students(words: Iterable[str], show_deleted: bool, after: After, limit: int) -> Select[Any]:
-    """Return the query for the students whose names or e-mail addresses contain every word, by id."""
+def search_students(text: str, show_deleted: bool, after: After, limit: int) -> Select[Any]:
+    """Return the query for the students whose id, names and e-mail address contain every word of ``text``, by id."""
     query = select(*columns(models.Student, STUDENT))
-    return _search(query, models.Student, models.Student.student_id, words, show_deleted, after).limit(limit)
+    return _search(query, models.Student, models.Student.student_id, text, show_deleted, after).limit(limit)
 
 
 def search_courses(search: CourseSearch, after: After, limit: int) -> Select[Any]:
     """Return the query for the courses of the catalogue that fit ``search``, by id."""
     course = models.Course
     query = select(*columns(course, COURSE))
-    query = _search(query, course, course.course_id, search.words, search.show_deleted, after)
+    query = _search(query, course, course.course_id, search.query, search.show_deleted, after)
     if search.term:
-        query = query.where(course.term == search.term)
+        query = query.where(course.term_key == text_key(search.term))
     if search.code:
-        query = query.where(course.code == search.code)
+        query = query.where(course.code_key == code_key(search.code))
     if search.open_only:
         has_seat = or_(course.capacity.is_(None), course.enrolled_count < course.capacity)
         query = query.where(course.state == CourseState.OPEN, has_seat)
@@ -130,13 +131,13 @@ def _search(
     query: Select[Any],
     model: type[models.Student] | type[models.Course],
     key: InstrumentedAttribute[str],
-    words: Iterable[str],
+    text: str,
     show_deleted: bool,
     after: After,
 ) -> Select[Any]:
     query = query.order_by(key)
-    for word in words:
-        query = query.where(model.search_text.contains(word.casefold(), autoescape=True))
+    for word in search_words(text):
+        query = query.where(model.search_text.contains(word, autoescape=True))
     if not show_deleted:
         query = query.where(model.delete_time.is_(None))
     return query.where(key > after[0]) if after else query

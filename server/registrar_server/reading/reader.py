@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Select
@@ -48,9 +48,9 @@ class Reader:
         self.require(CourseById(course_id))
         return lists.read_roster(self._rows(lists.roster(course_id, states, after, limit)))
 
-    def list_students(self, words: Iterable[str], show_deleted: bool, after: After, limit: int) -> list[Student]:
-        """Return the students whose names or e-mail addresses contain every word, by id."""
-        return list(map(lists.STUDENT.read, self._rows(lists.search_students(words, show_deleted, after, limit))))
+    def list_students(self, query: str, show_deleted: bool, after: After, limit: int) -> list[Student]:
+        """Return the students whose id, names and e-mail address contain every word of ``query``, by id."""
+        return list(map(lists.STUDENT.read, self._rows(lists.search_students(query, show_deleted, after, limit))))
 
     def search_courses(self, search: CourseSearch, after: After, limit: int) -> list[Course]:
         """Return the courses of the catalogue that fit ``search``, by id."""

@@ -68,7 +68,7 @@ class CourseService(CourseServiceServicer):
     async def SearchCourses(self, request: pb.SearchCoursesRequest, context: Context) -> pb.SearchCoursesResponse:
         fields = Fields()
         search = CourseSearch(
-            words=fields.text("query", request.query, 200).split(),
+            query=fields.text("query", request.query, 200),
             term=fields.text("term", request.term, 64),
             code=fields.text("code", request.code, 64),
             open_only=request.open_only,

@@ -60,12 +60,12 @@ class StudentService(StudentServiceServicer):
     @endpoint
     async def ListStudents(self, request: pb.ListStudentsRequest, context: Context) -> pb.ListStudentsResponse:
         fields = Fields()
-        words = fields.text("query", request.query, 200).split()
+        query = fields.text("query", request.query, 200)
         page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
         after = page.after(str)
         rows = await self._dispatcher.reads.list(
-            lambda reader: reader.list_students(words, request.show_deleted, after, page.size + 1)
+            lambda reader: reader.list_students(query, request.show_deleted, after, page.size + 1)
         )
         response = pb.ListStudentsResponse()
         page.fill(response, response.students, rows, convert.set_student, lambda student: (student.student_id,))
