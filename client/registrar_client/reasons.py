@@ -118,6 +118,12 @@ class EnrollmentClosed(FailedPrecondition):
     reason = ErrorReason.ENROLLMENT_CLOSED
 
 
+class DuplicateCourse(FailedPrecondition):
+    """The student has a seat in other offerings of the subject in the same term, one violation for each."""
+
+    reason = ErrorReason.DUPLICATE_COURSE
+
+
 class PrerequisiteUnmet(FailedPrecondition):
     """The student has not passed all prerequisites of the course."""
 

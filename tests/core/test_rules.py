@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from registrar_server.core.commands import Enroll, Override, Unenroll
+from registrar_server.core.commands import DeleteCourse, Enroll, Override, Swap, Unenroll, UpdateCourse
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Commitment, Course, Enrollment, Hold, Student, Subject
+from registrar_server.core.records import Course, Enrollment, Hold, Meeting, Student, Subject
 from registrar_server.core.rules import Case, violations
+from registrar_server.core.state import State
 from registrar_server.core.vocabulary import CourseState, StudentState
 from registrar_server.errors import Reason, Violation
-from tests.support.states import NOW, contents, enrollment, loaded_state, refusal
+from tests.support.states import MONDAY, NOW, contents, enrollment, loaded_state, refusal
 
 NOW_TEXT = "2026-11-23T16:00:00.123456Z"
 JUST_BEFORE = "2026-11-23T16:00:00.123455Z"
@@ -22,8 +23,7 @@ JUST_AFTER = "2026-11-23T16:00:00.123457Z"
 
 def found(student: Student, course: Course, enrolled: Sequence[Course] = (), **others: Any) -> list[Violation]:
     """Return the violations if the student took a seat in the course in addition to those in ``enrolled``."""
-    commitments = [Commitment("ada", one.course_id, one.term, one.credits, one.meetings) for one in enrolled]
-    return violations(Case(student, course, NOW, commitments, **others))
+    return violations(Case(student, course, NOW, enrolled, **others))
 
 
 def test_defaults_violate_nothing() -> None:
@@ -164,24 +164,223 @@ class TestDropDeadline:
         assert state.journal.events[0].reason == "too hard"
 
 
+class TestDuplicates:
+    """A student has one seat in the offerings of the same code, term and component."""
+
+    LECTURE: ClassVar[dict[str, str]] = {"code": "CS 101", "term": "fall", "component": "LEC"}
+
+    def test_each_is_a_violation(self) -> None:
+        """Every other offering in which the student has a seat is reported, in the order of ids."""
+        others = [Course("c-3", **self.LECTURE), Course("c-2", **self.LECTURE)]
+        one, two = found(Student("ada"), Course("c-1", **self.LECTURE), others)
+        assert one == Violation(
+            Reason.DUPLICATE_COURSE,
+            '"c-1" is CS 101 (LEC) in the same term as "c-2", in which student "ada" has a seat.',
+            {"duplicate_course_id": "c-2", **self.LECTURE},
+        )
+        assert (two.values["duplicate_course_id"], one.override_rule) == ("c-3", "DUPLICATE_COURSE")
+
+    def test_without_a_component(self) -> None:
+        """Courses without a component are of the same component."""
+        (violation,) = found(Student("ada"), Course("c-1", code="CS"), [Course("c-2", code="CS")])
+        assert violation.description == '"c-1" is CS in the same term as "c-2", in which student "ada" has a seat.'
+
+    @pytest.mark.parametrize(
+        "other", [{"code": "cs101"}, {"code": "\uff23\uff33101"}, {"term": " Fall "}, {"component": "lec"}]
+    )
+    def test_texts_are_compared_by_key(self, other: dict[str, str]) -> None:
+        """Case, width, and blanks around the texts do not matter; in codes, no blanks matter."""
+        assert found(Student("ada"), Course("c-1", **self.LECTURE), [Course("c-2", **self.LECTURE | other)])
+
+    @pytest.mark.parametrize(
+        "other", [{"code": "CS 1011"}, {"term": "spring"}, {"term": ""}, {"component": "LAB"}, {"component": ""}]
+    )
+    def test_another_subject(self, other: dict[str, str]) -> None:
+        """Another code, term or component makes another course; a lecture and its lab may share a code."""
+        assert found(Student("ada"), Course("c-1", **self.LECTURE), [Course("c-2", **self.LECTURE | other)]) == []
+
+    def test_an_empty_code_matches_nothing(self) -> None:
+        """Two courses without a code are not the same subject, whatever their terms and components are."""
+        nameless = self.LECTURE | {"code": ""}
+        assert found(Student("ada"), Course("c-1", **nameless), [Course("c-2", **nameless)]) == []
+
+    def offerings(self, *, state: str = "ENROLLED", **other: Any) -> State:
+        """Return a state in which Ada has an enrollment in c-2, another offering of c-1."""
+        courses = Course("c-1", **self.LECTURE), Course("c-2", **self.LECTURE | other), Course("c-3")
+        return loaded_state(Student("ada"), *courses, enrollment("ada", state, course_id="c-2", passed=True))
+
+    @pytest.mark.parametrize("state", ["WAITLISTED", "DROPPED", "COMPLETED"])
+    def test_only_seats_count(self, state: str) -> None:
+        """A place on a waitlist, a dropped seat and a completion do not count."""
+        assert decide(self.offerings(state=state), Enroll("ada", "c-1")).state == "ENROLLED"
+
+    def test_cancelled_offerings_do_not_count(self) -> None:
+        """A seat in a cancelled offering does not count."""
+        state = loaded_state(
+            Student("ada"),
+            Course("c-1", **self.LECTURE),
+            Course("c-2", state=CourseState.CANCELLED, **self.LECTURE),
+            enrollment("ada", "ENROLLED", course_id="c-2"),
+        )
+        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+
+    def test_deleted_offerings_do_not_count(self) -> None:
+        """The deletion of an offering ends the seat in it, in the same batch too."""
+        state = self.offerings()
+        state.courses["c-2"].enrolled_count = 1
+        decide(state, DeleteCourse("c-2", force=True))
+        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+
+    def test_a_swap_exempts_the_seat_that_it_gives_up(self) -> None:
+        """A student may swap one offering for another, but no third course for it."""
+        assert decide(self.offerings(), Swap("ada", "c-2", "c-1")).enrollment.state == "ENROLLED"
+        state = self.offerings()
+        decide(state, Enroll("ada", "c-3"))
+        assert refusal(state, Swap("ada", "c-3", "c-1")).reason is Reason.DUPLICATE_COURSE
+
+    def test_waiting_is_refused_too(self) -> None:
+        """A student with a seat in another offering does not join the waitlist."""
+        state = self.offerings()
+        state.courses["c-1"].capacity, state.courses["c-1"].waitlist_capacity = 0, 5
+        assert refusal(state, Enroll("ada", "c-1")).reason is Reason.DUPLICATE_COURSE
+
+    def test_an_override(self) -> None:
+        """An override sets the rule aside."""
+        override = Override(frozenset({"DUPLICATE_COURSE"}), "repeats it as a guest")
+        enrolled = decide(self.offerings(), Enroll("ada", "c-1", override=override))
+        assert enrolled.bypassed_rules == ("DUPLICATE_COURSE",)
+
+    def test_a_waiter_who_enrolled_elsewhere_later_is_skipped(self) -> None:
+        """The waiter keeps the position, and the next waiter gets the seat."""
+        course = Course("c-1", capacity=1, enrolled_count=1, waitlist_capacity=2, waitlisted_count=2, **self.LECTURE)
+        state = loaded_state(
+            *(Student(student_id) for student_id in ("ada", "bob", "eve")),
+            *(course, Course("c-2", **self.LECTURE)),
+            enrollment("eve", "ENROLLED", 1),
+            enrollment("ada", "WAITLISTED", 2),
+            enrollment("bob", "WAITLISTED", 3),
+        )
+        decide(state, Enroll("ada", "c-2"))
+        (promoted,) = decide(state, Unenroll("eve", "c-1")).promoted
+        assert promoted.student_id == "bob"
+        (skipped,) = (event for event in state.journal.events if event.type == "PROMOTION_SKIPPED")
+        assert [(skipped.student_id, one.reason) for one in skipped.violations] == [("ada", Reason.DUPLICATE_COURSE)]
+
+
+class TestCancelledCourses:
+    """A cancelled course keeps its students, but does not bind them."""
+
+    def bound(self, state: CourseState) -> State:
+        """Return a state in which Ada has a seat in c-2, which meets as c-1 does and takes all of her credits."""
+        fields: dict[str, Any] = {"credits": 3_000, "meetings": MONDAY, "drop_deadline_time": NOW}
+        courses = Course("c-1", **fields), Course("c-2", state=state, enrolled_count=1, **fields)
+        return loaded_state(
+            Student("ada", max_credits=3_000), *courses, enrollment("ada", "ENROLLED", course_id="c-2")
+        )
+
+    def test_meetings_and_credits_count_for_nothing(self) -> None:
+        """The student can take another course at the same time and with the same credits."""
+        refused = refusal(self.bound(CourseState.OPEN), Enroll("ada", "c-1"))
+        assert [one.reason for one in refused.violations] == [Reason.SCHEDULE_CONFLICT, Reason.CREDIT_LIMIT_EXCEEDED]
+        assert decide(self.bound(CourseState.CANCELLED), Enroll("ada", "c-1")).bypassed_rules == ()
+
+    def test_the_drop_deadline_does_not_apply(self) -> None:
+        """The seat can be dropped and swapped after the deadline."""
+        for command in (Unenroll("ada", "c-2"), Swap("ada", "c-2", "c-1")):
+            assert Reason.DROP_DEADLINE_PASSED == refusal(self.bound(CourseState.OPEN), command).reason
+            decide(state := self.bound(CourseState.CANCELLED), command)
+            (dropped,) = state.journal.changed_enrollments.values()
+            assert (dropped.state, dropped.bypassed_rules) == ("DROPPED", ())
+
+    def test_in_the_same_batch(self) -> None:
+        """The batch may cancel and reopen the course: the rules see its present state."""
+        state = self.bound(CourseState.OPEN)
+        decide(state, UpdateCourse("c-2", {"state": CourseState.CANCELLED}))
+        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        decide(state, Unenroll("ada", "c-2"))
+        reopened = self.bound(CourseState.CANCELLED)
+        decide(reopened, UpdateCourse("c-2", {"state": CourseState.OPEN}))
+        assert refusal(reopened, Enroll("ada", "c-1")).reason is Reason.SCHEDULE_CONFLICT
+
+
+class TestTermsOfMeetings:
+    """Meetings that have dates are compared by date; others conflict only within a term, or without one."""
+
+    UNDATED, SPRING, FALL = ("", ""), ("2027-02-01", "2027-05-28"), ("2026-09-01", "2026-12-18")
+
+    def conflicts(self, mine: tuple[str, tuple[str, str]], theirs: tuple[str, tuple[str, str]]) -> bool:
+        """Return whether courses of these terms, with a meeting in these periods, conflict."""
+        (one, other) = (
+            Course(course_id, term=term, meetings=(Meeting((1,), 32_400, 36_000, *period, ""),))
+            for course_id, (term, period) in (("c-1", mine), ("c-2", theirs))
+        )
+        both = [found(Student("ada"), one, [other]), found(Student("ada"), other, [one])]
+        assert len({bool(violated) for violated in both}) == 1
+        return bool(both[0])
+
+    @pytest.mark.parametrize(
+        ("mine", "theirs", "expected"),
+        [
+            ("fall", "fall", True),
+            ("fall", " FALL", True),
+            ("fall", "", True),
+            ("", "", True),
+            ("fall", "spring", False),
+        ],
+    )
+    def test_undated_meetings(self, mine: str, theirs: str, expected: bool) -> None:
+        """Undated meetings of different terms do not conflict; those of one term, or of the empty one, do."""
+        assert self.conflicts((mine, self.UNDATED), (theirs, self.UNDATED)) is expected
+        assert self.conflicts((mine, self.UNDATED), (theirs, self.FALL)) is expected
+
+    def test_dated_meetings(self) -> None:
+        """Meetings that have dates are compared by date, whatever the terms."""
+        assert self.conflicts(("fall", self.FALL), ("autumn", self.FALL))
+        assert not self.conflicts(("fall", self.FALL), ("fall", self.SPRING))
+
+    @pytest.mark.parametrize("half", [("2027-01-01", ""), ("", "2026-08-31")])
+    def test_the_one_bound_of_a_half_dated_meeting_excludes(self, half: tuple[str, str]) -> None:
+        """A half-dated meeting has no dates, but its bound excludes meetings beyond it, in the same term too."""
+        assert not self.conflicts(("fall", half), ("fall", self.FALL))
+        assert self.conflicts(("fall", half), ("fall", self.UNDATED))
+        assert not self.conflicts(("fall", half), ("spring", self.UNDATED))
+
+    def test_a_half_dated_meeting_in_another_term(self) -> None:
+        """Even if the bound does not exclude, a half-dated meeting conflicts with nothing in another term."""
+        half = ("2026-09-15", "")
+        assert not self.conflicts(("fall", half), ("autumn", self.FALL))
+        assert self.conflicts(("fall", half), ("fall", self.FALL))
+        assert self.conflicts(("fall", half), ("", self.FALL))
+
+
 class TestPrerequisites:
     """A prerequisite is met by a pass in that course or in another course of the same code."""
 
     MATH = Subject("math-1", "MATH")
     LAB = Subject("lab", "")
 
-    @pytest.mark.parametrize("passed", [Subject("math-1", "MATH"), Subject("math-1", ""), Subject("math-9", "MATH")])
+    @pytest.mark.parametrize(
+        "passed",
+        [
+            Subject("math-1", "MATH"),
+            Subject("math-1", ""),
+            Subject("math-9", "MATH"),
+            Subject("math-9", "math"),
+            Subject("math-9", "Ma Th"),
+            Subject("math-9", "\uff2d\uff21\uff34\uff28"),
+        ],
+    )
     def test_met(self, passed: Subject) -> None:
-        """The course itself counts whatever its code was, and so does another course of the same code."""
+        """The course itself counts whatever its code was, and so does another course of the same code, by key."""
         others = [Subject("art-1", "ART"), passed]
         assert found(Student("ada"), Course("c-1"), prerequisites=[self.MATH], passed=others) == []
 
     @pytest.mark.parametrize(
         "passed",
-        [[], [Subject("art-1", "ART")], [Subject("math", "math")], [Subject("MATH", "")], [Subject("lab", "")]],
+        [[], [Subject("art-1", "ART")], [Subject("maths", "MATHS")], [Subject("MATH", "")], [Subject("lab", "")]],
     )
     def test_unmet(self, passed: list[Subject]) -> None:
-        """Codes are compared exactly, and never with ids."""
+        """Codes are never compared with ids."""
         (violation,) = found(Student("ada"), Course("c-1"), prerequisites=[self.MATH], passed=passed)
         message = '"c-1" asks for courses to have been passed before: math-1 (MATH).'
         assert violation == Violation(Reason.PREREQUISITE_UNMET, message, {"missing_course_ids": "math-1"})
@@ -316,11 +515,18 @@ class TestCredits:
         )
         assert violation.override_rule == "CREDIT_LIMIT_EXCEEDED"
 
-    @pytest.mark.parametrize(("mine", "theirs"), [("fall", "spring"), ("fall", ""), ("", "fall"), ("fall", "Fall")])
+    @pytest.mark.parametrize(("mine", "theirs"), [("fall", "spring"), ("fall", ""), ("", "fall"), ("fall 1", "fall1")])
     def test_of_another_term(self, mine: str, theirs: str) -> None:
-        """Each term has the whole limit; terms are compared exactly, and the empty one is a term."""
+        """Each term has the whole limit, and the empty one is a term."""
         course = Course("c-1", credits=3_000, term=mine)
         assert found(Student("ada", max_credits=3_000), course, self.taken(3_000, term=theirs)) == []
+
+    @pytest.mark.parametrize("theirs", ["Fall 1", "fall\xa01", " FALL  1 "])
+    def test_of_the_same_term(self, theirs: str) -> None:
+        """Terms are compared by key: without regard to case and to blanks around them."""
+        course = Course("c-1", credits=3_000, term="fall 1")
+        (violation,) = found(Student("ada", max_credits=3_000), course, self.taken(3_000, term=theirs))
+        assert (violation.reason, violation.values["term"]) == (Reason.CREDIT_LIMIT_EXCEEDED, "fall 1")
 
     def test_of_the_empty_term(self) -> None:
         """Courses without a term count together."""

@@ -28,6 +28,11 @@ VIOLATIONS: list[tuple[Reason, str, dict[str, str]]] = [
         "ENROLLMENT_CLOSED",
         {"enroll_close_time": "2026-11-23T16:00:00Z", "now": "2026-11-23T16:00:00.123456Z"},
     ),
+    (
+        Reason.DUPLICATE_COURSE,
+        "DUPLICATE_COURSE",
+        {"duplicate_course_id": "c-3", "code": "CS", "term": "", "component": ""},
+    ),
     (Reason.PREREQUISITE_UNMET, "PREREQUISITE_UNMET", {"missing_course_ids": "math-1"}),
     *(
         (
@@ -54,6 +59,7 @@ DESCRIPTIONS = [
     'There is a hold "LIBRARY" on student "ada".',
     '"c-1" is cancelled.',
     'Enrollment in "c-1" closed at 2026-11-23T16:00:00Z.',
+    '"c-1" is CS in the same term as "c-3", in which student "ada" has a seat.',
     '"c-1" asks for courses to have been passed before: math-1 (MATH).',
     '"c-1" meets at the same time as "c-2": Monday 09:00-10:00.',
     '"c-1" meets at the same time as "c-3": Monday 09:00-10:00.',
@@ -73,9 +79,9 @@ def violating_state(*, student_state: str = "INACTIVE", course_state: str = "CAN
         Student("ada", state=StudentState(student_state), max_credits=6_000, holds=HOLDS),
         Student("bob"),
         Student("eve"),
-        Course("c-1", **wanted, **content),
+        Course("c-1", code="CS", **wanted, **content),
         Course("c-2", **content, enrolled_count=1, last_number=1, drop_deadline_time=NOW),
-        Course("c-3", **content, enrolled_count=1, last_number=1),
+        Course("c-3", code="CS", **content, enrolled_count=1, last_number=1),
         Course("math-1", code="MATH"),
         enrollment("bob", "ENROLLED"),
         enrollment("eve", "WAITLISTED", 2),
@@ -111,12 +117,13 @@ def test_a_swap_checks_the_deadline_last() -> None:
         Reason.STUDENT_HOLD,
         Reason.COURSE_CANCELLED,
         Reason.ENROLLMENT_CLOSED,
+        Reason.DUPLICATE_COURSE,
         Reason.PREREQUISITE_UNMET,
         Reason.SCHEDULE_CONFLICT,
         Reason.COURSE_FULL,
         Reason.DROP_DEADLINE_PASSED,
     ]
-    assert refused.violations[6].values["conflicting_course_id"] == "c-3"
+    assert refused.violations[7].values["conflicting_course_id"] == "c-3"
 
 
 @pytest.mark.parametrize("command", [Enroll("ada", "c-1"), Swap("ada", "c-2", "c-1")])
@@ -158,6 +165,7 @@ class TestOverride:
         kept = (
             "STUDENT_HOLD",
             "ENROLLMENT_CLOSED",
+            "DUPLICATE_COURSE",
             "PREREQUISITE_UNMET",
             "SCHEDULE_CONFLICT",
             "CREDIT_LIMIT_EXCEEDED",

@@ -43,6 +43,11 @@ OBSTACLES: dict[str, Sequence[Command]] = {
     "inactive": [UpdateStudent("s-2", {"state": "INACTIVE"})],
     "hold": [PlaceHold("s-2", "BURSAR")],
     "schedule": [CreateCourse("c-2", {"meetings": MONDAY}), Enroll("s-2", "c-2")],
+    "duplicate": [
+        UpdateCourse("c-1", {"code": "CS 1"}),
+        CreateCourse("c-2", {"code": "cs1"}),
+        Enroll("s-2", "c-2"),
+    ],
     "credits": [
         CreateCourse("c-2", {"credits": 8}),
         Enroll("s-2", "c-2"),

@@ -81,6 +81,13 @@ OBSTACLES = {
         "ENROLLMENT_CLOSED",
         course={"enroll_close_time": LONG_AGO},
     ),
+    "DUPLICATE_COURSE": Obstacle(
+        '"CS-101" is phys (lec) in the same term as "PHYS-10", in which student "s-1" has a seat.',
+        {"duplicate_course_id": "PHYS-10", "code": "phys", "term": "Fall", "component": "lec"},
+        "DUPLICATE_COURSE",
+        course={"code": "phys", "term": "Fall", "component": "lec"},
+        before=[seat("s-1", "PHYS-10")],
+    ),
     "PREREQUISITE_UNMET": Obstacle(
         '"CS-101" asks for courses to have been passed before: MATH-9, PHYS-10 (PHYS).',
         {"missing_course_ids": "MATH-9, PHYS-10"},
@@ -128,7 +135,9 @@ async def prepare(registrar: Registrar, obstacle: Obstacle) -> None:
     await registrar.add_student("s-2")
     await registrar.add_student("s-3")
     meeting = Meeting(weekdays=[MONDAY, WEDNESDAY], **NINE_TO_TEN)
-    await registrar.add_course("PHYS-10", code="PHYS", credits="1.5", term="fall", meetings=[meeting])
+    await registrar.add_course(
+        "PHYS-10", code="PHYS", component="LEC", credits="1.5", term="fall", meetings=[meeting]
+    )
     await registrar.add_course("MATH-9")
     await registrar.add_course("CS-101", **obstacle.course)
     for request in obstacle.before:
@@ -330,7 +339,7 @@ class TestFields:
                     "from_course_id": ID_RULE,
                     "to_course_id": ID_RULE,
                     "override.rules[0]": "must be one of COURSE_FULL, CREDIT_LIMIT_EXCEEDED, DROP_DEADLINE_PASSED,"
-                    " ENROLLMENT_CLOSED, ENROLLMENT_NOT_OPEN, PREREQUISITE_UNMET, SCHEDULE_CONFLICT, STUDENT_HOLD",
+                    " DUPLICATE_COURSE, ENROLLMENT_CLOSED, ENROLLMENT_NOT_OPEN, PREREQUISITE_UNMET, SCHEDULE_CONFLICT, STUDENT_HOLD",
                     "override.reason": "is required",
                     "comment": "must have at most 1000 characters, has 1001",
                 },

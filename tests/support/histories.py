@@ -42,6 +42,9 @@ _NINE, _TEN, _NOON = 9 * 3600, 10 * 3600, 12 * 3600
 MONDAYS = Meeting((1,), _NINE, _TEN, "2018-09-03", "2018-12-10", "")
 OVERLAPPING_MONDAYS = Meeting((1, 3), _TEN - 60, _NOON, "2018-12-10", "2018-12-21", "")
 AFTERWARDS = Meeting((1, 3), _TEN, _NOON, "", "", "")
+UNDATED_MONDAYS = Meeting((1,), _NINE, _TEN, "", "", "")
+FROM_DECEMBER = Meeting((1, 2), _NINE, _TEN, "2018-12-01", "", "")
+UNTIL_DECEMBER = Meeting((1, 3), _TEN - 60, _NOON, "", "2018-11-30", "")
 TO_BE_ANNOUNCED = Meeting((), None, None, "2018-09-03", "2018-12-10", "")
 
 _TIMES = st.sampled_from([None, NOW - 1, NOW, NOW + 1])
@@ -50,9 +53,13 @@ _CAPACITY = {"capacity": st.sampled_from([1, 2, 0, 3, None])}
 _SEATS = _CAPACITY | {"waitlist_capacity": st.sampled_from([3, 3, 1, 0, None])}
 _CONTENT = {
     "credits": st.sampled_from([0, 1500, 3000]),
-    "term": st.sampled_from(["", "fall"]),
-    "code": st.sampled_from(["", "MATH"]),
-    "meetings": st.sampled_from([(), (MONDAYS,), (OVERLAPPING_MONDAYS,), (AFTERWARDS,), (TO_BE_ANNOUNCED, MONDAYS)]),
+    "term": st.sampled_from(["", "fall 1", " Fall  1", "spring"]),
+    "code": st.sampled_from(["", "MATH 1", "math1", "ART"]),
+    "component": st.sampled_from(["", "", "LEC", "lec", "LAB"]),
+    "meetings": st.one_of(
+        st.sampled_from([(), (MONDAYS,), (OVERLAPPING_MONDAYS,), (AFTERWARDS,), (TO_BE_ANNOUNCED, MONDAYS)]),
+        st.sampled_from([(UNDATED_MONDAYS,), (FROM_DECEMBER,), (UNTIL_DECEMBER,), (UNTIL_DECEMBER, FROM_DECEMBER)]),
+    ),
     "prerequisite_course_ids": st.sampled_from([(), (), (), ("c-1",), ("c-2", "c-3"), ("c-4",)]),
 }
 _RULES = {"enroll_open_time": _TIMES, "enroll_close_time": _TIMES, "drop_deadline_time": _TIMES, "state": _STATES}
@@ -152,7 +159,7 @@ FOUNDATION: tuple[Command, ...] = (
     *(CreateStudent(f"s-{number}", {"max_credits": 4500}) for number in range(1, 6)),
     CreateCourse("c-1", {"capacity": 1, "waitlist_capacity": 4, "credits": 1500}),
     CreateCourse("c-2", {"capacity": 1, "waitlist_capacity": 3, "credits": 3000, "meetings": (MONDAYS,)}),
-    CreateCourse("c-3", {"capacity": 1, "waitlist_capacity": 3, "meetings": (OVERLAPPING_MONDAYS,), "code": "MATH"}),
+    CreateCourse("c-3", {"capacity": 1, "waitlist_capacity": 3, "meetings": (OVERLAPPING_MONDAYS,), "code": "MATH 1"}),
     *(Enroll(f"s-{number}", "c-1") for number in (1, 2, 3)),
     *(Enroll(f"s-{number}", "c-2") for number in (2, 1, 4)),
 )

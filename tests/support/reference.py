@@ -8,6 +8,7 @@ the rules a second time.
 from __future__ import annotations
 
 import datetime as dt
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,7 @@ ALL_DATES = (dt.date(2018, 1, 1), dt.date(2018, 12, 31))
 OVERRIDDEN_BY = {"WAITLIST_FULL": "COURSE_FULL"}
 #: The values of fields that were never set, except ``state``.
 UNSET: dict[str, Any] = {
-    **dict.fromkeys(("email", "code", "term"), ""),
+    **dict.fromkeys(("email", "code", "term", "component"), ""),
     **dict.fromkeys(("meetings", "prerequisite_course_ids"), ()),
     **dict.fromkeys(("capacity", "waitlist_capacity", "max_credits"), None),
     **dict.fromkeys(("enroll_open_time", "enroll_close_time", "drop_deadline_time"), None),
@@ -261,22 +262,28 @@ class Reference:
         if course["state"] == "CANCELLED":
             violated.append(("COURSE_CANCELLED", ""))
         violated += self._outside_window(course)
+        others = self._other_seats(student, course, without)
+        violated += [("DUPLICATE_COURSE", other.key) for other in others if is_duplicate(other, course)]
         wanted = course["prerequisite_course_ids"] or ()
         if missing := [one for one in wanted if not self._has_passed(student, one)]:
             violated.append(("PREREQUISITE_UNMET", missing))
-        others = [
-            self.courses[row.course_id]
-            for row in sorted(self.rows, key=lambda row: row.course_id)
-            if row.student_id == student.key and row.state == "ENROLLED" and row.course_id not in (without, course.key)
-        ]
         for other in others:
-            if common := minutes(other) & minutes(course):
+            if common := common_minutes(other, course):
                 violated.append(("SCHEDULE_CONFLICT", (other.key, common)))
-        taken = sum(other["credits"] or 0 for other in others if (other["term"] or "") == (course["term"] or ""))
+        taken = sum(other["credits"] or 0 for other in others if key_of(other, "term") == key_of(course, "term"))
         asked, limit = course["credits"] or 0, student["max_credits"]
         if limit is not None and taken + asked > limit:
             violated.append(("CREDIT_LIMIT_EXCEEDED", (course["term"] or "", taken, asked, limit)))
         return violated
+
+    def _other_seats(self, student: Resource, course: Resource, without: str) -> list[Resource]:
+        """Return the other courses that bind the student: those of seats, except in cancelled courses."""
+        seats = [
+            self.courses[row.course_id]
+            for row in sorted(self.rows, key=lambda row: row.course_id)
+            if row.student_id == student.key and row.state == "ENROLLED" and row.course_id not in (without, course.key)
+        ]
+        return [other for other in seats if other["state"] != "CANCELLED"]
 
     def _outside_window(self, course: Resource) -> list[Violation]:
         opens, closes = course["enroll_open_time"], course["enroll_close_time"]
@@ -285,9 +292,9 @@ class Reference:
         return [("ENROLLMENT_CLOSED", closes)] if closes is not None and closes <= self.now else []
 
     def _has_passed(self, student: Resource, wanted: str) -> bool:
-        code = self.courses[wanted]["code"] if wanted in self.courses else None
+        code = key_of(self.courses[wanted], "code") if wanted in self.courses else ""
         return any(
-            row.course_id == wanted or (code and self.courses[row.course_id]["code"] == code)
+            row.course_id == wanted or (code and key_of(self.courses[row.course_id], "code") == code)
             for row in self.rows
             if row.student_id == student.key and row.state == "COMPLETED" and row.passed
         )
@@ -295,6 +302,7 @@ class Reference:
     def _late(self, course: Resource, row: Enrollment) -> list[Violation]:
         deadline = course["drop_deadline_time"]
         late = deadline is not None and self.now >= deadline and row.state == "ENROLLED"
+        late = late and course["state"] != "CANCELLED"
         return [("DROP_DEADLINE_PASSED", deadline)] if late else []
 
     def _refuse(self, violated: Iterable[Violation], allowed: Iterable[str]) -> None:
@@ -457,15 +465,38 @@ class Reference:
         return ("student", student_id, student.version, student.deleted, student["email"] or "", holds)
 
 
-def minutes(course: Resource) -> set[tuple[dt.date, int]]:
-    """Return every minute in which a course meets; all times in the tests are whole minutes."""
-    found = set()
-    for weekdays, start, end, first, last, _location in course["meetings"] or ():
-        if start is None or end is None:
-            continue
-        begin = dt.date.fromisoformat(first) if first else ALL_DATES[0]
-        finish = dt.date.fromisoformat(last) if last else ALL_DATES[1]
-        days = [begin + dt.timedelta(days=day) for day in range((finish - begin).days + 1)]
-        meets = [day for day in days if day.isoweekday() in weekdays]
-        found |= {(day, minute) for day in meets for minute in range(start // 60, end // 60)}
-    return found
+def key_of(course: Resource, name: str) -> str:
+    """Return a text of a course without regard to case and width; blanks count only within terms and components."""
+    words = unicodedata.normalize("NFKC", course[name] or "").casefold().split()
+    return ("" if name == "code" else " ").join(words)
+
+
+def is_duplicate(one: Resource, other: Resource) -> bool:
+    """Return whether two courses are offerings of one subject in one term."""
+    names = ("code", "term", "component")
+    return key_of(one, "code") != "" and all(key_of(one, name) == key_of(other, name) for name in names)
+
+
+def common_minutes(one: Resource, other: Resource) -> set[tuple[dt.date, int]]:
+    """Return every minute in which both courses meet; those of different terms need meetings with dates."""
+    terms = {key_of(one, "term"), key_of(other, "term")} - {""}
+    mine, theirs = ([minutes(*meeting) for meeting in course["meetings"] or ()] for course in (one, other))
+    return {
+        minute
+        for one_has_dates, one_meets in mine
+        for other_has_dates, other_meets in theirs
+        if len(terms) < 2 or (one_has_dates and other_has_dates)
+        for minute in one_meets & other_meets
+    }
+
+
+def minutes(
+    weekdays: Sequence[int], start: int | None, end: int | None, first: str, last: str, _location: str
+) -> tuple[bool, set[tuple[dt.date, int]]]:
+    """Return whether a meeting has dates, and its minutes; all times in the tests are whole minutes."""
+    begin = dt.date.fromisoformat(first) if first else ALL_DATES[0]
+    finish = dt.date.fromisoformat(last) if last else ALL_DATES[1]
+    days = [begin + dt.timedelta(days=day) for day in range((finish - begin).days + 1)]
+    meets = [day for day in days if day.isoweekday() in weekdays]
+    hours = range(0) if start is None or end is None else range(start // 60, end // 60)
+    return bool(first and last), {(day, minute) for day in meets for minute in hours}

@@ -74,7 +74,8 @@ def set_positions(enrollments: Iterable[Enrollment]) -> Mapping[str, list[Enroll
 
 def _load_transcript(state: State, enrollment: Enrollment, course: Course) -> None:
     if enrollment.state == EnrollmentState.ENROLLED:
-        seat = Commitment(enrollment.student_id, course.course_id, course.term, course.credits, course.meetings)
+        names = (name for name in Commitment._fields if name != "student_id")
+        seat = Commitment(enrollment.student_id, **{name: getattr(course, name) for name in names})
         state.load_transcripts([seat])
     elif enrollment.passed:
         passed = Passed(enrollment.student_id, enrollment.enrollment_id, course.course_id, course.code)

@@ -56,7 +56,7 @@ def enroll(
         AlreadyEnrolled, AlreadyWaitlisted: The student has a live enrollment, ``metadata["enrollment_id"]``.
         FailedPrecondition: Rules refuse the call. ``violations`` lists all of them. The class of the error is that of
             the first: StudentInactive, StudentHold, CourseCancelled, EnrollmentNotOpen, EnrollmentClosed,
-            PrerequisiteUnmet, ScheduleConflict, CreditLimitExceeded, CourseFull or WaitlistFull.
+            DuplicateCourse, PrerequisiteUnmet, ScheduleConflict, CreditLimitExceeded, CourseFull or WaitlistFull.
         RegistrarError: Any other failure.
     """
     request = to_wire.message(

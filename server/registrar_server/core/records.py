@@ -187,6 +187,20 @@ class Commitment(NamedTuple):
     term: str
     credits: int
     meetings: tuple[Meeting, ...]
+    code: str = ""
+    component: str = ""
+    state: CourseState = CourseState.OPEN
+    """The state of the course."""
+
+    @property
+    def code_key(self) -> str:
+        """The key of the code."""
+        return keys.code_key(self.code)
+
+    @property
+    def component_key(self) -> str:
+        """The key of the component."""
+        return keys.text_key(self.component)
 
     @property
     def term_key(self) -> str:
@@ -195,7 +209,7 @@ class Commitment(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A course and its code. A completion meets a prerequisite of the same id or of the same non-empty code."""
+    """A course and its code. A completion meets a prerequisite of the same id or of a code with the same key."""
 
     course_id: str
     code: str

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from registrar_server.core.formats import format_credits, format_time
 from registrar_server.core.records import Commitment, Course, Enrollment, Student, Subject
-from registrar_server.core.schedule import WEEKDAYS, Overlap, overlap
+from registrar_server.core.schedule import WEEKDAYS, Overlap, has_dates, overlap
 from registrar_server.core.vocabulary import CourseState, StudentState
 from registrar_server.errors import Reason, Violation
 
@@ -29,7 +29,7 @@ class Case(NamedTuple):
     course: Course
     now: int
     commitments: Collection[Commitment | Course] = ()
-    """The other courses in which the student has a seat."""
+    """The other courses in which the student has a seat, without cancelled ones."""
     prerequisites: Collection[Subject] = ()
     """The prerequisites of the course."""
     passed: Collection[Subject] = ()
@@ -88,16 +88,49 @@ def outside_window(course: Course, now: int) -> Violations:
     return NONE
 
 
+def subject_is_new(case: Case) -> Violations:
+    """The student has no seat in another offering of the subject in the term; each such offering is a violation.
+
+    Offerings of the same subject have the same non-empty code, term and component, compared by key.
+    """
+    course = case.course
+    code, term, component = course.code_key, course.term_key, course.component_key
+    if not code:
+        return NONE
+    duplicates = [
+        _duplicate(case, other)
+        for other in case.commitments
+        if other.code_key == code and other.term_key == term and other.component_key == component
+    ]
+    return sorted(duplicates, key=lambda duplicate: duplicate.values["duplicate_course_id"])
+
+
+def _duplicate(case: Case, other: Commitment | Course) -> Violation:
+    course = case.course
+    subject = f"{course.code} ({course.component})" if course.component else course.code
+    return Violation(
+        Reason.DUPLICATE_COURSE,
+        f'"{course.course_id}" is {subject} in the same term as "{other.course_id}", in which student'
+        f' "{case.student.student_id}" has a seat.',
+        {
+            "duplicate_course_id": other.course_id,
+            "code": course.code,
+            "term": course.term,
+            "component": course.component,
+        },
+    )
+
+
 def prerequisites_are_met(case: Case) -> Violations:
-    """The student has passed each prerequisite, in that course or in one of the same non-empty code.
+    """The student has passed each prerequisite, in that course or in one of the same non-empty code, compared by key.
 
     The prerequisites of prerequisites are not checked.
     """
     if not case.prerequisites:
         return NONE
     ids = {passed.course_id for passed in case.passed}
-    codes = {passed.code for passed in case.passed} - {""}
-    missing = [asked for asked in case.prerequisites if asked.course_id not in ids and asked.code not in codes]
+    codes = {passed.code_key for passed in case.passed} - {""}
+    missing = [asked for asked in case.prerequisites if asked.course_id not in ids and asked.code_key not in codes]
     if not missing:
         return NONE
     named = ", ".join(f"{asked.course_id} ({asked.code})" if asked.code else asked.course_id for asked in missing)
@@ -121,9 +154,16 @@ def schedule_is_free(case: Case) -> Violations:
 def _first_overlap(one: Course, other: Commitment | Course) -> Overlap | None:
     for mine in one.meetings:
         for theirs in other.meetings:
-            if (found := overlap(mine, theirs)) is not None:
+            found = overlap(mine, theirs)
+            # Without dates, only the terms say whether the meetings are at the same time of the year.
+            if found and ((has_dates(mine) and has_dates(theirs)) or _may_share_term(one, other)):
                 return found
     return None
+
+
+def _may_share_term(one: Course, other: Commitment | Course) -> bool:
+    mine, theirs = one.term_key, other.term_key
+    return not mine or not theirs or mine == theirs
 
 
 def _schedule_conflict(course: Course, other: Commitment | Course, found: Overlap) -> Violation:
@@ -152,7 +192,8 @@ def credits_are_within_limit(case: Case) -> Violations:
     limit, course = case.student.max_credits, case.course
     if limit is None:
         return NONE
-    enrolled = sum(other.credits for other in case.commitments if other.term == course.term)
+    term = course.term_key
+    enrolled = sum(other.credits for other in case.commitments if other.term_key == term)
     if enrolled + course.credits <= limit:
         return NONE
     values = {
@@ -174,6 +215,7 @@ RULES: tuple[Callable[[Case], Violations], ...] = (
     student_has_no_hold,
     course_takes_place,
     enrollment_is_open,
+    subject_is_new,
     prerequisites_are_met,
     schedule_is_free,
     credits_are_within_limit,
@@ -210,9 +252,9 @@ def _seats_taken(course: Course) -> str:
 
 
 def drop_is_in_time(course: Course, enrollment: Enrollment, now: int) -> Violations:
-    """A seat can be dropped before the drop deadline, a place on the waitlist at any time."""
+    """A seat can be dropped before the drop deadline; a place on the waitlist, and in a cancelled course, at any time."""
     deadline = course.drop_deadline_time
-    if deadline is None or now < deadline or enrollment.waits:
+    if deadline is None or now < deadline or enrollment.waits or course.state != _OPEN:
         return NONE
     values = {"drop_deadline_time": format_time(deadline), "now": format_time(now)}
     message = f'Seats in "{course.course_id}" could be given up until {values["drop_deadline_time"]}.'

@@ -41,6 +41,11 @@ def overlap(one: Meeting, other: Meeting) -> Overlap | None:
     return Overlap(common, start, end, first, last) if common else None
 
 
+def has_dates(meeting: Meeting) -> bool:
+    """Return whether a meeting has both a start date and an end date."""
+    return bool(meeting.start_date and meeting.end_date)
+
+
 def _within(weekdays: tuple[int, ...], first: str, last: str) -> tuple[int, ...]:
     """Return the weekdays that fall into a period; a period of a week or more contains all of them."""
     if not first or not last:

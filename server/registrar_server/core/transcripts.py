@@ -7,6 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from registrar_server.core.records import Commitment, Course, Enrollment, Passed, Student, Subject
 from registrar_server.core.rules import Case
+from registrar_server.core.vocabulary import CourseState
+
+# Every case is compared with it, and a member of an enum takes long to look up.
+_CANCELLED = CourseState.CANCELLED
 
 
 class Transcripts:
@@ -49,11 +53,12 @@ class Transcripts:
 
     def case(self, student: Student, course: Course, now: int, *, without: str = "") -> Case:
         """Return the input of the rules; the seat in the course ``without`` counts as given up."""
-        # A course that the batch has loaded is newer than the commitment that was read with the seat.
+        # A course that the batch has loaded is newer than the commitment that was read with the seat, and the batch may
+        # have cancelled or reopened it. A cancelled course does not bind its students.
         commitments = tuple(
-            self._courses.get(course_id, held)
+            other
             for course_id, held in self._commitments[student.student_id].items()
-            if course_id != without
+            if course_id != without and (other := self._courses.get(course_id, held)).state != _CANCELLED
         )
         if not course.prerequisite_course_ids:
             return Case(student, course, now, commitments)

@@ -5,8 +5,8 @@ locks, so that a batch sees what it waited for. The waiters of a course are know
 the statement that locks the students of the commands also finds and locks the waiters that may get a seat. All of this
 is one round trip. A second one follows only if students wait or a course has prerequisites.
 
-The term, credits, meetings and codes of a student's other courses are read as last committed, without a lock. A course
-may change at any time after a student got a seat in it, and no rule is checked again then.
+The state, term, component, credits, meetings and codes of a student's other courses are read as last committed, without
+a lock. A course may change at any time after a student got a seat in it, and no rule is checked again then.
 """
 
 from __future__ import annotations

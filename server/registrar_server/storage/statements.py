@@ -109,6 +109,8 @@ COMMITMENTS = _select_records(
     Commitment,
     "enrollments",
     "student_id",
+    columns=tuple(name for name in field_names(Commitment) if name != "state"),
+    computed={"state": "courses.state"},
     where=f"enrollments.state = '{EnrollmentState.ENROLLED}'",
     join="courses",
 )
