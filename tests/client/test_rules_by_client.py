@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from datetime import time as time_of_day
 
 import pytest
 
-from registrar_client import AsyncRegistrarClient, CourseNotFound, EnrollmentState, EtagMismatch, InvalidField
+from registrar_client import (
+    AsyncRegistrarClient,
+    CourseNotFound,
+    CourseState,
+    DropDeadlinePassed,
+    DuplicateCourse,
+    EnrollmentState,
+    ErrorReason,
+    EtagMismatch,
+    InvalidField,
+    Meeting,
+    Override,
+    ScheduleConflict,
+    Weekday,
+)
 from registrar_server.ledger import ledger
 from tests.support.servers import serving
 
+FIRST, LAST = date(2026, 9, 1), date(2026, 12, 18)
+MONDAYS = Meeting(weekdays=(Weekday.MONDAY,), start_time=time_of_day(9), end_time=time_of_day(10))
 
 
 class Clock:
@@ -92,6 +111,13 @@ class TestPrerequisites:
         assert violation.field == "course.prerequisite_course_ids[0]"
 
 
+def assert_in_order(*times: datetime | None) -> None:
+    """Assert that there are all of these times, and that none is before the one that precedes it."""
+    known = [one for one in times if one is not None]
+    assert len(known) == len(times)
+    assert known == sorted(known)
+
+
 class TestTimes:
     """The times of a row never go backwards."""
 
@@ -106,11 +132,124 @@ class TestTimes:
         done = await client.complete(student_id="s-2", course_id="c-1")
         for ended in (dropped, done):
             assert ended is not None
-            assert ended.create_time <= ended.end_time == ended.update_time
+            assert_in_order(ended.create_time, ended.end_time, ended.update_time)
         held = await client.students.place_hold(student_id="s-1", code="BURSAR")
-        assert held.create_time <= held.holds[0].place_time <= held.update_time
+        assert_in_order(held.create_time, held.holds[0].place_time, held.update_time)
         for gone in (await client.students.delete(student_id="s-1"), await client.courses.delete(course_id="c-1")):
-            assert gone.create_time <= gone.delete_time == gone.update_time
+            assert_in_order(gone.create_time, gone.delete_time, gone.update_time)
         async for event in client.history.list(course_id="c-1"):
             if event.enrollment:
-                assert event.enrollment.create_time <= event.enrollment.update_time <= event.time
+                assert_in_order(event.enrollment.create_time, event.enrollment.update_time, event.time)
+
+
+class TestMeetings:
+    """Meetings without dates conflict only within a term."""
+
+    async def test_undated_meetings_of_different_terms(self, client: AsyncRegistrarClient) -> None:
+        """The same hour in two terms is no conflict, unless both meetings have dates that overlap."""
+        await client.courses.create(course_id="fall", term="Fall", meetings=[MONDAYS])
+        await client.courses.create(course_id="spring", term="Spring", meetings=[MONDAYS])
+        await client.courses.create(course_id="again", term=" fall ", meetings=[replace(MONDAYS, start_date=FIRST)])
+        await client.enroll(student_id="s-1", course_id="fall")
+        await client.enroll(student_id="s-1", course_id="spring")
+        with pytest.raises(ScheduleConflict) as refused:
+            await client.enroll(student_id="s-1", course_id="again")
+        assert [one.values["conflicting_course_id"] for one in refused.value.violations] == ["fall"]
+
+    async def test_dated_meetings_of_different_terms(self, client: AsyncRegistrarClient) -> None:
+        """Meetings that have dates are compared by date, whatever the terms."""
+        dated = replace(MONDAYS, start_date=FIRST, end_date=LAST)
+        await client.courses.create(course_id="fall", term="Fall", meetings=[dated])
+        await client.courses.create(course_id="autumn", term="Autumn", meetings=[dated])
+        await client.enroll(student_id="s-1", course_id="fall")
+        with pytest.raises(ScheduleConflict):
+            await client.enroll(student_id="s-1", course_id="autumn")
+
+
+class TestCancelledCourses:
+    """A cancelled course does not bind its students."""
+
+    @pytest.fixture
+    async def seat(self, client: AsyncRegistrarClient) -> None:
+        """A seat in c-2, which takes all credits of s-1, meets as c-1 does, and can no longer be dropped."""
+        await client.students.update(student_id="s-1", max_credits=3)
+        past = datetime(2020, 1, 1, tzinfo=UTC)
+        await client.courses.create(course_id="c-1", credits=3, meetings=[MONDAYS])
+        await client.courses.create(course_id="c-2", credits=3, meetings=[MONDAYS], drop_deadline_time=past)
+        await client.enroll(student_id="s-1", course_id="c-2")
+
+    @pytest.mark.usefixtures("seat")
+    async def test_meetings_and_credits_count_for_nothing(self, client: AsyncRegistrarClient) -> None:
+        """After c-2 is cancelled, c-1 can be taken; if c-2 is reopened, its meetings and credits count again."""
+        with pytest.raises(ScheduleConflict) as refused:
+            await client.enroll(student_id="s-1", course_id="c-1")
+        assert len(refused.value.violations) == 2
+        await client.courses.update(course_id="c-2", state=CourseState.CANCELLED)
+        assert (await client.enroll(student_id="s-1", course_id="c-1", validate_only=True)).course_id == "c-1"
+        await client.courses.update(course_id="c-2", state=CourseState.OPEN)
+        with pytest.raises(ScheduleConflict):
+            await client.enroll(student_id="s-1", course_id="c-1")
+
+    @pytest.mark.usefixtures("seat")
+    async def test_the_drop_deadline_does_not_apply(self, client: AsyncRegistrarClient) -> None:
+        """The seat can be given up by Unenroll and by a swap."""
+        with pytest.raises(DropDeadlinePassed):
+            await client.unenroll(student_id="s-1", course_id="c-2")
+        await client.courses.update(course_id="c-2", state=CourseState.CANCELLED)
+        assert (await client.unenroll(student_id="s-1", course_id="c-2", validate_only=True)).enrollment
+        swapped = await client.swap(student_id="s-1", from_course_id="c-2", to_course_id="c-1")
+        assert (swapped.dropped.state, swapped.dropped.bypassed_rules) == (EnrollmentState.DROPPED, ())
+
+
+class TestDuplicates:
+    """A student has one seat in the courses of the same code, term and component."""
+
+    @pytest.fixture
+    async def seat(self, client: AsyncRegistrarClient) -> None:
+        """A seat in LEC-1; LEC-2 is another offering, and LAB the lab."""
+        for course_id, code, component in (("LEC-1", "CS 101", "LEC"), ("LEC-2", "cs101", "lec"), ("LAB", "CS101", "")):
+            await client.courses.create(course_id=course_id, code=code, term="Fall", component=component)
+        await client.enroll(student_id="s-1", course_id="LEC-1")
+
+    @pytest.mark.usefixtures("seat")
+    async def test_a_second_seat_is_refused(self, client: AsyncRegistrarClient) -> None:
+        """Another offering is refused, unless an override names the rule; the lab is another course."""
+        with pytest.raises(DuplicateCourse) as refused:
+            await client.enroll(student_id="s-1", course_id="LEC-2")
+        (violation,) = refused.value.violations
+        assert (violation.values["duplicate_course_id"], violation.override_rule) == ("LEC-1", refused.value.reason)
+        override = Override(rules=(ErrorReason.DUPLICATE_COURSE,), reason="as a guest")
+        seat = await client.enroll(student_id="s-1", course_id="LEC-2", override=override)
+        assert seat.bypassed_rules == (ErrorReason.DUPLICATE_COURSE,)
+        await client.enroll(student_id="s-1", course_id="LAB")
+
+    @pytest.mark.usefixtures("seat")
+    async def test_a_swap_exempts_the_seat_that_it_gives_up(self, client: AsyncRegistrarClient) -> None:
+        """One offering can be swapped for another."""
+        swapped = await client.swap(student_id="s-1", from_course_id="LEC-1", to_course_id="LEC-2")
+        assert swapped.enrollment.state == EnrollmentState.ENROLLED
+
+    @pytest.mark.usefixtures("seat")
+    async def test_cancelled_and_deleted_offerings_do_not_count(self, client: AsyncRegistrarClient) -> None:
+        """After the offering is cancelled or deleted, another one can be taken."""
+        await client.courses.update(course_id="LEC-1", state=CourseState.CANCELLED)
+        preview = await client.enroll(student_id="s-1", course_id="LEC-2", validate_only=True)
+        assert preview.state == EnrollmentState.ENROLLED
+        await client.courses.update(course_id="LEC-1", state=CourseState.OPEN)
+        await client.courses.delete(course_id="LEC-1", force=True)
+        assert (await client.enroll(student_id="s-1", course_id="LEC-2")).state == EnrollmentState.ENROLLED
+
+    @pytest.mark.usefixtures("seat")
+    async def test_a_waiter_who_enrolled_elsewhere_later_is_skipped(self, client: AsyncRegistrarClient) -> None:
+        """Waiting is refused to a student with a seat elsewhere, and a waiter who takes one later is skipped."""
+        await client.students.create(student_id="s-2")
+        await client.courses.update(course_id="LEC-2", capacity=1, waitlist_capacity=5)
+        await client.enroll(student_id="s-2", course_id="LEC-2")
+        with pytest.raises(DuplicateCourse):
+            await client.enroll(student_id="s-1", course_id="LEC-2")
+        await client.unenroll(student_id="s-1", course_id="LEC-1")
+        waiter = await client.enroll(student_id="s-1", course_id="LEC-2")
+        await client.enroll(student_id="s-1", course_id="LEC-1")
+        assert (await client.unenroll(student_id="s-2", course_id="LEC-2")).promoted == ()
+        kept = await client.get_enrollment(enrollment_id=waiter.enrollment_id)
+        assert (kept.state, kept.waitlist_position) == (EnrollmentState.WAITLISTED, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from registrar_server.core.commands import (
@@ -24,7 +26,7 @@ from registrar_server.errors import Reason
 from tests.support.states import NOW, enrollment, loaded_state, refusal
 
 LATER = NOW + 3_600_000_000
-ROW = {"create_time": LATER, "update_time": LATER + 1}
+ROW: dict[str, Any] = {"create_time": LATER, "update_time": LATER + 1}
 
 
 def rows() -> list[Student | Course | Enrollment]:
@@ -53,7 +55,8 @@ def test_the_times_of_a_row_never_go_backwards(command: Command) -> None:
     state = loaded_state(*rows())
     decide(state, command)
     journal = state.journal
-    for resource in (*journal.changed_students.values(), *journal.changed_courses.values()):
+    resources: list[Student | Course] = [*journal.changed_students.values(), *journal.changed_courses.values()]
+    for resource in resources:
         assert resource.update_time == LATER + 1
         assert resource.delete_time in (None, LATER + 1)
     for ended in journal.changed_enrollments.values():

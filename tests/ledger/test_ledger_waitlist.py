@@ -110,6 +110,34 @@ class TestRules:
         assert reasons(outcomes) == [None, None, Reason.PREREQUISITE_UNMET]
 
 
+class TestCancelledCourses:
+    """The rules see whether a student's other courses are cancelled, loaded by the batch or not."""
+
+    @pytest.fixture(autouse=True)
+    def seat(self, ledger: Ledger) -> None:
+        """The student s-4 has a seat in c-2, which meets as c-3 does and is another offering of it."""
+        fields = {"code": "CS", "meetings": MONDAY}
+        carry_out(ledger, CreateCourse("c-2", fields), CreateCourse("c-3", fields), Enroll("s-4", "c-2"))
+
+    def test_in_another_batch(self, ledger: Ledger) -> None:
+        """A course that the batch does not load counts while it is open, and not while it is cancelled."""
+        enroll = call(Enroll("s-4", "c-3"))
+        (refused,) = ledger.run([enroll])
+        assert isinstance(refused, Refusal)
+        assert [one.reason for one in refused.violations] == [Reason.DUPLICATE_COURSE, Reason.SCHEDULE_CONFLICT]
+        carry_out(ledger, UpdateCourse("c-2", {"state": "CANCELLED"}))
+        ledger.preview(enroll)
+        assert reasons(ledger.run([enroll])) == [None]
+
+    def test_in_the_same_batch(self, ledger: Ledger) -> None:
+        """The batch may cancel and reopen the course before the student asks for a seat."""
+        cancel, reopen = (UpdateCourse("c-2", {"state": state}) for state in ("CANCELLED", "OPEN"))
+        outcomes = ledger.run([call(one) for one in (cancel, reopen, Enroll("s-4", "c-3"), cancel)])
+        assert reasons(outcomes) == [None, None, Reason.DUPLICATE_COURSE, None]
+        outcomes = ledger.run([call(one) for one in (reopen, cancel, Enroll("s-4", "c-3"))])
+        assert reasons(outcomes) == [None, None, None]
+
+
 class TestPrerequisites:
     """A new prerequisite must be a course that exists or existed."""
 

@@ -472,7 +472,7 @@ class TestUpdate:
         """A course is never its own prerequisite, whether it is new or not; a preview says so too."""
         await registrar.add_course("MATH-1")
         await registrar.add_course("CS-101")
-        own = {"prerequisite_course_ids": ["MATH-1", "CS-101"]}
+        own: dict[str, Any] = {"prerequisite_course_ids": ["MATH-1", "CS-101"]}
         fields = {"course.prerequisite_course_ids[1]": "must not be the course itself"}
         assert (await refused(registrar.add_course("CS-101", **own))).fields == fields
         assert (await refused(update(registrar, **own))).fields == fields

@@ -135,9 +135,7 @@ async def prepare(registrar: Registrar, obstacle: Obstacle) -> None:
     await registrar.add_student("s-2")
     await registrar.add_student("s-3")
     meeting = Meeting(weekdays=[MONDAY, WEDNESDAY], **NINE_TO_TEN)
-    await registrar.add_course(
-        "PHYS-10", code="PHYS", component="LEC", credits="1.5", term="fall", meetings=[meeting]
-    )
+    await registrar.add_course("PHYS-10", code="PHYS", component="LEC", credits="1.5", term="fall", meetings=[meeting])
     await registrar.add_course("MATH-9")
     await registrar.add_course("CS-101", **obstacle.course)
     for request in obstacle.before:
@@ -339,7 +337,8 @@ class TestFields:
                     "from_course_id": ID_RULE,
                     "to_course_id": ID_RULE,
                     "override.rules[0]": "must be one of COURSE_FULL, CREDIT_LIMIT_EXCEEDED, DROP_DEADLINE_PASSED,"
-                    " DUPLICATE_COURSE, ENROLLMENT_CLOSED, ENROLLMENT_NOT_OPEN, PREREQUISITE_UNMET, SCHEDULE_CONFLICT, STUDENT_HOLD",
+                    " DUPLICATE_COURSE, ENROLLMENT_CLOSED, ENROLLMENT_NOT_OPEN, PREREQUISITE_UNMET,"
+                    " SCHEDULE_CONFLICT, STUDENT_HOLD",
                     "override.reason": "is required",
                     "comment": "must have at most 1000 characters, has 1001",
                 },

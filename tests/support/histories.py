@@ -113,7 +113,8 @@ def _if_unchanged(commands: st.SearchStrategy[Any]) -> Commands:
 
     def named(command: Any) -> Command:
         key = command.student_id if hasattr(command, "student_id") else command.course_id
-        return dataclasses.replace(command, etag=command.etag and f"{key}/{command.etag}")
+        etagged: Command = dataclasses.replace(command, etag=command.etag and f"{key}/{command.etag}")
+        return etagged
 
     return commands.map(named)
 

@@ -252,7 +252,7 @@ def _seats_taken(course: Course) -> str:
 
 
 def drop_is_in_time(course: Course, enrollment: Enrollment, now: int) -> Violations:
-    """A seat can be dropped before the drop deadline; a place on the waitlist, and in a cancelled course, at any time."""
+    """A seat can be dropped before the drop deadline; in a cancelled course, or while waiting, there is no deadline."""
     deadline = course.drop_deadline_time
     if deadline is None or now < deadline or enrollment.waits or course.state != _OPEN:
         return NONE
