@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from registrar_server.core.commands import (
     NO_OVERRIDE,
     Command,
     Complete,
+    CompleteById,
     CreateCourse,
     CreateStudent,
     DeleteCourse,
@@ -26,6 +28,7 @@ from registrar_server.core.commands import (
     Unenroll,
     UpdateCourse,
     UpdateStudent,
+    VoidCompletion,
 )
 from registrar_server.core.records import Meeting
 from registrar_server.errors import OVERRIDABLE, Refusal
@@ -35,6 +38,8 @@ from tests.support.states import NOW
 # Many students and few courses make long waitlists. The last student and the last course do not exist at first.
 STUDENTS = st.sampled_from([*["s-1", "s-2", "s-3", "s-4", "s-5"] * 4, "s-6"])
 COURSES = st.sampled_from([*["c-1", "c-1", "c-2", "c-2", "c-3"] * 2, "c-4"])
+#: Numbers of enrollments in their courses. Those that begin as completions are the most frequent.
+NUMBERS = st.sampled_from([1, 2, 3, 4, 4, 5, 5, 6, 7, 8, 10, 12])
 RARELY = st.sampled_from([False, False, False, True])
 
 _NINE, _TEN, _NOON = 9 * 3600, 10 * 3600, 12 * 3600
@@ -89,18 +94,21 @@ def _seat_commands(courses: st.SearchStrategy[str]) -> Weights:
     other = st.sampled_from(["c-1", "c-2", "c-3", "c-4"])
     swaps = st.builds(Swap, STUDENTS, courses, other, OVERRIDES)
     grades = st.sampled_from(["", "A"])
+    names = st.builds("{}#{}".format, courses, NUMBERS)
     return [
         (14, st.builds(Enroll, STUDENTS, courses, **lenient, override=OVERRIDES)),
         (7, st.builds(Unenroll, STUDENTS, courses, allow_missing=RARELY, override=OVERRIDES)),
         (4, swaps.filter(lambda swap: swap.from_course_id != swap.to_course_id)),
         (2, st.builds(Complete, STUDENTS, courses, grade=grades, passed=st.booleans(), etag=ETAGS)),
+        (3, st.builds(CompleteById, names, grade=grades, passed=st.booleans(), etag=ETAGS)),
+        (3, st.builds(VoidCompletion, names, reason=st.sampled_from(["", "wrong student"]), etag=ETAGS)),
         (3, st.builds(UpdateCourse, courses, values=st.fixed_dictionaries(_CAPACITY))),
     ]
 
 
 #: Commands about students, and changes of a course that affect only its own seats.
 _LOCAL_CHANGES: Weights = [
-    (1, st.builds(RecordCompletion, STUDENTS, COURSES, grade=st.just("T"), passed=st.booleans())),
+    (2, st.builds(RecordCompletion, STUDENTS, COURSES, st.just("T"), st.booleans(), allow_existing=st.booleans())),
     (1, st.builds(PlaceHold, STUDENTS, CODES, reason=st.sampled_from(["", "unpaid"]))),
     (1, st.builds(ReleaseHold, STUDENTS, CODES)),
     (1, st.builds(UpdateStudent, STUDENTS, values=STUDENT_VALUES, etag=ETAGS)),
@@ -141,7 +149,25 @@ FOUNDATION: tuple[Command, ...] = (
     CreateCourse("c-3", {"capacity": 1, "waitlist_capacity": 3, "meetings": (OVERLAPPING_MONDAYS,), "code": "MATH"}),
     *(Enroll(f"s-{number}", "c-1") for number in (1, 2, 3)),
     *(Enroll(f"s-{number}", "c-2") for number in (2, 1, 4)),
+    *(RecordCompletion("s-1", course_id, "T", passed) for course_id in ("c-1", "c-2") for passed in (True, False)),
 )
+
+
+def by_real_ids(command: Command, ids: Mapping[str, str]) -> Command:
+    """Return a command with the id that the database has for the enrollment that it names; ``ids`` are by name.
+
+    Nobody knows the id of an enrollment before it is there. A name without an id stays, so it is the id of nothing.
+    """
+    if isinstance(command, CompleteById | VoidCompletion):
+        return replace(command, enrollment_id=ids.get(command.enrollment_id, command.enrollment_id))
+    return command
+
+
+def as_named(command: Command, ids: Mapping[str, str]) -> Command:
+    """Return a command for the reference: one that names an enrollment without an id names none."""
+    if isinstance(command, CompleteById | VoidCompletion) and command.enrollment_id not in ids:
+        return replace(command, enrollment_id="none")
+    return command
 
 
 def result_of(record: Mapping[str, Any]) -> Result:

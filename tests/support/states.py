@@ -55,6 +55,7 @@ def loaded_state(*records: Student | Course | Enrollment, new_id: Callable[[int]
     enrollments = [record for record in records if isinstance(record, Enrollment)]
     waitlists = set_positions(enrollments)
     state.load(students, courses.values(), enrollments)
+    state.enrollments.update((one.enrollment_id, one) for one in enrollments)
     for course in courses.values():
         state.load_queue(course, waitlists.get(course.course_id, ()))
     for one in enrollments:
@@ -76,7 +77,7 @@ def _load_transcript(state: State, enrollment: Enrollment, course: Course) -> No
     if enrollment.state == EnrollmentState.ENROLLED:
         seat = Commitment(enrollment.student_id, course.course_id, course.term, course.credits, course.meetings)
         state.load_transcripts([seat])
-    elif enrollment.passed:
+    elif enrollment.state == EnrollmentState.COMPLETED and enrollment.passed:
         passed = Passed(enrollment.student_id, enrollment.enrollment_id, course.course_id, course.code)
         state.load_transcripts(passed=[passed])
 
