@@ -419,7 +419,6 @@ class TestRecordCompletion:
         result = [decide(state, RecordCompletion("a", "c-1")) for _ in range(2)]
         assert [(one.number, one.attempt) for one in result] == [(1, 1), (2, 2)]
 
-
     @pytest.mark.parametrize("last", ["COMPLETED", "VOIDED"])
     def test_equal_ones_exist(self, last: str) -> None:
         """If the caller allows it, the latest equal completion is returned, even a voided one, and nothing changes."""

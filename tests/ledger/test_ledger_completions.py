@@ -73,7 +73,7 @@ def test_a_batch_of_many(ledger: Ledger, completions: list[str]) -> None:
 
 def test_a_batch_with_all_ways_to_name_an_enrollment(ledger: Ledger, completions: list[str]) -> None:
     """Later commands of the batch see what earlier ones made of the same enrollment."""
-    commands = [
+    commands: list[Command] = [
         CompleteById(completions[0], "A"),
         Complete("s-00", "old", "C"),
         RecordCompletion("s-00", "old", "C", allow_existing=True),
@@ -93,7 +93,7 @@ def test_a_batch_with_all_ways_to_name_an_enrollment(ledger: Ledger, completions
 def test_a_voided_completion_meets_no_prerequisite(ledger: Ledger, completions: list[str]) -> None:
     """It does not count in its own batch, nor in later ones, nor when the student's turn comes."""
     carry_out(ledger, *(Enroll(student_id, "c-1") for student_id in STUDENTS[:3]))
-    batch = [VoidCompletion(completions[1]), VoidCompletion(completions[9]), Enroll("s-09", "c-1")]
+    batch: list[Command] = [VoidCompletion(completions[1]), VoidCompletion(completions[9]), Enroll("s-09", "c-1")]
     assert reasons(ledger.run([call(command) for command in batch])) == [None, None, Reason.PREREQUISITE_UNMET]
     assert reasons(ledger.run([call(Enroll("s-09", "c-1"))])) == [Reason.PREREQUISITE_UNMET]
     (outcome,) = ledger.run([call(Unenroll("s-00", "c-1"))])
@@ -115,7 +115,7 @@ def test_beside_a_deletion_by_force(ledger: Ledger, engine: Engine, completions:
     """A seat that an earlier command of the batch drops cannot be completed any more."""
     carry_out(ledger, Enroll("s-00", "c-1"), Enroll("s-01", "c-1"))
     seat = enrollment_ids(engine)["c-1#1"]
-    batch = [DeleteStudent("s-00", force=True), CompleteById(seat), VoidCompletion(completions[0])]
+    batch: list[Command] = [DeleteStudent("s-00", force=True), CompleteById(seat), VoidCompletion(completions[0])]
     assert reasons(ledger.run([call(command) for command in batch])) == [None, Reason.NOT_COMPLETED, None]
 
 

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from google.api import annotations_pb2
 from sqlalchemy import Engine
 
+from registrar.v1 import enrollment_service_pb2
 from registrar_client import (
     AsyncRegistrarClient,
     CourseNotFound,
@@ -158,7 +160,7 @@ class TestCompleteById:
         ],
     )
     async def test_both_or_neither_is_an_invalid_field(
-        self, client: AsyncRegistrarClient, named: dict[str, str], invalid: set[str]
+        self, client: AsyncRegistrarClient, named: dict[str, Any], invalid: set[str]
     ) -> None:
         with pytest.raises(InvalidField) as refused:
             await client.complete(**named)
@@ -331,6 +333,18 @@ class TestRecordAgain:
         await client.students.delete(student_id="s-1")
         with pytest.raises(StudentNotFound):
             await recorded(client)
+
+
+def test_the_http_bindings_name_the_enrollment() -> None:
+    """Each call by id has a path of its own; the server does not serve HTTP yet."""
+    methods = enrollment_service_pb2.DESCRIPTOR.services_by_name["EnrollmentService"].methods_by_name
+    complete, void = (
+        methods[name].GetOptions().Extensions[annotations_pb2.http] for name in ("CompleteEnrollment", "VoidCompletion")
+    )
+    assert [(one.post, one.body) for one in complete.additional_bindings] == [
+        ("/v1/enrollments/{enrollment_id}:complete", "*")
+    ]
+    assert (void.post, void.body) == ("/v1/enrollments/{enrollment_id}:void", "*")
 
 
 def test_the_client_for_threads_completes_by_id_and_voids() -> None:

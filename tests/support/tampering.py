@@ -29,7 +29,8 @@ from registrar_server.core.commands import (
     VoidCompletion,
 )
 
-#: Commands that, with ``SEQUEL``, record events of every type. Comments name the revisions of the events and the ids of the enrollments.
+#: Commands that, with ``SEQUEL``, record events of every type. Comments name the revisions of the events and the ids of
+#: the enrollments.
 STORY: tuple[Command, ...] = (
     *(CreateStudent(student_id) for student_id in ("ada", "bob", "cyd", "dot", "eve")),  # 1 to 5
     CreateCourse("art", {"capacity": 1, "waitlist_capacity": 3}),  # 6

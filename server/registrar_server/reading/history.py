@@ -11,7 +11,6 @@ from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState, Event
 from registrar_server.storage import models
 from registrar_server.storage.rows import Row, Selection, read_side_by_side
 
-
 _WITH_REASON = (EnrollmentState.DROPPED, EnrollmentState.VOIDED)
 
 
