@@ -587,7 +587,7 @@ class TestListCoursesRefused:
         """One refusal names every invalid field by its path."""
         request = ListCoursesRequest(student_id="", states=[ENROLLED, 0, 99], page_size=-1)  # type: ignore[list-item]
         failure = await refused(sqlite_registrar.enrollments.ListCourses(request))
-        states = "must be one of ENROLLED, WAITLISTED, DROPPED, COMPLETED"
+        states = "must be one of ENROLLED, WAITLISTED, DROPPED, COMPLETED, VOIDED"
         assert failure.code is StatusCode.INVALID_ARGUMENT
         assert failure.details[0] == info("INVALID_FIELD")
         assert failure.fields == {

@@ -236,6 +236,7 @@ class TestKeys:
         (course("c-2", enroll_open_time=NOW, enroll_close_time=NOW), "ck_courses_enroll_window"),
         (dropped("e-2", number=2, attempt=0), "ck_enrollments_attempt"),
         (enrollment("e-2", number=2, attempt=2, state="LOST", end_time=NOW), "ck_enrollments_state"),
+        (enrollment("e-2", number=2, attempt=2, state="VOIDED"), "ck_enrollments_end_time"),
         (enrollment("e-2", number=2, attempt=2, state="DROPPED"), "ck_enrollments_end_time"),
         (enrollment("e-2", number=2, attempt=2, end_time=NOW), "ck_enrollments_end_time"),
         (EventCounter(id=2, revision=0), "ck_event_counter_one_row"),

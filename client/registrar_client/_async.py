@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client._calls import courses, enrollment_reads, enrollments, history, students
+from registrar_client._calls import completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
 from registrar_client._environment import arguments
 from registrar_client._methods import async_paged, async_unary
@@ -90,8 +90,9 @@ class AsyncRegistrarClient:
     enroll = async_unary(enrollments.enroll)
     unenroll = async_unary(enrollments.unenroll)
     swap = async_unary(enrollments.swap)
-    complete = async_unary(enrollments.complete)
-    record_completion = async_unary(enrollments.record_completion)
+    complete = async_unary(completions.complete)
+    record_completion = async_unary(completions.record_completion)
+    void_completion = async_unary(completions.void_completion)
     get_enrollment = async_unary(enrollment_reads.get_enrollment)
     list_courses = async_paged(enrollment_reads.list_courses)
     list_roster = async_paged(enrollment_reads.list_roster)

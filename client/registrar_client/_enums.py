@@ -16,6 +16,8 @@ class EnrollmentState(StrEnum):
     """The student gave up the seat or the place on the waitlist, or a forced deletion dropped the enrollment."""
     COMPLETED = "COMPLETED"
     """The student finished the course, passed or not."""
+    VOIDED = "VOIDED"
+    """A completion that was declared void. It never counts."""
     UNKNOWN = "UNKNOWN"
     """A state that a newer server added."""
 
@@ -57,6 +59,8 @@ class EventType(StrEnum):
     """A course was deleted."""
     COURSE_UNDELETED = "COURSE_UNDELETED"
     """A deleted course was restored."""
+    COMPLETION_VOIDED = "COMPLETION_VOIDED"
+    """A completion was declared void."""
     UNKNOWN = "UNKNOWN"
     """A type that a newer server added."""
 
@@ -126,6 +130,7 @@ class ErrorReason(StrEnum):
     DROP_DEADLINE_PASSED = "DROP_DEADLINE_PASSED"
     COURSE_HAS_ENROLLMENTS = "COURSE_HAS_ENROLLMENTS"
     STUDENT_HAS_ENROLLMENTS = "STUDENT_HAS_ENROLLMENTS"
+    NOT_COMPLETED = "NOT_COMPLETED"
     ETAG_MISMATCH = "ETAG_MISMATCH"
     CONTENTION = "CONTENTION"
     OVERLOADED = "OVERLOADED"

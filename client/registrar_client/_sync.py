@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client._calls import courses, enrollment_reads, enrollments, history, students
+from registrar_client._calls import completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
 from registrar_client._environment import arguments
 from registrar_client._methods import paged, unary
@@ -103,8 +103,9 @@ class RegistrarClient:
     enroll = unary(enrollments.enroll)
     unenroll = unary(enrollments.unenroll)
     swap = unary(enrollments.swap)
-    complete = unary(enrollments.complete)
-    record_completion = unary(enrollments.record_completion)
+    complete = unary(completions.complete)
+    record_completion = unary(completions.record_completion)
+    void_completion = unary(completions.void_completion)
     get_enrollment = unary(enrollment_reads.get_enrollment)
     list_courses = paged(enrollment_reads.list_courses)
     list_roster = paged(enrollment_reads.list_roster)

@@ -135,14 +135,14 @@ class Enrollment:
     attempt: int = 1
     """The number of this enrollment among the student's enrollments in this course, from 1."""
     grade: str = ""
-    """The grade, as the campus writes it, if the course is completed."""
+    """The grade, as the campus writes it, of a completion, also of a voided one."""
     passed: bool | None = None
-    """Whether the student passed, if the course is completed."""
+    """Whether the student passed, for a completion, also for a voided one."""
     bypassed_rules: tuple[ErrorReason, ...] = ()
     """The rules that overrides set aside for this enrollment. They also stay set aside for a promotion."""
     reason: str = ""
-    """Why the enrollment was dropped: the ``reason`` given to ``unenroll``, ``SWAPPED`` after ``swap``,
-    ``STUDENT_DELETED`` or ``COURSE_DELETED`` after a forced deletion."""
+    """Why the enrollment was dropped or voided: the ``reason`` given to ``unenroll`` or ``void_completion``,
+    ``SWAPPED`` after ``swap``, ``STUDENT_DELETED`` or ``COURSE_DELETED`` after a forced deletion."""
     create_time: dt.datetime | None = None
     update_time: dt.datetime | None = None
     end_time: dt.datetime | None = None
@@ -225,7 +225,7 @@ class Event:
     previous_state: EnrollmentState | None = None
     """The state of the enrollment before the change. ``None`` if the event has no enrollment or a new one."""
     reason: str = ""
-    """The reason of the override if this change set rules aside, of the hold, or else of the drop."""
+    """The reason of the override if this change set rules aside, of the hold, or else of the drop or the voiding."""
     comment: str = ""
     """The comment of the call."""
     bypassed_rules: tuple[ErrorReason, ...] = ()

@@ -172,6 +172,12 @@ class StudentHasEnrollments(FailedPrecondition):
     reason = ErrorReason.STUDENT_HAS_ENROLLMENTS
 
 
+class NotCompleted(FailedPrecondition):
+    """The enrollment is not a completion: its state, ``metadata["state"]``, does not allow the call."""
+
+    reason = ErrorReason.NOT_COMPLETED
+
+
 class EtagMismatch(Aborted):
     """The resource has another etag. Read it again and decide whether to repeat the call."""
 

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     DROP_DEADLINE_PASSED = "DROP_DEADLINE_PASSED"
     COURSE_HAS_ENROLLMENTS = "COURSE_HAS_ENROLLMENTS"
     STUDENT_HAS_ENROLLMENTS = "STUDENT_HAS_ENROLLMENTS"
+    NOT_COMPLETED = "NOT_COMPLETED"
     ETAG_MISMATCH = "ETAG_MISMATCH"
     CONTENTION = "CONTENTION"
     OVERLOADED = "OVERLOADED"
@@ -77,6 +78,7 @@ _REASONS_BY_STATUS: Mapping[str, tuple[Reason, ...]] = {
         Reason.DROP_DEADLINE_PASSED,
         Reason.COURSE_HAS_ENROLLMENTS,
         Reason.STUDENT_HAS_ENROLLMENTS,
+        Reason.NOT_COMPLETED,
     ),
     "ABORTED": (Reason.ETAG_MISMATCH, Reason.CONTENTION),
     "RESOURCE_EXHAUSTED": (Reason.OVERLOADED, Reason.RATE_LIMITED),
@@ -185,6 +187,12 @@ def student_not_found(student_id: str) -> Refusal:
 def course_not_found(course_id: str) -> Refusal:
     """Return the refusal for a course that does not exist or is deleted."""
     return Refusal(Reason.COURSE_NOT_FOUND, f'There is no course "{course_id}".', course_id=course_id)
+
+
+def enrollment_not_found(enrollment_id: str) -> Refusal:
+    """Return the refusal for an enrollment that does not exist."""
+    message = f'There is no enrollment "{enrollment_id}".'
+    return Refusal(Reason.ENROLLMENT_NOT_FOUND, message, enrollment_id=enrollment_id)
 
 
 def prerequisites_not_found(course_ids: Sequence[str]) -> Refusal:

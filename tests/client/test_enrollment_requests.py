@@ -116,9 +116,47 @@ def test_record_completion_sends_all_arguments(driver: Driver) -> None:
         passed=True,
         request_id=REQUEST_ID,
         comment="from Halle",
+        allow_existing=True,
     )
     assert request == enrollments.RecordCompletionRequest(
-        student_id="s-1", course_id="CS-101", grade="B", passed=True, request_id=REQUEST_ID, comment="from Halle"
+        student_id="s-1",
+        course_id="CS-101",
+        grade="B",
+        passed=True,
+        request_id=REQUEST_ID,
+        comment="from Halle",
+        allow_existing=True,
+    )
+
+
+def test_complete_by_id_sends_all_arguments(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "complete",
+        enrollments.CompleteEnrollmentResponse(),
+        enrollment_id="e-1",
+        grade="A-",
+        passed=False,
+        etag="5",
+        request_id=REQUEST_ID,
+    )
+    assert request == enrollments.CompleteEnrollmentRequest(
+        enrollment_id="e-1", grade="A-", passed=False, etag="5", request_id=REQUEST_ID
+    )
+
+
+def test_void_completion_sends_all_arguments(driver: Driver) -> None:
+    request = sent(
+        driver,
+        "void_completion",
+        enrollments.VoidCompletionResponse(),
+        enrollment_id="e-1",
+        reason="by mistake",
+        etag="5",
+        request_id=REQUEST_ID,
+    )
+    assert request == enrollments.VoidCompletionRequest(
+        enrollment_id="e-1", reason="by mistake", etag="5", request_id=REQUEST_ID
     )
 
 

@@ -14,7 +14,7 @@ from registrar_server.core.decide import decide
 from registrar_server.core.records import Course, Enrollment, Event, Student
 from registrar_server.core.state import State
 from registrar_server.errors import Refusal
-from tests.support.histories import COMMANDS, FOUNDATION, result_of, result_of_refusal
+from tests.support.histories import COMMANDS, FOUNDATION, by_real_ids, result_of, result_of_refusal
 from tests.support.ledgers import Receipt
 from tests.support.properties import scaled
 from tests.support.reference import Reference, Result
@@ -37,7 +37,7 @@ class FakeDatabase:
     def run(self, batch: Sequence[Command]) -> Iterator[Result]:
         """Load everything, decide a batch, and store what the journal notes, and nothing else."""
         state = self._load()
-        yield from [outcome(state, command) for command in batch]
+        yield from [outcome(state, self._by_real_id(state, command)) for command in batch]
         journal = state.journal
         self.students |= journal.added_students | journal.changed_students
         self.courses |= journal.added_courses | journal.changed_courses | journal.counted_courses
@@ -48,6 +48,12 @@ class FakeDatabase:
     def _load(self) -> State:
         students, courses, enrollments = copy.deepcopy((self.students, self.courses, self.enrollments))
         return loaded_state(*students.values(), *courses.values(), *enrollments.values(), new_id=self._new_id)
+
+    def _by_real_id(self, state: State, command: Command) -> Command:
+        # Here, unlike in a real batch, a command can name an enrollment that an earlier command of its batch added.
+        state.enrollments.update(state.journal.added_enrollments)
+        rows = state.enrollments.values()
+        return by_real_ids(command, {f"{row.course_id}#{row.number}": row.enrollment_id for row in rows})
 
     def run_split(self, commands: Sequence[Command], cuts: Sequence[int]) -> list[Result]:
         """Run the commands as batches that end at the cuts."""

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from registrar_server.core.commands import Command, Complete, Enroll, Override, RecordCompletion, Swap, Unenroll
+from registrar_server.core.commands import (
+    Command,
+    Complete,
+    CompleteById,
+    Enroll,
+    Override,
+    RecordCompletion,
+    Swap,
+    Unenroll,
+    VoidCompletion,
+)
 from registrar_server.core.decide import decide
 from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
@@ -417,6 +428,110 @@ class TestRecordCompletion:
         result = [decide(state, RecordCompletion("a", "c-1")) for _ in range(2)]
         assert [(one.number, one.attempt) for one in result] == [(1, 1), (2, 2)]
 
+    @pytest.mark.parametrize("last", ["COMPLETED", "VOIDED"])
+    def test_equal_ones_exist(self, last: str) -> None:
+        """If the caller allows it, the latest equal completion is returned, even a voided one, and nothing changes."""
+        graded: dict[str, Any] = {"grade": "A", "passed": True}
+        state = loaded_state(
+            *students("a"),
+            Course("c-1", last_number=4),
+            enrollment("a", "COMPLETED", **graded),
+            second_attempt(last, **graded),
+            enrollment("a", "COMPLETED", 4, enrollment_id="c-1/a3", attempt=3, grade="A", passed=False),
+        )
+        before = contents(state)
+        again = decide(state, RecordCompletion("a", "c-1", "A", allow_existing=True))
+        assert (again.enrollment_id, again.state) == ("c-1/a2", last)
+        assert contents(state) == before
+
+    @pytest.mark.parametrize("other", ["ENROLLED", "WAITLISTED", "DROPPED"])
+    def test_only_completions_are_equal(self, other: str) -> None:
+        """An enrollment that was never completed is not equal to a completion."""
+        state = loaded_state(*students("a"), Course("c-1", last_number=1), enrollment("a", other))
+        assert decide(state, RecordCompletion("a", "c-1", allow_existing=True)).attempt == 2
+
+
+class TestById:
+    """CompleteEnrollment by the id of an enrollment, and VoidCompletion."""
+
+    def two_completions(self, *more: Student | Course) -> State:
+        """Return a state in which student a completed c-1 twice, with a B and a C."""
+        return loaded_state(
+            *(more or (*students("a"), Course("c-1", last_number=3))),
+            enrollment("a", "COMPLETED", grade="B", passed=True),
+            second_attempt("COMPLETED", grade="C", passed=True),
+        )
+
+    def test_corrects_an_earlier_attempt(self) -> None:
+        """The enrollment with the id is corrected, not the latest one."""
+        state = self.two_completions()
+        done = decide(state, CompleteById("c-1/a", "A"))
+        assert (done.enrollment_id, done.grade, done.version) == ("c-1/a", "A", 2)
+        assert state.journal.changed_enrollments == {"c-1/a": done}
+
+    def test_voids(self) -> None:
+        """The row keeps its grade and its end, and gets the reason; so does its event."""
+        state = self.two_completions()
+        voided = decide(state, VoidCompletion("c-1/a", "wrong student"))
+        graded: dict[str, Any] = {"grade": "B", "passed": True, "reason": "wrong student"}
+        assert voided == enrollment("a", "VOIDED", version=2, update_time=NOW, **graded)
+        (event,) = state.journal.events
+        assert (event.type, event.previous_state, event.state) == ("COMPLETION_VOIDED", "COMPLETED", "VOIDED")
+        assert (event.grade, event.passed, event.reason, event.enrollment_version) == ("B", True, "wrong student", 2)
+
+    def test_the_latest_completion_passes_over_voided(self) -> None:
+        """By student and course, voided completions are not corrected."""
+        state = self.two_completions()
+        decide(state, VoidCompletion("c-1/a2"))
+        assert decide(state, Complete("a", "c-1", "A")).enrollment_id == "c-1/a"
+        decide(state, VoidCompletion("c-1/a"))
+        assert refusal(state, Complete("a", "c-1", "A")).reason is Reason.NOT_ENROLLED
+
+    def test_voiding_again(self) -> None:
+        """A voided completion stays as it is."""
+        state = self.two_completions()
+        voided = decide(state, VoidCompletion("c-1/a", "first"))
+        before = contents(state)
+        assert decide(state, VoidCompletion("c-1/a", "second")) is voided
+        assert contents(state) == before
+
+    def test_of_the_deleted(self) -> None:
+        """A deleted student or course is no obstacle."""
+        gone = (Student("a", delete_time=EARLIER), Course("c-1", delete_time=EARLIER))
+        state = self.two_completions(*gone)
+        assert decide(state, CompleteById("c-1/a", "A")).grade == "A"
+        assert decide(state, VoidCompletion("c-1/a")).state == "VOIDED"
+
+    @pytest.mark.parametrize(
+        ("command", "state_name"),
+        [
+            *((CompleteById("c-1/a"), state) for state in ("WAITLISTED", "DROPPED", "VOIDED")),
+            *((VoidCompletion("c-1/a"), state) for state in ("ENROLLED", "WAITLISTED", "DROPPED")),
+        ],
+    )
+    def test_not_completed(self, command: Command, state_name: str) -> None:
+        """The refusal names the state, before the etag is checked, and nothing changes."""
+        state = loaded_state(*students("a"), Course("c-1", waitlisted_count=1), enrollment("a", state_name))
+        before = contents(state)
+        refused = refusal(state, replace(command, etag="9"))  # type: ignore[type-var]
+        assert (refused.reason, refused.status) == (Reason.NOT_COMPLETED, "FAILED_PRECONDITION")
+        assert refused.message.startswith(f'Enrollment "c-1/a" is {state_name}: only ')
+        assert refused.metadata == {"enrollment_id": "c-1/a", "state": state_name}
+        assert contents(state) == before
+
+    @pytest.mark.parametrize("command", [CompleteById("c-1/b"), VoidCompletion("c-1/b")])
+    def test_unknown(self, command: Command) -> None:
+        """No enrollment has the id."""
+        assert refusal(self.two_completions(), command).reason is Reason.ENROLLMENT_NOT_FOUND
+
+    @pytest.mark.parametrize("command", [CompleteById("c-1/a", "B", etag="9"), VoidCompletion("c-1/a", etag="9")])
+    def test_a_stale_etag(self, command: Command) -> None:
+        """An etag of another version is refused, even if nothing would change."""
+        state = self.two_completions()
+        assert refusal(state, command).reason is Reason.ETAG_MISMATCH
+        decide(state, VoidCompletion("c-1/a"))
+        assert refusal(state, VoidCompletion("c-1/a", etag="9")).reason is Reason.ETAG_MISMATCH
+
 
 class TestPrerequisitesAfterwards:
     """A completion counts for later commands of its batch."""
@@ -431,11 +546,20 @@ class TestPrerequisitesAfterwards:
             ([RecordCompletion("a", "c-1")], True),
             ([RecordCompletion("a", "c-1", passed=False)], False),
             ([RecordCompletion("a", "c-1"), Complete("a", "c-1", passed=False)], True),
+            ([Complete("a", "c-1"), RecordCompletion("a", "c-1", allow_existing=True)], True),
+            ([CompleteById("c-1/a")], True),
+            ([CompleteById("c-1/a", passed=False), CompleteById("c-1/a")], True),
+            ([Complete("a", "c-1"), RecordCompletion("a", "c-1"), CompleteById("c-1/a", passed=False)], True),
+            ([Complete("a", "c-1"), VoidCompletion("c-1/a")], False),
+            ([Complete("a", "c-1", passed=False), VoidCompletion("c-1/a")], False),
+            ([Complete("a", "c-1"), RecordCompletion("a", "c-1"), VoidCompletion("c-1/a")], True),
+            ([Complete("a", "c-1"), VoidCompletion("c-1/a"), RecordCompletion("a", "c-1")], True),
+            ([Complete("a", "c-1"), VoidCompletion("c-1/a"), RecordCompletion("a", "c-1", allow_existing=True)], False),
             ([Unenroll("a", "c-1")], False),
         ],
     )
     def test_counts(self, commands: list[Command], met: bool) -> None:
-        """A pass meets the prerequisite; a failed completion, or a correction to failed, does not."""
+        """A pass meets the prerequisite; a failed or voided completion, or a correction to failed, does not."""
         state = loaded_state(
             *students("a"), *course_with_students("a"), Course("c-2", prerequisite_course_ids=("c-1",))
         )
@@ -449,14 +573,20 @@ class TestPrerequisitesAfterwards:
 
 @pytest.mark.parametrize("command", [Complete("a", "c-1"), RecordCompletion("a", "c-1")])
 class TestUnknown:
-    """Student and course must exist and not be deleted; the student is checked first."""
+    """Student and course must exist, and the student must not be deleted; the student is checked first."""
 
     @pytest.mark.parametrize("students", [[], [Student("a", delete_time=EARLIER)]])
     def test_student(self, command: Command, students: list[Student]) -> None:
         """An unknown or deleted student is refused, whatever the course."""
         assert refusal(loaded_state(*students), command).reason is Reason.STUDENT_NOT_FOUND
 
-    @pytest.mark.parametrize("courses", [[], [Course("c-1", delete_time=EARLIER)]])
-    def test_course(self, command: Command, courses: list[Course]) -> None:
-        """An unknown or deleted course is refused."""
-        assert refusal(loaded_state(*students("a"), *courses), command).reason is Reason.COURSE_NOT_FOUND
+    def test_course(self, command: Command) -> None:
+        """An unknown course is refused."""
+        assert refusal(loaded_state(*students("a")), command).reason is Reason.COURSE_NOT_FOUND
+
+    def test_deleted_course(self, command: Command) -> None:
+        """A deleted course is known."""
+        state = loaded_state(
+            *students("a"), Course("c-1", delete_time=EARLIER), enrollment("a", "COMPLETED", grade="B", passed=True)
+        )
+        assert decide(state, command).passed

@@ -18,9 +18,9 @@ from registrar_server.errors import Refusal
 from registrar_server.ledger.ledger import Answer, Call, Ledger
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
-from tests.support.comparison import clear_database, comparable
+from tests.support.comparison import clear_database, comparable, enrollment_ids
 from tests.support.consistency import assert_consistent
-from tests.support.histories import COMMANDS, FOUNDATION, result_of_refusal
+from tests.support.histories import COMMANDS, FOUNDATION, as_named, by_real_ids, result_of_refusal
 from tests.support.ledgers import call
 from tests.support.properties import scaled
 from tests.support.reference import Reference, Result
@@ -59,9 +59,10 @@ class Campus(RuleBasedStateMachine):
     @rule(commands=st.lists(COMMANDS, min_size=1, max_size=20))
     def run_batch(self, commands: list[Command]) -> None:
         """Every command has the result that the reference gives."""
-        calls = [call(command, f"r-{next(self.numbers)}") for command in commands]
-        for one, outcome in zip(calls, next(self.ledgers).run(calls), strict=True):
-            expected = self.reference.do(one.command)
+        ids = enrollment_ids(self.engine)
+        calls = [call(by_real_ids(command, ids), f"r-{next(self.numbers)}") for command in commands]
+        for one, command, outcome in zip(calls, commands, next(self.ledgers).run(calls), strict=True):
+            expected = self.reference.do(as_named(command, ids))
             assert comparable(outcome) == expected
             if isinstance(outcome, Answer):
                 self.answered[one.request_id] = (one, expected)
@@ -78,10 +79,11 @@ class Campus(RuleBasedStateMachine):
     @rule(command=COMMANDS)
     def preview(self, command: Command) -> None:
         """A preview is refused if the call would be, and changes nothing."""
-        expected = copy.deepcopy(self.reference).do(command)
+        ids = enrollment_ids(self.engine)
+        expected = copy.deepcopy(self.reference).do(as_named(command, ids))
         result: Result = ()
         try:
-            next(self.ledgers).preview(call(command))
+            next(self.ledgers).preview(call(by_real_ids(command, ids)))
         except Refusal as refusal:
             result = result_of_refusal(refusal)
         assert result == (expected if expected[0] == "refused" else ())

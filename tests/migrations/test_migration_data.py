@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import IntegrityError
 
 from registrar_server import migrate
 from tests.support.consistency import assert_consistent
@@ -11,6 +12,7 @@ from tests.support.databases import described, execute
 
 DESCRIBE = "0002_describe_enrollments_in_events"
 BEFORE_WAITLISTS = "20261123_1610"
+BEFORE_VOIDED = "20261124_2345"
 
 #: Type, course, student, enrollment, its state, and the capacity and enrolled count after the event.
 OLD_EVENTS: list[tuple[str, str, str, str, str, int | None, int | None]] = [
@@ -108,6 +110,42 @@ def test_a_database_with_rows_is_upgraded(before_waitlists: str) -> None:
     documents = "SELECT CAST(last_skip AS TEXT) FROM enrollments UNION ALL SELECT CAST(violations AS TEXT) FROM events"
     assert {document for (document,) in execute(before_waitlists, documents)} == {"[]"}
     assert_consistent(create_engine(before_waitlists, poolclass=NullPool))
+
+
+VOID = "UPDATE enrollments SET state = 'VOIDED' WHERE enrollment_id = 'e-1'"
+
+
+def test_enrollments_can_be_voided_after_their_revision(before_waitlists: str) -> None:
+    """The constraint of the states allows VOIDED, and nothing that it refused before."""
+    migrate.upgrade(before_waitlists, BEFORE_VOIDED)
+    with pytest.raises(IntegrityError):
+        execute(before_waitlists, VOID)
+    migrate.upgrade(before_waitlists)
+    execute(before_waitlists, VOID)
+    with pytest.raises(IntegrityError):
+        execute(before_waitlists, VOID.replace("VOIDED", "LOST"))
+
+
+def test_a_downgrade_is_refused_while_enrollments_are_voided(before_waitlists: str) -> None:
+    """The previous version has no state for them, so nothing changes."""
+    migrate.upgrade(before_waitlists)
+    execute(before_waitlists, VOID)
+    after = described(before_waitlists)
+    with pytest.raises(migrate.MigrationError, match="ck_enrollments_state"):
+        migrate.downgrade(before_waitlists, BEFORE_VOIDED)
+    assert described(before_waitlists) == after
+    assert execute(before_waitlists, "SELECT count(*) FROM enrollments WHERE state = 'VOIDED'") == [(1,)]
+
+
+def test_a_postgresql_constraint_that_was_not_validated_is_replaced_again(postgresql_url: str) -> None:
+    """The revision can be repeated after it was killed between its two transactions."""
+    migrate.downgrade(postgresql_url, BEFORE_VOIDED)
+    after = "state IN ('ENROLLED', 'WAITLISTED', 'DROPPED', 'COMPLETED', 'VOIDED')"
+    execute(postgresql_url, "ALTER TABLE enrollments DROP CONSTRAINT ck_enrollments_state")
+    execute(postgresql_url, f"ALTER TABLE enrollments ADD CONSTRAINT ck_enrollments_state CHECK ({after}) NOT VALID")
+    migrate.upgrade(postgresql_url)
+    query = "SELECT convalidated FROM pg_constraint WHERE conname = 'ck_enrollments_state'"
+    assert execute(postgresql_url, query) == [(True,)]
 
 
 def test_describing_events_again_leaves_newer_ones_alone(before_waitlists: str) -> None:

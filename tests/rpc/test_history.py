@@ -44,6 +44,7 @@ from tests.support.history_calls import (
     place_hold,
     record_every_type,
     update_student,
+    void,
 )
 from tests.support.refusals import refused
 from tests.support.servers import Registrar
@@ -217,6 +218,25 @@ class TestSeats:
         given = (await campus.enrollments.RecordCompletion(request)).enrollment
         assert await new_events(campus) == [
             expected("COMPLETION_RECORDED", 6, given.update_time, **about(given), comment="from Göttingen")
+        ]
+
+    async def test_completion_voided(self, campus: Registrar) -> None:
+        """The event has the reason of the call, and the event of the completion stays as it was."""
+        request = RecordCompletionRequest(student_id="s-1", course_id="CS-102", grade="A")
+        given = (await campus.enrollments.RecordCompletion(request)).enrollment
+        voided = await void(campus, given.enrollment_id, reason="by mistake", request_id=REQUEST_ID)
+        assert voided.reason == "by mistake"
+        assert await new_events(campus) == [
+            expected("COMPLETION_RECORDED", 6, given.update_time, **about(given)),
+            expected(
+                "COMPLETION_VOIDED",
+                7,
+                voided.update_time,
+                **about(voided),
+                previous_state=ENROLLMENT_STATE_COMPLETED,
+                reason="by mistake",
+                request_id=REQUEST_ID,
+            ),
         ]
 
     async def test_swapped(self, campus: Registrar) -> None:

@@ -176,6 +176,6 @@ class TestListRoster:
         request = ListRosterRequest(course_id="?", states=EnrollmentState.values()[:2], page_size=-1)
         assert (await refused(sqlite_registrar.enrollments.ListRoster(request))).fields == {
             "course_id": ID_RULE,
-            "states[0]": "must be one of ENROLLED, WAITLISTED, DROPPED, COMPLETED",
+            "states[0]": "must be one of ENROLLED, WAITLISTED, DROPPED, COMPLETED, VOIDED",
             "page_size": "must not be negative; 0 means 50",
         }

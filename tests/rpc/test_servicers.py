@@ -21,6 +21,7 @@ from registrar.v1.course_pb2 import Course
 from registrar.v1.course_service_pb2 import CreateCourseRequest
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_DROPPED, ENROLLMENT_STATE_ENROLLED
 from registrar.v1.enrollment_service_pb2 import (
+    CompleteEnrollmentRequest,
     EnrollStudentRequest,
     GetEnrollmentRequest,
     ListCoursesRequest,
@@ -257,6 +258,9 @@ def _request(name: str) -> Callable[..., Message]:
 
 def _valid(name: str) -> Message:
     """Return a request of an RPC whose fields are all valid."""
+    if name == "CompleteEnrollment":
+        # It names the enrollment either by its id or by its student and course.
+        return CompleteEnrollmentRequest(enrollment_id="x-1")
     request = _request(name)()
     for field in METHODS[name].input_type.fields:
         if field.name == "code" or (field.name.endswith("_id") and field.name != "request_id"):

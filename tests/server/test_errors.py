@@ -46,7 +46,7 @@ def test_only_rules_are_overridable() -> None:
     """An override sets aside rules about enrollment, never checks of ids, fields or load."""
     assert {STATUS[reason] for reason in OVERRIDABLE} == {"FAILED_PRECONDITION"}
     kept = {Reason.STUDENT_INACTIVE, Reason.COURSE_CANCELLED, Reason.WAITLIST_FULL}
-    kept |= {Reason.COURSE_HAS_ENROLLMENTS, Reason.STUDENT_HAS_ENROLLMENTS}
+    kept |= {Reason.COURSE_HAS_ENROLLMENTS, Reason.STUDENT_HAS_ENROLLMENTS, Reason.NOT_COMPLETED}
     assert {reason for reason in Reason if STATUS[reason] == "FAILED_PRECONDITION"} - OVERRIDABLE == kept
 
 

@@ -15,16 +15,16 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.orm import Session
 
 from registrar_server.core.commands import Command
 from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
-from tests.support.comparison import clear_database, comparable
+from tests.support.comparison import clear_database, comparable, enrollment_ids
 from tests.support.consistency import assert_consistent
-from tests.support.histories import FOUNDATION, LOCAL_COMMANDS, commands_about
+from tests.support.histories import FOUNDATION, LOCAL_COMMANDS, as_named, by_real_ids, commands_about
 from tests.support.ledgers import call
 from tests.support.properties import scaled
 from tests.support.reference import Reference, Result
@@ -61,13 +61,19 @@ def workers() -> Iterator[ProcessPoolExecutor]:
 def work(url: str, name: str, batches: Sequence[Sequence[Command]]) -> list[Done]:
     """Run one batch after another and return the outcome of each command."""
     database = Database(url)
+    engine = create_engine(url)
     ledger = Ledger(database, clock=lambda: NOW)
     numbers = itertools.count(1)
     done = []
     for batch in batches:
-        calls = [call(command, f"{name}-{next(numbers)}") for command in batch]
+        ids = enrollment_ids(engine)
+        calls = [call(by_real_ids(command, ids), f"{name}-{next(numbers)}") for command in batch]
         outcomes = map(comparable, ledger.run(calls))
-        done += [Done(made.request_id, made.command, outcome) for made, outcome in zip(calls, outcomes, strict=True)]
+        done += [
+            Done(made.request_id, as_named(command, ids), outcome)
+            for made, command, outcome in zip(calls, batch, outcomes, strict=True)
+        ]
+    engine.dispose()
     database.close()
     return done
 

@@ -24,6 +24,7 @@ SURFACE: dict[str, tuple[str, dict[str, str]]] = {
     "SwapEnrollment": ("swap", {"student_id": "s-1", "from_course_id": "CS-101", "to_course_id": "CS-102"}),
     "CompleteEnrollment": ("complete", {"student_id": "s-1", "course_id": "CS-101"}),
     "RecordCompletion": ("record_completion", {"student_id": "s-1", "course_id": "CS-101"}),
+    "VoidCompletion": ("void_completion", {"enrollment_id": "e-1"}),
     "GetEnrollment": ("get_enrollment", {"enrollment_id": "e-1"}),
     "ListCourses": ("list_courses", {"student_id": "s-1"}),
     "ListRoster": ("list_roster", {"course_id": "CS-101"}),

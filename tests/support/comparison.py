@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, delete, update
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
 from registrar_server.errors import Refusal
@@ -18,6 +18,14 @@ def comparable(outcome: Outcome) -> Result:
     if isinstance(outcome, Refusal):
         return result_of_refusal(outcome)
     return result_of(fields(outcome))
+
+
+def enrollment_ids(engine: Engine) -> dict[str, str]:
+    """Return the id of each enrollment by its name in the reference: its course and its number."""
+    row = models.Enrollment
+    with Session(engine) as session:
+        found = session.execute(select(row.course_id, row.number, row.enrollment_id)).all()
+    return {f"{course_id}#{number}": enrollment_id for course_id, number, enrollment_id in found}
 
 
 def clear_database(engine: Engine) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -12,6 +12,7 @@ from registrar_server.core.commands import (
     NO_OVERRIDE,
     Command,
     Complete,
+    CompleteById,
     CreateCourse,
     CreateStudent,
     DeleteCourse,
@@ -27,6 +28,7 @@ from registrar_server.core.commands import (
     Unenroll,
     UpdateCourse,
     UpdateStudent,
+    VoidCompletion,
 )
 from registrar_server.core.records import Meeting
 from registrar_server.errors import OVERRIDABLE, Refusal
@@ -36,6 +38,8 @@ from tests.support.states import NOW
 # Many students and few courses make long waitlists. The last student and the last course do not exist at first.
 STUDENTS = st.sampled_from([*["s-1", "s-2", "s-3", "s-4", "s-5"] * 4, "s-6"])
 COURSES = st.sampled_from([*["c-1", "c-1", "c-2", "c-2", "c-3"] * 2, "c-4"])
+#: Numbers of enrollments in their courses. Those that begin as completions are the most frequent.
+NUMBERS = st.sampled_from([1, 2, 3, 4, 4, 5, 5, 6, 7, 8, 10, 12])
 RARELY = st.sampled_from([False, False, False, True])
 
 _NINE, _TEN, _NOON = 9 * 3600, 10 * 3600, 12 * 3600
@@ -78,7 +82,6 @@ STUDENT_VALUES = st.fixed_dictionaries(
 )
 VERSIONS = st.sampled_from(["", "", "", "1", "2", "3"])
 # The server makes the ids of enrollments, so no command can name the etag of one.
-OTHER_ETAGS = st.sampled_from(["", "", "", "1", "c-1/1"])
 CODES = st.sampled_from(["BURSAR", "LIBRARY"])
 _RULE_SETS = st.sets(st.sampled_from(sorted(OVERRIDABLE)), min_size=1).map(frozenset)
 OVERRIDES = st.one_of(
@@ -99,30 +102,35 @@ def _seat_commands(courses: st.SearchStrategy[str]) -> Weights:
     other = st.sampled_from(["c-1", "c-2", "c-3", "c-4"])
     swaps = st.builds(Swap, STUDENTS, courses, other, OVERRIDES)
     grades = st.sampled_from(["", "A"])
+    names = st.builds("{}#{}".format, courses, NUMBERS)
+    reasons = st.sampled_from(["", "wrong student"])
+    etags = st.one_of(st.just(""), st.builds("{}/{}".format, names, VERSIONS.filter(bool)))
     return [
         (14, st.builds(Enroll, STUDENTS, courses, **lenient, override=OVERRIDES)),
         (7, st.builds(Unenroll, STUDENTS, courses, allow_missing=RARELY, override=OVERRIDES)),
         (4, swaps.filter(lambda swap: swap.from_course_id != swap.to_course_id)),
-        (2, st.builds(Complete, STUDENTS, courses, grade=grades, passed=st.booleans(), etag=OTHER_ETAGS)),
+        (2, st.builds(Complete, STUDENTS, courses, grade=grades, passed=st.booleans(), etag=etags)),
+        (3, _if_unchanged(st.builds(CompleteById, names, grade=grades, passed=st.booleans(), etag=VERSIONS))),
+        (3, _if_unchanged(st.builds(VoidCompletion, names, reason=reasons, etag=VERSIONS))),
         (3, st.builds(UpdateCourse, courses, values=st.fixed_dictionaries(_CAPACITY))),
     ]
 
 
 def _if_unchanged(commands: st.SearchStrategy[Any]) -> Commands:
-    """Return commands whose etags are the drawn versions of the students and courses that they name."""
+    """Return commands whose etags are the drawn versions of the resources that they name."""
 
-    def named(command: Any) -> Command:
-        key = command.student_id if hasattr(command, "student_id") else command.course_id
-        etagged: Command = dataclasses.replace(command, etag=command.etag and f"{key}/{command.etag}")
-        return etagged
+    def etagged(command: Any) -> Command:
+        identified = (getattr(command, f"{kind}_id", "") for kind in ("enrollment", "student", "course"))
+        named: Command = replace(command, etag=command.etag and f"{next(filter(None, identified))}/{command.etag}")
+        return named
 
-    return commands.map(named)
+    return commands.map(etagged)
 
 
 _LOCAL_VALUES = st.fixed_dictionaries({}, optional=_SEATS | _RULES)
 #: Commands about students, and changes of a course that affect only its own seats.
 _LOCAL_CHANGES: Weights = [
-    (1, st.builds(RecordCompletion, STUDENTS, COURSES, grade=st.just("T"), passed=st.booleans())),
+    (2, st.builds(RecordCompletion, STUDENTS, COURSES, st.just("T"), st.booleans(), allow_existing=st.booleans())),
     (1, st.builds(PlaceHold, STUDENTS, CODES, reason=st.sampled_from(["", "unpaid"]))),
     (1, st.builds(ReleaseHold, STUDENTS, CODES)),
     (1, _if_unchanged(st.builds(UpdateStudent, STUDENTS, values=STUDENT_VALUES, etag=VERSIONS))),
@@ -163,7 +171,30 @@ FOUNDATION: tuple[Command, ...] = (
     CreateCourse("c-3", {"capacity": 1, "waitlist_capacity": 3, "meetings": (OVERLAPPING_MONDAYS,), "code": "MATH 1"}),
     *(Enroll(f"s-{number}", "c-1") for number in (1, 2, 3)),
     *(Enroll(f"s-{number}", "c-2") for number in (2, 1, 4)),
+    *(RecordCompletion("s-1", course_id, "T", passed) for course_id in ("c-1", "c-2") for passed in (True, False)),
 )
+
+
+def by_real_ids(command: Command, ids: Mapping[str, str]) -> Command:
+    """Return a command with the ids that the database has for the enrollments that it names; ``ids`` are by name.
+
+    Nobody knows the id of an enrollment before it is there. A name without an id stays, so it is the id of nothing.
+    """
+    return _renamed(command, lambda name: ids.get(name, name))
+
+
+def as_named(command: Command, ids: Mapping[str, str]) -> Command:
+    """Return a command for the reference: one that names an enrollment without an id names none."""
+    return _renamed(command, lambda name: name if name in ids else "none")
+
+
+def _renamed(command: Command, rename: Callable[[str], str]) -> Command:
+    if isinstance(command, CompleteById | VoidCompletion):
+        command = replace(command, enrollment_id=rename(command.enrollment_id))
+    if isinstance(command, Complete | CompleteById | VoidCompletion) and command.etag:
+        name, _, version = command.etag.partition("/")
+        command = replace(command, etag=f"{rename(name)}/{version}")
+    return command
 
 
 def result_of(record: Mapping[str, Any]) -> Result:

@@ -12,6 +12,7 @@ from registrar.v1.enrollment_service_pb2 import (
     RecordCompletionRequest,
     UnenrollRequest,
     UnenrollResponse,
+    VoidCompletionRequest,
 )
 from registrar.v1.event_pb2 import Event
 from registrar.v1.history_service_pb2 import ListEventsRequest, ListEventsResponse
@@ -55,6 +56,11 @@ async def complete(registrar: Registrar, student_id: str, course_id: str, **fiel
     return (await registrar.enrollments.CompleteEnrollment(request)).enrollment
 
 
+async def void(registrar: Registrar, enrollment_id: str, **fields: Any) -> Enrollment:
+    request = VoidCompletionRequest(enrollment_id=enrollment_id, **fields)
+    return (await registrar.enrollments.VoidCompletion(request)).enrollment
+
+
 async def place_hold(registrar: Registrar, student_id: str, code: str, reason: str = "") -> Student:
     request = PlaceHoldRequest(student_id=student_id, code=code, reason=reason)
     return (await registrar.students.PlaceHold(request)).student
@@ -75,7 +81,8 @@ async def record_every_type(registrar: Registrar) -> None:
     await registrar.students.ReleaseHold(ReleaseHoldRequest(student_id="s-2", code="LIBRARY"))
     await complete(registrar, "s-3", "CS-101")
     record = RecordCompletionRequest(student_id="s-1", course_id="CS-102")
-    await registrar.enrollments.RecordCompletion(record)
+    recorded = (await registrar.enrollments.RecordCompletion(record)).enrollment
+    await void(registrar, recorded.enrollment_id)
     await registrar.enroll("s-1", "CS-102")
     await update_student(registrar, "s-1", given_name="Ada")
     await registrar.courses.UpdateCourse(UpdateCourseRequest(course=Course(course_id="CS-102", title="Logic")))

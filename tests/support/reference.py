@@ -2,7 +2,7 @@
 
 It carries out one command at a time over plain lists, and counts everything again. The core, with its batches, counters
 and queues, must give the same results. The reference uses nothing of the server except the commands, so that it states
-the rules a second time.
+the rules a second time. A command by the id of an enrollment names it by its course and its number, such as "c-1#2".
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from registrar_server.core.commands import (
     Command,
     Complete,
+    CompleteById,
     CreateCourse,
     CreateStudent,
     DeleteCourse,
@@ -31,6 +32,7 @@ from registrar_server.core.commands import (
     Unenroll,
     UpdateCourse,
     UpdateStudent,
+    VoidCompletion,
 )
 
 Result = tuple[Any, ...]
@@ -120,6 +122,10 @@ class Reference:
                 return self._complete(command)
             case RecordCompletion():
                 return self._record_completion(command)
+            case CompleteById():
+                return self._complete_by_id(command)
+            case VoidCompletion():
+                return self._void(command)
             case PlaceHold() | ReleaseHold():
                 return self._hold(command)
             case CreateStudent() | UpdateStudent() | DeleteStudent() | UndeleteStudent():
@@ -316,30 +322,68 @@ class Reference:
     # Completions and holds
 
     def _complete(self, command: Complete) -> Result:
-        student = self._existing("STUDENT", self.students, command.student_id)
-        course = self._existing("COURSE", self.courses, command.course_id)
-        mine = [row for row in self.rows if (row.student_id, row.course_id) == (student.key, course.key)]
+        mine = self._of_pair(command)
         seats = [row for row in mine if row.state == "ENROLLED"]
         done = [row for row in mine if row.state == "COMPLETED"]
         if not seats and not done:
             raise Refused("NOT_ENROLLED")
-        row = seats[0] if seats else done[-1]
-        if command.etag:  # The reference makes no ids, so no command names the etag of an enrollment.
-            raise Refused("ETAG_MISMATCH")
-        if not seats and (row.grade, row.passed) == (command.grade, command.passed):
-            return self.enrollment(row)
-        row.state, row.grade, row.passed = "COMPLETED", command.grade, command.passed
-        row.version += 1
-        self._record_enrollment("ENROLLMENT_COMPLETED", row)
+        return self._finish(seats[0] if seats else done[-1], command)
+
+    def _complete_by_id(self, command: CompleteById) -> Result:
+        row = self._named(command.enrollment_id)
+        if row.state not in ("ENROLLED", "COMPLETED"):
+            raise Refused("NOT_COMPLETED")
+        return self._finish(row, command)
+
+    def _finish(self, row: Enrollment, command: Complete | CompleteById) -> Result:
+        self._check_etag(row, command.etag)
+        after = ("COMPLETED", command.grade, command.passed)
+        if (row.state, row.grade, row.passed) != after:
+            row.state, row.grade, row.passed = after
+            row.version += 1
+            self._record_enrollment("ENROLLMENT_COMPLETED", row)
+        return self.enrollment(row)
+
+    def _void(self, command: VoidCompletion) -> Result:
+        row = self._named(command.enrollment_id)
+        if row.state not in ("COMPLETED", "VOIDED"):
+            raise Refused("NOT_COMPLETED")
+        self._check_etag(row, command.etag)
+        if row.state == "COMPLETED":
+            row.state = "VOIDED"
+            row.version += 1
+            self._record_enrollment("COMPLETION_VOIDED", row)
         return self.enrollment(row)
 
     def _record_completion(self, command: RecordCompletion) -> Result:
-        student = self._existing("STUDENT", self.students, command.student_id)
-        course = self._existing("COURSE", self.courses, command.course_id)
-        row = Enrollment(course.key, student.key, "COMPLETED", passed=command.passed, grade=command.grade)
-        self.rows.append(row)
-        self._record_enrollment("COMPLETION_RECORDED", row)
-        return self.enrollment(row)
+        for row in reversed(self._of_pair(command)):
+            equal = (row.grade, row.passed) == (command.grade, command.passed)
+            if command.allow_existing and equal and row.state in ("COMPLETED", "VOIDED"):
+                return self.enrollment(row)
+        made = Enrollment(
+            command.course_id, command.student_id, "COMPLETED", passed=command.passed, grade=command.grade
+        )
+        self.rows.append(made)
+        self._record_enrollment("COMPLETION_RECORDED", made)
+        return self.enrollment(made)
+
+    def _of_pair(self, command: Complete | RecordCompletion) -> list[Enrollment]:
+        """Return the enrollments of a student in a course, which may be deleted."""
+        self._existing("STUDENT", self.students, command.student_id)
+        if command.course_id not in self.courses:
+            raise Refused("COURSE_NOT_FOUND")
+        pair = (command.student_id, command.course_id)
+        return [row for row in self.rows if (row.student_id, row.course_id) == pair]
+
+    def _named(self, enrollment_id: str) -> Enrollment:
+        for row in self.rows:
+            if self.name(row) == enrollment_id:
+                return row
+        raise Refused("ENROLLMENT_NOT_FOUND")
+
+    def _check_etag(self, row: Enrollment, etag: str) -> None:
+        if etag not in ("", f"{self.name(row)}/{row.version}"):
+            raise Refused("ETAG_MISMATCH")
 
     def _hold(self, command: PlaceHold | ReleaseHold) -> Result:
         student = self._existing("STUDENT", self.students, command.student_id)
@@ -441,6 +485,11 @@ class Reference:
 
     def _names(self, rows: Iterable[Enrollment]) -> list[tuple[str, str]]:
         return [(row.course_id, row.student_id) for row in rows]
+
+    def name(self, row: Enrollment) -> str:
+        """Return the name of an enrollment in commands."""
+        of_course = [other for other in self.rows if other.course_id == row.course_id]
+        return f"{row.course_id}#{1 + of_course.index(row)}"
 
     def enrollment(self, row: Enrollment) -> Result:
         """Return an enrollment as a result."""

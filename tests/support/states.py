@@ -55,6 +55,7 @@ def loaded_state(*records: Student | Course | Enrollment, new_id: Callable[[int]
     enrollments = [record for record in records if isinstance(record, Enrollment)]
     waitlists = set_positions(enrollments)
     state.load(students, courses.values(), enrollments)
+    state.enrollments.update((one.enrollment_id, one) for one in enrollments)
     for course in courses.values():
         state.load_queue(course, waitlists.get(course.course_id, ()))
     for one in enrollments:
@@ -77,7 +78,7 @@ def _load_transcript(state: State, enrollment: Enrollment, course: Course) -> No
         names = (name for name in Commitment._fields if name != "student_id")
         seat = Commitment(enrollment.student_id, **{name: getattr(course, name) for name in names})
         state.load_transcripts([seat])
-    elif enrollment.passed:
+    elif enrollment.state == EnrollmentState.COMPLETED and enrollment.passed:
         passed = Passed(enrollment.student_id, enrollment.enrollment_id, course.course_id, course.code)
         state.load_transcripts(passed=[passed])
 

@@ -26,9 +26,11 @@ from registrar_server.core.commands import (
     Unenroll,
     UpdateCourse,
     UpdateStudent,
+    VoidCompletion,
 )
 
-#: Commands that record events of every type. Comments name the revisions of the events and the ids of the enrollments.
+#: Commands that, with ``SEQUEL``, record events of every type. Comments name the revisions of the events and the ids of
+#: the enrollments.
 STORY: tuple[Command, ...] = (
     *(CreateStudent(student_id) for student_id in ("ada", "bob", "cyd", "dot", "eve")),  # 1 to 5
     CreateCourse("art", {"capacity": 1, "waitlist_capacity": 3}),  # 6
@@ -62,6 +64,8 @@ STORY: tuple[Command, ...] = (
     Enroll("dot", "bio"),  # 41: id-51
     CreateCourse("cop"),  # 42
 )
+#: Commands that follow in a batch of their own, since they name an enrollment of the first batch by its id.
+SEQUEL: tuple[Command, ...] = (VoidCompletion("id-20", "wrong student"),)  # 43
 
 IN_ART = 'Enrollment "{}" in course "art"'.format
 IN_BIO = 'Enrollment "{}" in course "bio"'.format

@@ -8,7 +8,7 @@ from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage.database import Database
 from tests.support.ledgers import carry_out
 from tests.support.states import numbered_ids
-from tests.support.tampering import STORY
+from tests.support.tampering import SEQUEL, STORY
 
 
 @pytest.fixture
@@ -16,4 +16,5 @@ def ledger(database: Database) -> Ledger:
     """A ledger that has carried out the story; its ids are numbered."""
     ledger = Ledger(database, new_id=numbered_ids())
     carry_out(ledger, *STORY)
+    carry_out(ledger, *SEQUEL)
     return ledger

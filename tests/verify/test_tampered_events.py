@@ -6,31 +6,31 @@ import pytest
 from sqlalchemy import Engine
 
 from registrar_server.ledger.ledger import Ledger
-from tests.support.tampering import IN_ART, case, disagreements_in, tamper
+from tests.support.tampering import IN_ART, IN_BIO, case, disagreements_in, tamper
 
 SEQUENCE = (
     case(
         "gap",
-        "UPDATE events SET revision = 44 WHERE revision = 42",
-        "UPDATE event_counter SET revision = 44",
-        finds="Events: revision 41 is followed by 44.",
+        "UPDATE events SET revision = 45 WHERE revision = 43",
+        "UPDATE event_counter SET revision = 45",
+        finds="Events: revision 42 is followed by 45.",
     ),
     case(
         "late start",
         "UPDATE events SET revision = revision + 50",
-        "UPDATE event_counter SET revision = 92",
+        "UPDATE event_counter SET revision = 93",
         finds="Events: the first revision is 51.",
     ),
     case(
         "repetition",
-        "UPDATE events SET revision = 41 WHERE revision = 42",
-        "UPDATE event_counter SET revision = 41",
-        finds="Events: revision 41 is followed by 41.",
+        "UPDATE events SET revision = 42 WHERE revision = 43",
+        "UPDATE event_counter SET revision = 42",
+        finds="Events: revision 42 is followed by 42.",
     ),
     case(
         "counter",
-        "UPDATE event_counter SET revision = 43",
-        finds="Event counter: revision is 43, where the history comes to 42.",
+        "UPDATE event_counter SET revision = 44",
+        finds="Event counter: revision is 44, where the history comes to 43.",
     ),
     case(
         "event id",
@@ -54,6 +54,14 @@ EVENTS = (
         "completion of no enrollment",
         "UPDATE events SET type = 'ENROLLMENT_COMPLETED' WHERE revision = 16",
         finds=f'Event 16 (ENROLLMENT_COMPLETED): {IN_ART("id-20")} was "" before.',
+    ),
+    case(
+        "voiding of a seat",
+        "UPDATE events SET type = 'COMPLETION_VOIDED', state = 'VOIDED' WHERE revision = 26",
+        finds=(
+            f'Event 26 (COMPLETION_VOIDED): {IN_BIO("id-26")} was "ENROLLED" before.',
+            'Event 27 (ENROLLMENT_COMPLETED): previous_state is "COMPLETED", where the history comes to "VOIDED".',
+        ),
     ),
     case(
         "version",

@@ -90,6 +90,11 @@ ENROLLMENTS = (
         finds=f'{IN_BIO("id-26")}: state is "DROPPED", where the history comes to "COMPLETED".',
     ),
     case(
+        "restored completion",
+        "UPDATE enrollments SET state = 'COMPLETED' WHERE enrollment_id = 'id-20'",
+        finds=f'{IN_ART("id-20")}: state is "COMPLETED", where the history comes to "VOIDED".',
+    ),
+    case(
         "version",
         "UPDATE enrollments SET version = 2 WHERE enrollment_id = 'id-26'",
         finds=f"{IN_BIO('id-26')}: version is 2, where the history comes to 3.",

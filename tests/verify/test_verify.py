@@ -10,7 +10,14 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from registrar_server import verify
-from registrar_server.core.commands import CreateStudent, Enroll
+from registrar_server.core.commands import (
+    Complete,
+    CreateStudent,
+    DeleteCourse,
+    Enroll,
+    RecordCompletion,
+    VoidCompletion,
+)
 from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage.database import Database
 from registrar_server.verify import snapshot
@@ -35,6 +42,15 @@ class TestClean:
         assert happened == COURSE_TRANSITIONS.keys() | STUDENT_TRANSITIONS.keys()
         assert disagreements_in(engine) == []
 
+    def test_completions_in_a_deleted_course(self, ledger: Ledger, engine: Engine) -> None:
+        """Completions of a deleted course are completed, corrected and voided like any other."""
+        carry_out(ledger, RecordCompletion("eve", "cop", "B"), DeleteCourse("cop"))
+        carry_out(ledger, Complete("eve", "cop", "A"), RecordCompletion("bob", "cop"))
+        with engine.connect() as connection:
+            ids = connection.execute(text("SELECT enrollment_id FROM enrollments WHERE course_id = 'cop'")).scalars()
+            carry_out(ledger, *map(VoidCompletion, ids))
+        assert disagreements_in(engine) == []
+
     def test_a_few_rows_at_a_time(self, ledger: Ledger, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         """The result is the same when rows are fetched one by one."""
         monkeypatch.setattr(snapshot, "FETCH_SIZE", 1)
@@ -55,13 +71,13 @@ class TestClean:
             before = verify.row_counts(connection)
             event.listen(watched.autocommit, "before_cursor_execute", write)
             assert list(verify.disagreements(connection)) == []
-            assert verify.row_counts(connection) == before == "42 events, 11 enrollments, 3 courses and 5 students"
+            assert verify.row_counts(connection) == before == "43 events, 11 enrollments, 3 courses and 5 students"
         event.remove(watched.autocommit, "before_cursor_execute", write)
         watched.close()
         written = next(newcomers) - 1
         assert written > 5
         with verify.open_snapshot(engine) as connection:
-            assert verify.row_counts(connection).startswith(f"{42 + 2 * written} events, {11 + written} enrollments")
+            assert verify.row_counts(connection).startswith(f"{43 + 2 * written} events, {11 + written} enrollments")
 
 
 class TestCommand:
@@ -71,7 +87,7 @@ class TestCommand:
         """A consistent database is reported with its row counts."""
         ended = Shell(tmp_path, database_url).run("verify")
         assert (ended.returncode, ended.stderr) == (0, "")
-        assert ended.stdout == "42 events, 11 enrollments, 3 courses and 5 students agree.\n"
+        assert ended.stdout == "43 events, 11 enrollments, 3 courses and 5 students agree.\n"
 
     def test_a_disagreement(self, ledger: Ledger, engine: Engine, database_url: str, tmp_path: Path) -> None:
         """Each disagreement is printed, then their number with the row counts."""
@@ -80,7 +96,7 @@ class TestCommand:
         assert (ended.returncode, ended.stderr) == (1, "")
         assert ended.stdout.splitlines() == [
             'Student "ada": version is 9, where the history comes to 1.',
-            "1 disagreement in 42 events, 11 enrollments, 3 courses and 5 students.",
+            "1 disagreement in 43 events, 11 enrollments, 3 courses and 5 students.",
         ]
 
     def test_an_empty_database(self, empty_database_url: str, tmp_path: Path) -> None:

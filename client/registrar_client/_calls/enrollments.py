@@ -1,4 +1,4 @@
-"""The calls of EnrollmentService that change enrollments."""
+"""The calls of EnrollmentService that give and take seats."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from registrar_client._types import Enrollment, Override, Swapped, Unenrolled
 ENROLL_STUDENT = Rpc(EnrollmentServiceStub, "EnrollStudent")
 UNENROLL = Rpc(EnrollmentServiceStub, "Unenroll")
 SWAP_ENROLLMENT = Rpc(EnrollmentServiceStub, "SwapEnrollment")
-COMPLETE_ENROLLMENT = Rpc(EnrollmentServiceStub, "CompleteEnrollment")
-RECORD_COMPLETION = Rpc(EnrollmentServiceStub, "RecordCompletion")
 
 
 def _read_enrollment(response: Any) -> Enrollment:
@@ -167,89 +165,3 @@ def swap(
         comment=comment,
     )
     return Call(SWAP_ENROLLMENT, request, reader(Swapped), timeout)
-
-
-def complete(
-    *,
-    student_id: str,
-    course_id: str,
-    grade: str = "",
-    passed: bool | None = None,
-    etag: str = "",
-    request_id: str | UUID | None = None,
-    validate_only: bool = False,
-    timeout: float | None = None,
-) -> Call[Enrollment]:
-    """Record that a student finished a course, passed or not. No student is promoted to the seat.
-
-    If the student has no seat but completed the course before, correct the latest completion: replace its ``grade``
-    and ``passed``.
-
-    Args:
-        student_id: The student.
-        course_id: The course.
-        grade: The grade, as the campus writes it, up to 16 characters.
-        passed: Whether the student passed. By default, yes.
-        etag: Complete only if the enrollment still has this etag. By default, the etag is not checked.
-        request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
-        validate_only: Return what the call would return, but change nothing.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
-
-    Raises:
-        StudentNotFound, CourseNotFound: No student or course has this id, or it is deleted.
-        NotEnrolled: The student has neither a seat in the course nor a completion of it.
-        EtagMismatch: The enrollment has another etag. Read it again and decide whether to repeat the call.
-        InvalidField: The server refuses values. ``field_violations`` lists all of them.
-        RegistrarError: Any other failure.
-    """
-    request = to_wire.message(
-        pb.CompleteEnrollmentRequest,
-        student_id=student_id,
-        course_id=course_id,
-        grade=grade,
-        passed=passed,
-        etag=etag,
-        request_id=to_wire.request_id(request_id, validate_only=validate_only),
-        validate_only=validate_only,
-    )
-    return Call(COMPLETE_ENROLLMENT, request, _read_enrollment, timeout)
-
-
-def record_completion(
-    *,
-    student_id: str,
-    course_id: str,
-    grade: str = "",
-    passed: bool | None = None,
-    request_id: str | UUID | None = None,
-    comment: str = "",
-    timeout: float | None = None,
-) -> Call[Enrollment]:
-    """Record a completion from elsewhere, such as transfer credit, as a new enrollment.
-
-    No rule applies and no seat is taken. A live enrollment in the course does not change.
-
-    Args:
-        student_id: The student.
-        course_id: The course.
-        grade: The grade, as the campus writes it, up to 16 characters.
-        passed: Whether the student passed. By default, yes.
-        request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
-        comment: A remark for the records.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
-
-    Raises:
-        StudentNotFound, CourseNotFound: No student or course has this id, or it is deleted.
-        InvalidField: The server refuses values. ``field_violations`` lists all of them.
-        RegistrarError: Any other failure.
-    """
-    request = to_wire.message(
-        pb.RecordCompletionRequest,
-        student_id=student_id,
-        course_id=course_id,
-        grade=grade,
-        passed=passed,
-        request_id=to_wire.request_id(request_id),
-        comment=comment,
-    )
-    return Call(RECORD_COMPLETION, request, _read_enrollment, timeout)

@@ -1,13 +1,16 @@
-"""The attempts of students at courses: which is the latest, which is live, which is completed."""
+"""The attempts of students at courses: which is the latest, which is live, which are graded."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from registrar_server.core.records import Enrollment
 from registrar_server.core.vocabulary import EnrollmentState
 
 Pair = tuple[str, str]
+
+_GRADED = (EnrollmentState.COMPLETED, EnrollmentState.VOIDED)
 
 
 class Attempts:
@@ -15,22 +18,25 @@ class Attempts:
 
     def __init__(self) -> None:
         self._latest: dict[Pair, Enrollment] = {}
-        self._completed: dict[Pair, Enrollment] = {}
+        self._graded: defaultdict[Pair, dict[int, Enrollment]] = defaultdict(dict)
         self._live_by_student: defaultdict[str, dict[str, Enrollment]] = defaultdict(dict)
         self._live_by_course: defaultdict[str, dict[str, Enrollment]] = defaultdict(dict)
 
     def add(self, enrollment: Enrollment) -> None:
         """Add an enrollment, or move it out of the live ones after it ended."""
         student_id, course_id = enrollment.student_id, enrollment.course_id
-        _keep_later(self._latest, enrollment)
+        pair = student_id, course_id
+        latest = self._latest.get(pair)
+        if latest is None or latest.attempt <= enrollment.attempt:
+            self._latest[pair] = enrollment
         if enrollment.live:
             self._live_by_student[student_id][course_id] = enrollment
             self._live_by_course[course_id][student_id] = enrollment
             return
         if self._live_by_student[student_id].get(course_id) is enrollment:
             del self._live_by_student[student_id][course_id], self._live_by_course[course_id][student_id]
-        if enrollment.state == EnrollmentState.COMPLETED:
-            _keep_later(self._completed, enrollment)
+        if enrollment.state in _GRADED:
+            self._graded[pair][enrollment.attempt] = enrollment
 
     def next_number(self, student_id: str, course_id: str) -> int:
         """Return the number of the student's next attempt at the course, from 1."""
@@ -41,9 +47,10 @@ class Attempts:
         """Return the student's live enrollment in the course, if any."""
         return self._live_by_student[student_id].get(course_id)
 
-    def completed(self, student_id: str, course_id: str) -> Enrollment | None:
-        """Return the student's latest completion of the course, if any."""
-        return self._completed.get((student_id, course_id))
+    def graded(self, student_id: str, course_id: str) -> Iterator[Enrollment]:
+        """Yield the student's completions of the course, also voided ones, the latest first."""
+        graded = self._graded.get((student_id, course_id), {})
+        return (graded[attempt] for attempt in sorted(graded, reverse=True))
 
     def live_of_student(self, student_id: str) -> list[Enrollment]:
         """Return a student's live enrollments, in order of course."""
@@ -52,10 +59,3 @@ class Attempts:
     def live_of_course(self, course_id: str) -> list[Enrollment]:
         """Return a course's live enrollments, in order of their numbers."""
         return sorted(self._live_by_course[course_id].values(), key=lambda live: live.number)
-
-
-def _keep_later(by_pair: dict[Pair, Enrollment], enrollment: Enrollment) -> None:
-    pair = enrollment.student_id, enrollment.course_id
-    known = by_pair.get(pair)
-    if known is None or known.attempt <= enrollment.attempt:
-        by_pair[pair] = enrollment

@@ -9,36 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-MANY = 1_000_000_000
-"""More seats than any course has."""
-
-
-@dataclass(slots=True)
-class Scope:
-    """The rows that a batch locks and loads."""
-
-    courses: set[str] = field(default_factory=set)
-    """Locked first, in order of id."""
-    students: set[str] = field(default_factory=set)
-    """Locked after the courses, in order of id: students whose record or enrollments may change."""
-    pairs: set[tuple[str, str]] = field(default_factory=set)
-    """(student, course): all attempts of the student at the course are loaded."""
-    seekers: set[str] = field(default_factory=set)
-    """Students who ask for a seat: the values that the rules need are loaded."""
-    openings: dict[str, int] = field(default_factory=dict)
-    """Courses that may settle, each with the number of seats that the batch may free or add there. As many of the first
-    waiters as there may be free seats are loaded too, and locked with the other students."""
-    prerequisites: set[str] = field(default_factory=set)
-    """Courses that a command makes prerequisites of another course."""
-    emptied_courses: set[str] = field(default_factory=set)
-    """Courses whose live enrollments are loaded, with the students of those enrollments."""
-    emptied_students: set[str] = field(default_factory=set)
-    """Students whose live enrollments are loaded, with the courses of those enrollments."""
-
-    def settle(self, course_id: str, openings: int) -> None:
-        """Add a course that may settle, and ``openings`` seats that the batch may free or add there."""
-        self.courses.add(course_id)
-        self.openings[course_id] = self.openings.get(course_id, 0) + openings
+from registrar_server.core.scope import MANY, Scope
 
 
 class Command(Protocol):
@@ -49,7 +20,7 @@ class Command(Protocol):
 
     @property
     def lane_key(self) -> str:
-        """Commands with the same key go to the same lane: the course, if there is one."""
+        """Commands with the same key go to the same lane: the course, if the command names one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +36,12 @@ NO_OVERRIDE = Override()
 
 @dataclass(frozen=True, slots=True)
 class EnrollmentCommand:
-    """A command about the enrollments of one student."""
-
-    student_id: str
+    """A command about enrollments."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SeatCommand(EnrollmentCommand):
+    student_id: str
     course_id: str
 
     @property
@@ -116,6 +86,7 @@ class Unenroll(_SeatCommand):
 class Swap(EnrollmentCommand):
     """Give the student a seat in one course and drop the seat in another."""
 
+    student_id: str
     from_course_id: str
     to_course_id: str
     override: Override = NO_OVERRIDE
@@ -152,17 +123,49 @@ class Complete(_SeatCommand):
 
 @dataclass(frozen=True, slots=True)
 class RecordCompletion(_SeatCommand):
-    """Add a completion from elsewhere."""
+    """Add a completion from elsewhere, or return an equal one if the caller allows it."""
 
     grade: str = ""
     passed: bool = True
     comment: str = ""
+    allow_existing: bool = False
 
     def touch(self, scope: Scope) -> None:
         """The completion becomes one of the student's attempts."""
         scope.courses.add(self.course_id)
         scope.students.add(self.student_id)
         scope.pairs.add((self.student_id, self.course_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _AttemptCommand(EnrollmentCommand):
+    enrollment_id: str
+
+    @property
+    def lane_key(self) -> str:
+        """The enrollment: its course is not known yet."""
+        return self.enrollment_id
+
+    def touch(self, scope: Scope) -> None:
+        """The enrollment leads to its student and its course."""
+        scope.enrollments.add(self.enrollment_id)
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteById(_AttemptCommand):
+    """End this seat as a completion, or correct this completion."""
+
+    grade: str = ""
+    passed: bool = True
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VoidCompletion(_AttemptCommand):
+    """Declare this completion void."""
+
+    reason: str = ""
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ _DECISIONS: Mapping[type[Any], Callable[[State, Any], Any]] = MappingProxyType(
         commands.Swap: seats.swap,
         commands.Complete: completions.complete,
         commands.RecordCompletion: completions.record_completion,
+        commands.CompleteById: completions.complete_by_id,
+        commands.VoidCompletion: completions.void,
         commands.CreateStudent: students.create,
         commands.UpdateStudent: students.update,
         commands.DeleteStudent: students.delete,

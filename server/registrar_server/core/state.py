@@ -32,6 +32,8 @@ class State:
         self.journal = Journal(now, new_id)
         self.students: dict[str, Student] = {}
         self.courses: dict[str, Course] = {}
+        self.enrollments: dict[str, Enrollment] = {}
+        """The enrollments that commands name by their ids."""
         self._attempts = Attempts()
         self._queues: dict[str, Queue] = {}
         self._transcripts = Transcripts(self.courses)
@@ -104,9 +106,9 @@ class State:
         """Return the student's live enrollment in the course, if any."""
         return self._attempts.live(student_id, course_id)
 
-    def completion(self, student_id: str, course_id: str) -> Enrollment | None:
-        """Return the student's latest completion of the course, if any."""
-        return self._attempts.completed(student_id, course_id)
+    def completions(self, student_id: str, course_id: str) -> Iterator[Enrollment]:
+        """Yield the student's completions of the course, also voided ones, the latest first."""
+        return self._attempts.graded(student_id, course_id)
 
     def live_of_student(self, student_id: str) -> list[Enrollment]:
         """Return a student's live enrollments, in order of course; the batch's scope must name the student for it."""
@@ -217,6 +219,16 @@ class State:
         self.journal.change_enrollment(enrollment)
         self.journal.record_enrollment(
             EventType.ENROLLMENT_COMPLETED, course, enrollment, previous_state=previous, changes=changes
+        )
+
+    def void(self, course: Course, enrollment: Enrollment, reason: str) -> None:
+        """Declare a completion void."""
+        enrollment.state, enrollment.reason = EnrollmentState.VOIDED, reason
+        self._transcripts.void(enrollment)
+        self.journal.change_enrollment(enrollment)
+        previous = EnrollmentState.COMPLETED
+        self.journal.record_enrollment(
+            EventType.COMPLETION_VOIDED, course, enrollment, previous_state=previous, reason=reason
         )
 
     def add_completion(self, student: Student, course: Course, grade: str, passed: bool, *, comment: str) -> Enrollment:

@@ -51,6 +51,10 @@ class Transcripts:
         else:
             passed.pop(enrollment.enrollment_id, None)
 
+    def void(self, enrollment: Enrollment) -> None:
+        """Note that a completion no longer counts, whether it was passed or not."""
+        self._passed[enrollment.student_id].pop(enrollment.enrollment_id, None)
+
     def case(self, student: Student, course: Course, now: int, *, without: str = "") -> Case:
         """Return the input of the rules; the seat in the course ``without`` counts as given up."""
         # A course that the batch has loaded is newer than the commitment that was read with the seat, and the batch may

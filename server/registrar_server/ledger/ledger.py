@@ -1,8 +1,8 @@
 """Carries out batches of calls: lock, load, decide, write, commit, in a few set-based statements per batch.
 
 A batch usually takes two round trips, whatever its size: one locks and reads, one writes and commits. Waiters or
-prerequisites, and deletions by force, add one each. Decisions are made in between, in memory, so a refused call does
-not affect the other calls of its batch.
+prerequisites, and deletions by force or enrollments named by id, add one each. Decisions are made in between, in
+memory, so a refused call does not affect the other calls of its batch.
 """
 
 from __future__ import annotations

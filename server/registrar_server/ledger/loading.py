@@ -5,6 +5,8 @@ locks, so that a batch sees what it waited for. The waiters of a course are know
 the statement that locks the students of the commands also finds and locks the waiters that may get a seat. All of this
 is one round trip. A second one follows only if students wait or a course has prerequisites.
 
+Some commands imply courses and students that they do not name. These are read ahead, without locks.
+
 The state, term, component, credits, meetings and codes of a student's other courses are read as last committed, without
 a lock. A course may change at any time after a student got a seat in it, and no rule is checked again then.
 """
@@ -16,9 +18,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from registrar_server.core.commands import Command, Scope
+from registrar_server.core.commands import Command
 from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.records import Enrollment
+from registrar_server.core.scope import Scope
 from registrar_server.core.state import State
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
@@ -102,11 +105,15 @@ def load_without_locks(transaction: Transaction, scope: Scope, *, clock: Callabl
 
 
 def _look_ahead(transaction: Transaction, scope: Scope) -> None:
-    """Add the courses and students that a deletion affects to the scope, so that they are locked in order."""
-    if not scope.emptied_students and not scope.emptied_courses:
+    """Add the courses and students to the scope that its commands imply, so that they are locked in order.
+
+    A deletion affects the courses and students of live enrollments; an enrollment that is named by its id has one each.
+    """
+    if not scope.emptied_students and not scope.emptied_courses and not scope.enrollments:
         return
     found = transaction.read(
         {
+            statements.KEYS_OF_ENROLLMENTS: id_rows(scope.enrollments),
             statements.LIVE_KEYS_OF_STUDENTS: id_rows(scope.emptied_students),
             statements.LIVE_KEYS_OF_COURSES: id_rows(scope.emptied_courses),
         }
@@ -114,6 +121,11 @@ def _look_ahead(transaction: Transaction, scope: Scope) -> None:
     scope.students.update(live.student_id for live in found[statements.LIVE_KEYS_OF_COURSES])
     for live in found[statements.LIVE_KEYS_OF_STUDENTS]:
         scope.settle(live.course_id, 1)
+    # An enrollment never changes its student or course, so its key is still right when they are locked.
+    for named in found[statements.KEYS_OF_ENROLLMENTS]:
+        scope.courses.add(named.course_id)
+        scope.students.add(named.student_id)
+        scope.pairs.add(named)
 
 
 def _locks(scope: Scope) -> dict[Query[Any], Rows]:
@@ -154,6 +166,9 @@ def _fill(state: State, transaction: Transaction, scope: Scope, found: QueryResu
     # Several queries may return the same row, and one row must be one record.
     distinct = {(enrollment.course_id, enrollment.enrollment_id): enrollment for enrollment in enrollments}
     state.load(found[statements.STUDENTS], found[statements.COURSES], distinct.values())
+    if scope.enrollments:
+        named = (one for one in distinct.values() if one.enrollment_id in scope.enrollments)
+        state.enrollments.update((one.enrollment_id, one) for one in named)
     _load_queues(state, scope, found[statements.WAITERS])
     state.load_transcripts(found[statements.COMMITMENTS])
     waiting = {waiter.student_id for waiter in found[statements.WAITERS]}

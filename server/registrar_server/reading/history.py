@@ -11,6 +11,8 @@ from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState, Event
 from registrar_server.storage import models
 from registrar_server.storage.rows import Row, Selection, read_side_by_side
 
+_WITH_REASON = (EnrollmentState.DROPPED, EnrollmentState.VOIDED)
+
 
 class HistoryEntry(NamedTuple):
     """An event with its revision and, if it is about one, the enrollment as the change left it."""
@@ -91,8 +93,8 @@ def _enrollment(event: Event, kept: _Kept) -> Enrollment:
         grade=event.grade,
         passed=event.passed,
         bypassed_rules=event.bypassed_rules,
-        # The row may have the reason of a later end.
-        reason=kept.reason or "" if state == EnrollmentState.DROPPED else "",
+        # The row may have the reason of a later change.
+        reason=kept.reason or "" if state in _WITH_REASON else "",
         version=version,
         create_time=create_time,
         # A skip is an event that does not change the enrollment: a waiter who was only skipped is still in version 1.

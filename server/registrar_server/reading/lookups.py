@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from registrar_server.core.records import Course, Enrollment, Student
-from registrar_server.errors import Reason, Refusal, course_not_found, student_not_found
+from registrar_server.errors import course_not_found, enrollment_not_found, student_not_found
 from registrar_server.storage import statements
 from registrar_server.storage.bulk import id_rows
 from registrar_server.storage.database import Transaction
@@ -106,7 +106,7 @@ def _answer(found: _Found, lookup: Lookup) -> Any:
             course = found.courses.get(course_id)
             return course if _is_visible(course, show_deleted) else course_not_found(course_id)
         case EnrollmentById(enrollment_id):
-            return found.enrollments.get(enrollment_id) or _enrollment_not_found(enrollment_id)
+            return found.enrollments.get(enrollment_id) or enrollment_not_found(enrollment_id)
         case CoursesOfStudent(student_id):
             if not _is_visible(found.students.get(student_id), show_deleted=False):
                 return student_not_found(student_id)
@@ -115,11 +115,3 @@ def _answer(found: _Found, lookup: Lookup) -> Any:
 
 def _is_visible(record: Student | Course | None, show_deleted: bool) -> bool:
     return record is not None and (show_deleted or record.delete_time is None)
-
-
-def _enrollment_not_found(enrollment_id: str) -> Refusal:
-    return Refusal(
-        Reason.ENROLLMENT_NOT_FOUND,
-        f'There is no enrollment "{enrollment_id}".',
-        enrollment_id=enrollment_id,
-    )

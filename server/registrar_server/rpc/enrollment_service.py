@@ -1,10 +1,18 @@
-"""EnrollmentService: enroll, unenroll, swap, complete, and the lists of enrollments."""
+"""EnrollmentService: enroll, unenroll, swap, completions, and the lists of enrollments."""
 
 from __future__ import annotations
 
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
-from registrar_server.core.commands import Complete, Enroll, RecordCompletion, Swap, Unenroll
+from registrar_server.core.commands import (
+    Complete,
+    CompleteById,
+    Enroll,
+    RecordCompletion,
+    Swap,
+    Unenroll,
+    VoidCompletion,
+)
 from registrar_server.core.seats import Swapped, Unenrolled
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState
 from registrar_server.reading.lists import RosterEntry
@@ -18,6 +26,7 @@ from registrar_server.rpc.values import ENROLLMENT_STATES
 
 _enrolled = convert.answering(pb.EnrollStudentResponse, "enrollment", convert.enrollment)
 _completed = convert.answering(pb.CompleteEnrollmentResponse, "enrollment", convert.enrollment)
+_voided = convert.answering(pb.VoidCompletionResponse, "enrollment", convert.enrollment)
 _recorded = convert.answering(pb.RecordCompletionResponse, "enrollment", convert.enrollment)
 _LIVE_NUMBERS = [ENROLLMENT_STATES[state] for state in LIVE_STATES]
 _STATES = {number: state for state, number in ENROLLMENT_STATES.items()}
@@ -81,13 +90,7 @@ class EnrollmentService(EnrollmentServiceServicer):
     ) -> pb.CompleteEnrollmentResponse:
         fields = Fields()
         fields.request_id(request.request_id)
-        command = Complete(
-            student_id=fields.id("student_id", request.student_id),
-            course_id=fields.id("course_id", request.course_id),
-            grade=fields.grade(request.grade),
-            passed=_passed(request),
-            etag=request.etag,
-        )
+        command = _completion(fields, request)
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.CompleteEnrollmentResponse, _completed)
 
@@ -103,9 +106,22 @@ class EnrollmentService(EnrollmentServiceServicer):
             grade=fields.grade(request.grade),
             passed=_passed(request),
             comment=fields.text("comment", request.comment, 1000),
+            allow_existing=request.allow_existing,
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.RecordCompletionResponse, _recorded)
+
+    @endpoint
+    async def VoidCompletion(self, request: pb.VoidCompletionRequest, context: Context) -> pb.VoidCompletionResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        command = VoidCompletion(
+            enrollment_id=fields.id("enrollment_id", request.enrollment_id),
+            reason=fields.text("reason", request.reason, 200),
+            etag=request.etag,
+        )
+        fields.check()
+        return await self._dispatcher.change(context, request, command, pb.VoidCompletionResponse, _voided)
 
     @endpoint
     async def ListCourses(self, request: pb.ListCoursesRequest, context: Context) -> pb.ListCoursesResponse:
@@ -166,6 +182,23 @@ def _states(fields: Fields, request: pb.ListCoursesRequest | pb.ListRosterReques
 
 def _courses_key(entry: StudentCourse) -> tuple[str, int]:
     return entry.enrollment.course_id, entry.enrollment.attempt
+
+
+def _completion(fields: Fields, request: pb.CompleteEnrollmentRequest) -> Complete | CompleteById:
+    """Return the command for the enrollment that the request names, by its id or by its student and course."""
+    names_pair = bool(request.student_id or request.course_id)
+    if names_pair and request.enrollment_id:
+        fields.wrong("enrollment_id", "must be empty if student_id or course_id is set")
+    elif not names_pair and not request.enrollment_id:
+        fields.wrong("enrollment_id", "is required, unless student_id and course_id are set")
+    by_pair = names_pair and not request.enrollment_id
+    student_id = fields.id("student_id", request.student_id) if by_pair else ""
+    course_id = fields.id("course_id", request.course_id) if by_pair else ""
+    enrollment_id = fields.optional_id("enrollment_id", request.enrollment_id)
+    grade, passed, etag = fields.grade(request.grade), _passed(request), request.etag
+    if by_pair:
+        return Complete(student_id, course_id, grade, passed, etag)
+    return CompleteById(enrollment_id, grade, passed, etag)
 
 
 def _passed(request: pb.CompleteEnrollmentRequest | pb.RecordCompletionRequest) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
-from registrar_server.core.commands import MANY
 from registrar_server.core.journal import Journal
 from registrar_server.core.records import (
     Commitment,
@@ -17,6 +16,7 @@ from registrar_server.core.records import (
     Student,
     Subject,
 )
+from registrar_server.core.scope import MANY
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState
 from registrar_server.storage.bulk import Append, Heads, Insert, Lock, Rows, Select, Statement, Update
 from registrar_server.storage.models import one_of
@@ -103,6 +103,7 @@ ENROLLMENTS = _enrollments("enrollment_id")
 ATTEMPTS = _enrollments("student_id", "course_id")
 LIVE_OF_STUDENTS = _enrollments("student_id", where=LIVE)
 LIVE_OF_COURSES = _select_records(Enrollment, "enrollments", "course_id", columns=ENROLLMENT_COLUMNS, where=LIVE)
+KEYS_OF_ENROLLMENTS = _select_records(EnrollmentKey, "enrollments", "enrollment_id")
 LIVE_KEYS_OF_STUDENTS = _select_records(EnrollmentKey, "enrollments", "student_id", where=LIVE)
 LIVE_KEYS_OF_COURSES = _select_records(EnrollmentKey, "enrollments", "course_id", where=LIVE)
 COMMITMENTS = _select_records(

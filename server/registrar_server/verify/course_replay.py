@@ -21,9 +21,11 @@ from registrar_server.verify.lifecycle import Lifecycle, Transition, resource_tr
 from registrar_server.verify.snapshot import AnyRow, merge_join, stream
 from registrar_server.verify.wording import Field, changed_values, decode_document, differences, event_name
 
+_OF_COMPLETIONS = ("ENROLLMENT_COMPLETED", "COMPLETION_RECORDED", "COMPLETION_VOIDED")
 COURSE_TRANSITIONS = {
     **resource_transitions("COURSE"),
     **dict.fromkeys(ENROLLMENT_TRANSITIONS, Transition(versions=0)),
+    **dict.fromkeys(_OF_COMPLETIONS, Transition(befores=("known", "deleted"), after="", versions=0)),
 }
 _SEAT_FIELDS = ("capacity", "enrolled_count", "waitlisted_count")
 

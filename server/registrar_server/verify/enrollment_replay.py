@@ -31,6 +31,7 @@ ENROLLMENT_TRANSITIONS: Mapping[str, EnrollmentTransition] = MappingProxyType(
         "STUDENT_UNENROLLED": EnrollmentTransition(("ENROLLED", "WAITLISTED"), "DROPPED"),
         "ENROLLMENT_COMPLETED": EnrollmentTransition(("ENROLLED", "COMPLETED"), "COMPLETED"),
         "COMPLETION_RECORDED": EnrollmentTransition(("",), "COMPLETED"),
+        "COMPLETION_VOIDED": EnrollmentTransition(("COMPLETED",), "VOIDED"),
         "PROMOTION_SKIPPED": EnrollmentTransition(("WAITLISTED",), "WAITLISTED", versions=0),
     }
 )

@@ -10,9 +10,12 @@ from registrar_server.verify.wording import Field, differences, event_name
 
 
 class Transition(NamedTuple):
-    """What an event of one type does to the stage and the version of its student or course."""
+    """What an event of one type does to the stage and the version of its student or course.
 
-    before: str = "known"
+    An empty ``after`` means that the stage stays.
+    """
+
+    befores: tuple[str, ...] = ("known",)
     after: str = "known"
     versions: int = 1
 
@@ -20,10 +23,10 @@ class Transition(NamedTuple):
 def resource_transitions(kind: str) -> Mapping[str, Transition]:
     """Return the transitions of every ``STUDENT`` or ``COURSE``, by event type."""
     return {
-        f"{kind}_CREATED": Transition(before="unknown"),
+        f"{kind}_CREATED": Transition(befores=("unknown",)),
         f"{kind}_UPDATED": Transition(),
         f"{kind}_DELETED": Transition(after="deleted"),
-        f"{kind}_UNDELETED": Transition(before="deleted"),
+        f"{kind}_UNDELETED": Transition(befores=("deleted",)),
     }
 
 
@@ -45,9 +48,10 @@ class Lifecycle:
         if transition is None:
             yield f"{event_name(event)}: nothing of this type happens to {self.name}."
             return
-        if self._stage != transition.before:
+        if self._stage not in transition.befores:
             yield f"{event_name(event)}: {self.name} was {self._stage} before."
-        self._stage = transition.after
+            self._stage = transition.befores[0]
+        self._stage = transition.after or self._stage
         self._version += transition.versions
 
     def compare(self, row: AnyRow, *more_fields: Field) -> Iterator[str]:
