@@ -14,13 +14,16 @@ from registrar_server.core.decide import decide
 from registrar_server.core.records import Course, Enrollment, Event, Student
 from registrar_server.core.state import State
 from registrar_server.errors import Refusal
-from tests.support.histories import COMMANDS, FOUNDATION, by_real_ids, result_of, result_of_refusal
+from tests.support.histories import COMMANDS, FOUNDATION, TIMETABLES, by_real_ids, result_of, result_of_refusal
 from tests.support.ledgers import Receipt
 from tests.support.properties import scaled
 from tests.support.reference import Reference, Result
 from tests.support.states import NOW, loaded_state, numbered_ids, set_positions
 
-HISTORIES = st.lists(COMMANDS, min_size=30, max_size=60).map(lambda commands: [*FOUNDATION, *commands])
+HISTORIES = st.tuples(
+    st.one_of(st.just(()), TIMETABLES),
+    st.lists(COMMANDS, min_size=30, max_size=60),
+).map(lambda parts: [*FOUNDATION, *parts[0], *parts[1]])
 CUTS = st.lists(st.integers(0, 60), max_size=10)
 
 

@@ -20,7 +20,7 @@ from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, comparable, enrollment_ids
 from tests.support.consistency import assert_consistent
-from tests.support.histories import COMMANDS, FOUNDATION, as_named, by_real_ids, result_of_refusal
+from tests.support.histories import COMMANDS, FOUNDATION, TIMETABLES, as_named, by_real_ids, result_of_refusal
 from tests.support.ledgers import call
 from tests.support.properties import scaled
 from tests.support.reference import Reference, Result
@@ -40,8 +40,8 @@ class Campus(RuleBasedStateMachine):
     database: Database
     engine: Engine
 
-    @initialize()
-    def create_campus(self) -> None:
+    @initialize(timetable=st.one_of(st.just(()), TIMETABLES))
+    def create_campus(self, timetable: tuple[Command, ...]) -> None:
         """Begin with some students and courses."""
         clear_database(self.engine)
         self.reference = Reference(NOW)
@@ -49,7 +49,7 @@ class Campus(RuleBasedStateMachine):
         self.ledgers = itertools.cycle(ledgers)
         self.answered: dict[str, tuple[Call, Result]] = {}
         self.numbers = itertools.count(1)
-        self.run_batch(list(FOUNDATION))
+        self.run_batch([*FOUNDATION, *timetable])
 
     @rule(now=st.sampled_from([NOW - 1, NOW, NOW + 1]))
     def let_time_pass(self, now: int) -> None:

@@ -52,21 +52,22 @@ UNTIL_DECEMBER = Meeting((1, 3), _TEN - 60, _NOON, "", "2018-11-30", "")
 TO_BE_ANNOUNCED = Meeting((), None, None, "2018-09-03", "2018-12-10", "")
 
 _TIMES = st.sampled_from([None, NOW - 1, NOW, NOW + 1])
-_STATES = st.sampled_from(["OPEN", "OPEN", "CANCELLED"])
+_STATES = st.sampled_from(["OPEN", "CANCELLED"])
 _CAPACITY = {"capacity": st.sampled_from([1, 2, 0, 3, None])}
 _SEATS = _CAPACITY | {"waitlist_capacity": st.sampled_from([3, 3, 1, 0, None])}
 _CONTENT = {
     "credits": st.sampled_from([0, 1500, 3000]),
     "term": st.sampled_from(["", "fall 1", " Fall  1", "spring"]),
-    "code": st.sampled_from(["", "MATH 1", "math1", "ART"]),
-    "component": st.sampled_from(["", "", "LEC", "lec", "LAB"]),
+    "code": st.sampled_from(["", "MATH 1", "math1"]),
+    "component": st.sampled_from(["", "", "LEC", "lec"]),
     "meetings": st.one_of(
         st.sampled_from([(), (MONDAYS,), (OVERLAPPING_MONDAYS,), (AFTERWARDS,), (TO_BE_ANNOUNCED, MONDAYS)]),
         st.sampled_from([(UNDATED_MONDAYS,), (FROM_DECEMBER,), (UNTIL_DECEMBER,), (UNTIL_DECEMBER, FROM_DECEMBER)]),
     ),
+    "state": _STATES,
     "prerequisite_course_ids": st.sampled_from([(), (), (), ("c-1",), ("c-2", "c-3"), ("c-4",)]),
 }
-_RULES = {"enroll_open_time": _TIMES, "enroll_close_time": _TIMES, "drop_deadline_time": _TIMES, "state": _STATES}
+_RULES = {"enroll_open_time": _TIMES, "enroll_close_time": _TIMES, "drop_deadline_time": _TIMES}
 COURSE_VALUES = st.one_of(
     st.fixed_dictionaries({}, optional=_SEATS),
     st.fixed_dictionaries({}, optional=_SEATS | _CONTENT),
@@ -143,7 +144,11 @@ _LOCAL_CHANGES: Weights = [
     (1, _if_unchanged(st.builds(UpdateCourse, COURSES, values=_LOCAL_VALUES, etag=VERSIONS))),
 ]
 #: The content of a course affects the other courses of its students too.
-_CONTENT_CHANGES: Weights = [(2, _if_unchanged(st.builds(UpdateCourse, COURSES, values=COURSE_VALUES, etag=VERSIONS)))]
+_CONTENT_CHANGES: Weights = [
+    (2, _if_unchanged(st.builds(UpdateCourse, COURSES, values=COURSE_VALUES, etag=VERSIONS))),
+    (3, st.builds(UpdateCourse, COURSES, values=st.fixed_dictionaries({}, optional=_CONTENT))),
+    (2, st.builds(UpdateCourse, COURSES, values=st.fixed_dictionaries({"state": _STATES}))),
+]
 
 
 @st.composite
@@ -173,6 +178,17 @@ FOUNDATION: tuple[Command, ...] = (
     *(Enroll(f"s-{number}", "c-2") for number in (2, 1, 4)),
     *(RecordCompletion("s-1", course_id, "T", passed) for course_id in ("c-1", "c-2") for passed in (True, False)),
 )
+
+_TIMETABLE = {name: _CONTENT[name] for name in ("term", "code", "component", "meetings")}
+
+
+def _offering(course_id: str) -> Commands:
+    values = st.fixed_dictionaries({"capacity": st.just(3), **_TIMETABLE})
+    return st.builds(UpdateCourse, st.just(course_id), values=values)
+
+
+#: Commands that give each course more seats and a place in the timetable: students get seats in several courses.
+TIMETABLES: st.SearchStrategy[tuple[Command, ...]] = st.tuples(*map(_offering, ("c-1", "c-2", "c-3")))
 
 
 def by_real_ids(command: Command, ids: Mapping[str, str]) -> Command:
