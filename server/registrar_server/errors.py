@@ -192,6 +192,13 @@ def etag_mismatch(resource: str, resource_id: str, etag: str) -> Refusal:
     return refusal
 
 
+def etag_of_missing(resource: str, resource_id: str) -> Refusal:
+    """Return the refusal for an etag of a resource that does not exist."""
+    refusal = Refusal(Reason.ETAG_MISMATCH, f'There is no {resource} "{resource_id}", so no etag matches.')
+    refusal.metadata[f"{resource}_id"] = resource_id
+    return refusal
+
+
 def overloaded(waiting: int, retry_after: float) -> Refusal:
     """Return the refusal for a call that finds too many calls waiting."""
     message = f"{waiting} calls are already waiting; try again in {retry_after:g} s."

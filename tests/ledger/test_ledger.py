@@ -253,16 +253,22 @@ class TestPreview:
         preview = ledger.preview(call(command, FIRST_ID))
         assert isinstance(preview, Receipt)
         assert all_rows(engine) == before
-        others = [
-            *preview.fields.get("promoted", []),
-            *([preview.fields["dropped"]] if "dropped" in preview.fields else []),
-        ]
+        dropped = preview.fields.get("dropped", [])
+        others = [*preview.fields.get("promoted", []), *(dropped if isinstance(dropped, list) else [dropped])]
         for record in (preview.fields, *others):
             assert (record["version"], record["update_time"]) == (0, 0)
             ends = (record.get("end_time"), record.get("delete_time"))
             assert ends in ((None, None), (0, None), (None, 0))
 
-    @pytest.mark.parametrize("command", [Unenroll("s-2", "c-1"), Swap("s-2", "c-1", "c-2")])
+    @pytest.mark.parametrize(
+        "command",
+        [
+            Unenroll("s-2", "c-1"),
+            Swap("s-2", "c-1", "c-2"),
+            UpdateCourse("c-1", {"capacity": 2}),
+            DeleteStudent("s-2", force=True),
+        ],
+    )
     def test_shows_promotions(self, ledger: Ledger, command: Command) -> None:
         """The response contains the waiters who would be promoted, with their new state."""
         carry_out(ledger, UpdateCourse("c-1", {"waitlist_capacity": 1}), CreateCourse("c-2"))

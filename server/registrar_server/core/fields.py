@@ -8,7 +8,7 @@ from typing import Any
 from registrar_server.core.formats import format_value
 from registrar_server.core.kinds import Kind
 from registrar_server.core.records import SETTABLE, Change, Course, Enrollment, Student
-from registrar_server.errors import etag_mismatch
+from registrar_server.errors import etag_mismatch, etag_of_missing
 
 
 def set_fields(record: Student | Course, values: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -38,3 +38,9 @@ def check_etag(record: Student | Course | Enrollment, etag: str) -> None:
     if etag and etag != str(record.version):
         resource = type(record).__name__.lower()
         raise etag_mismatch(resource, getattr(record, f"{resource}_id"), str(record.version))
+
+
+def refuse_etag_of_missing(resource: str, resource_id: str, etag: str) -> None:
+    """Refuse with ETAG_MISMATCH unless ``etag`` is empty: a student or course that does not exist has no etag."""
+    if etag:
+        raise etag_of_missing(resource, resource_id)
