@@ -132,6 +132,7 @@ class Refusal(Exception):
     """A request is refused. Nothing changes, unless the message says that the change is uncertain.
 
     ``metadata`` contains the ids and values involved, ``retry_after`` the seconds after which a retry may succeed.
+    ``uncertain`` says that the change may have been made.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Refusal(Exception):
         violations: Iterable[Violation] = (),
         fields: Iterable[FieldViolation] = (),
         retry_after: float | None = None,
+        uncertain: bool = False,
         **metadata: str,
     ) -> None:
         super().__init__(message)
@@ -151,6 +153,7 @@ class Refusal(Exception):
         self.violations = tuple(violations)
         self.fields = tuple(fields)
         self.retry_after = retry_after
+        self.uncertain = uncertain
 
     @property
     def status(self) -> str:
@@ -218,7 +221,8 @@ def database_unavailable(*, uncertain: bool = False) -> Refusal:
         if uncertain
         else "nothing was changed. Try again"
     )
-    return Refusal(Reason.DATABASE_UNAVAILABLE, f"The database is not reachable; {effect}.", retry_after=1.0)
+    message = f"The database is not reachable; {effect}."
+    return Refusal(Reason.DATABASE_UNAVAILABLE, message, retry_after=1.0, uncertain=uncertain)
 
 
 def shutting_down() -> Refusal:

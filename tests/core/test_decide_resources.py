@@ -195,7 +195,7 @@ class TestUpdateOrCreate:
     """An update with the values of a new record creates a missing one, so that a load can be repeated."""
 
     def test_creates_a_missing_record(self, kind: Kind) -> None:
-        """The new record has the values for a creation, not those for an update, and the event is that of a creation."""
+        """The new record has the values for a creation, not those for an update, and its event is a creation."""
         state = loaded_state()
         created = kind.in_result(decide(state, kind.update("it", {"state": "X"}, creation=kind.values)))
         assert created == kind.existing(create_time=NOW, update_time=NOW) == kind.in_state(state)

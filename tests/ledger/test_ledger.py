@@ -374,7 +374,8 @@ class TestUpdateOrCreate:
 
     def test_between_other_commands(self, ledger: Ledger, engine: Engine) -> None:
         """An update after a creation is an update, one after a deletion is not found, and rules apply at once."""
-        commands = [self.UPSERT, Enroll("s-1", "c-9"), self.UPSERT, DeleteCourse("c-9"), self.UPSERT]
+        enroll, delete = Enroll("s-1", "c-9"), DeleteCourse("c-9")
+        commands: list[Command] = [self.UPSERT, enroll, self.UPSERT, delete, self.UPSERT]
         outcomes = ledger.run([call(command) for command in commands])
         assert reasons(outcomes) == [None, Reason.PREREQUISITE_UNMET, None, None, Reason.COURSE_NOT_FOUND]
         types = [event.type for event in events(engine) if event.course_id == "c-9"]

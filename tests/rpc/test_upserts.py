@@ -1,4 +1,4 @@
-"""UpdateStudent and UpdateCourse with ``allow_missing``: they create what is missing, so that a load can be repeated."""
+"""UpdateStudent and UpdateCourse with ``allow_missing``: they create what is missing, so that loads can be repeated."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -48,7 +49,7 @@ class TestAllowMissing:
     async def test_a_missing_student_is_created(self, client: AsyncRegistrarClient, engine: Engine) -> None:
         """The student has the passed fields, and the event is that of a creation."""
         created = await client.students.update(student_id="s-1", given_name="Ada", max_credits=15, allow_missing=True)
-        assert (created.given_name, created.max_credits, created.family_name) == ("Ada", 15, "")
+        assert (created.given_name, created.max_credits, created.family_name) == ("Ada", Decimal(15), "")
         assert await client.students.get(student_id="s-1") == created
         assert event_types(engine) == ["STUDENT_CREATED"]
         assert_consistent(engine)

@@ -361,7 +361,7 @@ class Reference:
                 if resources[key].deleted:
                     resources[key].deleted = False
                     self._changed(kind, resources[key], "UNDELETED")
-            case UpdateStudent(creation=dict()) | UpdateCourse(creation=dict()) if key not in resources:
+            case UpdateStudent() | UpdateCourse() if command.creation is not None and key not in resources:
                 if command.etag:
                     raise Refused("ETAG_MISMATCH")
                 self._create(kind, resources, key, command.creation)

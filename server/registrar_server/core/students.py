@@ -22,7 +22,7 @@ from registrar_server.core.waitlist import settle
 from registrar_server.errors import FieldViolation, Reason, Refusal, invalid_fields, student_not_found
 
 MAX_HOLDS = 32
-"""Every response with a student contains all holds, so their number is limited by what the smallest message can hold."""
+"""Every response with a student contains all holds, and must fit into the smallest message that the settings allow."""
 
 
 class DeletedStudent(NamedTuple):
