@@ -26,6 +26,7 @@ from registrar_client._enums import (
     Weekday,
 )
 from registrar_client._pager import AsyncPager, Page, Pager
+from registrar_client._results import DeletedCourse, DeletedStudent, Swapped, Unenrolled, UpdatedCourse
 from registrar_client._retry import RetryOptions
 from registrar_client._sync import RegistrarClient
 from registrar_client._types import (
@@ -40,8 +41,6 @@ from registrar_client._types import (
     RosterEntry,
     Student,
     StudentCourse,
-    Swapped,
-    Unenrolled,
     Unset,
 )
 from registrar_client.errors import (
@@ -127,6 +126,8 @@ __all__ = [
     "DataLoss",
     "DatabaseUnavailable",
     "DeadlineExceeded",
+    "DeletedCourse",
+    "DeletedStudent",
     "DropDeadlinePassed",
     "DuplicateCourse",
     "Enrollment",
@@ -184,6 +185,7 @@ __all__ = [
     "Unimplemented",
     "Unknown",
     "Unset",
+    "UpdatedCourse",
     "Violation",
     "WaitlistFull",
     "Weekday",

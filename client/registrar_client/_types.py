@@ -168,29 +168,6 @@ class RosterEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unenrolled:
-    """The result of ``unenroll``."""
-
-    enrollment: Enrollment | None
-    """The dropped enrollment. ``None`` if there was no live enrollment and ``allow_missing`` was set."""
-    promoted: tuple[Enrollment, ...] = ()
-    """The enrollments that the same transaction promoted from the waitlist, in order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swapped:
-    """The result of ``swap``."""
-
-    enrollment: Enrollment
-    """The enrollment in the course in which the student got a seat."""
-    dropped: Enrollment
-    """The dropped enrollment in the other course."""
-    promoted: tuple[Enrollment, ...] = ()
-    """The enrollments that the same transaction promoted from a waitlist, in order: first those in the course of
-    ``enrollment``, then those in the course of ``dropped``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FieldChange:
     """The value of a field before and after a change, as text. Times are in RFC 3339, lists in JSON."""
 

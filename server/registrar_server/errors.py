@@ -137,6 +137,7 @@ class Refusal(Exception):
     """A request is refused. Nothing changes, unless the message says that the change is uncertain.
 
     ``metadata`` contains the ids and values involved, ``retry_after`` the seconds after which a retry may succeed.
+    ``uncertain`` says that the change may have been made.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Refusal(Exception):
         violations: Iterable[Violation] = (),
         fields: Iterable[FieldViolation] = (),
         retry_after: float | None = None,
+        uncertain: bool = False,
         **metadata: str,
     ) -> None:
         super().__init__(message)
@@ -156,6 +158,7 @@ class Refusal(Exception):
         self.violations = tuple(violations)
         self.fields = tuple(fields)
         self.retry_after = retry_after
+        self.uncertain = uncertain
 
     @property
     def status(self) -> str:
@@ -212,6 +215,13 @@ def etag_mismatch(resource: str, resource_id: str, etag: str, *, foreign: bool =
     return refusal
 
 
+def etag_of_missing(resource: str, resource_id: str) -> Refusal:
+    """Return the refusal for an etag of a resource that does not exist."""
+    refusal = Refusal(Reason.ETAG_MISMATCH, f'There is no {resource} "{resource_id}", so no etag matches.')
+    refusal.metadata[f"{resource}_id"] = resource_id
+    return refusal
+
+
 def overloaded(waiting: int, retry_after: float) -> Refusal:
     """Return the refusal for a call that finds too many calls waiting."""
     message = f"{waiting} calls are already waiting; try again in {retry_after:g} s."
@@ -231,7 +241,8 @@ def database_unavailable(*, uncertain: bool = False) -> Refusal:
         if uncertain
         else "nothing was changed. Try again"
     )
-    return Refusal(Reason.DATABASE_UNAVAILABLE, f"The database is not reachable; {effect}.", retry_after=1.0)
+    message = f"The database is not reachable; {effect}."
+    return Refusal(Reason.DATABASE_UNAVAILABLE, message, retry_after=1.0, uncertain=uncertain)
 
 
 def shutting_down() -> Refusal:

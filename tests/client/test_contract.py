@@ -11,15 +11,19 @@ from google.type import dayofweek_pb2
 
 from registrar.v1 import (
     course_pb2,
+    course_service_pb2,
     enrollment_pb2,
     enrollment_service_pb2,
     error_reason_pb2,
     event_pb2,
     student_pb2,
+    student_service_pb2,
 )
 from registrar_client import (
     Course,
     CourseState,
+    DeletedCourse,
+    DeletedStudent,
     Enrollment,
     EnrollmentState,
     ErrorReason,
@@ -35,8 +39,10 @@ from registrar_client import (
     StudentState,
     Swapped,
     Unenrolled,
+    UpdatedCourse,
     Violation,
     Weekday,
+    _results,
     _types,
 )
 from registrar_client._from_wire import read
@@ -53,6 +59,9 @@ MESSAGES: dict[Any, Any] = {
     RosterEntry: enrollment_service_pb2.RosterEntry,
     Unenrolled: enrollment_service_pb2.UnenrollResponse,
     Swapped: enrollment_service_pb2.SwapEnrollmentResponse,
+    UpdatedCourse: course_service_pb2.UpdateCourseResponse,
+    DeletedCourse: course_service_pb2.DeleteCourseResponse,
+    DeletedStudent: student_service_pb2.DeleteStudentResponse,
     Violation: error_reason_pb2.RuleViolation,
     Event: event_pb2.Event,
     FieldChange: event_pb2.FieldChange,
@@ -84,7 +93,8 @@ def test_every_resource_of_the_protos_has_a_dataclass() -> None:
 
 
 def test_every_dataclass_has_a_message() -> None:
-    ours = {kind for kind in vars(_types).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
+    defined = [*vars(_types).values(), *vars(_results).values()]
+    ours = {kind for kind in defined if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
     assert ours == set(MESSAGES)
 
 

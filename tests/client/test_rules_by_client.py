@@ -86,7 +86,7 @@ class TestEtags:
             await client.courses.update(course_id="c-2", title="Computing", etag=course.etag)
         with pytest.raises(EtagMismatch):
             await client.courses.delete(course_id="c-2", etag=course.etag)
-        assert (await client.courses.delete(course_id="c-1", etag=course.etag)).course_id == "c-1"
+        assert (await client.courses.delete(course_id="c-1", etag=course.etag)).course.course_id == "c-1"
 
 
 class TestPrerequisites:
@@ -135,7 +135,9 @@ class TestTimes:
             assert_in_order(ended.create_time, ended.end_time, ended.update_time)
         held = await client.students.place_hold(student_id="s-1", code="BURSAR")
         assert_in_order(held.create_time, held.holds[0].place_time, held.update_time)
-        for gone in (await client.students.delete(student_id="s-1"), await client.courses.delete(course_id="c-1")):
+        student = (await client.students.delete(student_id="s-1")).student
+        course = (await client.courses.delete(course_id="c-1")).course
+        for gone in (student, course):
             assert_in_order(gone.create_time, gone.delete_time, gone.update_time)
         async for event in client.history.list(course_id="c-1"):
             if event.enrollment:

@@ -21,6 +21,8 @@ from registrar_client import (
     AsyncPager,
     AsyncRegistrarClient,
     Course,
+    DeletedCourse,
+    DeletedStudent,
     Enrollment,
     Event,
     Page,
@@ -32,6 +34,7 @@ from registrar_client import (
     StudentCourse,
     Swapped,
     Unenrolled,
+    UpdatedCourse,
 )
 from registrar_client._from_wire import read
 from tests.support.client_fakes import METHODS, SERVICES, Driver, empty_answer, method_of, sent
@@ -138,6 +141,8 @@ def test_type_checkers_see_precise_types() -> None:
         assert_type(client.record_completion(student_id="s", course_id="c", passed=False), Enrollment)
         assert_type(client.void_completion(enrollment_id="e"), Enrollment)
         assert_type(client.students.update(student_id="s", max_credits=None), Student)
+        assert_type(client.students.delete(student_id="s", force=True), DeletedStudent)
+        assert_type(client.courses.delete(course_id="c", force=True), DeletedCourse)
         assert_type(client.students.place_hold(student_id="s", code="BURSAR"), Student)
         assert_type(client.history.list(after_revision=7), Pager[Event])
         assert_type(client.list_courses(student_id="s"), Pager[StudentCourse])
@@ -145,7 +150,7 @@ def test_type_checkers_see_precise_types() -> None:
         assert_type(other.list_roster(course_id="c"), AsyncPager[RosterEntry])
         assert_type(other.history.list(student_id="s"), AsyncPager[Event])
         coroutine = other.courses.update(course_id="c", capacity=None)
-        assert_type(coroutine, Coroutine[Any, Any, Course]).close()
+        assert_type(coroutine, Coroutine[Any, Any, UpdatedCourse]).close()
         # Each of these calls is an error, because mypy reports unused `type: ignore` comments.
         client.enroll("s", "c")  # type: ignore[call-arg]
         client.enroll(student_id="s")  # type: ignore[call-arg]

@@ -49,6 +49,10 @@ class Kind:
         """Return the record as the state has it."""
         return (state.students if self.name == "student" else state.courses)["it"]
 
+    def in_result(self, result: Any) -> Any:
+        """Return the record in the result of a decision, which may also contain enrollments."""
+        return getattr(result, self.name) if isinstance(result, tuple) else result
+
     @property
     def metadata(self) -> dict[str, str]:
         return {f"{self.name}_id": "it"}
@@ -139,7 +143,7 @@ class TestUpdate:
     def test_changes(self, kind: Kind) -> None:
         """The record has the next version and the time of the update, and the event shows readable values."""
         state = loaded_state(kind.record("it", create_time=EARLIER, update_time=EARLIER))
-        changed = decide(state, kind.update("it", kind.values))
+        changed = kind.in_result(decide(state, kind.update("it", kind.values)))
         assert changed == kind.existing(version=2, update_time=NOW)
         assert event_types(state) == [f"{kind.name.upper()}_UPDATED"]
         assert [list(one) for one in state.journal.events[0].changes] == kind.changes
@@ -147,7 +151,7 @@ class TestUpdate:
     def test_equal_values(self, kind: Kind) -> None:
         """Values that are set already cause no event, no new version and no write."""
         state = loaded_state(kind.existing())
-        assert decide(state, kind.update("it", kind.values)) == kind.existing()
+        assert kind.in_result(decide(state, kind.update("it", kind.values))) == kind.existing()
         assert (state.journal.events, state.journal.changed_students, state.journal.changed_courses) == ([], {}, {})
 
     def test_only_differences_are_recorded(self, kind: Kind) -> None:
@@ -161,14 +165,14 @@ class TestUpdate:
         """A field can be set to no value."""
         state = loaded_state(kind.existing())
         field, before = ("max_credits", "15.5") if kind is STUDENT else ("capacity", "30")
-        assert getattr(decide(state, kind.update("it", {field: None})), field) is None
+        assert getattr(kind.in_result(decide(state, kind.update("it", {field: None}))), field) is None
         assert [list(one) for one in state.journal.events[0].changes] == [[field, before, None]]
 
     @pytest.mark.parametrize("etag", ["", "it/7"])
     def test_with_its_etag(self, kind: Kind, etag: str) -> None:
         """The record's own etag and an empty etag are accepted."""
         changed = decide(loaded_state(kind.existing(version=7)), kind.update("it", {"state": "X"}, etag))
-        assert changed.version == 8
+        assert kind.in_result(changed).version == 8
 
     def test_with_a_stale_etag(self, kind: Kind) -> None:
         """An etag of another version is refused, and the message states the present etag."""
@@ -195,13 +199,62 @@ class TestUpdate:
         assert (refused.message, refused.metadata) == (f'There is no {kind.name} "it".', kind.metadata)
 
 
+class TestUpdateOrCreate:
+    """An update with the values of a new record creates a missing one, so that a load can be repeated."""
+
+    def test_creates_a_missing_record(self, kind: Kind) -> None:
+        """The new record has the values for a creation, not those for an update, and its event is a creation."""
+        state = loaded_state()
+        created = kind.in_result(decide(state, kind.update("it", {"state": "X"}, creation=kind.values)))
+        assert created == kind.existing(create_time=NOW, update_time=NOW) == kind.in_state(state)
+        assert event_types(state) == [f"{kind.name.upper()}_CREATED"]
+        assert [list(one) for one in state.journal.events[0].changes] == kind.changes
+
+    def test_updates_an_existing_record(self, kind: Kind) -> None:
+        """The values for a creation are not used if the record exists."""
+        state = loaded_state(kind.existing())
+        changed = kind.in_result(decide(state, kind.update("it", {"state": "X"}, creation={"state": "Y"})))
+        assert (changed.state, changed.version) == ("X", 2)
+        assert event_types(state) == [f"{kind.name.upper()}_UPDATED"]
+
+    def test_twice_in_one_batch(self, kind: Kind) -> None:
+        """The second command updates the record that the first created; the batch writes it once, as added."""
+        state = loaded_state()
+        command = kind.update("it", {"state": "X"}, creation=kind.values)
+        created = kind.in_result(decide(state, command))
+        assert kind.in_result(decide(state, command)) is created
+        assert event_types(state) == [f"{kind.name.upper()}_CREATED", f"{kind.name.upper()}_UPDATED"]
+        assert state.journal.added_students | state.journal.added_courses == {"it": created}
+        assert state.journal.changed_students | state.journal.changed_courses == {}
+
+    def test_an_etag_of_a_missing_record(self, kind: Kind) -> None:
+        """A record that does not exist matches no etag."""
+        refused = refusal(loaded_state(), kind.update("it", {}, "1", kind.values))
+        assert (refused.reason, refused.status) == (Reason.ETAG_MISMATCH, "ABORTED")
+        message = f'There is no {kind.name} "it", so no etag matches.'
+        assert (refused.message, refused.metadata) == (message, kind.metadata)
+
+    @pytest.mark.parametrize("etag", ["", "1", "stale"])
+    def test_a_deleted_record_is_not_found(self, kind: Kind, etag: str) -> None:
+        """A deleted record is neither updated nor created again, with any etag."""
+        state = loaded_state(kind.existing(delete_time=EARLIER))
+        assert refusal(state, kind.update("it", {}, etag, kind.values)).reason == f"{kind.name.upper()}_NOT_FOUND"
+
+    def test_a_new_course_needs_a_window_that_is_not_empty(self) -> None:
+        """The values of a new course are checked as those of CreateCourse are."""
+        values = {"enroll_open_time": 20, "enroll_close_time": 10}
+        refused = refusal(loaded_state(), UpdateCourse("c-1", {}, creation=values))
+        assert refused.fields == (FieldViolation("course.enroll_close_time", "must be after enroll_open_time"),)
+
+
 class TestUpdateCourse:
     """Updates of fields that only courses have."""
 
     def test_capacity_below_the_count(self) -> None:
         """A capacity below the enrolled count is accepted; no student is dropped, and no seat is free."""
         state = loaded_state(Course("c-1", capacity=5, enrolled_count=4))
-        lowered = decide(state, UpdateCourse("c-1", {"capacity": 2}))
+        lowered, promoted = decide(state, UpdateCourse("c-1", {"capacity": 2}))
+        assert promoted == ()
         assert (lowered.enrolled_count, lowered.seats_available) == (4, 0)
         (event,) = state.journal.events
         assert (event.capacity, event.enrolled_count) == (2, 4)
@@ -255,7 +308,7 @@ class TestUpdateCourse:
         """Both ends can be set at once, and an end can be removed."""
         state = loaded_state(Course("c-1", enroll_open_time=10, enroll_close_time=20))
         decide(state, UpdateCourse("c-1", {"enroll_open_time": 30, "enroll_close_time": 40}))
-        assert decide(state, UpdateCourse("c-1", {"enroll_open_time": None})).enroll_close_time == 40
+        assert decide(state, UpdateCourse("c-1", {"enroll_open_time": None})).course.enroll_close_time == 40
 
 
 class TestHolds:
@@ -323,6 +376,17 @@ class TestHolds:
         assert refused.metadata == {"student_id": "ada", "code": code}
         assert contents(state) == before
 
+    def test_a_student_has_at_most_32(self) -> None:
+        """A hold of another code is refused. One of the same code still replaces the hold."""
+        holds = tuple(Hold(f"CODE-{number:02}", "", EARLIER) for number in range(32))
+        state = loaded_state(Student("ada", holds=holds))
+        refused = refusal(state, PlaceHold("ada", "BURSAR"))
+        problem = "must be the code of one of the student's holds: a student has at most 32 holds"
+        assert (refused.reason, refused.fields) == (Reason.INVALID_FIELD, (FieldViolation("code", problem),))
+        assert len(decide(state, PlaceHold("ada", "CODE-07", "Unpaid fees.")).holds) == 32
+        decide(state, ReleaseHold("ada", "CODE-07"))
+        assert len(decide(state, PlaceHold("ada", "BURSAR")).holds) == 32
+
     @pytest.mark.parametrize("command", [PlaceHold("ada", "LIBRARY"), ReleaseHold("ada", "LIBRARY")])
     @pytest.mark.parametrize("students", [[], [Student("ada", holds=(LIBRARY,), delete_time=EARLIER)]])
     def test_of_a_missing_student(self, command: Command, students: list[Student]) -> None:
@@ -337,7 +401,8 @@ class TestDelete:
         """The record stays, with its delete time and the next version."""
         state = loaded_state(kind.existing())
         deleted = decide(state, kind.delete("it"))
-        assert deleted == kind.existing(version=2, update_time=NOW, delete_time=NOW)
+        assert (deleted.dropped, deleted.promoted) == ((), ())
+        assert kind.in_result(deleted) == kind.existing(version=2, update_time=NOW, delete_time=NOW)
         assert event_types(state) == [f"{kind.name.upper()}_DELETED"]
 
     def test_twice(self, kind: Kind) -> None:
@@ -361,7 +426,9 @@ class TestDelete:
     def test_force_drops_each(self, kind: Kind) -> None:
         """With force, one event for each dropped enrollment precedes the event of the record."""
         state = loaded_state(*with_live_enrollments(kind))
-        decide(state, kind.delete("it", force=True))
+        deleted = decide(state, kind.delete("it", force=True))
+        assert deleted.dropped == tuple(state.journal.changed_enrollments.values())
+        assert deleted.promoted == ()
         dropped, reason = "STUDENT_UNENROLLED", f"{kind.name.upper()}_DELETED"
         assert [(event.type, event.reason, event.previous_state) for event in state.journal.events] == [
             (dropped, reason, "ENROLLED"),

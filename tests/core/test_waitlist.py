@@ -98,7 +98,8 @@ class TestOtherSeats:
     def test_capacity_raised(self, capacity: int | None, promoted: str) -> None:
         """As many waiters are promoted, in order, as there are new seats."""
         state = state_with_waitlist("a", "bcd")
-        decide(state, UpdateCourse("c-1", {"capacity": capacity}))
+        updated = decide(state, UpdateCourse("c-1", {"capacity": capacity}))
+        assert (updated.course, letters(updated.promoted)) == (state.courses["c-1"], promoted)
         assert event_summaries(state) == ["COURSE_UPDATED", *(f"STUDENT_PROMOTED {letter}" for letter in promoted)]
         taken = 1 + len(promoted)
         assert [event.enrolled_count for event in state.journal.events] == list(range(1, taken + 1))

@@ -241,6 +241,46 @@ class TestDropped:
         assert gone.cancelled()
 
 
+class TestLeaving:
+    """A caller that leaves may name an heir for the outcome."""
+
+    async def test_before_its_batch_begins(self, batcher: Batcher[str, str], work: Work) -> None:
+        """The item never begins, and the heir learns that at once."""
+        (first,) = await occupy(batcher, work)
+        submission = batcher.enter("a")
+        submission.ended.cancel()
+        outcomes: list[str | Exception | None] = []
+        submission.leave_to(outcomes.append)
+        assert outcomes == [None]
+        work.end()
+        await first
+        assert work.idle
+
+    async def test_while_its_batch_runs(self, batcher: Batcher[str, str], work: Work) -> None:
+        """The heir gets the outcome as soon as it is there."""
+        submission = batcher.enter("a")
+        assert await work.begun() == ["a"]
+        submission.ended.cancel()
+        heir: asyncio.Future[str | Exception | None] = asyncio.get_running_loop().create_future()
+        submission.leave_to(heir.set_result)
+        assert not heir.done()
+        work.end()
+        assert await heir == "A"
+
+    async def test_after_its_batch_ended(self, batcher: Batcher[str, str], work: Work) -> None:
+        """An outcome that came between the cancellation and the call of ``leave_to`` is not lost."""
+        submission = batcher.enter("a")
+        assert await work.begun() == ["a"]
+        submission.ended.cancel()
+        (later,) = await submit(batcher, "b")
+        work.end()
+        work.end()
+        await later
+        outcomes: list[str | Exception | None] = []
+        submission.leave_to(outcomes.append)
+        assert outcomes == ["A"]
+
+
 class TestFull:
     """A full queue refuses further items."""
 

@@ -31,7 +31,17 @@ from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import LOCK_COURSES
 from tests.support.consistency import assert_consistent
-from tests.support.ledgers import OnceBefore, Receipt, WatchedDatabase, call, carry_out, fields, reasons
+from tests.support.ledgers import (
+    OnceBefore,
+    Receipt,
+    WatchedDatabase,
+    call,
+    carry_out,
+    carry_out_on,
+    fields,
+    reasons,
+    watched_ledger,
+)
 from tests.support.states import NOW
 
 FIRST_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -253,16 +263,22 @@ class TestPreview:
         preview = ledger.preview(call(command, FIRST_ID))
         assert isinstance(preview, Receipt)
         assert all_rows(engine) == before
-        others = [
-            *preview.fields.get("promoted", []),
-            *([preview.fields["dropped"]] if "dropped" in preview.fields else []),
-        ]
+        dropped = preview.fields.get("dropped", [])
+        others = [*preview.fields.get("promoted", []), *(dropped if isinstance(dropped, list) else [dropped])]
         for record in (preview.fields, *others):
             assert (record["version"], record["update_time"]) == (0, 0)
             ends = (record.get("end_time"), record.get("delete_time"))
             assert ends in ((None, None), (0, None), (None, 0))
 
-    @pytest.mark.parametrize("command", [Unenroll("s-2", "c-1"), Swap("s-2", "c-1", "c-2")])
+    @pytest.mark.parametrize(
+        "command",
+        [
+            Unenroll("s-2", "c-1"),
+            Swap("s-2", "c-1", "c-2"),
+            UpdateCourse("c-1", {"capacity": 2}),
+            DeleteStudent("s-2", force=True),
+        ],
+    )
     def test_shows_promotions(self, ledger: Ledger, command: Command) -> None:
         """The response contains the waiters who would be promoted, with their new state."""
         carry_out(ledger, UpdateCourse("c-1", {"waitlist_capacity": 1}), CreateCourse("c-2"))
@@ -349,6 +365,34 @@ class TestClock:
 def events(engine: Engine) -> Sequence[models.Event]:
     with Session(engine) as session:
         return session.scalars(select(models.Event).order_by(models.Event.revision)).all()
+
+
+class TestUpdateOrCreate:
+    """Updates that create what is missing, among other commands of a batch and of other processes."""
+
+    UPSERT = UpdateCourse("c-9", {"title": "Intro"}, creation={"title": "Intro", "prerequisite_course_ids": ("c-1",)})
+
+    def test_between_other_commands(self, ledger: Ledger, engine: Engine) -> None:
+        """An update after a creation is an update, one after a deletion is not found, and rules apply at once."""
+        enroll, delete = Enroll("s-1", "c-9"), DeleteCourse("c-9")
+        commands: list[Command] = [self.UPSERT, enroll, self.UPSERT, delete, self.UPSERT]
+        outcomes = ledger.run([call(command) for command in commands])
+        assert reasons(outcomes) == [None, Reason.PREREQUISITE_UNMET, None, None, Reason.COURSE_NOT_FOUND]
+        types = [event.type for event in events(engine) if event.course_id == "c-9"]
+        assert types == ["COURSE_CREATED", "COURSE_DELETED"]
+        assert_consistent(engine)
+
+    def test_created_by_another_process_meanwhile(self, database_url: str, engine: Engine) -> None:
+        """If another process creates the course before the commit, the batch runs again and updates it."""
+        # On SQLite no other process can write at that step, so the course is created before the transaction begins.
+        step = "begin" if database_url.startswith("sqlite") else "commit"
+        other = OnceBefore(step, lambda: carry_out_on(database_url, CreateCourse("c-1"), CreateCourse("c-9")))
+        with watched_ledger(database_url, other) as (ledger, _):
+            (outcome,) = ledger.run([call(self.UPSERT)])
+        assert fields(outcome)["title"] == "Intro"
+        types = [event.type for event in events(engine) if event.course_id == "c-9"]
+        assert types == ["COURSE_CREATED", "COURSE_UPDATED"]
+        assert_consistent(engine)
 
 
 class TestDeleteStudent:

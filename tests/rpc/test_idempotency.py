@@ -285,15 +285,14 @@ class TestValidateOnly:
 class TestConcurrentDuplicates:
     """Concurrent calls with the same id and content take effect once."""
 
-    async def test_in_one_batch(self, gate: Gate, database_url: str, engine: Engine) -> None:
-        """Duplicates in one batch get the same response."""
+    async def test_on_one_server(self, gate: Gate, database_url: str, engine: Engine) -> None:
+        """Duplicates on one server get the same response: those that come while the first call runs wait for it."""
         async with registrar_on(database_url) as registrar:
             await prepared(registrar)
             with gate.closed():
                 first = asyncio.create_task(send(registrar, ENROLL))
                 await gate.holds_one()
                 others = [asyncio.create_task(send(registrar, ENROLL)) for _ in range(7)]
-                # The connection keeps the order of requests, so the duplicates wait in the lane once this is answered.
                 await registrar.course("CS-101")
             answers = await asyncio.gather(first, *others)
             assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1

@@ -12,8 +12,10 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from registrar.v1 import course_pb2, student_pb2
+from registrar_server.core.courses import DeletedCourse, UpdatedCourse
 from registrar_server.core.records import Change, Course, Enrollment, Event, Hold, Student
 from registrar_server.core.seats import Swapped, Unenrolled
+from registrar_server.core.students import DeletedStudent
 from registrar_server.core.vocabulary import EnrollmentState, EventType
 from registrar_server.errors import Reason, Violation
 from registrar_server.reading.history import HistoryEntry
@@ -132,6 +134,9 @@ RESULTS: Mapping[str, Any] = {
     "enrollment": COMPLETED,
     "UnenrollResponse": Unenrolled(COMPLETED, (WAITING,)),
     "SwapEnrollmentResponse": Swapped(WAITING, COMPLETED, (WAITING,)),
+    "UpdateCourseResponse": UpdatedCourse(COURSE, (WAITING,)),
+    "DeleteCourseResponse": DeletedCourse(COURSE, (COMPLETED,), (WAITING,)),
+    "DeleteStudentResponse": DeletedStudent(STUDENT, (COMPLETED,), (WAITING,)),
 }
 """The result that each response packs, by the name of the response or of its one resource."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -128,6 +129,7 @@ def _if_unchanged(commands: st.SearchStrategy[Any]) -> Commands:
     return commands.map(etagged)
 
 
+_CAPACITIES = st.fixed_dictionaries(_CAPACITY)
 _LOCAL_VALUES = st.fixed_dictionaries({}, optional=_SEATS | _RULES)
 #: Commands about students, and changes of a course that affect only its own seats.
 _LOCAL_CHANGES: Weights = [
@@ -135,6 +137,7 @@ _LOCAL_CHANGES: Weights = [
     (1, st.builds(PlaceHold, STUDENTS, CODES, reason=st.sampled_from(["", "unpaid"]))),
     (1, st.builds(ReleaseHold, STUDENTS, CODES)),
     (1, _if_unchanged(st.builds(UpdateStudent, STUDENTS, values=STUDENT_VALUES, etag=VERSIONS))),
+    (1, _if_unchanged(st.builds(UpdateStudent, STUDENTS, STUDENT_VALUES, etag=VERSIONS, creation=STUDENT_VALUES))),
     (1, st.builds(CreateStudent, STUDENTS, values=STUDENT_VALUES)),
     (1, _if_unchanged(st.builds(DeleteStudent, STUDENTS, etag=VERSIONS, force=st.booleans()))),
     (3, st.builds(UndeleteStudent, STUDENTS)),
@@ -142,6 +145,7 @@ _LOCAL_CHANGES: Weights = [
     (1, _if_unchanged(st.builds(DeleteCourse, COURSES, etag=VERSIONS, force=st.booleans()))),
     (3, st.builds(UndeleteCourse, COURSES)),
     (1, _if_unchanged(st.builds(UpdateCourse, COURSES, values=_LOCAL_VALUES, etag=VERSIONS))),
+    (1, _if_unchanged(st.builds(UpdateCourse, COURSES, _CAPACITIES, etag=VERSIONS, creation=COURSE_VALUES))),
 ]
 #: The content of a course affects the other courses of its students too.
 _CONTENT_CHANGES: Weights = [
@@ -217,14 +221,22 @@ def result_of(record: Mapping[str, Any]) -> Result:
     """Return the result of a decision, given the fields of its record, in the terms of the reference."""
     if not record:
         return ("nothing",)
-    deleted = record.get("delete_time") is not None
+    promoted = ((one["course_id"], one["student_id"]) for one in record.get("promoted", ()))
     if "enrollment_id" in record:
-        promoted = ((one["course_id"], one["student_id"]) for one in record.get("promoted", ()))
         return (*_enrollment(record), *(_enrollment(record["dropped"]) if "dropped" in record else ()), *promoted)
-    if "course_id" in record:
-        counts = (record["enrolled_count"], record["waitlisted_count"])
-        return ("course", record["course_id"], record["version"], deleted, record["capacity"], *counts)
+    dropped = itertools.chain.from_iterable(map(_enrollment, record.get("dropped", ())))
+    return (*(_course if "course_id" in record else _student)(record), *dropped, *promoted)
+
+
+def _course(record: Mapping[str, Any]) -> Result:
+    counts = (record["enrolled_count"], record["waitlisted_count"])
+    deleted = record["delete_time"] is not None
+    return ("course", record["course_id"], record["version"], deleted, record["capacity"], *counts)
+
+
+def _student(record: Mapping[str, Any]) -> Result:
     holds = tuple((code, reason) for code, reason, _ in record["holds"])
+    deleted = record["delete_time"] is not None
     return ("student", record["student_id"], record["version"], deleted, record["email"], holds)
 
 

@@ -12,7 +12,6 @@ from typing import Any, Self
 from sqlalchemy import Engine, text
 
 from registrar_server.core.commands import Command, CreateCourse, CreateStudent, Enroll
-from registrar_server.core.seats import Swapped, Unenrolled
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Call, Ledger, Outcome
 from registrar_server.storage import bulk
@@ -37,13 +36,16 @@ class Receipt:
     @classmethod
     def of(cls, result: Any) -> Self:
         """Make a receipt for the result of a decision; of several records, the first contains the others."""
-        fields: dict[str, Any] = {}
-        if isinstance(result, Unenrolled | Swapped):
-            fields["promoted"] = [dataclasses.asdict(one) for one in result.promoted]
-        if isinstance(result, Swapped):
-            fields["dropped"] = dataclasses.asdict(result.dropped)
-        record = result.enrollment if fields else result
-        return cls({} if record is None else json.loads(json.dumps(dataclasses.asdict(record) | fields)))
+        record, others = result, {}
+        if isinstance(result, tuple):
+            (_, record), *rest = result._asdict().items()  # type: ignore[attr-defined]  # All results are named tuples.
+            others = {name: _plain(value) for name, value in rest}
+        return cls({} if record is None else json.loads(json.dumps(dataclasses.asdict(record) | others)))
+
+
+def _plain(value: Any) -> Any:
+    """Return a record, or each of several records, as a dictionary."""
+    return [dataclasses.asdict(one) for one in value] if isinstance(value, tuple) else dataclasses.asdict(value)
 
 
 def call(command: Command, request_id: str = "", content: bytes = b"content", caller: str = "") -> Call:

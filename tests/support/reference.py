@@ -129,11 +129,11 @@ class Reference:
             case PlaceHold() | ReleaseHold():
                 return self._hold(command)
             case CreateStudent() | UpdateStudent() | DeleteStudent() | UndeleteStudent():
-                self._manage("STUDENT", self.students, command.student_id, command)
-                return self.student(command.student_id)
+                others = self._manage("STUDENT", self.students, command.student_id, command)
+                return (*self.student(command.student_id), *others)
             case CreateCourse() | UpdateCourse() | DeleteCourse() | UndeleteCourse():
-                self._manage("COURSE", self.courses, command.course_id, command)
-                return self.course(command.course_id)
+                others = self._manage("COURSE", self.courses, command.course_id, command)
+                return (*self.course(command.course_id), *others)
         raise TypeError(command)
 
     # Seats
@@ -400,31 +400,39 @@ class Reference:
 
     # Students and courses
 
-    def _manage(self, kind: str, resources: dict[str, Resource], key: str, command: Any) -> None:
+    def _manage(self, kind: str, resources: dict[str, Resource], key: str, command: Any) -> Result:
+        """Carry out a command about a student or course, and return the enrollments that it dropped and promoted."""
         match command:
             case CreateStudent() | CreateCourse():
                 if key in resources:
                     raise Refused(f"{kind}_EXISTS")
-                self._check_window(command.values)
-                self._check_prerequisites(command.values, {})
-                resources[key] = Resource(key, values=dict(command.values))
-                self._record_resource(f"{kind}_CREATED", key)
+                self._create(kind, resources, key, command.values)
             case UndeleteStudent() | UndeleteCourse():
                 if key not in resources:
                     raise Refused(f"{kind}_NOT_FOUND")
                 if resources[key].deleted:
                     resources[key].deleted = False
                     self._changed(kind, resources[key], "UNDELETED")
+            case UpdateStudent() | UpdateCourse() if command.creation is not None and key not in resources:
+                if command.etag:
+                    raise Refused("ETAG_MISMATCH")
+                self._create(kind, resources, key, command.creation)
             case _:
                 resource = self._existing(kind, resources, key)
                 if command.etag not in ("", f"{key}/{resource.version}"):
                     raise Refused("ETAG_MISMATCH")
                 if isinstance(command, UpdateStudent | UpdateCourse):
-                    self._update(kind, resource, command.values)
-                else:
-                    self._delete(kind, resource, force=command.force)
+                    return self._update(kind, resource, command.values)
+                return self._delete(kind, resource, force=command.force)
+        return ()
 
-    def _update(self, kind: str, resource: Resource, values: Mapping[str, Any]) -> None:
+    def _create(self, kind: str, resources: dict[str, Resource], key: str, values: Mapping[str, Any]) -> None:
+        self._check_window(values)
+        self._check_prerequisites(values, {})
+        resources[key] = Resource(key, values=dict(values))
+        self._record_resource(f"{kind}_CREATED", key)
+
+    def _update(self, kind: str, resource: Resource, values: Mapping[str, Any]) -> Result:
         before, after = resource.values, resource.values | dict(values)
         usual_state = {"STUDENT": "ACTIVE", "COURSE": "OPEN"}[kind]
         self._check_window(after)
@@ -433,8 +441,8 @@ class Reference:
         if any(before.get(name, UNSET.get(name, usual_state)) != value for name, value in values.items()):
             self._changed(kind, resource, "UPDATED")
         old, new = before.get("capacity"), after.get("capacity")
-        if kind == "COURSE" and old is not None and (new is None or new > old):
-            self._settle(resource)
+        more_seats = kind == "COURSE" and old is not None and (new is None or new > old)
+        return tuple(self._names(self._settle(resource))) if more_seats else ()
 
     def _check_window(self, values: Mapping[str, Any]) -> None:
         opens, closes = values.get("enroll_open_time"), values.get("enroll_close_time")
@@ -446,7 +454,7 @@ class Reference:
         if set(named) - set(known) - set(self.courses):
             raise Refused("COURSE_NOT_FOUND")
 
-    def _delete(self, kind: str, resource: Resource, *, force: bool) -> None:
+    def _delete(self, kind: str, resource: Resource, *, force: bool) -> Result:
         live = [row for row in self.rows if row.live and resource.key in (row.student_id, row.course_id)]
         if live and not force:
             raise Refused(f"{kind}_HAS_ENROLLMENTS")
@@ -456,8 +464,9 @@ class Reference:
             self._drop(row)
         resource.deleted = True
         self._changed(kind, resource, "DELETED")
-        for course_id in seats:
-            self._settle(self.courses[course_id])
+        dropped = [value for row in rows for value in self.enrollment(row)]
+        promoted = [row for course_id in seats for row in self._settle(self.courses[course_id])]
+        return (*dropped, *self._names(promoted))
 
     def _changed(self, kind: str, resource: Resource, change: str) -> None:
         resource.version += 1

@@ -16,6 +16,7 @@ from registrar_client import _to_wire as to_wire
 from registrar_client._call import Call, ListCall, Rpc
 from registrar_client._enums import CourseState
 from registrar_client._from_wire import read, reader
+from registrar_client._results import DeletedCourse, UpdatedCourse
 from registrar_client._types import UNSET, Course, Meeting, Unset
 
 CREATE_COURSE = Rpc(CourseServiceStub, "CreateCourse")
@@ -160,11 +161,13 @@ def update(
     etag: str = "",
     request_id: str | UUID | None = None,
     validate_only: bool = False,
+    allow_missing: bool = False,
     timeout: float | None = None,
-) -> Call[Course]:
+) -> Call[UpdatedCourse]:
     """Change the fields of a course that are passed. ``None`` clears a field.
 
-    No change drops an enrollment. A higher capacity promotes students from the waitlist.
+    No change drops an enrollment. A higher capacity promotes students from the waitlist. ``promoted`` lists their
+    enrollments.
 
     Args:
         course_id: The course.
@@ -185,11 +188,13 @@ def update(
         etag: Change only if the course still has this etag. By default, the etag is not checked.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         validate_only: Return what the call would return, but change nothing.
+        allow_missing: Create the course with the passed fields if no course has ever had this id.
         timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         CourseNotFound: No course has this id, the course is deleted, or a new prerequisite never existed.
-        EtagMismatch: The course has another etag. Read it again and decide whether to repeat the call.
+        EtagMismatch: The course has another etag. Read it again and decide whether to repeat the call. With
+            ``allow_missing``, also if no course has this id.
         InvalidField: The server refuses values. ``field_violations`` lists all of them.
         RegistrarError: Any other failure.
     """
@@ -200,8 +205,9 @@ def update(
         update_mask=to_wire.update_mask(passed),
         request_id=to_wire.request_id(request_id, validate_only=validate_only),
         validate_only=validate_only,
+        allow_missing=allow_missing,
     )
-    return Call(UPDATE_COURSE, request, _read_course, timeout)
+    return Call(UPDATE_COURSE, request, reader(UpdatedCourse), timeout)
 
 
 def delete(
@@ -212,8 +218,8 @@ def delete(
     request_id: str | UUID | None = None,
     validate_only: bool = False,
     timeout: float | None = None,
-) -> Call[Course]:
-    """Delete a course. The record stays, and ``undelete`` restores it.
+) -> Call[DeletedCourse]:
+    """Delete a course. The record stays, and ``undelete`` restores it. ``dropped`` lists the enrollments that ended.
 
     Args:
         course_id: The course.
@@ -237,7 +243,7 @@ def delete(
         request_id=to_wire.request_id(request_id, validate_only=validate_only),
         validate_only=validate_only,
     )
-    return Call(DELETE_COURSE, request, _read_course, timeout)
+    return Call(DELETE_COURSE, request, reader(DeletedCourse), timeout)
 
 
 def undelete(*, course_id: str, request_id: str | UUID | None = None, timeout: float | None = None) -> Call[Course]:

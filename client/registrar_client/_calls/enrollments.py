@@ -10,7 +10,8 @@ from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from registrar_client import _to_wire as to_wire
 from registrar_client._call import Call, Rpc
 from registrar_client._from_wire import read, reader
-from registrar_client._types import Enrollment, Override, Swapped, Unenrolled
+from registrar_client._results import Swapped, Unenrolled
+from registrar_client._types import Enrollment, Override
 
 ENROLL_STUDENT = Rpc(EnrollmentServiceStub, "EnrollStudent")
 UNENROLL = Rpc(EnrollmentServiceStub, "Unenroll")

@@ -14,6 +14,7 @@ from registrar_client import _to_wire as to_wire
 from registrar_client._call import Call, ListCall, Rpc
 from registrar_client._enums import StudentState
 from registrar_client._from_wire import read, reader
+from registrar_client._results import DeletedStudent
 from registrar_client._types import UNSET, Student, Unset
 
 CREATE_STUDENT = Rpc(StudentServiceStub, "CreateStudent")
@@ -122,6 +123,7 @@ def update(
     max_credits: Decimal | int | str | Unset | None = UNSET,
     etag: str = "",
     request_id: str | UUID | None = None,
+    allow_missing: bool = False,
     timeout: float | None = None,
 ) -> Call[Student]:
     """Change the fields of a student that are passed. ``None`` clears a field.
@@ -135,19 +137,23 @@ def update(
         max_credits: The maximum credits in one term, with up to 3 decimals. Cleared, they are unlimited.
         etag: Change only if the student still has this etag. By default, the etag is not checked.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
+        allow_missing: Create the student with the passed fields if no student has ever had this id.
         timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is deleted.
-        EtagMismatch: The student has another etag. Read it again and decide whether to repeat the call.
+        EtagMismatch: The student has another etag. Read it again and decide whether to repeat the call. With
+            ``allow_missing``, also if no student has this id.
         InvalidField: The server refuses values. ``field_violations`` lists all of them.
         RegistrarError: Any other failure.
     """
     passed = to_wire.fields(Student, locals())
-    request = pb.UpdateStudentRequest(
+    request = to_wire.message(
+        pb.UpdateStudentRequest,
         student=to_wire.message(student_pb2.Student, **passed),
         update_mask=to_wire.update_mask(passed),
         request_id=to_wire.request_id(request_id),
+        allow_missing=allow_missing,
     )
     return Call(UPDATE_STUDENT, request, _read_student, timeout)
 
@@ -160,8 +166,10 @@ def delete(
     request_id: str | UUID | None = None,
     validate_only: bool = False,
     timeout: float | None = None,
-) -> Call[Student]:
+) -> Call[DeletedStudent]:
     """Delete a student. The record stays, and ``undelete`` restores it.
+
+    With ``force``, ``dropped`` lists the enrollments that ended and ``promoted`` those that got the seats.
 
     Args:
         student_id: The student.
@@ -185,7 +193,7 @@ def delete(
         request_id=to_wire.request_id(request_id, validate_only=validate_only),
         validate_only=validate_only,
     )
-    return Call(DELETE_STUDENT, request, _read_student, timeout)
+    return Call(DELETE_STUDENT, request, reader(DeletedStudent), timeout)
 
 
 def undelete(*, student_id: str, request_id: str | UUID | None = None, timeout: float | None = None) -> Call[Student]:
@@ -216,7 +224,8 @@ def place_hold(
 ) -> Call[Student]:
     """Place a hold on a student, who can then neither enroll nor be promoted from a waitlist.
 
-    The hold replaces a hold with the same code. It drops no enrollment and changes the student's ``etag``.
+    The hold replaces a hold with the same code. It drops no enrollment and changes the student's ``etag``. A student
+    has at most 32 holds.
 
     Args:
         student_id: The student.

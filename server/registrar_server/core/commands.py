@@ -193,6 +193,8 @@ class UpdateStudent(_StudentCommand):
 
     values: Mapping[str, Any] = field(default_factory=dict)
     etag: str = ""
+    creation: Mapping[str, Any] | None = None
+    """The values of a new student, which is created if no student has the id; None creates no student."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +260,14 @@ class UpdateCourse(_CourseCommand):
 
     values: Mapping[str, Any] = field(default_factory=dict)
     etag: str = ""
+    creation: Mapping[str, Any] | None = None
+    """The values of a new course, which is created if no course has the id; None creates no course."""
 
     def touch(self, scope: Scope) -> None:
         """A new capacity adds at most as many seats as it names."""
         scope.courses.add(self.course_id)
-        scope.prerequisites.update(self.values.get("prerequisite_course_ids", ()))
+        for values in (self.values, self.creation or {}):
+            scope.prerequisites.update(values.get("prerequisite_course_ids", ()))
         if "capacity" in self.values:
             capacity = self.values["capacity"]
             scope.settle(self.course_id, MANY if capacity is None else capacity)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from registrar_server.core.commands import CreateCourse, DeleteCourse, UndeleteCourse, UpdateCourse
-from registrar_server.core.fields import check_etag, set_fields
-from registrar_server.core.records import Course
+from registrar_server.core.fields import check_etag, refuse_etag_of_missing, set_fields
+from registrar_server.core.records import Course, Enrollment
 from registrar_server.core.seats import drop
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import DropReason, EventType
@@ -20,6 +20,21 @@ from registrar_server.errors import (
     invalid_fields,
     prerequisites_not_found,
 )
+
+
+class UpdatedCourse(NamedTuple):
+    """The result of an update: the course, and the waiters promoted for it."""
+
+    course: Course
+    promoted: tuple[Enrollment, ...]
+
+
+class DeletedCourse(NamedTuple):
+    """The result of a deletion: the course, the dropped enrollments, and the promoted ones."""
+
+    course: Course
+    dropped: tuple[Enrollment, ...]
+    promoted: tuple[Enrollment, ...]
 
 
 def create(state: State, command: CreateCourse) -> Course:
@@ -37,12 +52,15 @@ def create(state: State, command: CreateCourse) -> Course:
     return course
 
 
-def update(state: State, command: UpdateCourse) -> Course:
+def update(state: State, command: UpdateCourse) -> UpdatedCourse:
     """Set the given fields. If no value differs, nothing changes and there is no event.
 
     A capacity below the number of seats taken is accepted and drops no student. A higher capacity adds seats, and the
-    course settles.
+    course settles. With ``creation``, a missing course is created.
     """
+    if command.creation is not None and command.course_id not in state.courses:
+        refuse_etag_of_missing("course", command.course_id, command.etag)
+        return UpdatedCourse(create(state, CreateCourse(command.course_id, command.creation)), ())
     course = state.course(command.course_id)
     check_etag(course, command.etag)
     # A command may set one end of the window alone, so the check needs the stored other end.
@@ -54,9 +72,8 @@ def update(state: State, command: UpdateCourse) -> Course:
     seats = course.capacity
     if changes := set_fields(course, command.values):
         state.change_course(EventType.COURSE_UPDATED, course, changes)
-    if seats is not None and (course.capacity is None or course.capacity > seats):
-        settle(state, course)
-    return course
+    adds_seats = seats is not None and (course.capacity is None or course.capacity > seats)
+    return UpdatedCourse(course, settle(state, course) if adds_seats else ())
 
 
 def _check_window(opens: int | None, closes: int | None) -> None:
@@ -71,8 +88,8 @@ def _check_prerequisites(state: State, values: Mapping[str, Any], present: tuple
         raise prerequisites_not_found(unknown)
 
 
-def delete(state: State, command: DeleteCourse) -> Course:
-    """Delete a course softly. Live enrollments prevent it, unless ``force`` drops them."""
+def delete(state: State, command: DeleteCourse) -> DeletedCourse:
+    """Delete a course softly. Live enrollments prevent it, unless ``force`` drops them; no course settles."""
     course = state.course(command.course_id)
     check_etag(course, command.etag)
     count = course.enrolled_count + course.waitlisted_count
@@ -82,11 +99,12 @@ def delete(state: State, command: DeleteCourse) -> Course:
             f'Course "{course.course_id}" still has live enrollments ({count}); end them first, or use force.',
             course_id=course.course_id,
         )
-    for enrollment in state.live_of_course(course.course_id):
+    dropped = tuple(state.live_of_course(course.course_id))
+    for enrollment in dropped:
         drop(state, course, enrollment, reason=DropReason.COURSE_DELETED)
     course.delete_time = state.journal.time_of(course)
     state.change_course(EventType.COURSE_DELETED, course)
-    return course
+    return DeletedCourse(course, dropped, ())
 
 
 def undelete(state: State, command: UndeleteCourse) -> Course:

@@ -8,7 +8,7 @@ from typing import Any
 from registrar_server.core.formats import format_etag, format_value
 from registrar_server.core.kinds import Kind
 from registrar_server.core.records import SETTABLE, Change, Course, Enrollment, Student
-from registrar_server.errors import etag_mismatch
+from registrar_server.errors import etag_mismatch, etag_of_missing
 
 
 def set_fields(record: Student | Course, values: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -41,3 +41,9 @@ def check_etag(record: Student | Course | Enrollment, etag: str) -> None:
     present = format_etag(resource_id, record.version)
     if etag != present:
         raise etag_mismatch(resource, resource_id, present, foreign=not etag.startswith(f"{resource_id}/"))
+
+
+def refuse_etag_of_missing(resource: str, resource_id: str, etag: str) -> None:
+    """Refuse with ETAG_MISMATCH unless ``etag`` is empty: a student or course that does not exist has no etag."""
+    if etag:
+        raise etag_of_missing(resource, resource_id)

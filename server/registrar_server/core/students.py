@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import chain
+from typing import NamedTuple
+
 from registrar_server.core.commands import (
     CreateStudent,
     DeleteStudent,
@@ -10,13 +13,24 @@ from registrar_server.core.commands import (
     UndeleteStudent,
     UpdateStudent,
 )
-from registrar_server.core.fields import check_etag, set_fields
-from registrar_server.core.records import Change, Hold, Student
+from registrar_server.core.fields import check_etag, refuse_etag_of_missing, set_fields
+from registrar_server.core.records import Change, Enrollment, Hold, Student
 from registrar_server.core.seats import drop
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import DropReason, EventType
 from registrar_server.core.waitlist import settle
-from registrar_server.errors import Reason, Refusal, student_not_found
+from registrar_server.errors import FieldViolation, Reason, Refusal, invalid_fields, student_not_found
+
+MAX_HOLDS = 32
+"""Every response with a student contains all holds, and must fit into the smallest message that the settings allow."""
+
+
+class DeletedStudent(NamedTuple):
+    """The result of a deletion: the student, the dropped enrollments, and the waiters promoted for them."""
+
+    student: Student
+    dropped: tuple[Enrollment, ...]
+    promoted: tuple[Enrollment, ...]
 
 
 def create(state: State, command: CreateStudent) -> Student:
@@ -33,7 +47,13 @@ def create(state: State, command: CreateStudent) -> Student:
 
 
 def update(state: State, command: UpdateStudent) -> Student:
-    """Set the given fields. If no value differs, nothing changes and there is no event."""
+    """Set the given fields. If no value differs, nothing changes and there is no event.
+
+    With ``creation``, a missing student is created.
+    """
+    if command.creation is not None and command.student_id not in state.students:
+        refuse_etag_of_missing("student", command.student_id, command.etag)
+        return create(state, CreateStudent(command.student_id, command.creation))
     student = state.student(command.student_id)
     check_etag(student, command.etag)
     if changes := set_fields(student, command.values):
@@ -41,11 +61,11 @@ def update(state: State, command: UpdateStudent) -> Student:
     return student
 
 
-def delete(state: State, command: DeleteStudent) -> Student:
+def delete(state: State, command: DeleteStudent) -> DeletedStudent:
     """Delete a student softly. Live enrollments prevent it, unless ``force`` drops them; then their courses settle."""
     student = state.student(command.student_id)
     check_etag(student, command.etag)
-    live = state.live_of_student(student.student_id)
+    live = tuple(state.live_of_student(student.student_id))
     if live and not command.force:
         raise Refusal(
             Reason.STUDENT_HAS_ENROLLMENTS,
@@ -57,9 +77,8 @@ def delete(state: State, command: DeleteStudent) -> Student:
         drop(state, state.courses[enrollment.course_id], enrollment, reason=DropReason.STUDENT_DELETED)
     student.delete_time = state.journal.time_of(student)
     state.change_student(EventType.STUDENT_DELETED, student)
-    for course in left:
-        settle(state, course)
-    return student
+    promoted = [settle(state, course) for course in left]
+    return DeletedStudent(student, live, tuple(chain.from_iterable(promoted)))
 
 
 def undelete(state: State, command: UndeleteStudent) -> Student:
@@ -77,6 +96,9 @@ def place_hold(state: State, command: PlaceHold) -> Student:
     """Place a hold. It replaces a hold of the same code."""
     student = state.student(command.student_id)
     before = _hold(student, command.code)
+    if before is None and len(student.holds) >= MAX_HOLDS:
+        problem = f"must be the code of one of the student's holds: a student has at most {MAX_HOLDS} holds"
+        raise invalid_fields([FieldViolation("code", problem)])
     placed = Hold(command.code, command.reason, state.journal.time_of(student))
     _replace_hold(student, before, placed)
     changes = _changes(before, placed)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from registrar_server.errors import overloaded, shutting_down
@@ -22,21 +22,59 @@ Result = TypeVar("Result")
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting(Generic[Item, Result]):
+class Submission(Generic[Item, Result]):
+    """An item in a lane, and its outcome. It belongs to one caller, who may leave."""
+
     item: Item
-    future: asyncio.Future[Result | Exception]
+    ended: asyncio.Future[None]
     deadline: float
+    _has_begun: bool = False
+    _outcome: list[Result | Exception] = field(default_factory=list)
+    """The outcome, until someone takes it."""
+    _heir: Callable[[Result | Exception], None] | None = None
+
+    async def result(self) -> Result:
+        """Wait for the outcome: return the item's result or raise its error."""
+        await self.ended
+        outcome = self._outcome.pop()
+        if not isinstance(outcome, Exception):
+            return outcome
+        # An error refers to the frames that it passes. If one of them referred to the error, the error would stay in
+        # memory until a garbage collection, with the whole request.
+        try:
+            raise outcome
+        finally:
+            del outcome
+
+    def leave_to(self, heir: Callable[[Result | Exception | None], None]) -> None:
+        """Give the outcome to ``heir``, because the call was cancelled; None if the item never begins."""
+        if self._outcome:
+            heir(self._outcome.pop())
+        elif self._has_begun:
+            self._heir = heir
+        else:
+            heir(None)
+
+    def begin(self, now: float) -> bool:
+        """Begin the item if the caller still waits, and return whether it begins."""
+        self._has_begun = self.is_alive(now)
+        return self._has_begun
 
     def is_alive(self, now: float) -> bool:
         """Return whether the caller still waits; fail the call with TimeoutError if its deadline has passed."""
         if self.deadline <= now:
             self.answer(TimeoutError())
-        return not self.future.done()
+        return not self.ended.done()
 
     def answer(self, outcome: Result | Exception) -> None:
-        """Give the caller the outcome, unless the call was cancelled."""
-        if not self.future.done():
-            self.future.set_result(outcome)
+        """Give the outcome to the caller, or to the heir if the call was cancelled."""
+        if self._heir:
+            self._heir(outcome)
+            return
+        # A call that is cancelled now names its heir only later.
+        self._outcome.append(outcome)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +106,7 @@ class Batcher(Generic[Item, Result]):
         self._limits = limits
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._waiting: deque[Submission[Item, Result]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -81,19 +119,20 @@ class Batcher(Generic[Item, Result]):
         passes before its batch begins, and a ``Refusal``: OVERLOADED if the queue is full, SHUTTING_DOWN after
         ``close``.
         """
+        return await self.enter(item, timeout=timeout).result()
+
+    def enter(self, item: Item, *, timeout: float | None = None) -> Submission[Item, Result]:
+        """Put ``item`` into the queue, as ``submit`` does, without waiting for its outcome."""
         loop = asyncio.get_running_loop()
         deadline = float("inf") if timeout is None else self._clock() + timeout
-        waiting: _Waiting[Item, Result] = _Waiting(item, loop.create_future(), deadline)
+        waiting: Submission[Item, Result] = Submission(item, loop.create_future(), deadline)
         self._admit(waiting)
         if self._idle.is_set():
             self._idle.clear()
             self._begin(loop)
-        outcome = await waiting.future
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return waiting
 
-    def _admit(self, waiting: _Waiting[Item, Result]) -> None:
+    def _admit(self, waiting: Submission[Item, Result]) -> None:
         if self._closing:
             raise shutting_down()
         if len(self._waiting) >= self._limits.max_waiting:
@@ -115,16 +154,16 @@ class Batcher(Generic[Item, Result]):
         else:
             self._idle.set()
 
-    def _take(self) -> list[_Waiting[Item, Result]]:
-        batch: list[_Waiting[Item, Result]] = []
+    def _take(self) -> list[Submission[Item, Result]]:
+        batch: list[Submission[Item, Result]] = []
         now = self._clock()
         while self._waiting and len(batch) < self._limits.max_batch:
             waiting = self._waiting.popleft()
-            if waiting.is_alive(now):
+            if waiting.begin(now):
                 batch.append(waiting)
         return batch
 
-    def _work(self, batch: list[_Waiting[Item, Result]], loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self, batch: list[Submission[Item, Result]], loop: asyncio.AbstractEventLoop) -> None:
         begun = self._clock()
         outcomes: Sequence[Result | Exception]
         try:
@@ -136,7 +175,7 @@ class Batcher(Generic[Item, Result]):
 
     def _finish(
         self,
-        batch: list[_Waiting[Item, Result]],
+        batch: list[Submission[Item, Result]],
         outcomes: Sequence[Result | Exception],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -162,8 +201,11 @@ class Lanes(Generic[Item, Result]):
 
     async def submit(self, item: Item, *, timeout: float | None = None) -> Result:
         """Run ``item`` in the lane of its key; see ``Batcher.submit``."""
-        lane = self._lanes[hash(self._key(item)) % len(self._lanes)]
-        return await lane.submit(item, timeout=timeout)
+        return await self.enter(item, timeout=timeout).result()
+
+    def enter(self, item: Item, *, timeout: float | None = None) -> Submission[Item, Result]:
+        """Put ``item`` into the lane of its key; see ``Batcher.enter``."""
+        return self._lanes[hash(self._key(item)) % len(self._lanes)].enter(item, timeout=timeout)
 
     async def close(self) -> None:
         """Close every lane."""

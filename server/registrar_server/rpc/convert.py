@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from operator import attrgetter
@@ -25,6 +25,10 @@ from registrar_server.rpc.values import (
     timestamp,
 )
 
+MAX_LISTED = 100
+"""The most enrollments that a response to a change lists. Otherwise it could grow past the limit of a message, and the
+caller of a committed change would get an error."""
+
 Record = TypeVar("Record")
 Response = TypeVar("Response", bound=Message)
 
@@ -39,6 +43,11 @@ def enrollment(record: Enrollment) -> enrollment_pb2.Enrollment:
     message = enrollment_pb2.Enrollment()
     set_enrollment(message, record)
     return message
+
+
+def listed(records: Sequence[Enrollment]) -> Iterator[enrollment_pb2.Enrollment]:
+    """Return the messages of the enrollments that a response to a change lists: the first ones."""
+    return map(enrollment, records[:MAX_LISTED])
 
 
 def set_enrollment(message: enrollment_pb2.Enrollment, record: Enrollment) -> None:

@@ -14,6 +14,7 @@ from registrar_server.core.commands import (
     UndeleteCourse,
     UpdateCourse,
 )
+from registrar_server.core.courses import DeletedCourse, UpdatedCourse
 from registrar_server.core.records import Course
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.reading.lists import CourseSearch
@@ -26,8 +27,6 @@ from registrar_server.rpc.settable_fields import masked, read_fields
 from registrar_server.rpc.validation import Fields
 
 _created = convert.answering(pb.CreateCourseResponse, "course", convert.course)
-_updated = convert.answering(pb.UpdateCourseResponse, "course", convert.course)
-_deleted = convert.answering(pb.DeleteCourseResponse, "course", convert.course)
 _undeleted = convert.answering(pb.UndeleteCourseResponse, "course", convert.course)
 
 
@@ -89,9 +88,11 @@ class CourseService(CourseServiceServicer):
         course_id = fields.id("course.course_id", request.course.course_id)
         names = masked(fields, request.update_mask, request.course, Course)
         values = read_fields(fields, Course, request.course, names)
-        _check_prerequisites(fields, course_id, values)
+        creation = read_fields(fields, Course, request.course) if request.allow_missing else None
+        for found in filter(None, (values, creation)):
+            _check_prerequisites(fields, course_id, found)
         fields.check()
-        command = UpdateCourse(course_id, values, request.course.etag)
+        command = UpdateCourse(course_id, values, request.course.etag, creation)
         return await self._dispatcher.change(context, request, command, pb.UpdateCourseResponse, _updated)
 
     @endpoint
@@ -111,3 +112,21 @@ class CourseService(CourseServiceServicer):
         fields.check()
         command = UndeleteCourse(course_id)
         return await self._dispatcher.change(context, request, command, pb.UndeleteCourseResponse, _undeleted)
+
+
+def _updated(result: UpdatedCourse) -> pb.UpdateCourseResponse:
+    return pb.UpdateCourseResponse(
+        course=convert.course(result.course),
+        promoted=convert.listed(result.promoted),
+        promoted_count=len(result.promoted),
+    )
+
+
+def _deleted(result: DeletedCourse) -> pb.DeleteCourseResponse:
+    return pb.DeleteCourseResponse(
+        course=convert.course(result.course),
+        dropped=convert.listed(result.dropped),
+        dropped_count=len(result.dropped),
+        promoted=convert.listed(result.promoted),
+        promoted_count=len(result.promoted),
+    )

@@ -18,6 +18,7 @@ from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reads import Reads
 from registrar_server.rpc.endpoint import Context
 from registrar_server.rpc.fingerprint import fingerprint
+from registrar_server.rpc.twins import Twins
 
 Response = TypeVar("Response", bound=Message)
 
@@ -31,7 +32,7 @@ class Dispatcher:
         self, ledger: Ledger, changes: Lanes[Call, Answer], reads: Reads, queries: QueryThreads, max_message_bytes: int
     ) -> None:
         self._ledger = ledger
-        self._changes = changes
+        self._twins = Twins(changes)
         self._queries = queries
         self.reads = reads
         self.max_page_bytes = max_message_bytes * 3 // 4
@@ -48,7 +49,7 @@ class Dispatcher:
         """Carry out a change and return its response, or raise its ``Refusal``.
 
         A request with ``validate_only`` is answered by a preview. A request with a known ``request_id`` and the same
-        content gets the first response again.
+        content gets the first response again, and waits for it if that call is still under way.
         """
         if getattr(request, "validate_only", False):
             previewed: Any = await self._queries.run(self._ledger.preview, Call(command, pack, response))
@@ -56,7 +57,7 @@ class Dispatcher:
             return preview
         call = Call(command, pack, response, request.request_id.lower(), fingerprint(request))
         try:
-            answer = await self._changes.submit(call, timeout=context.time_remaining())
+            answer = await self._twins.run(call, context.time_remaining)
         except Refusal as refusal:
             _log_refusal(command, refusal)
             raise

@@ -209,14 +209,16 @@ def _swapped(result: Swapped) -> pb.SwapEnrollmentResponse:
     return pb.SwapEnrollmentResponse(
         enrollment=convert.enrollment(result.enrollment),
         dropped=convert.enrollment(result.dropped),
-        promoted=map(convert.enrollment, result.promoted),
+        promoted=convert.listed(result.promoted),
+        promoted_count=len(result.promoted),
     )
 
 
 def _unenrolled(result: Unenrolled) -> pb.UnenrollResponse:
     return pb.UnenrollResponse(
         enrollment=convert.enrollment(result.enrollment) if result.enrollment else None,
-        promoted=map(convert.enrollment, result.promoted),
+        promoted=convert.listed(result.promoted),
+        promoted_count=len(result.promoted),
     )
 
 

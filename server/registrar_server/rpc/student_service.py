@@ -14,6 +14,7 @@ from registrar_server.core.commands import (
     UpdateStudent,
 )
 from registrar_server.core.records import Student
+from registrar_server.core.students import DeletedStudent
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.reading.lookups import StudentById
 from registrar_server.rpc import convert
@@ -25,7 +26,6 @@ from registrar_server.rpc.validation import Fields
 
 _created = convert.answering(pb.CreateStudentResponse, "student", convert.student)
 _updated = convert.answering(pb.UpdateStudentResponse, "student", convert.student)
-_deleted = convert.answering(pb.DeleteStudentResponse, "student", convert.student)
 _undeleted = convert.answering(pb.UndeleteStudentResponse, "student", convert.student)
 _held = convert.answering(pb.PlaceHoldResponse, "student", convert.student)
 _released = convert.answering(pb.ReleaseHoldResponse, "student", convert.student)
@@ -78,8 +78,9 @@ class StudentService(StudentServiceServicer):
         student_id = fields.id("student.student_id", request.student.student_id)
         names = masked(fields, request.update_mask, request.student, Student)
         values = read_fields(fields, Student, request.student, names)
+        creation = read_fields(fields, Student, request.student) if request.allow_missing else None
         fields.check()
-        command = UpdateStudent(student_id, values, request.student.etag)
+        command = UpdateStudent(student_id, values, request.student.etag, creation)
         return await self._dispatcher.change(context, request, command, pb.UpdateStudentResponse, _updated)
 
     @endpoint
@@ -122,3 +123,13 @@ class StudentService(StudentServiceServicer):
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.ReleaseHoldResponse, _released)
+
+
+def _deleted(result: DeletedStudent) -> pb.DeleteStudentResponse:
+    return pb.DeleteStudentResponse(
+        student=convert.student(result.student),
+        dropped=convert.listed(result.dropped),
+        dropped_count=len(result.dropped),
+        promoted=convert.listed(result.promoted),
+        promoted_count=len(result.promoted),
+    )
