@@ -11,6 +11,8 @@ from typing import Any
 
 import grpc
 
+from registrar_client._docstrings import documented
+
 DEFAULT_TARGET = "localhost:50051"
 DEFAULT_PORT = 50051
 DEFAULT_TIMEOUT = 10.0
@@ -39,6 +41,7 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
     """Options for TLS, or for mutual TLS with a client certificate. The client reads the PEM files when it is made."""

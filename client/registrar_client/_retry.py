@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import grpc
 
+from registrar_client._docstrings import documented
 from registrar_client._enums import ErrorReason
 from registrar_client.errors import RegistrarError
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOptions:
     """How the client retries transient failures.
