@@ -19,7 +19,10 @@ from registrar_client.errors import (
 
 
 class InvalidField(InvalidArgument):
-    """Fields are missing, malformed, too long or out of range. ``field_violations`` lists all of them."""
+    """Fields are missing, malformed, too long or out of range. ``field_violations`` lists all of them.
+
+    The client raises it without a call to the server if values cannot be sent.
+    """
 
     reason = ErrorReason.INVALID_FIELD
 
