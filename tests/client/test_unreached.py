@@ -26,6 +26,7 @@ from registrar_client import (
     Unimplemented,
 )
 from tests.support.certificates import Certificates, make
+from tests.support.servers import serving
 
 Call = Callable[..., Any]
 PATIENT = 60
@@ -301,3 +302,21 @@ def test_a_web_server_is_named(call: Call) -> None:
         listening.shutdown(socket.SHUT_RDWR)
         thread.join()
     assert "It uses HTTP/1, but gRPC needs HTTP/2." in str(failure)
+
+
+@pytest.mark.parametrize("mutual", [False, True], ids=["tls", "mtls"])
+async def test_the_server_of_registrar_shows_the_same_causes(
+    database_url: str, certificates: Certificates, mutual: bool
+) -> None:
+    authority = str(certificates.authority)
+    tls = {"tls_cert_file": str(certificates.server), "tls_key_file": str(certificates.server_key)}
+    async with serving(database_url, **tls, tls_client_ca_file=authority if mutual else None) as server:
+        cases: list[tuple[str, TlsOptions | None]] = [(PLAINTEXT_TO_TLS, None), (UNTRUSTED, TlsOptions())]
+        if mutual:
+            cases.append((NO_CERTIFICATE, TlsOptions(ca_file=authority)))
+        for cause, options in cases:
+            client = AsyncRegistrarClient(server.address, tls=options, connect_timeout=0.5, timeout=PATIENT)
+            async with client:
+                with pytest.raises(Unavailable) as failure:
+                    await client.students.get(student_id="s-1")
+            assert cause in str(failure.value)
