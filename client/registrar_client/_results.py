@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from registrar_client._docstrings import documented
 from registrar_client._types import Course, Enrollment, Student
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unenrolled:
     """The result of ``unenroll``."""
@@ -22,6 +24,7 @@ class Unenrolled:
     """The number of all promoted enrollments."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swapped:
     """The result of ``swap``."""
@@ -37,6 +40,7 @@ class Swapped:
     """The number of all promoted enrollments."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdatedCourse:
     """The result of ``courses.update``."""
@@ -49,6 +53,7 @@ class UpdatedCourse:
     """The number of all promoted enrollments."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletedCourse:
     """The result of ``courses.delete``."""
@@ -66,6 +71,7 @@ class DeletedCourse:
     """The number of all promoted enrollments."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletedStudent:
     """The result of ``students.delete``."""
