@@ -157,6 +157,7 @@ class Enrollment(Base):
             sqlite_where=text(f"state = '{EnrollmentState.WAITLISTED}'"),
         ),
         Index(None, "enrollment_id"),
+        Index(None, "update_time"),
     )
 
     course_id: Mapped[str] = mapped_column(ID, ForeignKey("courses.course_id"), primary_key=True)
@@ -190,7 +191,20 @@ class Event(Base):
     """
 
     __tablename__ = "events"
-    __table_args__ = (Index(None, "revision"), Index(None, "student_id", "revision"))
+    __table_args__ = (
+        Index(None, "revision"),
+        Index(None, "student_id", "revision"),
+        Index(None, "type", "revision"),
+        Index(None, "time", "revision"),
+        Index(
+            "ix_events_actor_revision",
+            "actor",
+            "revision",
+            # Most events have no actor, and nobody asks for those.
+            postgresql_where=text("actor <> ''"),
+            sqlite_where=text("actor <> ''"),
+        ),
+    )
 
     course_id: Mapped[str] = mapped_column(ID, primary_key=True)
     revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
