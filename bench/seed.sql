@@ -6,27 +6,28 @@
 -- and a waitlist. All rows have their events, as if the server had written them.
 
 INSERT INTO students (student_id, given_name, family_name, email, state, max_credits, holds, version, create_time,
-                      update_time, search_text)
+                      update_time, search_text, hold_keys, keys_version)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :students)
 SELECT 'S-' || i, 'Ada', 'Byron ' || i, 'ada.' || i || '@example.edu', 'ACTIVE', 300000, '[]', 1, :now, :now,
-       'ada byron ' || i || ' ada.' || i || '@example.edu'
+       's-' || i || ' ada byron ' || i || ' ada.' || i || '@example.edu', '[]', 1
   FROM numbers;
 
 INSERT INTO courses (course_id, code, title, description, term, credits, capacity, meetings, prerequisite_course_ids,
                      state, version, create_time, update_time, search_text, enrolled_count, waitlisted_count,
-                     last_number)
+                     last_number, code_key, term_key, component_key, keys_version)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :courses)
 SELECT 'C-' || i, 'CS ' || i, 'Introduction to Computing ' || i,
        'What can be computed, and how. Programs, data, cost, proof. Weekly exercises, one project, a written exam.',
        '2026-fall', 3000, :capacity,
        ('[[[' || (1 + i % 5) || '],' || (28800 + i / 5 % 12 * 3600) || ',' || (31800 + i / 5 % 12 * 3600) ||
        ',"2026-09-01","2026-12-18","Hall 1"]]') /* document */, '[]', 'OPEN', 1,
-       :now, :now, 'cs ' || i || ' introduction to computing ' || i, :stored / :courses, 0, :stored / :courses
+       :now, :now, 'cs' || i || ' c-' || i || ' cs ' || i || ' introduction to computing ' || i,
+       :stored / :courses, 0, :stored / :courses, 'cs' || i, '2026-fall', '', 1
   FROM numbers;
 
 INSERT INTO courses (course_id, code, title, description, term, credits, capacity, waitlist_capacity, meetings,
                      prerequisite_course_ids, state, version, create_time, update_time, search_text, enrolled_count,
-                     waitlisted_count, last_number)
+                     waitlisted_count, last_number, code_key, term_key, component_key, keys_version)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :rounds),
 kinds(prefix, seats, places, earliest) AS (
     SELECT 'HOT-', :capacity, NULL, 28800 UNION ALL SELECT 'WAIT-', :seats, :places, 0)
@@ -35,7 +36,8 @@ SELECT prefix || i, 'CS ' || i, 'Introduction to Computing ' || i,
        '2026-fall', 3000, seats, places,
        ('[[[' || (6 + i % 2) || '],' || (earliest + i / 2 * 900) || ',' || (earliest + 600 + i / 2 * 900) ||
        ',"2026-09-01","2026-12-18","Hall 1"]]') /* document */, '[]', 'OPEN', 1,
-       :now, :now, 'cs ' || i || ' introduction to computing ' || i, 0, 0, 0
+       :now, :now, 'cs' || i || ' ' || lower(prefix) || i || ' cs ' || i || ' introduction to computing ' || i,
+       0, 0, 0, 'cs' || i, '2026-fall', '', 1
   FROM numbers, kinds;
 
 INSERT INTO enrollments (course_id, enrollment_id, student_id, number, attempt, state, grade, bypassed_rules, reason,

@@ -9,7 +9,9 @@ Revision: ${up_revision}, after ${down_revision | comma,n}.
 #   nullable columns, and columns with a server default. Drop or rename in a later version, when no server uses the old
 #   name any more.
 # * Change no data here. To add a required column, write a revision that adds it as nullable, a data step in
-#   migrations/data that fills it (`-- schema: ${up_revision}`), and a revision that makes it NOT NULL.
+#   migrations/data that fills it (`-- schema: ${up_revision}`), and a revision that makes it NOT NULL. Only what SQL
+#   cannot compute is filled in Python, in pages, and on PostgreSQL in an autocommit_block: see
+#   20261126_1601_add_components_and_keys.py.
 # * DDL that waits for a table's lock blocks every later query on the table. After 10 s (lock_timeout) it fails, the
 #   revision is rolled back, and it can be repeated.
 # * Create an index on a large PostgreSQL table in a revision of its own, and concurrently, so as not to block writers:

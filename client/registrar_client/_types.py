@@ -91,6 +91,8 @@ class Course:
     title: str = ""
     description: str = ""
     term: str = ""
+    component: str = ""
+    """The part of the subject that this course teaches, such as ``LEC`` or ``LAB``."""
     credits: Decimal = Decimal(0)
     capacity: int | None = None
     """The number of seats. ``None`` means unlimited."""

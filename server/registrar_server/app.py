@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from registrar_server import migrate
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
+from registrar_server.ledger.rekeying import rekey
 from registrar_server.ledger.request_ids import purge_request_ids
 from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.query_threads import QueryThreads
@@ -27,7 +28,7 @@ from registrar_server.rpc.transport import ListenError, bind, server_options
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
 
-PURGE_INTERVAL_S = 600.0
+HOUSEKEEPING_INTERVAL_S = 600.0
 LINGER_S = 0.2
 """How long a stopping server keeps refusing calls before it closes its connections."""
 OVERTIME_S = 5.0
@@ -48,7 +49,7 @@ class Server:
         self._database = Database(
             settings.database_url.get_secret_value(),
             writers=settings.write_lanes,
-            readers=settings.read_lanes + 2,  # Lists run beside pings and the purge, previews beside lookups.
+            readers=settings.read_lanes + 2,  # Lists run beside pings and housekeeping, previews beside lookups.
         )
         ledger = Ledger(self._database)
         reader = Reader(self._database)
@@ -62,7 +63,7 @@ class Server:
         reads = Reads(reader, self._lookups, self._queries)
         self._dispatcher = Dispatcher(ledger, self._changes, reads, self._queries, settings.max_message_bytes)
         self._health = Health(self._database.ping, SERVICE_NAMES)
-        self._purge_thread = ThreadPoolExecutor(1, thread_name_prefix="purge")
+        self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
         self._grpc = grpc.aio.server(options=server_options(settings))
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,7 +81,8 @@ class Server:
         await self._grpc.start()
         self._tasks = [
             asyncio.create_task(_repeat(self._settings.health_interval, self._health.check)),
-            asyncio.create_task(_repeat(PURGE_INTERVAL_S, self._purge)),
+            asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._purge)),
+            asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._rekey)),
         ]
         log.info("server_started", address=self.address, database=_without_password(self._settings.url))
 
@@ -115,7 +117,7 @@ class Server:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(self._changes.close(), self._lookups.close(), self._queries.close())
                 await self._health.close()
-                await asyncio.to_thread(self._purge_thread.shutdown, cancel_futures=True)
+                await asyncio.to_thread(self._housekeeper.shutdown, cancel_futures=True)
         except TimeoutError:
             return False
         return True
@@ -123,9 +125,16 @@ class Server:
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
         purge = partial(purge_request_ids, self._database, before, may_continue=lambda: not self._stopping)
-        deleted = await asyncio.get_running_loop().run_in_executor(self._purge_thread, purge)
+        deleted = await asyncio.get_running_loop().run_in_executor(self._housekeeper, purge)
         if deleted:
             log.info("request_ids_purged", deleted=deleted)
+
+    async def _rekey(self) -> None:
+        """Complete the rows that a server of an older version wrote meanwhile."""
+        complete = partial(rekey, self._database, may_continue=lambda: not self._stopping)
+        completed = await asyncio.get_running_loop().run_in_executor(self._housekeeper, complete)
+        if completed:
+            log.info("rows_rekeyed", rows=completed)
 
 
 async def start(settings: Settings) -> Server:

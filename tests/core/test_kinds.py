@@ -10,7 +10,7 @@ import pytest
 from registrar_server.core.kinds import Choice, Count, Credits, Email, Ids, Kind, Meetings, Text, Time, kinds_of
 from registrar_server.core.records import SETTABLE, Course, Hold, Student
 
-GENERATED = {"version", "create_time", "update_time", "delete_time", "search_text"}
+GENERATED = {"version", "create_time", "update_time", "delete_time"}
 
 
 @dataclass

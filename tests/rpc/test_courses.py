@@ -308,7 +308,7 @@ class TestSearch:
             ({"term": "2018-fall"}, ["B", "a"]),
             ({"term": "2018"}, []),
             ({"code": "CS 101"}, ["a", "b"]),
-            ({"code": "cs 101"}, []),
+            ({"code": "cs101"}, ["a", "b"]),
             ({"open_only": True}, ["a", "b"]),
             ({"query": "intro", "term": "2018-fall", "code": "CS 101", "open_only": True}, ["a"]),
             ({"query": "computing", "show_deleted": True}, ["a", "b", "gone"]),

@@ -37,6 +37,7 @@ def create(
     title: str = "",
     description: str = "",
     term: str = "",
+    component: str = "",
     credits: Decimal | int | str = 0,
     capacity: int | None = None,
     waitlist_capacity: int | None = None,
@@ -57,6 +58,7 @@ def create(
         title: Title.
         description: Description.
         term: The term, as the campus names it.
+        component: The part of the subject that this course teaches, such as ``LEC`` or ``LAB``.
         credits: The credits of the course, with up to 3 decimals.
         capacity: The number of seats. By default, the number is unlimited.
         waitlist_capacity: The number of places on the waitlist. By default, the course has no waitlist.
@@ -144,6 +146,7 @@ def update(
     title: str | Unset | None = UNSET,
     description: str | Unset | None = UNSET,
     term: str | Unset | None = UNSET,
+    component: str | Unset | None = UNSET,
     credits: Decimal | int | str | Unset | None = UNSET,
     capacity: int | Unset | None = UNSET,
     waitlist_capacity: int | Unset | None = UNSET,
@@ -168,6 +171,7 @@ def update(
         title: Title.
         description: Description.
         term: The term, as the campus names it.
+        component: The part of the subject that this course teaches.
         credits: The credits of the course. Cleared, they are 0.
         capacity: The number of seats. Cleared, the number is unlimited.
         waitlist_capacity: The number of places on the waitlist. Cleared, the course has no waitlist.

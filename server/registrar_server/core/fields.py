@@ -17,7 +17,6 @@ def set_fields(record: Student | Course, values: Mapping[str, Any]) -> tuple[Cha
     changes = field_changes(before, values, SETTABLE[type(record)])
     for name, value in values.items():
         setattr(record, name, value)
-    record.search_text = record.describe()
     return changes
 
 

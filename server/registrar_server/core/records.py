@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
+from registrar_server.core import keys
 from registrar_server.core.kinds import Choice, Count, Credits, Email, Ids, Kind, Meetings, Text, Time, kinds_of
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
 from registrar_server.errors import Violation
@@ -57,11 +58,26 @@ class Student:
     create_time: int = 0
     update_time: int = 0
     delete_time: int | None = None
-    search_text: str = ""
 
-    def describe(self) -> str:
-        """Return the text that searches look in."""
-        return f"{self.given_name} {self.family_name} {self.email}".casefold()
+    @property
+    def hold_keys(self) -> tuple[str, ...]:
+        """The keys of the holds' codes, in the order of the holds."""
+        return tuple(keys.text_key(hold.code) for hold in self.holds)
+
+    @property
+    def search_text(self) -> str:
+        """The text that searches look in."""
+        return keys.search_text(self.student_id, self.given_name, self.family_name, self.email)
+
+    @property
+    def sort_name(self) -> str:
+        """The text by which students are sorted."""
+        return keys.sort_name(self.family_name, self.given_name)
+
+    @property
+    def keys_version(self) -> int:
+        """The version that the keys and the search text belong to."""
+        return self.version
 
 
 @dataclass(slots=True)
@@ -73,6 +89,7 @@ class Course:
     title: Annotated[str, Text(500)] = ""
     description: Annotated[str, Text(10_000)] = ""
     term: Annotated[str, Text(64)] = ""
+    component: Annotated[str, Text(64)] = ""
     credits: Annotated[int, Credits()] = 0
     capacity: Annotated[int | None, Count()] = None
     waitlist_capacity: Annotated[int | None, Count()] = None
@@ -86,14 +103,34 @@ class Course:
     create_time: int = 0
     update_time: int = 0
     delete_time: int | None = None
-    search_text: str = ""
     enrolled_count: int = 0
     waitlisted_count: int = 0
     last_number: int = 0
 
-    def describe(self) -> str:
-        """Return the text that searches look in."""
-        return f"{self.code} {self.title}".casefold()
+    @property
+    def code_key(self) -> str:
+        """The key of the code: offerings with the same key that is not empty have the same subject."""
+        return keys.code_key(self.code)
+
+    @property
+    def term_key(self) -> str:
+        """The key of the term."""
+        return keys.text_key(self.term)
+
+    @property
+    def component_key(self) -> str:
+        """The key of the component."""
+        return keys.text_key(self.component)
+
+    @property
+    def search_text(self) -> str:
+        """The text that searches look in."""
+        return keys.search_text(self.course_id, self.code, self.title, code=self.code)
+
+    @property
+    def keys_version(self) -> int:
+        """The version that the keys and the search text belong to."""
+        return self.version
 
     @property
     def seats_available(self) -> int | None:
@@ -156,12 +193,22 @@ class Commitment(NamedTuple):
     credits: int
     meetings: tuple[Meeting, ...]
 
+    @property
+    def term_key(self) -> str:
+        """The key of the term."""
+        return keys.text_key(self.term)
+
 
 class Subject(NamedTuple):
     """A course and its code. A completion meets a prerequisite of the same id or of the same non-empty code."""
 
     course_id: str
     code: str
+
+    @property
+    def code_key(self) -> str:
+        """The key of the code."""
+        return keys.code_key(self.code)
 
 
 class Passed(NamedTuple):

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import CTE, ColumnElement, Select, case, func, literal_column, select, tuple_
 
+from registrar_server.core.keys import code_key, text_key
 from registrar_server.core.records import Enrollment
 from registrar_server.core.vocabulary import EnrollmentState
 from registrar_server.reading.lists import ENROLLMENT, STUDENT, After, RosterEntry, columns
 from registrar_server.storage import models
 from registrar_server.storage.rows import Row, Selection, read_side_by_side
 
-_WAITLISTED = literal_column(f"'{EnrollmentState.WAITLISTED}'")
+_WAITLISTED: ColumnElement[str] = literal_column(f"'{EnrollmentState.WAITLISTED}'")
 """As text of the statement instead of a parameter, so that the index of the waitlists serves every plan."""
 
 
@@ -60,9 +61,9 @@ def enrollments(search: EnrollmentSearch, after: After, limit: int) -> Select[An
     if search.course_id:
         query = query.where(enrollment.course_id == search.course_id)
     if search.term:
-        query = query.where(course.term == search.term)
+        query = query.where(course.term_key == text_key(search.term))
     if search.code:
-        query = query.where(course.code == search.code)
+        query = query.where(course.code_key == code_key(search.code))
     if search.states:
         query = query.where(_has_state(search.states))
     if search.updated_after is not None:

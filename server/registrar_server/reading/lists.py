@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import JSON, ColumnElement, Select, Text, cast, func, literal_column, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
+from registrar_server.core.keys import code_key, search_words, text_key
 from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.vocabulary import LIVE_STATES, CourseState, EnrollmentState
 from registrar_server.storage import models
+from registrar_server.storage.containment import HasText
 from registrar_server.storage.rows import Row, Selection, read_side_by_side
 from registrar_server.storage.statements import ENROLLMENT_COLUMNS, POSITION
 
@@ -65,7 +67,7 @@ class RosterFilter(NamedTuple):
 class StudentSearch(NamedTuple):
     """The filters of a list of students; an empty filter fits every student."""
 
-    words: Sequence[str] = ()
+    query: str = ""
     hold_code: str = ""
     state: str | None = None
     show_deleted: bool = False
@@ -74,7 +76,7 @@ class StudentSearch(NamedTuple):
 class CourseSearch(NamedTuple):
     """The filters of a search in the catalogue; an empty filter fits every course."""
 
-    words: Sequence[str] = ()
+    query: str = ""
     term: str = ""
     code: str = ""
     component: str = ""
@@ -93,7 +95,7 @@ def courses_of_student(student_id: str, wanted: StudentCourseFilter, after: Afte
         .order_by(enrollment.course_id, enrollment.attempt)
     )
     if wanted.term:
-        query = query.where(course.term == wanted.term)
+        query = query.where(course.term_key == text_key(wanted.term))
     if after:
         query = query.where(tuple_(enrollment.course_id, enrollment.attempt) > tuple(after))
     return query.limit(limit)
@@ -137,7 +139,9 @@ def search_students(search: StudentSearch, after: After, limit: int) -> Select[A
     """Return the query for the students that fit ``search``, by id."""
     student = models.Student
     query = select(*columns(student, STUDENT))
-    query = _search(query, student, student.student_id, search.words, search.show_deleted, after)
+    query = _search(query, student, student.student_id, search.query, search.show_deleted, after)
+    if search.hold_code:
+        query = query.where(models.HELD, HasText(student.hold_keys, text_key(search.hold_code)))
     if search.state:
         query = query.where(student.state == search.state)
     return query.limit(limit)
@@ -147,11 +151,13 @@ def search_courses(search: CourseSearch, after: After, limit: int) -> Select[Any
     """Return the query for the courses of the catalogue that fit ``search``, by id."""
     course = models.Course
     query = select(*columns(course, COURSE))
-    query = _search(query, course, course.course_id, search.words, search.show_deleted, after)
+    query = _search(query, course, course.course_id, search.query, search.show_deleted, after)
     if search.term:
-        query = query.where(course.term == search.term)
+        query = query.where(course.term_key == text_key(search.term))
     if search.code:
-        query = query.where(course.code == search.code)
+        query = query.where(course.code_key == code_key(search.code))
+    if search.component:
+        query = query.where(course.component_key == text_key(search.component))
     if search.open_only:
         has_seat = or_(course.capacity.is_(None), course.enrolled_count < course.capacity)
         query = query.where(course.state == CourseState.OPEN, has_seat)
@@ -170,13 +176,13 @@ def _search(
     query: Select[Any],
     model: type[models.Student] | type[models.Course],
     key: InstrumentedAttribute[str],
-    words: Iterable[str],
+    text: str,
     show_deleted: bool,
     after: After,
 ) -> Select[Any]:
     query = query.order_by(key)
-    for word in words:
-        query = query.where(model.search_text.contains(word.casefold(), autoescape=True))
+    for word in search_words(text):
+        query = query.where(model.search_text.contains(word, autoescape=True))
     if not show_deleted:
         query = query.where(model.delete_time.is_(None))
     return query.where(key > after[0]) if after else query

@@ -58,7 +58,7 @@ class CourseService(CourseServiceServicer):
     async def SearchCourses(self, request: pb.SearchCoursesRequest, context: Context) -> pb.SearchCoursesResponse:
         fields = Fields()
         search = CourseSearch(
-            words=fields.text("query", request.query, 200).split(),
+            query=fields.text("query", request.query, 200),
             term=fields.text("term", request.term, 64),
             code=fields.text("code", request.code, 64),
             component=fields.text("component", request.component, 64),

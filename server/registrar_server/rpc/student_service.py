@@ -64,7 +64,7 @@ class StudentService(StudentServiceServicer):
     async def ListStudents(self, request: pb.ListStudentsRequest, context: Context) -> pb.ListStudentsResponse:
         fields = Fields()
         search = StudentSearch(
-            words=fields.text("query", request.query, 200).split(),
+            query=fields.text("query", request.query, 200),
             hold_code=fields.text("hold_code", request.hold_code, 64),
             state=member(fields, "state", request.state, STUDENT_STATES),
             show_deleted=request.show_deleted,

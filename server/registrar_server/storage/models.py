@@ -4,8 +4,8 @@ Three choices hold everywhere:
 
 * Times are whole microseconds since 1970-01-01 UTC in a BIGINT: exact, and the same on every database.
 * Credits are integer thousandths, since SQLite has no decimals.
-* Id columns compare byte by byte (``COLLATE "C"`` on PostgreSQL), so that Python, SQLite and PostgreSQL sort alike:
-  the order of locks and the order of pages depend on it.
+* Ids and sorted texts compare byte by byte (``COLLATE "C"`` on PostgreSQL), so that Python, SQLite and PostgreSQL sort
+  alike: the order of locks and the order of pages depend on it.
 
 Keys lead with ``course_id`` where rows belong to a course, so that a distributed PostgreSQL can keep a course together.
 """
@@ -35,6 +35,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from registrar_server.core.vocabulary import LIVE_STATES, CourseState, EnrollmentState, StudentState
 
 ID = String(128).with_variant(String(128, collation="C"), "postgresql")
+SORTED = Text().with_variant(Text(collation="C"), "postgresql")
 DOCUMENT = JSON().with_variant(JSONB(), "postgresql")
 
 
@@ -57,13 +58,30 @@ class Base(DeclarativeBase):
     )
 
 
+KEYLESS = text("keys_version IS NULL OR keys_version <> version")
+"""The condition of a row whose keys are missing or out of date, because a server of an older version wrote it."""
+
+
+HELD = text("hold_keys <> '[]'")
+"""The condition of a student with a hold."""
+
+
+def _keyless(table: str, key: str) -> Index:
+    return Index(f"ix_{table}_keyless", key, postgresql_where=KEYLESS, sqlite_where=KEYLESS)
+
+
 class Student(Base):
-    """A person who may enroll. Deleting is soft: the row stays, with ``delete_time`` set."""
+    """A person who may enroll. Deleting is soft: the row stays, with ``delete_time`` set.
+
+    ``hold_keys``, ``search_text`` and ``sort_name`` follow from other columns, in the version ``keys_version``.
+    """
 
     __tablename__ = "students"
     __table_args__ = (
         CheckConstraint(one_of("state", StudentState), name="state"),
         CheckConstraint("max_credits >= 0", name="max_credits"),
+        _keyless("students", "student_id"),
+        Index("ix_students_held", "student_id", postgresql_where=HELD, sqlite_where=HELD),
     )
 
     student_id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -78,6 +96,9 @@ class Student(Base):
     update_time: Mapped[int] = mapped_column(BigInteger)
     delete_time: Mapped[int | None] = mapped_column(BigInteger)
     search_text: Mapped[str] = mapped_column(Text, default="")
+    hold_keys: Mapped[list[Any] | None] = mapped_column(DOCUMENT)
+    keys_version: Mapped[int | None] = mapped_column(BigInteger)
+    sort_name: Mapped[str | None] = mapped_column(SORTED)
 
     enrollments: Mapped[list[Enrollment]] = relationship(
         back_populates="student", order_by="Enrollment.course_id, Enrollment.attempt"
@@ -85,7 +106,10 @@ class Student(Base):
 
 
 class Course(Base):
-    """One offering in one term, with its seat counters. ``capacity`` NULL means unlimited, 0 means closed."""
+    """One offering in one term, with its seat counters. ``capacity`` NULL means unlimited, 0 means closed.
+
+    The keys and ``search_text`` follow from other columns, in the version ``keys_version``.
+    """
 
     __tablename__ = "courses"
     __table_args__ = (
@@ -98,6 +122,9 @@ class Course(Base):
         CheckConstraint("enroll_open_time < enroll_close_time", name="enroll_window"),
         Index(None, "code", "course_id"),
         Index(None, "term", "course_id"),
+        Index(None, "code_key", "course_id"),
+        Index(None, "term_key", "course_id"),
+        _keyless("courses", "course_id"),
     )
 
     course_id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -122,6 +149,11 @@ class Course(Base):
     enrolled_count: Mapped[int] = mapped_column(BigInteger, default=0)
     waitlisted_count: Mapped[int] = mapped_column(BigInteger, default=0)
     last_number: Mapped[int] = mapped_column(BigInteger, default=0)
+    component: Mapped[str] = mapped_column(Text, default="", server_default="")
+    code_key: Mapped[str | None] = mapped_column(Text)
+    term_key: Mapped[str | None] = mapped_column(Text)
+    component_key: Mapped[str | None] = mapped_column(Text)
+    keys_version: Mapped[int | None] = mapped_column(BigInteger)
 
     enrollments: Mapped[list[Enrollment]] = relationship(back_populates="course", order_by="Enrollment.number")
 

@@ -46,12 +46,17 @@ def row_reader(record: type[Record], columns: Sequence[str]) -> Callable[[Row], 
 
 
 def row_writer(record: type[Any], columns: Sequence[str]) -> Callable[[Any], Row]:
-    """Return a function that makes a row with these columns of a record."""
-    hints = get_type_hints(record)
+    """Return a function that makes a row with these columns of a record; a column may also be a property."""
     names: dict[str, Any] = {}
-    values = (_Codec.of(hints[column]).writing(f"record.{column}", column, names) for column in columns)
+    values = (_Codec.of(_hint(record, column)).writing(f"record.{column}", column, names) for column in columns)
     write: Callable[[Any], Row] = _compile(f"lambda record: ({', '.join(values)},)", names)
     return write
+
+
+def _hint(record: type[Any], name: str) -> Any:
+    """Return the annotation of a record's field or property."""
+    found = getattr(record, name, None)
+    return get_type_hints(found.fget)["return"] if isinstance(found, property) else get_type_hints(record)[name]
 
 
 def _compile(expression: str, names: dict[str, Any]) -> Any:
