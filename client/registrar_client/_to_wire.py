@@ -124,6 +124,11 @@ def numbers(name: str, kind: type[StrEnum], members: Iterable[str]) -> list[int]
     return [enum_table(kind).number(name, member) for member in _items(name, members)]
 
 
+def number(name: str, kind: type[StrEnum], member: str) -> int:
+    """Return the number of a member of an enum."""
+    return enum_table(kind).number(name, member)
+
+
 def override(value: Override | None) -> enrollment_pb2.Override | None:
     """Return the override of a call as a message."""
     if value is None:
@@ -151,6 +156,11 @@ def timestamp(name: str, value: dt.datetime) -> Timestamp:
         raise ValueError(f"{name} must have a timezone: which instant {value!r} means depends on it")
     since = value - _EPOCH
     return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
+
+
+def optional_timestamp(name: str, value: dt.datetime | None) -> Timestamp | None:
+    """Return a timestamp, or None for None."""
+    return None if value is None else timestamp(name, value)
 
 
 def _items(name: str, values: object) -> list[Any]:

@@ -34,7 +34,8 @@ def insert(url: str, student: Student) -> None:
     execute(
         url,
         "INSERT INTO students (student_id, given_name, family_name, email, state, holds, version, create_time,"
-        " update_time, search_text, keys_version) VALUES (:id, :given, :family, '', 'ACTIVE', '[]', 1, 5, 5, '', :keys)",
+        " update_time, search_text, keys_version)"
+        " VALUES (:id, :given, :family, '', 'ACTIVE', '[]', 1, 5, 5, '', :keys)",
         **{"id": student.student_id, "given": student.given_name, "family": student.family_name},
         keys=student.keys_version or None,
     )
