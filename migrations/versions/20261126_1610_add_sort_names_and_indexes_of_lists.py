@@ -26,7 +26,7 @@ PAGE = 1000
 
 INDEXES = {
     "ix_students_held": ("students", ["student_id"], sa.text("hold_keys <> '[]'")),
-    "ix_enrollments_update_time": ("enrollments", ["update_time"], None),
+    "ix_enrollments_update_time_course_id": ("enrollments", ["update_time", "course_id"], None),
     "ix_events_type_revision": ("events", ["type", "revision"], None),
     "ix_events_time_revision": ("events", ["time", "revision"], None),
     "ix_events_actor_revision": ("events", ["actor", "revision"], sa.text("actor <> ''")),

@@ -145,7 +145,7 @@ async def test_positions_are_right_with_any_filter_and_page(
     await registrar.enrollments.Unenroll(UnenrollRequest(student_id="w-2", course_id="CS-9"))
     await registrar.enroll("w-2", "CS-9")
     request = ListEnrollmentsRequest(page_size=size, **filters)
-    positions = {}
+    positions: dict[str, int] = {}
     while True:
         answer = await registrar.enrollments.ListEnrollments(request)
         positions |= {one.enrollment_id: one.waitlist_position for one in answer.enrollments}

@@ -255,7 +255,7 @@ async def test_the_client_passes_the_filters(database_url: str) -> None:
 
         await client.students.delete(student_id="s-1", force=True)
         await client.courses.delete(course_id="c-1", force=True)
-        dropped = {"states": [State.DROPPED], "show_deleted": True}
+        dropped: dict[str, Any] = {"states": [State.DROPPED], "show_deleted": True}
         assert len([one async for one in client.list_courses(student_id="s-1", **dropped)]) == 1
         assert len([one async for one in client.list_roster(course_id="c-1", **dropped)]) == 2
         with pytest.raises(StudentNotFound):

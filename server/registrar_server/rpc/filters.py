@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from registrar_server.rpc.validation import Fields
 
@@ -50,5 +51,5 @@ def time_from(fields: Fields, request: Message, name: str) -> int | None:
     """Return the first microsecond at or after a time, or None for a filter that is not set."""
     if not request.HasField(name):
         return None
-    value = getattr(request, name)
+    value: Timestamp = getattr(request, name)
     return fields.time(name, value) + (value.nanos % 1000 > 0)

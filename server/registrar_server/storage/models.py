@@ -189,7 +189,7 @@ class Enrollment(Base):
             sqlite_where=text(f"state = '{EnrollmentState.WAITLISTED}'"),
         ),
         Index(None, "enrollment_id"),
-        Index(None, "update_time"),
+        Index(None, "update_time", "course_id"),
     )
 
     course_id: Mapped[str] = mapped_column(ID, ForeignKey("courses.course_id"), primary_key=True)
