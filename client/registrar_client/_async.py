@@ -122,6 +122,7 @@ class AsyncRegistrarClient:
     get_enrollment = async_unary(enrollment_reads.get_enrollment)
     list_courses = async_paged(enrollment_reads.list_courses)
     list_roster = async_paged(enrollment_reads.list_roster)
+    list_enrollments = async_paged(enrollment_reads.list_enrollments)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

@@ -21,6 +21,8 @@ class Page(Generic[Item]):
     """The items of the page, in the order of the list."""
     next_page_token: str
     """The token of the next page. It is valid in other processes and after a restart. Empty on the last page."""
+    last_revision: int = 0
+    """The revision of the newest event of all when a page of events was read. ``0`` in other lists."""
 
 
 class _Pages(Generic[Item]):
@@ -40,7 +42,8 @@ class _Pages(Generic[Item]):
 
     def _read(self, response: Any) -> Page[Item]:
         items = tuple(map(self._call.read, self._call.items(response)))
-        return Page(items=items, next_page_token=response.next_page_token)
+        last_revision = getattr(response, "last_revision", 0)
+        return Page(items=items, next_page_token=response.next_page_token, last_revision=last_revision)
 
 
 class Pager(_Pages[Item]):

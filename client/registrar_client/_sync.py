@@ -137,6 +137,7 @@ class RegistrarClient:
     get_enrollment = unary(enrollment_reads.get_enrollment)
     list_courses = paged(enrollment_reads.list_courses)
     list_roster = paged(enrollment_reads.list_roster)
+    list_enrollments = paged(enrollment_reads.list_enrollments)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

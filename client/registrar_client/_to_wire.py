@@ -144,7 +144,9 @@ def _dataclass(message: type[Message], kind: type) -> Convert:
 def _converter(field: FieldDescriptor, annotation: Any = None) -> Convert:
     if field.is_repeated:
         return _sequence(_single(field, annotation), _item_name(field))
-    return _optional(_single(field, annotation)) if field.has_presence else _single(field, annotation)
+    # A filter by one member of an enum is None by default.
+    may_be_absent = field.has_presence or field.enum_type is not None
+    return _optional(_single(field, annotation)) if may_be_absent else _single(field, annotation)
 
 
 def _single(field: FieldDescriptor, annotation: Any) -> Convert:

@@ -22,7 +22,7 @@ from registrar_server.core.commands import (
 from registrar_server.core.records import Course, Meeting, Student
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Ledger
-from registrar_server.reading.lists import CourseSearch
+from registrar_server.reading.lists import CourseSearch, RosterFilter, StudentCourseFilter, StudentSearch
 from registrar_server.reading.lookups import CourseById, CoursesOfStudent, EnrollmentById, Lookup, StudentById
 from registrar_server.reading.reader import Reader
 from registrar_server.storage.database import Database
@@ -30,7 +30,7 @@ from tests.support.ledgers import carry_out
 
 LIVE = ("ENROLLED", "WAITLISTED")
 ALL_STATES = (*LIVE, "DROPPED", "COMPLETED")
-ALL_COURSES = CourseSearch(query="", term="", code="", open_only=False, show_deleted=False)
+ALL_COURSES = CourseSearch()
 MEETING = Meeting((1, 3), 32_400, 36_000, "2026-09-01", "2026-12-18", "Łódź „A” 🏫")
 
 
@@ -108,7 +108,7 @@ class TestLookups:
 
     def test_an_enrollment(self, reader: Reader) -> None:
         """Live and ended enrollments are found by id; an unknown id is refused."""
-        (entry,) = reader.list_roster("c-1", LIVE, None, 10)
+        (entry,) = reader.list_roster("c-1", RosterFilter(), None, 10)
         assert reader.require(EnrollmentById(entry.enrollment.enrollment_id)) == entry.enrollment
         (unknown,) = reader.look_up([EnrollmentById("e-9")])
         assert refused_for(unknown) == (Reason.ENROLLMENT_NOT_FOUND, {"enrollment_id": "e-9"})
@@ -143,7 +143,7 @@ class TestLookups:
         refused = reader.look_up([StudentById("s-1"), CourseById("c-1")])
         assert [refused_for(one)[0] for one in refused] == [Reason.DATABASE_UNAVAILABLE] * 2
         with pytest.raises(Refusal) as listing:
-            reader.list_students("", False, None, 10)
+            reader.list_students(StudentSearch(), None, 10)
         assert listing.value.reason is Reason.DATABASE_UNAVAILABLE
         database.close()
 
@@ -154,32 +154,37 @@ class TestLists:
     def test_courses_of_a_student(self, reader: Reader, ledger: Ledger) -> None:
         """A student's enrollments are ordered by course and attempt, and filtered by state."""
         carry_out(ledger, Unenroll("s-1", "c-2"), Enroll("s-1", "c-2"))
-        courses = reader.list_courses("s-1", ALL_STATES, None, 10)
+        courses = reader.list_courses("s-1", StudentCourseFilter(ALL_STATES), None, 10)
         assert [(one.course.title, one.enrollment.attempt, one.enrollment.state) for one in courses] == [
             ("Intro", 1, "ENROLLED"),
             ("Études", 1, "DROPPED"),
             ("Études", 2, "ENROLLED"),
         ]
-        assert [one.enrollment.attempt for one in reader.list_courses("s-1", ("DROPPED",), None, 10)] == [1]
-        assert reader.list_courses("s-1", LIVE, None, 10) == reader.require(CoursesOfStudent("s-1"))
+        assert [
+            one.enrollment.attempt for one in reader.list_courses("s-1", StudentCourseFilter(("DROPPED",)), None, 10)
+        ] == [1]
+        assert reader.list_courses("s-1", StudentCourseFilter(), None, 10) == reader.require(CoursesOfStudent("s-1"))
 
     def test_a_roster(self, reader: Reader, ledger: Ledger) -> None:
         """A roster is ordered by the course's numbers, which is the order of the waitlist."""
         carry_out(ledger, Unenroll("s-1", "c-2"), Enroll("s-1", "c-2"))
-        roster = reader.list_roster("c-2", ALL_STATES, None, 10)
+        roster = reader.list_roster("c-2", RosterFilter(ALL_STATES), None, 10)
         assert [(one.student.student_id, one.enrollment.number, one.enrollment.state) for one in roster] == [
             ("s-1", 1, "DROPPED"),
             ("s-2", 2, "ENROLLED"),
             ("s-1", 3, "ENROLLED"),
         ]
-        assert [one.student.given_name for one in reader.list_roster("c-2", LIVE, None, 10)] == ["Élodie", "Ada"]
+        assert [one.student.given_name for one in reader.list_roster("c-2", RosterFilter(), None, 10)] == [
+            "Élodie",
+            "Ada",
+        ]
 
     def test_of_a_missing_record(self, reader: Reader) -> None:
         """The lists of a deleted student or course are refused."""
         with pytest.raises(Refusal, match='There is no student "s-3"'):
-            reader.list_courses("s-3", LIVE, None, 10)
+            reader.list_courses("s-3", StudentCourseFilter(), None, 10)
         with pytest.raises(Refusal, match='There is no course "c-3"'):
-            reader.list_roster("c-3", LIVE, None, 10)
+            reader.list_roster("c-3", RosterFilter(), None, 10)
 
     @pytest.mark.parametrize(
         ("query", "found"),
@@ -196,11 +201,11 @@ class TestLists:
     )
     def test_students_by_words(self, reader: Reader, query: str, found: list[str]) -> None:
         """Every word must be part of a name or the e-mail, in any case; no character of it is a wildcard."""
-        assert [student.student_id for student in reader.list_students(query, False, None, 10)] == found
+        assert [student.student_id for student in reader.list_students(StudentSearch(query), None, 10)] == found
 
     def test_deleted_students(self, reader: Reader) -> None:
         """Deleted students are listed with show_deleted."""
-        shown = reader.list_students("", True, None, 10)
+        shown = reader.list_students(StudentSearch(show_deleted=True), None, 10)
         assert [student.student_id for student in shown] == ["s-1", "s-2", "s-3"]
 
     @pytest.mark.parametrize(
@@ -260,12 +265,14 @@ class TestPages:
     @staticmethod
     def students(reader: Reader) -> tuple[Pages, Key]:
         """Return how to read the list of students, and its key."""
-        return lambda after, size: reader.list_students("", False, after, size), lambda row: (row.student_id,)
+        return lambda after, size: reader.list_students(StudentSearch(), after, size), lambda row: (row.student_id,)
 
     @staticmethod
     def roster(reader: Reader) -> tuple[Pages, Key]:
         """Return how to read the roster of the course, and its key."""
-        return lambda after, size: reader.list_roster("c", LIVE, after, size), lambda row: (row.enrollment.number,)
+        return lambda after, size: reader.list_roster("c", RosterFilter(), after, size), lambda row: (
+            row.enrollment.number,
+        )
 
     @pytest.mark.parametrize("size", [1, 3, 10, 11])
     def test_every_row_once(self, reader_of_ten: Reader, size: int) -> None:
@@ -279,7 +286,7 @@ class TestPages:
         for course_id in ("d", "d", "e"):
             carry_out(ledger, Unenroll("a", course_id), Enroll("a", course_id))
         found = read_pages(
-            lambda after, size: reader_of_ten.list_courses("a", ALL_STATES, after, size),
+            lambda after, size: reader_of_ten.list_courses("a", StudentCourseFilter(ALL_STATES), after, size),
             lambda row: (row.enrollment.course_id, row.enrollment.attempt),
             2,
         )

@@ -15,10 +15,17 @@ from grpc import StatusCode
 from registrar.v1.course_service_pb2 import DeleteCourseRequest, SearchCoursesRequest
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED as ENROLLED
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_WAITLISTED as WAITLISTED
-from registrar.v1.enrollment_service_pb2 import ListCoursesRequest, ListRosterRequest, UnenrollRequest
+from registrar.v1.enrollment_service_pb2 import (
+    ListCoursesRequest,
+    ListEnrollmentsRequest,
+    ListRosterRequest,
+    UnenrollRequest,
+)
+from registrar.v1.student_pb2 import STUDENT_STATE_ACTIVE
 from registrar.v1.student_service_pb2 import DeleteStudentRequest, ListStudentsRequest
+from registrar_server.core.records import Student
 from registrar_server.errors import Reason, Refusal
-from registrar_server.rpc.paging import Page
+from registrar_server.rpc.paging import MAX_TOKEN_LENGTH, Page, SortName
 from registrar_server.rpc.validation import Fields
 from tests.support.refusals import info, refused
 from tests.support.servers import Registrar, calling, registrar_on, server_processes
@@ -42,6 +49,15 @@ async def _add_roster_entry(registrar: Registrar, student_id: str) -> None:
     await registrar.enroll(student_id, "CS-101")
 
 
+async def _add_named_roster_entry(registrar: Registrar, student_id: str) -> None:
+    await registrar.add_student(student_id, family_name=f"É{student_id}")
+    await registrar.enroll(student_id, "CS-101")
+
+
+async def _leave_course(registrar: Registrar, student_id: str) -> None:
+    await registrar.enrollments.Unenroll(UnenrollRequest(student_id=student_id, course_id="CS-101"))
+
+
 async def _add_course_of_student(registrar: Registrar, course_id: str) -> None:
     await registrar.add_course(course_id)
     await registrar.enroll("s-1", course_id)
@@ -54,7 +70,12 @@ LISTS = {
         lambda answer: [student.student_id for student in answer.students],
         lambda registrar, name: registrar.add_student(name),
         lambda registrar, name: registrar.students.DeleteStudent(DeleteStudentRequest(student_id=name)),
-        (ListStudentsRequest(query="x"), ListStudentsRequest(show_deleted=True)),
+        (
+            ListStudentsRequest(query="x"),
+            ListStudentsRequest(show_deleted=True),
+            ListStudentsRequest(hold_code="BURSAR"),
+            ListStudentsRequest(state=STUDENT_STATE_ACTIVE),
+        ),
     ),
     "SearchCourses": Paged(
         SearchCoursesRequest(),
@@ -62,7 +83,12 @@ LISTS = {
         lambda answer: [course.course_id for course in answer.courses],
         lambda registrar, name: registrar.add_course(name),
         lambda registrar, name: registrar.courses.DeleteCourse(DeleteCourseRequest(course_id=name)),
-        (SearchCoursesRequest(open_only=True), SearchCoursesRequest(term="2018")),
+        (
+            SearchCoursesRequest(open_only=True),
+            SearchCoursesRequest(term="2018"),
+            SearchCoursesRequest(waitlisted_only=True),
+            SearchCoursesRequest(component="LAB"),
+        ),
     ),
     "ListCourses": Paged(
         ListCoursesRequest(student_id="s-1"),
@@ -73,6 +99,8 @@ LISTS = {
         (
             ListCoursesRequest(student_id="s-2"),
             ListCoursesRequest(student_id="s-1", states=[ENROLLED]),
+            ListCoursesRequest(student_id="s-1", term="2018"),
+            ListCoursesRequest(student_id="s-1", show_deleted=True),
         ),
     ),
     "ListRoster": Paged(
@@ -80,10 +108,33 @@ LISTS = {
         lambda registrar: registrar.enrollments.ListRoster,
         lambda answer: [entry.student.student_id for entry in answer.entries],
         _add_roster_entry,
-        lambda registrar, name: registrar.enrollments.Unenroll(UnenrollRequest(student_id=name, course_id="CS-101")),
+        _leave_course,
         (
             ListRosterRequest(course_id="CS-102"),
             ListRosterRequest(course_id="CS-101", states=[ENROLLED]),
+            ListRosterRequest(course_id="CS-101", order_by="family_name"),
+            ListRosterRequest(course_id="CS-101", show_deleted=True),
+        ),
+    ),
+    "ListRoster by name": Paged(
+        ListRosterRequest(course_id="CS-101", order_by="family_name"),
+        lambda registrar: registrar.enrollments.ListRoster,
+        lambda answer: [entry.student.student_id for entry in answer.entries],
+        _add_named_roster_entry,
+        _leave_course,
+        (ListRosterRequest(course_id="CS-101"), ListRosterRequest(course_id="CS-102", order_by="family_name")),
+    ),
+    "ListEnrollments": Paged(
+        ListEnrollmentsRequest(states=[ENROLLED, WAITLISTED]),
+        lambda registrar: registrar.enrollments.ListEnrollments,
+        lambda answer: [enrollment.student_id for enrollment in answer.enrollments],
+        _add_roster_entry,
+        _leave_course,
+        (
+            ListEnrollmentsRequest(),
+            ListEnrollmentsRequest(states=[ENROLLED, WAITLISTED], course_id="CS-101"),
+            ListEnrollmentsRequest(states=[ENROLLED, WAITLISTED], term="2018"),
+            ListEnrollmentsRequest(states=[ENROLLED, WAITLISTED], show_deleted=True),
         ),
     ),
 }
@@ -314,6 +365,22 @@ class TestTokens:
         with pytest.raises(Refusal) as refusal:
             Page(Fields(), request, 1_000).after(str, int)
         assert refusal.value.reason is Reason.INVALID_PAGE_TOKEN
+
+    @pytest.mark.parametrize("key", [["\ud800", 1], ["a\0", 1], [1, 1], ["a", "b"], ["a"]])
+    def test_invalid_name(self, key: list[Any]) -> None:
+        """A token of a list by name may have any text that the database can store, and no other."""
+        request = ListRosterRequest(course_id="CS-101", order_by="family_name")
+        request.page_token = Page(Fields(), request, 1_000)._token_after(key)
+        with pytest.raises(Refusal):
+            Page(Fields(), request, 1_000).after(SortName, int)
+
+    def test_longest_name(self) -> None:
+        """A token of a list by name has room for the longest name."""
+        request = ListRosterRequest(course_id="c" * 128, order_by="family_name")
+        key = [Student("s-1", "", "\U0001d50a" * 200).sort_name, 2**62]
+        request.page_token = Page(Fields(), request, 1_000)._token_after(key)
+        assert len(request.page_token) <= MAX_TOKEN_LENGTH
+        assert Page(Fields(), request, 1_000).after(SortName, int) == key
 
 
 def _tampered(token: str) -> set[str]:

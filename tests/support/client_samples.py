@@ -28,6 +28,7 @@ SURFACE: dict[str, tuple[str, dict[str, str]]] = {
     "GetEnrollment": ("get_enrollment", {"enrollment_id": "e-1"}),
     "ListCourses": ("list_courses", {"student_id": "s-1"}),
     "ListRoster": ("list_roster", {"course_id": "CS-101"}),
+    "ListEnrollments": ("list_enrollments", {}),
     "CreateStudent": ("students.create", {}),
     "GetStudent": ("students.get", {"student_id": "s-1"}),
     "ListStudents": ("students.list", {}),

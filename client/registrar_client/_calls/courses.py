@@ -103,7 +103,9 @@ def search(
     query: str = "",
     term: str = "",
     code: str = "",
+    component: str = "",
     open_only: bool = False,
+    waitlisted_only: bool = False,
     show_deleted: bool = False,
     page_size: int = 0,
     page_token: str = "",
@@ -117,7 +119,9 @@ def search(
         query: Words that must all occur in the code or the title. Case does not matter.
         term: Only courses of exactly this term.
         code: Only courses with exactly this code.
+        component: Only courses of this component.
         open_only: Only courses that take place and have a free seat.
+        waitlisted_only: Only courses on whose waitlist students wait.
         show_deleted: Also find deleted courses.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
         page_token: The page to start with: the ``next_page_token`` of an earlier page.
@@ -132,7 +136,9 @@ def search(
         query=query,
         term=term,
         code=code,
+        component=component,
         open_only=open_only,
+        waitlisted_only=waitlisted_only,
         show_deleted=show_deleted,
         page_size=page_size,
         page_token=page_token,

@@ -82,6 +82,8 @@ def get(*, student_id: str, show_deleted: bool = False, timeout: float | None = 
 def list_(
     *,
     query: str = "",
+    hold_code: str = "",
+    state: StudentState | None = None,
     show_deleted: bool = False,
     page_size: int = 0,
     page_token: str = "",
@@ -93,6 +95,8 @@ def list_(
 
     Args:
         query: Words that must all occur in the names or the e-mail address. Case does not matter.
+        hold_code: Only students with a hold of this code.
+        state: Only students in this state.
         show_deleted: Also list deleted students.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
         page_token: The page to start with: the ``next_page_token`` of an earlier page.
@@ -105,6 +109,8 @@ def list_(
     request = to_wire.message(
         pb.ListStudentsRequest,
         query=query,
+        hold_code=hold_code,
+        state=state,
         show_deleted=show_deleted,
         page_size=page_size,
         page_token=page_token,

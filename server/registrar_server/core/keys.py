@@ -8,6 +8,9 @@ from __future__ import annotations
 from functools import lru_cache
 from unicodedata import category, combining, normalize
 
+MAX_SORTED = 100
+"""The number of characters of names by which they are sorted."""
+
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "\N{LATIN SMALL LETTER DOTLESS I}": "i"})
 """Letters whose stroke or missing dot looks like an accent, but that Unicode does not decompose."""
 
@@ -41,6 +44,12 @@ def search_text(*parts: str, code: str = "") -> str:
 def search_words(query: str) -> list[str]:
     """Return the words of a query as ``search_text`` writes them."""
     return _without_accents(query).split()
+
+
+def sort_name(family_name: str, given_name: str) -> str:
+    """Return the text by which names are sorted: without case and accents, and not longer than a page token may be."""
+    # A tabulator sorts before every character of a name, so a short family name comes before its continuations.
+    return "\t".join(" ".join(_without_accents(name).split()) for name in (family_name, given_name))[:MAX_SORTED]
 
 
 def _folded(text: str) -> str:

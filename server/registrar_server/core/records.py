@@ -70,6 +70,11 @@ class Student:
         return keys.search_text(self.student_id, self.given_name, self.family_name, self.email)
 
     @property
+    def sort_name(self) -> str:
+        """The text by which students are sorted."""
+        return keys.sort_name(self.family_name, self.given_name)
+
+    @property
     def keys_version(self) -> int:
         """The version that the keys and the search text belong to."""
         return self.version

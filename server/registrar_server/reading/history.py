@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import JSON, Select, Text, and_, cast, select
+from sqlalchemy import JSON, ColumnElement, Select, Text, and_, cast, func, literal_column, select, true, union_all
 
 from registrar_server.core.records import Enrollment, Event
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState, EventType
@@ -14,12 +15,37 @@ from registrar_server.storage.rows import Row, Selection, read_side_by_side
 _WITH_REASON = (EnrollmentState.DROPPED, EnrollmentState.VOIDED)
 
 
+class EventSearch(NamedTuple):
+    """The filters of a list of events; an empty filter fits every event.
+
+    ``start`` and ``end`` are a half-open period of time. ``after`` and ``before`` are revisions outside of the list.
+    """
+
+    student_id: str = ""
+    course_id: str = ""
+    enrollment_id: str = ""
+    types: Sequence[str] = ()
+    actor: str = ""
+    start: int | None = None
+    end: int | None = None
+    descending: bool = False
+    after: int = 0
+    before: int | None = None
+
+
 class HistoryEntry(NamedTuple):
     """An event with its revision and, if it is about one, the enrollment as the change left it."""
 
     revision: int
     event: Event
     enrollment: Enrollment | None
+
+
+class HistoryPage(NamedTuple):
+    """A page of the history, and the last revision of the whole history when the page was read."""
+
+    entries: Sequence[HistoryEntry]
+    last_revision: int
 
 
 class _Revision(NamedTuple):
@@ -36,40 +62,115 @@ class _Kept(NamedTuple):
     reason: str | None
 
 
+_EVENTS = models.Event.__table__
 _REVISION = Selection(_Revision)
 _EVENT = Selection(Event)
 _KEPT = Selection(_Kept)
 _read_row = read_side_by_side(_REVISION, _EVENT, _KEPT)
 
 
-def events(student_id: str, course_id: str, after: int, limit: int) -> Select[Any]:
-    """Return the query for the events after a revision, optionally of one student or course, in order.
+def events(search: EventSearch, limit: int) -> Select[Any]:
+    """Return the query for events by revision, and for the last revision of all, which is in every row.
 
-    Indexes hold all events, those of a student and those of a course in the order of revisions; for a student in a
-    course the query walks one of these. Enrollments are joined after the limit, so that only those of the page are
-    looked up.
+    One statement reads both, so no event of the page is later. Without an event there is one row with the last revision
+    alone. Enrollments are joined after the limit, so that only those of the page are looked up.
     """
-    event, enrollment = models.Event.__table__, models.Enrollment.__table__
-    page = select(event).where(event.c.revision > after).order_by(event.c.revision).limit(limit)
-    if student_id:
-        page = page.where(event.c.student_id == student_id)
-    if course_id:
-        page = page.where(event.c.course_id == course_id)
-    listed = page.subquery("listed")
+    counter, enrollment = models.EventCounter.__table__, models.Enrollment.__table__
+    listed = _page(search, limit).subquery("listed")
     same = and_(enrollment.c.course_id == listed.c.course_id, enrollment.c.enrollment_id == listed.c.enrollment_id)
     columns = [listed.c[name] for name in (*_REVISION.names, *_EVENT.names)]
     return (
         select(
+            counter.c.revision.label("last_revision"),
             *(cast(column, Text) if isinstance(column.type, JSON) else column for column in columns),
             *(enrollment.c[name] for name in _KEPT.names),
         )
-        .join_from(listed, enrollment, same, isouter=True)
-        .order_by(listed.c.revision)
+        .select_from(counter.outerjoin(listed, true()).outerjoin(enrollment, same))
+        .order_by(listed.c.revision.desc() if search.descending else listed.c.revision)
     )
 
 
-def read_entry(row: Row) -> HistoryEntry:
-    """Read a row of the query."""
+def _page(search: EventSearch, limit: int) -> Select[Any]:
+    """Return the query for the events of a page.
+
+    Indexes hold all events, those of a student, of a course, of a type and of an actor in the order of revisions. The
+    query walks one of these, or one per type.
+    """
+    event = _EVENTS
+    if not search.types or _is_about_one(search):
+        return _walk(search, select(event), limit)
+    of_types = (_walk(search, select(event.c.revision).where(event.c.type == each), limit) for each in search.types)
+    revisions = union_all(*(walk.subquery().select() for walk in of_types))
+    return _in_order(search, select(event).where(event.c.revision.in_(revisions)), limit)
+
+
+def _walk(search: EventSearch, query: Select[Any], limit: int) -> Select[Any]:
+    """Add the filters except for types without a student, a course or an enrollment."""
+    query = query.where(_EVENTS.c.revision > search.after)
+    if search.before is not None:
+        query = query.where(_EVENTS.c.revision < search.before)
+    if search.actor:
+        # The index of actors leaves out the events without one.
+        query = query.where(_EVENTS.c.actor == search.actor, _EVENTS.c.actor != literal_column("''"))
+    if _is_about_one(search):
+        query = query.where(*_of_one(search), *_in_period(search, _EVENTS.c.time))
+    elif search.start is not None or search.end is not None:
+        query = query.where(*_between_revisions(search))
+    return _in_order(search, query, limit)
+
+
+def _in_order(search: EventSearch, query: Select[Any], limit: int) -> Select[Any]:
+    return query.order_by(_EVENTS.c.revision.desc() if search.descending else _EVENTS.c.revision).limit(limit)
+
+
+def _is_about_one(search: EventSearch) -> bool:
+    """Return whether the search is for events of one student, course or enrollment, which are few."""
+    return bool(search.student_id or search.course_id or search.enrollment_id)
+
+
+def _of_one(search: EventSearch) -> Iterator[ColumnElement[bool]]:
+    if search.student_id:
+        yield _EVENTS.c.student_id == search.student_id
+    if search.course_id:
+        yield _EVENTS.c.course_id == search.course_id
+    if search.enrollment_id:
+        # The events of an enrollment are among those of its student, which have an index.
+        enrollment = models.Enrollment.__table__
+        student_id = select(enrollment.c.student_id).where(enrollment.c.enrollment_id == search.enrollment_id)
+        yield _EVENTS.c.student_id == student_id.scalar_subquery()
+        yield _EVENTS.c.enrollment_id == search.enrollment_id
+    if search.types:
+        yield _EVENTS.c.type.in_(search.types)
+
+
+def _in_period(search: EventSearch, time: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
+    if search.start is not None:
+        yield time >= search.start
+    if search.end is not None:
+        yield time < search.end
+
+
+def _between_revisions(search: EventSearch) -> Iterator[ColumnElement[bool]]:
+    """Return the conditions of a period, which let the query walk the revisions from the period's first to its last.
+
+    The order of times is nearly that of revisions, but a clock can step back. So the first and the last revision come
+    from the index of times. The additions keep databases from walking the index of revisions to find these two, and
+    from sorting the whole period for each page.
+    """
+    revision = _EVENTS.c.revision
+    period = list(_in_period(search, _EVENTS.c.time))
+    yield revision >= select(func.min(revision + 0)).where(*period).scalar_subquery()
+    yield revision <= select(func.max(revision + 0)).where(*period).scalar_subquery()
+    yield from _in_period(search, _EVENTS.c.time + 0)
+
+
+def read_page(rows: Sequence[Row]) -> HistoryPage:
+    """Read the rows of the query."""
+    entries = [_entry(row[1:]) for row in rows if row[1] is not None]
+    return HistoryPage(entries, rows[0][0] if rows else 0)
+
+
+def _entry(row: Row) -> HistoryEntry:
     (revision,), event, kept = _read_row(row)
     return HistoryEntry(revision, event, _enrollment(event, kept) if event.enrollment_id else None)
 

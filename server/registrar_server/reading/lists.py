@@ -10,8 +10,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from registrar_server.core.keys import code_key, search_words, text_key
 from registrar_server.core.records import Course, Enrollment, Student
-from registrar_server.core.vocabulary import CourseState, EnrollmentState
+from registrar_server.core.vocabulary import LIVE_STATES, CourseState, EnrollmentState
 from registrar_server.storage import models
+from registrar_server.storage.containment import HasText
 from registrar_server.storage.rows import Row, Selection, read_side_by_side
 from registrar_server.storage.statements import ENROLLMENT_COLUMNS, POSITION
 
@@ -40,27 +41,61 @@ class RosterEntry(NamedTuple):
 
     student: Student
     enrollment: Enrollment
+    sort_name: str = ""
+    """The text by which the student's name is sorted, in a roster by name."""
+
+
+class StudentCourseFilter(NamedTuple):
+    """The filters of a list of a student's courses; an empty term fits every course."""
+
+    states: Sequence[str] = LIVE_STATES
+    term: str = ""
+    show_deleted: bool = False
+    """Whether the student may be deleted."""
+
+
+class RosterFilter(NamedTuple):
+    """The filters of a roster, and its order."""
+
+    states: Sequence[str] = LIVE_STATES
+    by_name: bool = False
+    """Whether the order is that of the names, instead of that of the numbers."""
+    show_deleted: bool = False
+    """Whether the course may be deleted."""
+
+
+class StudentSearch(NamedTuple):
+    """The filters of a list of students; an empty filter fits every student."""
+
+    query: str = ""
+    hold_code: str = ""
+    state: str | None = None
+    show_deleted: bool = False
 
 
 class CourseSearch(NamedTuple):
     """The filters of a search in the catalogue; an empty filter fits every course."""
 
-    query: str
-    term: str
-    code: str
-    open_only: bool
-    show_deleted: bool
+    query: str = ""
+    term: str = ""
+    code: str = ""
+    component: str = ""
+    open_only: bool = False
+    waitlisted_only: bool = False
+    show_deleted: bool = False
 
 
-def courses_of_student(student_id: str, states: Sequence[str], after: After, limit: int) -> Select[Any]:
+def courses_of_student(student_id: str, wanted: StudentCourseFilter, after: After, limit: int) -> Select[Any]:
     """Return the query for a student's enrollments with their courses, by (course_id, attempt)."""
     course, enrollment = models.Course, models.Enrollment
     query = (
         select(*columns(course, COURSE), *columns(enrollment, ENROLLMENT), literal_column(POSITION))
         .join_from(enrollment, course)
-        .where(enrollment.student_id == student_id, enrollment.state.in_(states))
+        .where(enrollment.student_id == student_id, enrollment.state.in_(wanted.states))
         .order_by(enrollment.course_id, enrollment.attempt)
     )
+    if wanted.term:
+        query = query.where(course.term_key == text_key(wanted.term))
     if after:
         query = query.where(tuple_(enrollment.course_id, enrollment.attempt) > tuple(after))
     return query.limit(limit)
@@ -100,10 +135,16 @@ def read_roster(rows: Sequence[Row]) -> list[RosterEntry]:
     return entries
 
 
-def search_students(text: str, show_deleted: bool, after: After, limit: int) -> Select[Any]:
-    """Return the query for the students whose id, names and e-mail address contain every word of ``text``, by id."""
-    query = select(*columns(models.Student, STUDENT))
-    return _search(query, models.Student, models.Student.student_id, text, show_deleted, after).limit(limit)
+def search_students(search: StudentSearch, after: After, limit: int) -> Select[Any]:
+    """Return the query for the students that fit ``search``, by id."""
+    student = models.Student
+    query = select(*columns(student, STUDENT))
+    query = _search(query, student, student.student_id, search.query, search.show_deleted, after)
+    if search.hold_code:
+        query = query.where(models.HELD, HasText(student.hold_keys, text_key(search.hold_code)))
+    if search.state:
+        query = query.where(student.state == search.state)
+    return query.limit(limit)
 
 
 def search_courses(search: CourseSearch, after: After, limit: int) -> Select[Any]:
@@ -115,9 +156,13 @@ def search_courses(search: CourseSearch, after: After, limit: int) -> Select[Any
         query = query.where(course.term_key == text_key(search.term))
     if search.code:
         query = query.where(course.code_key == code_key(search.code))
+    if search.component:
+        query = query.where(course.component_key == text_key(search.component))
     if search.open_only:
         has_seat = or_(course.capacity.is_(None), course.enrolled_count < course.capacity)
         query = query.where(course.state == CourseState.OPEN, has_seat)
+    if search.waitlisted_only:
+        query = query.where(course.waitlisted_count > 0)
     return query.limit(limit)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from registrar_server.core.vocabulary import LIVE_STATES
 from registrar_server.ledger.batching import Batcher
-from registrar_server.reading.lists import After
+from registrar_server.reading.lists import After, StudentCourseFilter
 from registrar_server.reading.lookups import CoursesOfStudent, Lookup, StudentCourse
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
@@ -15,6 +14,7 @@ from registrar_server.reading.reader import Reader
 Result = TypeVar("Result")
 
 DEFAULT_PAGE_SIZE = 50
+_LIVE = StudentCourseFilter()
 
 
 class Reads:
@@ -29,19 +29,19 @@ class Reads:
         """Return the record of a lookup, or raise its refusal."""
         return await self._lookups.submit(lookup, timeout=timeout)
 
-    async def list(self, query: Callable[[Reader], Sequence[Result]]) -> Sequence[Result]:
-        """Run a list's query in a thread, and return its rows."""
+    async def list(self, query: Callable[[Reader], Result]) -> Result:
+        """Run a list's query in a thread, and return its page."""
         return await self._queries.run(query, self._reader)
 
     async def list_courses(
-        self, student_id: str, states: Sequence[str], after: After, page_size: int, *, timeout: float | None
+        self, student_id: str, wanted: StudentCourseFilter, after: After, page_size: int, *, timeout: float | None
     ) -> Sequence[StudentCourse]:
         """Return a page of a student's enrollments with their courses, by (course_id, attempt), and at least one more.
 
-        The first page of live enrollments in default size is the most frequent read. It takes the path of lookups,
-        which returns all live enrollments.
+        The first page of live enrollments in default size, without other filters, is the most frequent read. It takes
+        the path of lookups, which returns all live enrollments.
         """
-        if after is None and page_size == DEFAULT_PAGE_SIZE and tuple(states) == LIVE_STATES:
+        if after is None and page_size == DEFAULT_PAGE_SIZE and wanted == _LIVE:
             found: Sequence[StudentCourse] = await self.look_up(CoursesOfStudent(student_id), timeout=timeout)
             return found
-        return await self.list(lambda reader: reader.list_courses(student_id, states, after, page_size + 1))
+        return await self.list(lambda reader: reader.list_courses(student_id, wanted, after, page_size + 1))

@@ -70,6 +70,8 @@ class CourseService(CourseServiceServicer):
             query=fields.text("query", request.query, 200),
             term=fields.text("term", request.term, 64),
             code=fields.text("code", request.code, 64),
+            component=fields.text("component", request.component, 64),
+            waitlisted_only=request.waitlisted_only,
             open_only=request.open_only,
             show_deleted=request.show_deleted,
         )

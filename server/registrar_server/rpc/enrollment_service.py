@@ -13,14 +13,17 @@ from registrar_server.core.commands import (
     Unenroll,
     VoidCompletion,
 )
+from registrar_server.core.records import Enrollment
 from registrar_server.core.seats import Swapped, Unenrolled
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState
-from registrar_server.reading.lists import RosterEntry
+from registrar_server.reading.enrollment_lists import EnrollmentSearch
+from registrar_server.reading.lists import RosterEntry, RosterFilter, StudentCourseFilter
 from registrar_server.reading.lookups import EnrollmentById, StudentCourse
 from registrar_server.rpc import convert
 from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.endpoint import Context, endpoint
-from registrar_server.rpc.paging import Page
+from registrar_server.rpc.filters import members, time_after
+from registrar_server.rpc.paging import Page, SortName
 from registrar_server.rpc.validation import Fields
 from registrar_server.rpc.values import ENROLLMENT_STATES
 
@@ -29,7 +32,6 @@ _completed = convert.answering(pb.CompleteEnrollmentResponse, "enrollment", conv
 _voided = convert.answering(pb.VoidCompletionResponse, "enrollment", convert.enrollment)
 _recorded = convert.answering(pb.RecordCompletionResponse, "enrollment", convert.enrollment)
 _LIVE_NUMBERS = [ENROLLMENT_STATES[state] for state in LIVE_STATES]
-_STATES = {number: state for state, number in ENROLLMENT_STATES.items()}
 
 
 class EnrollmentService(EnrollmentServiceServicer):
@@ -127,11 +129,12 @@ class EnrollmentService(EnrollmentServiceServicer):
     async def ListCourses(self, request: pb.ListCoursesRequest, context: Context) -> pb.ListCoursesResponse:
         fields = Fields()
         student_id = fields.id("student_id", request.student_id)
-        states = _states(fields, request)
+        states, term = _states(fields, request), fields.text("term", request.term, 64)
+        wanted = StudentCourseFilter(states, term, request.show_deleted)
         page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
         rows = await self._dispatcher.reads.list_courses(
-            student_id, states, page.after(str, int), page.size, timeout=context.time_remaining()
+            student_id, wanted, page.after(str, int), page.size, timeout=context.time_remaining()
         )
         response = pb.ListCoursesResponse()
         page.fill(response, response.courses, rows, _student_course, _courses_key)
@@ -141,15 +144,37 @@ class EnrollmentService(EnrollmentServiceServicer):
     async def ListRoster(self, request: pb.ListRosterRequest, context: Context) -> pb.ListRosterResponse:
         fields = Fields()
         course_id = fields.id("course_id", request.course_id)
-        states = _states(fields, request)
+        if request.order_by not in ("", "family_name"):
+            fields.wrong("order_by", "must be family_name or empty")
+        wanted = RosterFilter(_states(fields, request), bool(request.order_by), request.show_deleted)
         page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
-        after = page.after(int)
+        after = page.after(SortName, int) if wanted.by_name else page.after(int)
         rows = await self._dispatcher.reads.list(
-            lambda reader: reader.list_roster(course_id, states, after, page.size + 1)
+            lambda reader: reader.list_roster(course_id, wanted, after, page.size + 1)
         )
         response = pb.ListRosterResponse()
-        page.fill(response, response.entries, rows, _roster_entry, _roster_key)
+        page.fill(response, response.entries, rows, _roster_entry, _name_key if wanted.by_name else _roster_key)
+        return response
+
+    @endpoint
+    async def ListEnrollments(self, request: pb.ListEnrollmentsRequest, context: Context) -> pb.ListEnrollmentsResponse:
+        fields = Fields()
+        search = EnrollmentSearch(
+            student_id=fields.optional_id("student_id", request.student_id),
+            course_id=fields.optional_id("course_id", request.course_id),
+            term=fields.text("term", request.term, 64),
+            code=fields.text("code", request.code, 64),
+            states=members(fields, "states", request.states, ENROLLMENT_STATES),
+            updated_after=time_after(fields, request, "update_time_after"),
+            show_deleted=request.show_deleted,
+        )
+        page = Page(fields, request, self._dispatcher.max_page_bytes)
+        fields.check()
+        after = page.after(str, int)
+        rows = await self._dispatcher.reads.list(lambda reader: reader.list_enrollments(search, after, page.size + 1))
+        response = pb.ListEnrollmentsResponse()
+        page.fill(response, response.enrollments, rows, convert.set_enrollment, _enrollments_key)
         return response
 
     @endpoint
@@ -162,22 +187,11 @@ class EnrollmentService(EnrollmentServiceServicer):
 
 
 def _states(fields: Fields, request: pb.ListCoursesRequest | pb.ListRosterRequest) -> tuple[EnrollmentState, ...]:
-    """Return the states that the request asks for, by default the live ones.
-
-    The request gets them in one order too, so that a page token fits the same states in any order.
-    """
+    """Return the states that the request asks for, by default the live ones, which the request gets too."""
     if not request.states:
         request.states.extend(_LIVE_NUMBERS)
         return LIVE_STATES
-    wanted = set()
-    for place, number in enumerate(fields.few("states", request.states)):
-        if number in _STATES:
-            wanted.add(_STATES[number])
-        else:
-            fields.wrong(f"states[{place}]", f"must be one of {', '.join(EnrollmentState)}")
-    found = tuple(state for state in EnrollmentState if state in wanted)
-    request.states[:] = [ENROLLMENT_STATES[state] for state in found]
-    return found
+    return members(fields, "states", request.states, ENROLLMENT_STATES)
 
 
 def _courses_key(entry: StudentCourse) -> tuple[str, int]:
@@ -229,6 +243,14 @@ def _student_course(message: pb.StudentCourse, entry: StudentCourse) -> None:
 
 def _roster_key(entry: RosterEntry) -> tuple[int]:
     return (entry.enrollment.number,)
+
+
+def _name_key(entry: RosterEntry) -> tuple[str, int]:
+    return entry.sort_name, entry.enrollment.number
+
+
+def _enrollments_key(enrollment: Enrollment) -> tuple[str, int]:
+    return enrollment.course_id, enrollment.number
 
 
 def _roster_entry(message: pb.RosterEntry, entry: RosterEntry) -> None:

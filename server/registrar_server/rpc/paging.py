@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
@@ -21,11 +22,18 @@ from registrar_server.reading.reads import DEFAULT_PAGE_SIZE
 from registrar_server.rpc.validation import Fields
 
 MAX_PAGE_SIZE = 1000
-MAX_TOKEN_LENGTH = 512
+MAX_TOKEN_LENGTH = 2048
 MAX_PAGE_BYTES = 3 * 1024 * 1024
+
+_UNSTORABLE = re.compile("[\\0\ud800-\udfff]")
+"""The characters that no text in the database has."""
 
 Record = TypeVar("Record")
 Entry = TypeVar("Entry", bound=Message)
+
+
+class SortName(str):
+    """The type of a part of a key that is the text by which names are sorted. Other texts are ids."""
 
 
 class Page:
@@ -88,12 +96,19 @@ class Page:
 
 def _is_key(key: Sequence[Any], types: Sequence[type]) -> bool:
     """Check the parts of a key, because anyone can compute the digest."""
+    return len(key) == len(types) and all(map(_is_part, key, types))
+
+
+def _is_part(part: Any, kind: type) -> bool:
+    if kind is int:
+        return type(part) is int and abs(part) < 2**63
+    if not isinstance(part, str):
+        return False
+    if kind is SortName:
+        return not _UNSTORABLE.search(part)
     fields = Fields()
-    for part in key:
-        if isinstance(part, str):
-            fields.id("page_token", part)
-    fits = all(not isinstance(part, int) or abs(part) < 2**63 for part in key)
-    return fits and [type(part) for part in key] == list(types) and not fields.any_wrong
+    fields.id("page_token", part)
+    return not fields.any_wrong
 
 
 def _scope(request: Message) -> bytes:

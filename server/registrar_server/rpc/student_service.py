@@ -16,13 +16,16 @@ from registrar_server.core.commands import (
 from registrar_server.core.records import Student
 from registrar_server.core.students import DeletedStudent
 from registrar_server.ledger.ledger import microseconds_now
+from registrar_server.reading.lists import StudentSearch
 from registrar_server.reading.lookups import StudentById
 from registrar_server.rpc import convert
 from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.endpoint import Context, endpoint
+from registrar_server.rpc.filters import member
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.settable_fields import masked, read_fields
 from registrar_server.rpc.validation import Fields
+from registrar_server.rpc.values import STUDENT_STATES
 
 _created = convert.answering(pb.CreateStudentResponse, "student", convert.student)
 _updated = convert.answering(pb.UpdateStudentResponse, "student", convert.student)
@@ -60,13 +63,16 @@ class StudentService(StudentServiceServicer):
     @endpoint
     async def ListStudents(self, request: pb.ListStudentsRequest, context: Context) -> pb.ListStudentsResponse:
         fields = Fields()
-        query = fields.text("query", request.query, 200)
+        search = StudentSearch(
+            query=fields.text("query", request.query, 200),
+            hold_code=fields.text("hold_code", request.hold_code, 64),
+            state=member(fields, "state", request.state, STUDENT_STATES),
+            show_deleted=request.show_deleted,
+        )
         page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
         after = page.after(str)
-        rows = await self._dispatcher.reads.list(
-            lambda reader: reader.list_students(query, request.show_deleted, after, page.size + 1)
-        )
+        rows = await self._dispatcher.reads.list(lambda reader: reader.list_students(search, after, page.size + 1))
         response = pb.ListStudentsResponse()
         page.fill(response, response.students, rows, convert.set_student, lambda student: (student.student_id,))
         return response

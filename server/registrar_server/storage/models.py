@@ -4,8 +4,8 @@ Three choices hold everywhere:
 
 * Times are whole microseconds since 1970-01-01 UTC in a BIGINT: exact, and the same on every database.
 * Credits are integer thousandths, since SQLite has no decimals.
-* Id columns compare byte by byte (``COLLATE "C"`` on PostgreSQL), so that Python, SQLite and PostgreSQL sort alike:
-  the order of locks and the order of pages depend on it.
+* Ids and sorted texts compare byte by byte (``COLLATE "C"`` on PostgreSQL), so that Python, SQLite and PostgreSQL sort
+  alike: the order of locks and the order of pages depend on it.
 
 Keys lead with ``course_id`` where rows belong to a course, so that a distributed PostgreSQL can keep a course together.
 """
@@ -35,6 +35,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from registrar_server.core.vocabulary import LIVE_STATES, CourseState, EnrollmentState, StudentState
 
 ID = String(128).with_variant(String(128, collation="C"), "postgresql")
+SORTED = Text().with_variant(Text(collation="C"), "postgresql")
 DOCUMENT = JSON().with_variant(JSONB(), "postgresql")
 
 
@@ -61,6 +62,10 @@ KEYLESS = text("keys_version IS NULL OR keys_version <> version")
 """The condition of a row whose keys are missing or out of date, because a server of an older version wrote it."""
 
 
+HELD = text("hold_keys <> '[]'")
+"""The condition of a student with a hold."""
+
+
 def _keyless(table: str, key: str) -> Index:
     return Index(f"ix_{table}_keyless", key, postgresql_where=KEYLESS, sqlite_where=KEYLESS)
 
@@ -68,7 +73,7 @@ def _keyless(table: str, key: str) -> Index:
 class Student(Base):
     """A person who may enroll. Deleting is soft: the row stays, with ``delete_time`` set.
 
-    ``hold_keys`` and ``search_text`` follow from other columns, in the version ``keys_version``.
+    ``hold_keys``, ``search_text`` and ``sort_name`` follow from other columns, in the version ``keys_version``.
     """
 
     __tablename__ = "students"
@@ -76,6 +81,7 @@ class Student(Base):
         CheckConstraint(one_of("state", StudentState), name="state"),
         CheckConstraint("max_credits >= 0", name="max_credits"),
         _keyless("students", "student_id"),
+        Index("ix_students_held", "student_id", postgresql_where=HELD, sqlite_where=HELD),
     )
 
     student_id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -92,6 +98,7 @@ class Student(Base):
     search_text: Mapped[str] = mapped_column(Text, default="")
     hold_keys: Mapped[list[Any] | None] = mapped_column(DOCUMENT)
     keys_version: Mapped[int | None] = mapped_column(BigInteger)
+    sort_name: Mapped[str | None] = mapped_column(SORTED)
 
     enrollments: Mapped[list[Enrollment]] = relationship(
         back_populates="student", order_by="Enrollment.course_id, Enrollment.attempt"
@@ -182,6 +189,7 @@ class Enrollment(Base):
             sqlite_where=text(f"state = '{EnrollmentState.WAITLISTED}'"),
         ),
         Index(None, "enrollment_id"),
+        Index(None, "update_time", "course_id"),
     )
 
     course_id: Mapped[str] = mapped_column(ID, ForeignKey("courses.course_id"), primary_key=True)
@@ -215,7 +223,20 @@ class Event(Base):
     """
 
     __tablename__ = "events"
-    __table_args__ = (Index(None, "revision"), Index(None, "student_id", "revision"))
+    __table_args__ = (
+        Index(None, "revision"),
+        Index(None, "student_id", "revision"),
+        Index(None, "type", "revision"),
+        Index(None, "time", "revision"),
+        Index(
+            "ix_events_actor_revision",
+            "actor",
+            "revision",
+            # Most events have no actor, and nobody asks for those.
+            postgresql_where=text("actor <> ''"),
+            sqlite_where=text("actor <> ''"),
+        ),
+    )
 
     course_id: Mapped[str] = mapped_column(ID, primary_key=True)
     revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

@@ -31,7 +31,7 @@ STUDENT_COLUMNS = field_names(Student)
 COURSE_COLUMNS = field_names(Course)
 ENROLLMENT_COLUMNS = tuple(name for name in field_names(Enrollment) if name != "waitlist_position")
 EVENT_COLUMNS = field_names(Event)
-STUDENT_KEYS = ("hold_keys", "search_text", "keys_version")
+STUDENT_KEYS = ("hold_keys", "search_text", "sort_name", "keys_version")
 COURSE_KEYS = ("code_key", "term_key", "component_key", "search_text", "keys_version")
 """The columns that follow from others and serve queries only. Records compute them and are loaded without them."""
 COUNTERS = ("enrolled_count", "waitlisted_count", "last_number")

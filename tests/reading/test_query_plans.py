@@ -1,0 +1,84 @@
+"""The queries of filtered lists find their rows by an index, so that they do not read a whole history.
+
+SQLite tells its plan for any number of rows. PostgreSQL chooses by statistics, which tests with few rows do not have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Select, create_engine, text
+from sqlalchemy.dialects import sqlite
+
+from registrar_server.reading import enrollment_lists, history, lists
+from registrar_server.reading.enrollment_lists import EnrollmentSearch
+from registrar_server.reading.history import EventSearch
+from registrar_server.reading.lists import StudentSearch
+
+LATER = ["c-5", 7]
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Engine:
+    return create_engine(sqlite_url)
+
+
+def plan(engine: Engine, query: Select[Any]) -> str:
+    """Return the steps of a query's plan."""
+    statement = query.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+    with engine.connect() as connection:
+        return "\n".join(row[3] for row in connection.execute(text(f"EXPLAIN QUERY PLAN {statement}")))
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(
+    ("search", "index"),
+    [
+        (EventSearch(after=9), "ix_events_revision (revision>?"),
+        (EventSearch(student_id="s-1", types=("A", "B"), start=5), "ix_events_student_id_revision (student_id=?"),
+        (EventSearch(enrollment_id="e-1"), "ix_events_student_id_revision (student_id=?"),
+        (EventSearch(course_id="c-1", end=5), "sqlite_autoindex_events_1 (course_id=?"),
+        (EventSearch(types=("A", "B")), "ix_events_type_revision (type=? AND revision>?"),
+        (EventSearch(actor="ada"), "ix_events_actor_revision (actor=?"),
+        (EventSearch(start=5), "ix_events_revision (revision>? AND revision<?"),
+        (EventSearch(start=5, end=9), "COVERING INDEX ix_events_time_revision (time>? AND time<?"),
+    ],
+)
+def test_events_are_found_by_an_index_in_the_order_of_revisions(
+    sqlite_engine: Engine, search: EventSearch, index: str, descending: bool
+) -> None:
+    """No event is read that is not in the index's range, and only a page is sorted."""
+    steps = plan(sqlite_engine, history.events(search._replace(descending=descending), 51))
+    assert index in steps
+    assert "SCAN events" not in steps
+    assert "ORDER BY" not in steps.partition("SCAN event_counter")[0]
+
+
+@pytest.mark.parametrize(
+    ("search", "index"),
+    [
+        (EnrollmentSearch(student_id="s-1"), "(student_id=? AND course_id>?)"),
+        (EnrollmentSearch(course_id="c-1"), "(course_id=?"),
+        (EnrollmentSearch(term="fall"), "ix_courses_term_key_course_id (term_key=? AND course_id>?"),
+        (EnrollmentSearch(code="CS 1"), "ix_courses_code_key_course_id (code_key=? AND course_id>?"),
+        (EnrollmentSearch(updated_after=5), "ix_enrollments_update_time_course_id (update_time>?"),
+        (EnrollmentSearch(states=("WAITLISTED",)), "ix_enrollments_waitlist"),
+        (EnrollmentSearch(), "((course_id,number)>(?,?))"),
+    ],
+)
+def test_enrollments_are_found_by_an_index(sqlite_engine: Engine, search: EnrollmentSearch, index: str) -> None:
+    steps = plan(sqlite_engine, enrollment_lists.enrollments(search, LATER, 51))
+    assert index in steps
+    assert "SCAN enrollments" not in steps
+
+
+def test_positions_are_counted_by_the_index_of_waitlists(sqlite_engine: Engine) -> None:
+    """Each row counts only the waiters since the waiter before it."""
+    steps = plan(sqlite_engine, enrollment_lists.enrollments(EnrollmentSearch(), LATER, 51))
+    assert "SEARCH ahead USING INDEX ix_enrollments_waitlist (course_id=? AND number>? AND number<?)" in steps
+
+
+def test_students_with_a_hold_are_found_by_an_index(sqlite_engine: Engine) -> None:
+    steps = plan(sqlite_engine, lists.search_students(StudentSearch(hold_code="BURSAR"), None, 51))
+    assert "USING INDEX ix_students_held" in steps
