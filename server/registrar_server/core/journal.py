@@ -32,7 +32,9 @@ class Journal:
 
     def time_of(self, record: Student | Course | Enrollment) -> int:
         """Return the time of a change of a record: now, or its latest time if the clock has stepped back since then."""
-        return max(self.now, record.update_time, record.create_time)
+        if self.now >= record.update_time and self.now >= record.create_time:
+            return self.now
+        return max(record.update_time, record.create_time)
 
     def change_student(self, student: Student) -> None:
         """Note that the fields of a student have changed, and count a new version."""

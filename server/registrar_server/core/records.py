@@ -198,11 +198,6 @@ class Commitment(NamedTuple):
     """The state of the course."""
 
     @property
-    def code_key(self) -> str:
-        """The key of the code."""
-        return keys.code_key(self.code)
-
-    @property
     def component_key(self) -> str:
         """The key of the component."""
         return keys.text_key(self.component)

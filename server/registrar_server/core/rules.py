@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from registrar_server.core.formats import format_credits, format_time
+from registrar_server.core.keys import code_key, text_key
 from registrar_server.core.records import Commitment, Course, Enrollment, Student, Subject
 from registrar_server.core.schedule import WEEKDAYS, Overlap, has_dates, overlap
 from registrar_server.core.vocabulary import CourseState, StudentState
@@ -94,13 +95,14 @@ def subject_is_new(case: Case) -> Violations:
     Offerings of the same subject have the same non-empty code, term and component, compared by key.
     """
     course = case.course
-    code, term, component = course.code_key, course.term_key, course.component_key
-    if not code:
+    if not (code := code_key(course.code)):
         return NONE
+    # Few courses share a code, so the other keys are seldom needed.
+    same_code = [other for other in case.commitments if code_key(other.code) == code]
     duplicates = [
         _duplicate(case, other)
-        for other in case.commitments
-        if other.code_key == code and other.term_key == term and other.component_key == component
+        for other in same_code
+        if other.term_key == course.term_key and other.component_key == course.component_key
     ]
     return sorted(duplicates, key=lambda duplicate: duplicate.values["duplicate_course_id"])
 
@@ -192,8 +194,8 @@ def credits_are_within_limit(case: Case) -> Violations:
     limit, course = case.student.max_credits, case.course
     if limit is None:
         return NONE
-    term = course.term_key
-    enrolled = sum(other.credits for other in case.commitments if other.term_key == term)
+    key = text_key(course.term)
+    enrolled = sum(other.credits for other in case.commitments if text_key(other.term) == key)
     if enrolled + course.credits <= limit:
         return NONE
     values = {
