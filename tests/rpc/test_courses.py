@@ -61,7 +61,7 @@ INTRO: dict[str, Any] = {
     "prerequisite_course_ids": ["MATH-2", "MATH-1"],
     "state": COURSE_STATE_CANCELLED,
 }
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 TIME_RULE = "must be a time from year 1 to 9999 with 0 to 999,999,999 nanoseconds"
 TIME_OF_DAY_RULE = "must be a time of day in whole seconds; only an end may be 24:00"
 

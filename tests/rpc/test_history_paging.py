@@ -13,7 +13,7 @@ from tests.support.history_calls import create_campus, history, page, record_eve
 from tests.support.refusals import info, refused
 from tests.support.servers import Registrar, registrar_on
 
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 
 
 @pytest.fixture

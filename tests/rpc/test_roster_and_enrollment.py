@@ -27,7 +27,7 @@ from tests.support.databases import execute
 from tests.support.refusals import Failure, info, refused, resource
 from tests.support.servers import Registrar
 
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 NO_COURSE = Failure(
     StatusCode.NOT_FOUND,
     'There is no course "nothing".',

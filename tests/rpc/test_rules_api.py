@@ -33,7 +33,7 @@ from registrar.v1.student_service_pb2 import PlaceHoldRequest, ReleaseHoldReques
 from tests.support.refusals import Failure, info, precondition, refused
 from tests.support.servers import Registrar
 
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 UUID_RULE = "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11"
 LONG_AGO, FAR_AWAY = Timestamp(seconds=946_684_800), Timestamp(seconds=4_102_444_800)
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -35,7 +35,7 @@ ADA = {
     "state": STUDENT_STATE_INACTIVE,
     "max_credits": "18.500",
 }
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 DECIMAL = "must be a decimal from 0 to 1000 with up to 3 decimals, such as 3 or 1.5"
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 from unicodedata import category, combining, normalize
 
+from registrar_server.core.texts import is_plain
+
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "\N{LATIN SMALL LETTER DOTLESS I}": "i"})
 """Letters whose stroke or missing dot looks like an accent, but that Unicode does not decompose."""
 
@@ -45,14 +47,14 @@ def search_words(query: str) -> list[str]:
 
 def _folded(text: str) -> str:
     """Fold case as Unicode's compatibility caseless match does, and remove characters without a width."""
-    if text.isascii() and text.isprintable():
+    if is_plain(text):
         return text.lower()
     folded = normalize("NFKC", normalize("NFD", text).casefold())
     return normalize("NFKC", _visible(folded).casefold())
 
 
 def _without_accents(text: str) -> str:
-    if text.isascii() and text.isprintable():
+    if is_plain(text):
         return text.lower()
     decomposed = normalize("NFKD", _folded(text))
     bare = "".join(mark for mark in decomposed if combining(mark) < _FIRST_ACCENT)

@@ -111,10 +111,10 @@ def search_courses(search: CourseSearch, after: After, limit: int) -> Select[Any
     course = models.Course
     query = select(*columns(course, COURSE))
     query = _search(query, course, course.course_id, search.query, search.show_deleted, after)
-    if search.term:
-        query = query.where(course.term_key == text_key(search.term))
-    if search.code:
-        query = query.where(course.code_key == code_key(search.code))
+    if term := text_key(search.term):
+        query = query.where(course.term_key == term)
+    if code := code_key(search.code):
+        query = query.where(course.code_key == code)
     if search.open_only:
         has_seat = or_(course.capacity.is_(None), course.enrolled_count < course.capacity)
         query = query.where(course.state == CourseState.OPEN, has_seat)

@@ -58,9 +58,9 @@ class CourseService(CourseServiceServicer):
     async def SearchCourses(self, request: pb.SearchCoursesRequest, context: Context) -> pb.SearchCoursesResponse:
         fields = Fields()
         search = CourseSearch(
-            query=fields.text("query", request.query, 200),
-            term=fields.text("term", request.term, 64),
-            code=fields.text("code", request.code, 64),
+            query=fields.selector("query", request.query, 200),
+            term=fields.selector("term", request.term, 64),
+            code=fields.selector("code", request.code, 64),
             open_only=request.open_only,
             show_deleted=request.show_deleted,
         )

@@ -39,7 +39,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             allow_existing=request.allow_existing,
             no_waitlist=request.no_waitlist,
             override=fields.override(request.override, given=request.HasField("override")),
-            comment=fields.text("comment", request.comment, 1000),
+            comment=fields.long_text("comment", request.comment, 1000),
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.EnrollStudentResponse, _enrolled)
@@ -54,7 +54,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             allow_missing=request.allow_missing,
             override=fields.override(request.override, given=request.HasField("override")),
             reason=fields.text("reason", request.reason, 200),
-            comment=fields.text("comment", request.comment, 1000),
+            comment=fields.long_text("comment", request.comment, 1000),
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.UnenrollResponse, _unenrolled)
@@ -68,7 +68,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             from_course_id=fields.id("from_course_id", request.from_course_id),
             to_course_id=fields.id("to_course_id", request.to_course_id),
             override=fields.override(request.override, given=request.HasField("override")),
-            comment=fields.text("comment", request.comment, 1000),
+            comment=fields.long_text("comment", request.comment, 1000),
         )
         if command.from_course_id == command.to_course_id:
             fields.wrong("to_course_id", "must be another course than from_course_id")
@@ -102,7 +102,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             course_id=fields.id("course_id", request.course_id),
             grade=fields.grade(request.grade),
             passed=_passed(request),
-            comment=fields.text("comment", request.comment, 1000),
+            comment=fields.long_text("comment", request.comment, 1000),
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.RecordCompletionResponse, _recorded)

@@ -60,7 +60,7 @@ class StudentService(StudentServiceServicer):
     @endpoint
     async def ListStudents(self, request: pb.ListStudentsRequest, context: Context) -> pb.ListStudentsResponse:
         fields = Fields()
-        query = fields.text("query", request.query, 200)
+        query = fields.selector("query", request.query, 200)
         page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
         after = page.after(str)
@@ -106,7 +106,7 @@ class StudentService(StudentServiceServicer):
         fields.request_id(request.request_id)
         command = PlaceHold(
             student_id=fields.id("student_id", request.student_id),
-            code=fields.text("code", request.code, 64, required=True),
+            code=fields.label("code", request.code, 64, required=True),
             reason=fields.text("reason", request.reason, 1000),
         )
         fields.check()
@@ -118,7 +118,7 @@ class StudentService(StudentServiceServicer):
         fields.request_id(request.request_id)
         command = ReleaseHold(
             student_id=fields.id("student_id", request.student_id),
-            code=fields.text("code", request.code, 64, required=True),
+            code=fields.selector("code", request.code, 64, required=True),
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.ReleaseHoldResponse, _released)
