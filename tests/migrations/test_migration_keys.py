@@ -62,7 +62,7 @@ def stored_keys(url: str) -> dict[str, tuple[Any, ...]]:
     courses = execute(url, "SELECT course_id, code_key, term_key, component_key, search_text FROM courses")
     students = execute(url, "SELECT student_id, CAST(hold_keys AS TEXT), search_text FROM students")
     keys: dict[str, tuple[Any, ...]] = {row[0]: tuple(row[1:]) for row in courses}
-    return keys | {student_id: (tuple(json.loads(codes)), words) for student_id, codes, words in students}
+    return keys | {student_id: (tuple(json.loads(codes)), words) for student_id, codes, words in map(tuple, students)}
 
 
 def expected_keys() -> dict[str, tuple[Any, ...]]:

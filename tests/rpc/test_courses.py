@@ -177,7 +177,7 @@ class TestCreate:
         )
         failure = await refused(sqlite_registrar.courses.CreateCourse(CreateCourseRequest(course=course)))
         assert failure.fields == {
-            "course.course_id": ID_RULE,
+            "course.course_id": f'{ID_RULE}: "CS/101" contains a slash',
             "course.code": "must have at most 64 characters, has 65",
             "course.title": "must have at most 500 characters, has 501",
             "course.description": "must have at most 10000 characters, has 10001",
@@ -188,7 +188,7 @@ class TestCreate:
             "course.enroll_open_time": TIME_RULE,
             "course.drop_deadline_time": TIME_RULE,
             "course.prerequisite_course_ids": "must not name an id twice",
-            "course.prerequisite_course_ids[1]": ID_RULE,
+            "course.prerequisite_course_ids[1]": f'{ID_RULE}: "?" begins with "?"',
             "course.state": "must be one of OPEN, CANCELLED",
         }
 

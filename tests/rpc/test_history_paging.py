@@ -142,8 +142,8 @@ async def test_every_bad_field(sqlite_registrar: Registrar) -> None:
     )
     assert (failure.code, failure.reason) == (StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert failure.fields == {
-        "student_id": ID_RULE,
-        "course_id": ID_RULE,
+        "student_id": f'{ID_RULE}: "s 1" contains a blank',
+        "course_id": f'{ID_RULE}: "?" begins with "?"',
         "after_revision": "must not be negative; 0 begins with the first event",
         "page_size": "must not be negative; 0 means 50",
     }

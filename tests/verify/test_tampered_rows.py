@@ -44,7 +44,7 @@ COURSES = (
     ),
     case(
         "keys of a course",
-        "UPDATE courses SET code = ' Art 1', term = 'FALL', component = 'Lab', search_text = 'art art 1'"
+        "UPDATE courses SET code = ' Art\u00a01', term = 'FALL', component = 'Lab', search_text = 'art art 1'"
         " WHERE course_id = 'art'",
         finds=(
             'Course "art": code_key is "", where its texts come to "art1".',

@@ -29,7 +29,7 @@ def text_key(text: str) -> str:
 @lru_cache(maxsize=8192)
 def code_key(text: str) -> str:
     """Return the key of a course's code, which is its ``text_key`` without blanks."""
-    return text_key(text).replace(" ", "")
+    return normalize("NFC", text_key(text).replace(" ", ""))
 
 
 def search_text(*parts: str, code: str = "") -> str:

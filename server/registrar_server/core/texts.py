@@ -39,7 +39,7 @@ def word(text: str) -> str:
 
 
 def long_text(text: str) -> str:
-    """Return the canonical form of text with several lines, whose line breaks become ``\\n``."""
+    """Return the canonical form of text with several lines, each line ending with a line feed."""
     if is_plain(text):
         return text.strip()
     return _LINE_BREAK.sub("\n", normalize("NFC", text)).strip(_SPACES)

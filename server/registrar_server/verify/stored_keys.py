@@ -65,7 +65,7 @@ def text_key(text: str) -> str:
 def _course_errors(course: AnyRow) -> Iterator[str]:
     name = f'Course "{course.course_id}"'
     fields = (
-        ("code_key", course.code_key, text_key(course.code).replace(" ", "")),
+        ("code_key", course.code_key, normalize("NFC", text_key(course.code).replace(" ", ""))),
         ("term_key", course.term_key, text_key(course.term)),
         ("component_key", course.component_key, text_key(course.component)),
     )

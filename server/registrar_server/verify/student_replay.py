@@ -55,7 +55,7 @@ class _StudentReplay:
 
     def __init__(self, student_id: str) -> None:
         self._lifecycle = Lifecycle(f'Student "{student_id}"', STUDENT_TRANSITIONS)
-        self._holds: dict[str, str | None] = {}
+        self._holds: dict[str | None, str | None] = {}
 
     def apply(self, event: AnyRow) -> Iterator[str]:
         """Apply the next event, and report where it contradicts the events before it."""
