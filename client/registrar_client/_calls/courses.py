@@ -9,7 +9,6 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from registrar.v1 import course_pb2
 from registrar.v1 import course_service_pb2 as pb
 from registrar.v1.course_service_pb2_grpc import CourseServiceStub
 from registrar_client import _to_wire as to_wire
@@ -76,8 +75,8 @@ def create(
         InvalidField: The server refuses values. ``field_violations`` lists all of them.
         RegistrarError: Any other failure.
     """
-    course = to_wire.message(course_pb2.Course, **to_wire.fields(Course, locals()))
-    request = pb.CreateCourseRequest(course=course, request_id=to_wire.request_id(request_id))
+    passed = to_wire.fields(Course, locals())
+    request = to_wire.message(pb.CreateCourseRequest, course=passed, request_id=to_wire.request_id(request_id))
     return Call(CREATE_COURSE, request, _read_course, timeout)
 
 
@@ -195,7 +194,7 @@ def update(
     passed = to_wire.fields(Course, locals())
     request = to_wire.message(
         pb.UpdateCourseRequest,
-        course=to_wire.message(course_pb2.Course, **passed),
+        course=passed,
         update_mask=to_wire.update_mask(passed),
         request_id=to_wire.request_id(request_id, validate_only=validate_only),
         validate_only=validate_only,

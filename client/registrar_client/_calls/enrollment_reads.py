@@ -64,7 +64,7 @@ def list_courses(
     request = to_wire.message(
         pb.ListCoursesRequest,
         student_id=student_id,
-        states=to_wire.numbers("states", EnrollmentState, states),
+        states=states,
         page_size=page_size,
         page_token=page_token,
     )
@@ -99,7 +99,7 @@ def list_roster(
     request = to_wire.message(
         pb.ListRosterRequest,
         course_id=course_id,
-        states=to_wire.numbers("states", EnrollmentState, states),
+        states=states,
         page_size=page_size,
         page_token=page_token,
     )

@@ -67,7 +67,7 @@ def enroll(
         validate_only=validate_only,
         allow_existing=allow_existing,
         no_waitlist=no_waitlist,
-        override=to_wire.override(override),
+        override=override,
         comment=comment,
     )
     return Call(ENROLL_STUDENT, request, _read_enrollment, timeout)
@@ -113,7 +113,7 @@ def unenroll(
         request_id=to_wire.request_id(request_id, validate_only=validate_only),
         validate_only=validate_only,
         allow_missing=allow_missing,
-        override=to_wire.override(override),
+        override=override,
         reason=reason,
         comment=comment,
     )
@@ -163,7 +163,7 @@ def swap(
         to_course_id=to_course_id,
         request_id=to_wire.request_id(request_id, validate_only=validate_only),
         validate_only=validate_only,
-        override=to_wire.override(override),
+        override=override,
         comment=comment,
     )
     return Call(SWAP_ENROLLMENT, request, reader(Swapped), timeout)

@@ -7,7 +7,6 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from registrar.v1 import student_pb2
 from registrar.v1 import student_service_pb2 as pb
 from registrar.v1.student_service_pb2_grpc import StudentServiceStub
 from registrar_client import _to_wire as to_wire
@@ -58,8 +57,8 @@ def create(
         InvalidField: The server refuses values. ``field_violations`` lists all of them.
         RegistrarError: Any other failure.
     """
-    student = to_wire.message(student_pb2.Student, **to_wire.fields(Student, locals()))
-    request = pb.CreateStudentRequest(student=student, request_id=to_wire.request_id(request_id))
+    passed = to_wire.fields(Student, locals())
+    request = to_wire.message(pb.CreateStudentRequest, student=passed, request_id=to_wire.request_id(request_id))
     return Call(CREATE_STUDENT, request, _read_student, timeout)
 
 
@@ -144,8 +143,9 @@ def update(
         RegistrarError: Any other failure.
     """
     passed = to_wire.fields(Student, locals())
-    request = pb.UpdateStudentRequest(
-        student=to_wire.message(student_pb2.Student, **passed),
+    request = to_wire.message(
+        pb.UpdateStudentRequest,
+        student=passed,
         update_mask=to_wire.update_mask(passed),
         request_id=to_wire.request_id(request_id),
     )
