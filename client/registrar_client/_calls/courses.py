@@ -112,9 +112,10 @@ def search(
     The first request is sent when the iteration starts, and errors are raised there.
 
     Args:
-        query: Words that must all occur in the code or the title. Case does not matter.
-        term: Only courses of exactly this term.
-        code: Only courses with exactly this code.
+        query: Words that must all occur in the id, the code or the title. Case, accents and the blanks in codes do not
+            matter.
+        term: Only courses of this term. Case does not matter.
+        code: Only courses with this code. Case and blanks do not matter: ``cs101`` finds ``CS 101``.
         open_only: Only courses that take place and have a free seat.
         show_deleted: Also find deleted courses.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.

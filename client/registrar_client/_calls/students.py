@@ -91,7 +91,7 @@ def list_(
     The first request is sent when the iteration starts, and errors are raised there.
 
     Args:
-        query: Words that must all occur in the names or the e-mail address. Case does not matter.
+        query: Words that must all occur in the id, the names or the e-mail address. Case and accents do not matter.
         show_deleted: Also list deleted students.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
         page_token: The page to start with: the ``next_page_token`` of an earlier page.
@@ -216,7 +216,7 @@ def place_hold(
 ) -> Call[Student]:
     """Place a hold on a student, who can then neither enroll nor be promoted from a waitlist.
 
-    The hold replaces a hold with the same code. It drops no enrollment and changes the student's ``etag``.
+    The hold replaces a hold with the same code, in any case. It drops no enrollment and changes the student's ``etag``.
 
     Args:
         student_id: The student.

@@ -10,7 +10,9 @@ from registrar_server.core.texts import character_name, is_plain
 MAX_ID_LENGTH = 128
 ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 
-_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}")
+match_id = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}").fullmatch
+"""Returns a match if a text is an id. Every call checks its ids, so it is looked up once."""
+
 _WRONG = re.compile(r"[^A-Za-z0-9._~@+:_-]")
 _NAMES = {
     " ": "a blank",
@@ -22,11 +24,6 @@ _NAMES = {
 }
 _SHOWN = 40
 """The number of characters of an invalid value that a message repeats."""
-
-
-def is_id(text: str) -> bool:
-    """Return whether a text has the form of an id."""
-    return _ID.fullmatch(text) is not None
 
 
 def id_fault(text: str) -> str:

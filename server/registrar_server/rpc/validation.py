@@ -18,7 +18,7 @@ from registrar_server.core import texts
 from registrar_server.core.commands import NO_OVERRIDE, Override
 from registrar_server.core.records import Meeting
 from registrar_server.errors import OVERRIDABLE, FieldViolation, Reason, invalid_fields
-from registrar_server.rpc.id_rule import id_fault, is_id, shown
+from registrar_server.rpc.id_rule import id_fault, match_id, shown
 
 Item = TypeVar("Item")
 
@@ -53,7 +53,7 @@ class Fields:
 
     def id(self, path: str, value: str) -> str:
         """Return an id, which is required."""
-        if not is_id(value):
+        if not match_id(value):
             self.wrong(path, id_fault(value))
         return value
 
@@ -94,7 +94,7 @@ class Fields:
 
     def long_text(self, path: str, value: str, limit: int) -> str:
         """Return text in any number of lines, in its canonical form."""
-        return self.text(path, value, limit, form=texts.long_text)
+        return self.text(path, value, limit, form=texts.long_text) if value else ""
 
     def selector(self, path: str, value: str, limit: int, *, required: bool = False) -> str:
         """Return a text that selects by its key. It may have any form, since stored texts may be older than the rules.
