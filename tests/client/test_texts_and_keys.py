@@ -114,8 +114,8 @@ class TestCanonicalForm:
         }
         zero_width = "must not contain U+200B (ZERO WIDTH SPACE)"
         assert refused_fields(lambda: client.students.create(email=f"a{ZWSP}@x.edu")) == {"student.email": zero_width}
-        hold = {"student_id": "s-1", "code": f"FEE{ZWSP}"}
-        assert refused_fields(lambda: client.students.place_hold(**hold)) == {"code": zero_width}
+        fields = refused_fields(lambda: client.students.place_hold(student_id="s-1", code=f"FEE{ZWSP}"))
+        assert fields == {"code": zero_width}
         assert client.students.create(given_name=PERSIAN).given_name == PERSIAN
         assert client.courses.create(title=PERSIAN, description=PERSIAN).title == PERSIAN
 
@@ -126,11 +126,11 @@ class TestCanonicalForm:
         assert fields == {"student.email": "must not contain U+00A0 (NO-BREAK SPACE)"}
 
     def test_a_required_text_must_not_be_blank(self, client: RegistrarClient) -> None:
-        """White space alone is no code of a hold and no reason of an override."""
+        """White space and invisible characters alone are no code of a hold and no reason of an override."""
         assert refused_fields(lambda: client.students.place_hold(student_id="s", code=f" {NBSP}")) == {
             "code": "must not be blank"
         }
-        override = Override(rules=[ErrorReason.STUDENT_HOLD], reason=" \n")
+        override = Override(rules=[ErrorReason.STUDENT_HOLD], reason=f" \n{ZWNJ}")
         assert refused_fields(lambda: client.enroll(student_id="s", course_id="c", override=override)) == {
             "override.reason": "must not be blank"
         }

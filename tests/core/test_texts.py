@@ -44,6 +44,13 @@ def test_longer_text(text: str, canonical: str) -> None:
     assert texts.long_text(text) == canonical
 
 
+def test_blank_text() -> None:
+    """Text of white space and invisible characters alone is blank."""
+    assert texts.is_blank("")
+    assert texts.is_blank(f" {NBSP}\n{ZWNJ}\ufeff")
+    assert not texts.is_blank(f"{ZWNJ}.")
+
+
 def test_a_word() -> None:
     """A word is composed and stripped; white space inside stays, so that it can be refused."""
     assert texts.word(f"{NBSP}zoe\u0308 @example.edu\n") == "zoë @example.edu"

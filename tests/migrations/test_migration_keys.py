@@ -122,11 +122,11 @@ def test_many_rows_are_filled_page_by_page(before_keys: str) -> None:
 
 def test_an_interrupted_run_continues(before_keys: str) -> None:
     """On PostgreSQL the pages are committed one by one, so a run may find columns, keys and indexes of an earlier."""
-    migrate.upgrade(before_keys)
+    migrate.upgrade(before_keys, KEYS)
     if before_keys.startswith("postgresql"):
         execute(before_keys, "UPDATE alembic_version SET version_num = :before", before=BEFORE_KEYS)
         execute(before_keys, "UPDATE courses SET keys_version = NULL, code_key = NULL WHERE course_id > 'c-2'")
-        migrate.upgrade(before_keys)
+        migrate.upgrade(before_keys, KEYS)
     assert stored_keys(before_keys) == expected_keys()
 
 

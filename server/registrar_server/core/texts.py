@@ -58,6 +58,11 @@ def invisible(text: str) -> str:
     return next((found for found in text if category(found) == "Cf" or _INVISIBLE.match(found)), "")
 
 
+def is_blank(text: str) -> bool:
+    """Return whether a text shows nothing: it is empty, or has white space and invisible characters alone."""
+    return all(_SPACE.match(found) or invisible(found) for found in text)
+
+
 def space(text: str) -> str:
     """Return the first white space of a text; empty if it has none."""
     found = _SPACE.search(text)

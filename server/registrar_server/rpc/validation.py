@@ -81,7 +81,7 @@ class Fields:
         if len(text) > limit:
             self.wrong(path, f"must have at most {limit} characters, has {len(text)}")
             return ""
-        if required and not text:
+        if required and texts.is_blank(text):
             self.wrong(path, "must not be blank")
         self._without(path, texts.control(text))
         return text
@@ -104,7 +104,7 @@ class Fields:
         if len(value) > limit:
             self.wrong(path, f"must have at most {limit} characters, has {len(value)}")
             return ""
-        if required and not texts.line(value):
+        if required and texts.is_blank(value):
             self.wrong(path, "must not be blank" if value else "is required")
         self._without(path, "\0" if "\0" in value else "")
         return value
