@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import operator
+import re
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from reprlib import repr as short
 from typing import Any, NoReturn
 
@@ -22,6 +24,7 @@ from registrar_client.errors import FieldViolation
 Convert = Callable[[str, Any], Any]
 """Converts a value for the field at a path; raises Unfit if it cannot be sent."""
 
+_CREDITS = "must be a decimal from 0 to 1000 with up to 3 decimals, such as 3 or 1.5"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FIRST, _LAST = dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC)
 INTEGERS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
@@ -31,8 +34,9 @@ _ALLOWED = {
     "page_size": "from 0 to 1000",
     "after_revision": f"from 0 to {2**63 - 1}",
 }
-# No decimal of the API is as long. Without a limit, Decimal("1e999999999") would need a gigabyte.
-_MOST_DIGITS = 1000
+_PLAIN_DECIMAL = re.compile(r"(?=\.?[0-9])[0-9]*\.?[0-9]*")
+# The server takes no longer text. Without a limit, Decimal("1e999999999") would need a gigabyte.
+_MOST_DIGITS = 64
 
 
 class Unfit(Exception):
@@ -114,15 +118,25 @@ def member(kind: type[StrEnum]) -> Convert:
 
 
 def decimal(path: str, value: Any) -> str:
-    """Return a decimal string without an exponent; refuse a float, which is rarely exact."""
+    """Return a decimal as text; refuse a float, which is rarely exact, and what the server would refuse."""
     if isinstance(value, str):
-        return text(path, value)
+        # Whether the field may be empty depends on the field, so the server decides.
+        is_plain = len(value) <= _MOST_DIGITS and _PLAIN_DECIMAL.fullmatch(value)
+        if value and not (is_plain and _is_credits(Decimal(value))):
+            unfit(path, _CREDITS)
+        return value
     if isinstance(value, bool) or not isinstance(value, Decimal | int):
         wrong_type(path, "a Decimal, int or str", value)
-    number = Decimal(value)
+    if not _is_credits(Decimal(value)):
+        unfit(path, _CREDITS)
+    return format(abs(Decimal(value)).normalize(), "f")
+
+
+def _is_credits(number: Decimal) -> bool:
+    """Return whether a number is from 0 to 1000 and needs at most 3 decimals, however many it is written with."""
     if not number.is_finite() or max(number.adjusted(), -int(number.as_tuple().exponent)) > _MOST_DIGITS:
-        unfit(path, "must be a decimal from 0 to 1000 with up to 3 decimals, such as 3 or 1.5")
-    return format(number, "f")
+        return False
+    return 0 <= number <= 1000 and (Fraction(number) * 1000).denominator == 1
 
 
 def timestamp(path: str, value: Any) -> Timestamp:

@@ -66,6 +66,7 @@ TEXTS = [
     ("courses.create", meeting(location=101), "course.meetings[0].location", "must be a str, not int"),
     ("courses.search", {"term": None}, "term", "must be a str, not None"),
 ]
+DECIMAL = "must be a decimal from 0 to 1000 with up to 3 decimals, such as 3 or 1.5"
 NUMBERS = [
     ("history.list", {"after_revision": "7"}, "after_revision", "must be an int, not str"),
     ("history.list", {"after_revision": 2**63}, "after_revision", f"must be from 0 to {2**63 - 1}"),
@@ -82,13 +83,17 @@ NUMBERS = [
         "courses.create",
         {"credits": Decimal("1e999999999")},
         "course.credits",
-        "must be a decimal from 0 to 1000 with up to 3 decimals, such as 3 or 1.5",
+        DECIMAL,
     ),
     (
         "students.create",
         {"max_credits": Decimal("NaN")},
         "student.max_credits",
-        "must be a decimal from 0 to 1000 with up to 3 decimals, such as 3 or 1.5",
+        DECIMAL,
+    ),
+    *(
+        ("courses.create", {"credits": credits}, "course.credits", DECIMAL)
+        for credits in (-1, 1001, Decimal("1.0001"), "1.0001", "1,5", "1e2", " 3", "\u0663", "9" * 5000)
     ),
     (
         "students.update",

@@ -46,7 +46,7 @@ def complete(
         student_id: The student.
         course_id: The course. It may be deleted.
         enrollment_id: The enrollment, instead of the student and the course.
-        grade: The grade, as the campus writes it, up to 16 characters.
+        grade: The grade, as the campus writes it, up to 64 characters.
         passed: Whether the student passed. By default, yes.
         etag: Complete only if the enrollment still has this etag. By default, the etag is not checked.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
@@ -96,7 +96,7 @@ def record_completion(
     Args:
         student_id: The student.
         course_id: The course. It may be deleted.
-        grade: The grade, as the campus writes it, up to 16 characters.
+        grade: The grade, as the campus writes it, up to 64 characters.
         passed: Whether the student passed. By default, yes.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         comment: A remark for the records.

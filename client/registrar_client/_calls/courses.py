@@ -116,10 +116,11 @@ def search(
     The first request is sent when the iteration starts, and errors are raised there.
 
     Args:
-        query: Words that must all occur in the code or the title. Case does not matter.
-        term: Only courses of exactly this term.
-        code: Only courses with exactly this code.
-        component: Only courses of this component.
+        query: Words that must all occur in the id, the code or the title. Case, accents and the blanks in codes do not
+            matter.
+        term: Only courses of this term. Case does not matter.
+        code: Only courses with this code. Case and blanks do not matter: ``cs101`` finds ``CS 101``.
+        component: Only courses of this component. Case does not matter.
         open_only: Only courses that take place and have a free seat.
         waitlisted_only: Only courses on whose waitlist students wait.
         show_deleted: Also find deleted courses.

@@ -94,7 +94,7 @@ def list_(
     The first request is sent when the iteration starts, and errors are raised there.
 
     Args:
-        query: Words that must all occur in the names or the e-mail address. Case does not matter.
+        query: Words that must all occur in the id, the names or the e-mail address. Case and accents do not matter.
         hold_code: Only students with a hold of this code.
         state: Only students in this state.
         show_deleted: Also list deleted students.
@@ -229,8 +229,8 @@ def place_hold(
 ) -> Call[Student]:
     """Place a hold on a student, who can then neither enroll nor be promoted from a waitlist.
 
-    The hold replaces a hold with the same code. It drops no enrollment and changes the student's ``etag``. A student
-    has at most 32 holds.
+    The hold replaces a hold with the same code, in any case. It drops no enrollment and changes the student's ``etag``.
+    A student has at most 32 holds.
 
     Args:
         student_id: The student.

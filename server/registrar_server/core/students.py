@@ -14,6 +14,7 @@ from registrar_server.core.commands import (
     UpdateStudent,
 )
 from registrar_server.core.fields import check_etag, refuse_etag_of_missing, set_fields
+from registrar_server.core.keys import text_key
 from registrar_server.core.records import Change, Enrollment, Hold, Student
 from registrar_server.core.seats import drop
 from registrar_server.core.state import State
@@ -124,7 +125,13 @@ def release_hold(state: State, command: ReleaseHold) -> Student:
 
 
 def _hold(student: Student, code: str) -> Hold | None:
-    return next((hold for hold in student.holds if hold.code == code), None)
+    """Return the student's hold of a code, or else of a code with the same key.
+
+    Rows that are older than the keys may have several holds of one key. Each is found by its own code.
+    """
+    key = text_key(code)
+    same = [hold for hold in student.holds if text_key(hold.code) == key]
+    return next((hold for hold in same if hold.code == code), same[0] if same else None)
 
 
 def _replace_hold(student: Student, before: Hold | None, after: Hold | None) -> None:

@@ -61,10 +61,10 @@ def enrollments(search: EnrollmentSearch, after: After, limit: int) -> Select[An
         query = query.where(enrollment.student_id == search.student_id)
     if search.course_id:
         query = query.where(enrollment.course_id == search.course_id)
-    if search.term:
-        query = query.where(course.term_key == text_key(search.term))
-    if search.code:
-        query = query.where(course.code_key == code_key(search.code))
+    if term := text_key(search.term):
+        query = query.where(course.term_key == term)
+    if code := code_key(search.code):
+        query = query.where(course.code_key == code)
     if search.states:
         query = query.where(_has_state(search.states))
     if search.updated_after is not None:
