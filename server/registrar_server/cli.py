@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -17,6 +16,7 @@ import uvloop
 from registrar_server import logs, migrate, settings, verify
 from registrar_server.app import StartError, start
 from registrar_server.migrate.migration_errors import translate_errors
+from registrar_server.stop_signals import StopSignals
 from registrar_server.storage.database import Database
 
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--log-level", help="REGISTRAR_LOG_LEVEL: debug, info, warning or error")
     commands = parser.add_subparsers(required=True, metavar="serve | migrate | verify")
 
-    serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM or SIGINT")
+    serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM, SIGINT or SIGHUP")
     serve.add_argument("--migrate", action="store_true", help="upgrade the database first")
     serve.add_argument("--listen", help="REGISTRAR_LISTEN, host:port")
     serve.add_argument("--insecure", action="store_true", default=None, help="serve without TLS on any address")
@@ -97,8 +97,7 @@ def _serve(config: settings.Settings, options: argparse.Namespace) -> int:
 async def _serve_until_signalled(config: settings.Settings) -> None:
     _tune_garbage_collection()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _request_stop, stop)
+    StopSignals(stop.set, _exit_immediately).listen(asyncio.get_running_loop())
     server = await start(config)
     # The log goes to standard error, so standard output is free for people. JSON means that a program is reading.
     if config.log_format != "json" and config.tls_cert_file is None:
@@ -106,13 +105,6 @@ async def _serve_until_signalled(config: settings.Settings) -> None:
     await stop.wait()
     if not await server.stop():
         _exit_immediately()
-
-
-def _request_stop(stop: asyncio.Event) -> None:
-    """Handle a signal: the first one stops the server, the second one exits immediately."""
-    if stop.is_set():
-        _exit_immediately()
-    stop.set()
 
 
 def _exit_immediately() -> None:
