@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from registrar_server import migrate
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
-from registrar_server.ledger.request_ids import purge_request_ids
+from registrar_server.ledger.request_ids import probe_writes, purge_request_ids
 from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
@@ -50,7 +50,8 @@ class Server:
             writers=settings.write_lanes,
             readers=settings.read_lanes + 2,  # Lists run beside pings and the purge, previews beside lookups.
         )
-        ledger = Ledger(self._database)
+        self._health = Health(self._database.ping, self._probe, SERVICE_NAMES)
+        ledger = Ledger(self._database, write_failed=self._health.write_failed)
         reader = Reader(self._database)
         limits = Limits(settings.max_batch, settings.max_waiting)
         self._changes = Lanes[Call, Answer](
@@ -61,7 +62,6 @@ class Server:
         self._queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         reads = Reads(reader, self._lookups, self._queries)
         self._dispatcher = Dispatcher(ledger, self._changes, reads, self._queries, settings.max_message_bytes)
-        self._health = Health(self._database.ping, SERVICE_NAMES)
         self._purge_thread = ThreadPoolExecutor(1, thread_name_prefix="purge")
         self._stopping = False
         self._grpc = grpc.aio.server(options=server_options(settings))
@@ -79,7 +79,7 @@ class Server:
         await self._health.report(serving=True)
         await self._grpc.start()
         self._tasks = [
-            asyncio.create_task(_repeat(self._settings.health_interval, self._health.check)),
+            asyncio.create_task(self._health.watch(self._settings.health_interval)),
             asyncio.create_task(_repeat(PURGE_INTERVAL_S, self._purge)),
         ]
         log.info("server_started", address=self.address, database=_without_password(self._settings.url))
@@ -119,6 +119,11 @@ class Server:
         except TimeoutError:
             return False
         return True
+
+    def _probe(self) -> None:
+        # The open connections may be to a file that was read-only, or to a database that is now a replica.
+        self._database.reconnect()
+        probe_writes(self._database, microseconds_now())
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)

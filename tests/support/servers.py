@@ -120,6 +120,7 @@ class ServerProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self.pid = process.pid
         self._changed = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
         self.lines: list[dict[str, Any]] = []
@@ -167,7 +168,7 @@ class ServerProcess:
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to every process of the process's group, which it must lead."""
-        os.killpg(self._process.pid, number)
+        os.killpg(self.pid, number)
 
     async def wait(self) -> int:
         """Wait until the process exits and its output is read, and return the exit status."""
