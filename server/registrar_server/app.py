@@ -15,7 +15,8 @@ from sqlalchemy.engine import URL
 from registrar_server import migrate
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
-from registrar_server.ledger.request_ids import probe_writes, purge_request_ids
+from registrar_server.ledger.request_ids import purge_request_ids
+from registrar_server.ledger.write_probe import probe_writes
 from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
@@ -50,7 +51,9 @@ class Server:
             writers=settings.write_lanes,
             readers=settings.read_lanes + 2,  # Lists run beside pings and the purge, previews beside lookups.
         )
-        self._health = Health(self._database.ping, self._probe, SERVICE_NAMES)
+        self._health = Health(
+            self._database.ping, partial(probe_writes, self._database, microseconds_now), SERVICE_NAMES
+        )
         ledger = Ledger(self._database, write_failed=self._health.write_failed)
         reader = Reader(self._database)
         limits = Limits(settings.max_batch, settings.max_waiting)
@@ -119,11 +122,6 @@ class Server:
         except TimeoutError:
             return False
         return True
-
-    def _probe(self) -> None:
-        # The open connections may be to a file that was read-only, or to a database that is now a replica.
-        self._database.reconnect()
-        probe_writes(self._database, microseconds_now())
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)

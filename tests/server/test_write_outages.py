@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import shutil
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,22 @@ async def assert_reads_work(registrar: Registrar) -> None:
     await registrar.students.ListStudents(ListStudentsRequest())
 
 
+async def assert_stays_not_serving(registrar: Registrar) -> None:
+    """Read for several health intervals, and check that reading alone does not make the server SERVING."""
+    stub: Any = HealthStub(registrar.channel)
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        await assert_reads_work(registrar)
+        assert (await stub.Check(HealthCheckRequest())).status == NOT_SERVING
+
+
 async def test_a_full_disk_makes_health_not_serving_until_a_write_succeeds(sqlite_url: str, tmp_path: Path) -> None:
     async with process_on(sqlite_url, tmp_path) as (server, registrar, next_status):
         await registrar.add_student("s-1")
         with no_space(server):
             await assert_write_refused(registrar, "s-2")
             assert await next_status() == NOT_SERVING
-            await assert_reads_work(registrar)
+            await assert_stays_not_serving(registrar)
         assert await next_status() == SERVING
         await registrar.add_student("s-2")
         assert execute(sqlite_url, "SELECT count(*) FROM request_ids") == [(0,)]
@@ -100,11 +110,27 @@ async def test_a_server_that_began_on_a_read_only_file_recovers_without_a_restar
         await assert_reads_work(registrar)
         await assert_write_refused(registrar, "s-2")
         assert await next_status() == NOT_SERVING
-        await assert_reads_work(registrar)
-        for file in files:
-            file.chmod(0o644)
-        assert await next_status() == SERVING
+        await assert_stays_not_serving(registrar)
+        async with reading_all_along(registrar):
+            for file in files:
+                file.chmod(0o644)
+            assert await next_status() == SERVING
         await registrar.add_student("s-2")
+
+
+@contextlib.asynccontextmanager
+async def reading_all_along(registrar: Registrar) -> AsyncIterator[None]:
+    """Keep connections in use within the ``with`` block."""
+
+    async def read() -> None:
+        while True:
+            await assert_reads_work(registrar)
+
+    async with asyncio.TaskGroup() as group:
+        readers = [group.create_task(read()) for _ in range(8)]
+        yield
+        for reader in readers:
+            reader.cancel()
 
 
 async def leave_log_behind(sqlite_url: str, folder: Path) -> list[Path]:
@@ -127,7 +153,7 @@ async def test_a_read_only_postgresql_makes_health_not_serving_until_a_write_suc
         disconnect_others(postgresql_url)
         await assert_write_refused(registrar, "s-2")
         assert await next_status() == NOT_SERVING
-        await assert_reads_work(registrar)
+        await assert_stays_not_serving(registrar)
         execute(f"{postgresql_url}?options=-c default_transaction_read_only=off", f"ALTER DATABASE {name} RESET ALL")
         assert await next_status() == SERVING
         await registrar.add_student("s-2")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 
 from sqlalchemy import delete, select, tuple_
 
-from registrar_server import ids
 from registrar_server.storage.database import Database
 from registrar_server.storage.models import RequestId
-from registrar_server.storage.statements import INSERT_RESPONSES, StoredResponse
+from registrar_server.storage.statements import StoredResponse
 
 PURGE_CHUNK = 5_000
-PROBE_BYTES = 65_536
 
 
 class Responses:
@@ -50,17 +47,3 @@ def purge_request_ids(
             connection.commit()
             deleted += count
     return deleted
-
-
-def probe_writes(database: Database, now: int) -> None:
-    """Commit a row and delete it; raises if the database cannot store it.
-
-    The row is as large as the writes of many calls, and random, so that it needs new space on the disk. It belongs to
-    no call, since its id is new. The purge removes it if this process ends before it deletes it.
-    """
-    probe = StoredResponse("", ids.new_id(now), b"", os.urandom(PROBE_BYTES), now)
-    with database.transaction() as transaction:
-        transaction.commit((INSERT_RESPONSES, [probe]))
-    with database.autocommit.connect() as connection:
-        connection.execute(delete(RequestId).where(RequestId.caller == "", RequestId.request_id == probe.request_id))
-        connection.commit()
