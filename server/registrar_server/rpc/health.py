@@ -81,7 +81,7 @@ class Health:
             async with asyncio.timeout(PING_TIMEOUT_S):
                 await ping
         except Exception as error:
-            reason = next(iter(str(error).splitlines()), "it does not answer")
+            reason = next(iter(str(error.__cause__ or error).splitlines()), "it does not answer")
             log.warning("database_unreachable", error=reason)
             await self.report(serving=False)
         else:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 from registrar_server.storage import bulk
 from registrar_server.storage.engines import create_engine, sqlite_file
-from registrar_server.storage.failures import CommitUncertain, DatabaseReplaced, Failure, classify
+from registrar_server.storage.failures import CommitUncertain, DatabaseReplaced, Failure, classify, is_read_only
 
 Found = TypeVar("Found")
 Result = TypeVar("Result")
@@ -182,7 +182,7 @@ class Transaction:
         try:
             self._dialect.write(self._connection, [request for request in requests if request[1]])
         except Exception as error:
-            if classify(error) is Failure.UNAVAILABLE:
+            if classify(error) is Failure.UNAVAILABLE and not is_read_only(error):
                 raise CommitUncertain from error
             raise
 

@@ -87,8 +87,6 @@ def _sqlite_code(error: sqlite3.Error | OverflowError) -> int:
 
 def is_read_only(error: BaseException) -> bool:
     """Return whether a write failed because the database, or the connection to it, is read-only."""
-    if isinstance(error, CommitUncertain) and error.__cause__:
-        error = error.__cause__
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
     if isinstance(error, psycopg.Error):
