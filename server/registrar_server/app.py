@@ -27,6 +27,7 @@ from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.transport import ListenError, bind, server_options
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
+from registrar_server.storage.failures import Failure, classify
 
 PURGE_INTERVAL_S = 600.0
 LINGER_S = 0.2
@@ -126,7 +127,12 @@ class Server:
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
         purge = partial(purge_request_ids, self._database, before, may_continue=lambda: not self._stopping)
-        deleted = await asyncio.get_running_loop().run_in_executor(self._purge_thread, purge)
+        try:
+            deleted = await asyncio.get_running_loop().run_in_executor(self._purge_thread, purge)
+        except Exception as error:
+            if classify(error) is Failure.UNAVAILABLE:
+                self._health.write_failed()
+            raise
         if deleted:
             log.info("request_ids_purged", deleted=deleted)
 
