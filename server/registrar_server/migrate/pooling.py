@@ -26,7 +26,7 @@ def require_sessions(url: URL) -> None:
     Raises:
         MigrationError: if a pooler gives the session of a connection to another one between transactions.
     """
-    if url.get_backend_name() != "postgresql":
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
         return
     with translate_errors("The database cannot be reached"), closing(_Pair(url)) as pair:
         try:
