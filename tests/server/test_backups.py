@@ -40,7 +40,7 @@ def run(script: str, folder: Path, *paths: Path, variables: dict[str, str] | Non
     """Run a script as a person would, and return its output; it ends at the first command that fails."""
     inherited = environment_without("REGISTRAR_", "PG")
     found = os.pathsep.join([*map(str, paths), str(Path(sys.executable).parent), inherited["PATH"]])
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         ["sh", "-e", "-c", script],
         cwd=folder,
         env={**inherited, **(variables or {}), "PATH": found, "LC_ALL": "C"},

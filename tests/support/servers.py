@@ -162,13 +162,13 @@ class ServerProcess:
         """Wait until the server is serving, and return its address."""
         return str((await self.logged("server_started"))["address"])
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process."""
-        self._process.send_signal(number)
-
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to every process of the process's group, which it must lead."""
         os.killpg(self.pid, number)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+        self._process.send_signal(number)
 
     async def wait(self) -> int:
         """Wait until the process exits and its output is read, and return the exit status."""
