@@ -76,7 +76,7 @@ def check(url: str) -> MigrationReport:
     """Compare a database with the migrations of this version, without changing it.
 
     Raises:
-        MigrationError: as for ``current``.
+        MigrationError: as for ``current``, and behind a connection pooler that lends sessions for single transactions.
     """
     report = _check(KnownMigrations.read(), current(url))
     require_sessions(schema.parse_url(url))
