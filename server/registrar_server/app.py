@@ -17,6 +17,7 @@ from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
 from registrar_server.ledger.rekeying import rekey
 from registrar_server.ledger.request_ids import purge_request_ids
+from registrar_server.ledger.write_probe import probe_writes
 from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
@@ -27,6 +28,7 @@ from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.transport import ListenError, bind, server_options
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
+from registrar_server.storage.failures import Failure, classify
 
 HOUSEKEEPING_INTERVAL_S = 600.0
 LINGER_S = 0.2
@@ -51,7 +53,10 @@ class Server:
             writers=settings.write_lanes,
             readers=settings.read_lanes + 2,  # Lists run beside pings and housekeeping, previews beside lookups.
         )
-        ledger = Ledger(self._database)
+        self._health = Health(
+            self._database.ping, partial(probe_writes, self._database, microseconds_now), SERVICE_NAMES
+        )
+        ledger = Ledger(self._database, write_failed=self._health.write_failed)
         reader = Reader(self._database)
         limits = Limits(settings.max_batch, settings.max_waiting)
         self._changes = Lanes[Call, Answer](
@@ -62,7 +67,6 @@ class Server:
         self._queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         reads = Reads(reader, self._lookups, self._queries)
         self._dispatcher = Dispatcher(ledger, self._changes, reads, self._queries, settings.max_message_bytes)
-        self._health = Health(self._database.ping, SERVICE_NAMES)
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
         self._grpc = grpc.aio.server(options=server_options(settings))
@@ -80,7 +84,7 @@ class Server:
         await self._health.report(serving=True)
         await self._grpc.start()
         self._tasks = [
-            asyncio.create_task(_repeat(self._settings.health_interval, self._health.check)),
+            asyncio.create_task(self._health.watch(self._settings.health_interval)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._purge)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._rekey)),
         ]
@@ -124,17 +128,23 @@ class Server:
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
-        purge = partial(purge_request_ids, self._database, before, may_continue=lambda: not self._stopping)
-        deleted = await asyncio.get_running_loop().run_in_executor(self._housekeeper, purge)
-        if deleted:
+        if deleted := await self._keep_house(partial(purge_request_ids, before=before)):
             log.info("request_ids_purged", deleted=deleted)
 
     async def _rekey(self) -> None:
         """Complete the rows that a server of an older version wrote meanwhile."""
-        complete = partial(rekey, self._database, may_continue=lambda: not self._stopping)
-        completed = await asyncio.get_running_loop().run_in_executor(self._housekeeper, complete)
-        if completed:
+        if completed := await self._keep_house(rekey):
             log.info("rows_rekeyed", rows=completed)
+
+    async def _keep_house(self, work: Callable[..., int]) -> int:
+        """Run work on the database in a thread until the server stops; return the number of rows that it changed."""
+        changes = partial(work, self._database, may_continue=lambda: not self._stopping)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._housekeeper, changes)
+        except Exception as error:
+            if classify(error) is Failure.UNAVAILABLE:
+                self._health.write_failed()
+            raise
 
 
 async def start(settings: Settings) -> Server:

@@ -6,10 +6,10 @@ import argparse
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from importlib import metadata
 
 import structlog
 import uvloop
@@ -17,6 +17,7 @@ import uvloop
 from registrar_server import logs, migrate, settings, verify
 from registrar_server.app import StartError, start
 from registrar_server.migrate.migration_errors import translate_errors
+from registrar_server.stop_signals import StopSignals
 from registrar_server.storage.database import Database
 
 log = structlog.get_logger()
@@ -38,6 +39,20 @@ or in Python:
       print(list(registrar.list_courses(student_id="s-1")))
 """
 
+MIGRATE_WORDS = """
+actions:
+  upgrade [REVISION]    apply the revisions and data steps that are missing, up to this revision (default: head)
+  downgrade REVISION    undo the revisions after this one; what only they can hold is lost
+  current               print the revision and the data steps that are applied
+  check                 exit with 1 if something is missing, or if a newer version has migrated the database
+
+revisions:
+  head                  the newest one
+  base                  the empty database, before the first one
+  20261123_1600         the one of this name, as `current` prints it
+  +1, -1                so many after or before the current one
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 for success, 1 for a failure, 2 for invalid arguments."""
@@ -49,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             insecure=getattr(options, "insecure", None),
             log_format=options.log_format,
             log_level=options.log_level,
+            migration_wait=getattr(options, "migration_wait", None),
         )
         logs.configure(config.log_format, config.log_level)
         for name in settings.unknown_names(settings.environment()):
@@ -60,6 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _version() -> str:
+    try:
+        return metadata.version("registrar-enrollment")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="registrar-server",
@@ -69,17 +92,29 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--database-url", help="REGISTRAR_DATABASE_URL")
     common.add_argument("--log-format", help="REGISTRAR_LOG_FORMAT: auto, console or json")
     common.add_argument("--log-level", help="REGISTRAR_LOG_LEVEL: debug, info, warning or error")
+    parser.add_argument("--version", action="version", version=f"registrar-server {_version()}")
     commands = parser.add_subparsers(required=True, metavar="serve | migrate | verify")
 
-    serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM or SIGINT")
+    serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM, SIGINT or SIGHUP")
     serve.add_argument("--migrate", action="store_true", help="upgrade the database first")
     serve.add_argument("--listen", help="REGISTRAR_LISTEN, host:port")
     serve.add_argument("--insecure", action="store_true", default=None, help="serve without TLS on any address")
     serve.set_defaults(run=_serve)
 
-    migrating = commands.add_parser("migrate", parents=[common], help="upgrade, downgrade or inspect the database")
-    migrating.add_argument("action", choices=("upgrade", "downgrade", "current", "check"))
-    migrating.add_argument("revision", nargs="?", help="head, base, a revision, or a step such as +1 or -1")
+    migrating = commands.add_parser(
+        "migrate",
+        parents=[common],
+        help="upgrade, downgrade or inspect the database",
+        description="Upgrade the database, unless another action is given.",
+        epilog=MIGRATE_WORDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = ("upgrade", "downgrade", "current", "check")
+    migrating.add_argument("action", nargs="?", default="upgrade", choices=actions, metavar="ACTION", help="see below")
+    migrating.add_argument("revision", nargs="?", metavar="REVISION", help="see below")
+    migrating.add_argument("--yes", action="store_true", help="downgrade although tables have rows, which may be lost")
+    migrating.add_argument("--force", action="store_true", help="downgrade although other processes are connected")
+    migrating.add_argument("--wait", dest="migration_wait", metavar="TIME", help="REGISTRAR_MIGRATION_WAIT, such as 5m")
     migrating.set_defaults(run=_migrate)
 
     verifying = commands.add_parser("verify", parents=[common], help="check that the stored data is consistent")
@@ -89,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(config: settings.Settings, options: argparse.Namespace) -> int:
     if options.migrate:
-        migrate.upgrade(config.database_url.get_secret_value())
+        migrate.upgrade(config.database_url.get_secret_value(), wait=config.migration_wait)
     uvloop.run(_serve_until_signalled(config))
     return 0
 
@@ -97,8 +132,7 @@ def _serve(config: settings.Settings, options: argparse.Namespace) -> int:
 async def _serve_until_signalled(config: settings.Settings) -> None:
     _tune_garbage_collection()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _request_stop, stop)
+    StopSignals(stop.set, _exit_immediately).listen(asyncio.get_running_loop())
     server = await start(config)
     # The log goes to standard error, so standard output is free for people. JSON means that a program is reading.
     if config.log_format != "json" and config.tls_cert_file is None:
@@ -106,13 +140,6 @@ async def _serve_until_signalled(config: settings.Settings) -> None:
     await stop.wait()
     if not await server.stop():
         _exit_immediately()
-
-
-def _request_stop(stop: asyncio.Event) -> None:
-    """Handle a signal: the first one stops the server, the second one exits immediately."""
-    if stop.is_set():
-        _exit_immediately()
-    stop.set()
 
 
 def _exit_immediately() -> None:
@@ -133,12 +160,13 @@ def _migrate(config: settings.Settings, options: argparse.Namespace) -> int:
     url = config.database_url.get_secret_value()
     match options.action:
         case "upgrade":
-            migrate.upgrade(url, options.revision or "head")
+            migrate.upgrade(url, options.revision or "head", wait=config.migration_wait)
         case "downgrade":
             if options.revision is None:
                 print("registrar-server: downgrade to what? base, a revision, or -1", file=sys.stderr)
                 return 2
-            migrate.downgrade(url, options.revision)
+            keep_rows, alone = not options.yes, not options.force
+            migrate.downgrade(url, options.revision, wait=config.migration_wait, keep_rows=keep_rows, alone=alone)
         case "current":
             applied = migrate.current(url)
             print(f"schema: {applied.revision or 'none'}")

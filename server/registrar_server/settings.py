@@ -95,6 +95,8 @@ class Settings(BaseSettings):
     """How long calls in progress may continue after SIGTERM."""
     health_interval: Annotated[Duration, Field(gt=0)] = 5.0
     """How often the server pings the database."""
+    migration_wait: Annotated[Duration, Field(ge=0)] = 300.0
+    """How long a migration waits for another process that migrates the same database."""
 
     @field_validator("listen")
     @classmethod

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -131,6 +134,27 @@ class TestConcurrent:
         assert "migration_applied" in waiting.communicate()[0]
         assert waiting.returncode == 0
         assert migrate.check(empty_database_url).state is MigrationState.UP_TO_DATE
+
+    @pytest.mark.parametrize("migrate_it", [migrate.upgrade, lambda url, wait: migrate.downgrade(url, "-1", wait=wait)])
+    def test_the_wait_for_another_process_has_a_limit_and_names_it(
+        self, database_url: str, migrate_it: Callable[..., None]
+    ) -> None:
+        """The refusal says which process holds the lock, from where and since when."""
+        with migration_lock(make_url(database_url)):
+            with pytest.raises(migrate.MigrationError) as refused:
+                migrate_it(database_url, wait=0.2)
+            holder = holder_of(database_url)
+        assert "has been migrating this database for more than 0.2 seconds: " in str(refused.value)
+        assert holder in str(refused.value)
+        assert "REGISTRAR_MIGRATION_WAIT" in str(refused.value)
+        migrate_it(database_url, wait=0)
+
+
+def holder_of(url: str) -> str:
+    if url.startswith("sqlite"):
+        return f"pid {os.getpid()}, on {socket.gethostname()}, since 20"
+    (pid,) = execute(url, "SELECT pid FROM pg_locks WHERE locktype = 'advisory'")[0]
+    return f"pid {pid}, registrar-migrate, from 127.0.0.1, since 20"
 
 
 KILLED_UPGRADES = [

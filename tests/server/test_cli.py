@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import registrar_client
 from tests.support.databases import tables
 from tests.support.shell import Shell
 
@@ -97,3 +98,22 @@ def test_a_missing_package_is_reported_with_the_command_that_installs_it(tmp_pat
     )
     assert result.returncode == 1
     assert result.stderr == "registrar-server needs the package structlog: pip install 'registrar-enrollment[server]'\n"
+
+
+def test_migrate_alone_upgrades(shell: Shell, empty_database_url: str) -> None:
+    assert shell.run("migrate").returncode == 0
+    assert "students" in tables(empty_database_url)
+
+
+def test_help_explains_each_word_of_migrate(sqlite_shell: Shell) -> None:
+    result = sqlite_shell.run("migrate", "--help")
+    assert result.returncode == 0
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    words = ("upgrade", "downgrade", "current", "check", "head", "base", "+1, -1", "--yes", "--force", "--wait")
+    for word in words:
+        assert any(line.startswith(word) and len(line.split()) > 3 for line in lines), word
+
+
+def test_version_is_that_of_the_distribution(sqlite_shell: Shell) -> None:
+    result = sqlite_shell.run("--version")
+    assert (result.returncode, result.stdout) == (0, f"registrar-server {registrar_client.__version__}\n")

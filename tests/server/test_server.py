@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -358,7 +359,7 @@ class TestTls:
 class TestStop:
     """A server process stops."""
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     async def test_exit_status(self, sqlite_url: str, tmp_path: Path, number: signal.Signals) -> None:
         """After a signal, the process logs its stop, releases its address and exits with 0."""
         async with server_process(sqlite_url, tmp_path) as server:
@@ -399,8 +400,32 @@ class TestStop:
             assert await server.wait() == 0
         assert not server.others
 
-    async def test_second_signal(self, database_url: str, engine: Engine, tmp_path: Path) -> None:
-        """After a second signal, the process exits immediately with 1."""
+    @pytest.mark.parametrize("below", [(), ("timeout", "60")], ids=["group", "group-below-timeout"])
+    async def test_repeated_signal(
+        self, database_url: str, engine: Engine, tmp_path: Path, below: tuple[str, ...]
+    ) -> None:
+        """The same request to stop, sent twice to the whole process group, does not skip the grace.
+
+        systemd, make and GNU timeout do so; timeout itself signals its child and then the group.
+        """
+        async with (
+            server_process(database_url, tmp_path, below=below) as server,
+            calling(await server.address()) as registrar,
+        ):
+            await registrar.add_student("s-1")
+            await registrar.add_course("CS-101")
+            with holding_the_course(engine):
+                in_progress = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
+                for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                    server.signal_group(number)
+                await server.logged("server_stopping")
+            assert (await in_progress).student_id == "s-1"
+            await server.wait()
+        assert await server.logged("server_stopped")
+        assert not [line for line in server.lines if line["event"] == "server_left_at_once"]
+
+    async def test_later_signal(self, database_url: str, engine: Engine, tmp_path: Path) -> None:
+        """A signal that is sent a second after the first one ends the process immediately with 1."""
         async with (
             server_process(database_url, tmp_path) as server,
             calling(await server.address()) as registrar,
@@ -409,9 +434,11 @@ class TestStop:
             await registrar.add_course("CS-101")
             with holding_the_course(engine):
                 in_progress = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
-                server.signal(signal.SIGTERM)
-                await server.logged("server_stopping")
-                server.signal(signal.SIGTERM)
+                begun = time.monotonic()
+                while not server.ended:
+                    server.signal(signal.SIGTERM)
+                    await asyncio.sleep(0.05)
+                assert time.monotonic() - begun >= 0.9
                 assert await server.wait() == 1
                 assert await failed(in_progress) is StatusCode.UNAVAILABLE
         assert await server.logged("server_left_at_once")

@@ -59,7 +59,7 @@ class Cluster:
     def __init__(self, *, durable: bool) -> None:
         self._durable = durable
         self._found = find_binaries()
-        self._account = _account()
+        self._account = account()
         self._log: deque[str] = deque(maxlen=100)
         self.port = 0
 
@@ -159,7 +159,7 @@ class Cluster:
     def _start(self) -> None:
         # Another process may take the free port before the server does. Then try another port.
         for _attempt in range(5):
-            self.port = _free_port()
+            self.port = free_port()
             if self._started():
                 return
             # Kill the shell, so that it does not remove the folder, which the next attempt needs.
@@ -247,11 +247,13 @@ def _candidates() -> Iterator[Path]:
         yield from sorted(Path(location).glob("pginstall*/bin"), reverse=True)
 
 
-def _account() -> pwd.struct_passwd | None:
+def account() -> pwd.struct_passwd | None:
+    """Return the account that runs servers which refuse to run as root; None to run them as this user."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

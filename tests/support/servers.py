@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -119,6 +120,7 @@ class ServerProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self.pid = process.pid
         self._changed = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
         self.lines: list[dict[str, Any]] = []
@@ -160,6 +162,10 @@ class ServerProcess:
         """Wait until the server is serving, and return its address."""
         return str((await self.logged("server_started"))["address"])
 
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the process's group, which it must lead."""
+        os.killpg(self.pid, number)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
         self._process.send_signal(number)
@@ -177,6 +183,16 @@ class ServerProcess:
         await self.wait()
 
 
+class ServerGroup(ServerProcess):
+    """A server in a process group of its own, below a program that started it."""
+
+    async def kill(self) -> None:
+        """Kill the whole group."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal_group(signal.SIGKILL)
+        await self.wait()
+
+
 def environment(database_url: str, **variables: str) -> dict[str, str]:
     """Return the environment of a server process, with only these settings."""
     inherited = environment_without("REGISTRAR_")
@@ -184,17 +200,27 @@ def environment(database_url: str, **variables: str) -> dict[str, str]:
     return {**inherited, **fixed, **{f"REGISTRAR_{name}": value for name, value in variables.items()}}
 
 
+SERVE = (sys.executable, "-W", "error", "-m", "registrar_server", "serve")
+
+
 @contextlib.asynccontextmanager
-async def server_process(database_url: str, folder: Path, **variables: str) -> AsyncIterator[ServerProcess]:
-    """Run a server process in ``folder``; the names of variables have no prefix."""
+async def server_process(
+    database_url: str, folder: Path, *, below: Sequence[str] | None = None, **variables: str
+) -> AsyncIterator[ServerProcess]:
+    """Run a server process in ``folder``; the names of variables have no prefix.
+
+    ``below`` is a command that starts the server, such as ``("timeout", "60")``, as the leader of a process group; it
+    may be empty.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "registrar_server", "serve"),
+        *(*(below or ()), *SERVE),
         cwd=folder,
         env=environment(database_url, **variables),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=below is not None,
     )
-    server = ServerProcess(process)
+    server = ServerProcess(process) if below is None else ServerGroup(process)
     try:
         yield server
     finally:

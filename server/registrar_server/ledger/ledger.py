@@ -75,7 +75,10 @@ def microseconds_now() -> int:
 
 
 class Ledger:
-    """Runs batches on one database. Tests may inject the clock, the ids and the pause between attempts."""
+    """Runs batches on one database. Tests may inject the clock, the ids and the pause between attempts.
+
+    ``write_failed`` is called, in the thread of the batch, for each batch that failed because of the database itself.
+    """
 
     def __init__(
         self,
@@ -84,11 +87,13 @@ class Ledger:
         clock: Callable[[], int] = microseconds_now,
         new_id: Callable[[int], str] = ids.new_id,
         pause: Callable[[float], None] = time.sleep,
+        write_failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._new_id = new_id
         self._pause = pause
+        self._write_failed = write_failed
 
     def run(self, calls: Sequence[Call]) -> list[Outcome]:
         """Carry out a batch in one transaction, and return an answer or an error for each call, in order.
@@ -100,11 +105,13 @@ class Ledger:
             return self._run_repeatedly(calls)
         except CommitUncertain as error:
             log.error("commit_uncertain", calls=len(calls), exc_info=error)
+            self._write_failed()
             return [database_unavailable(uncertain=True) for _ in calls]
         except Exception as error:
             match classify(error):
                 case Failure.UNAVAILABLE:
                     log.error("database_unavailable", calls=len(calls), error=str(error.__cause__ or error))
+                    self._write_failed()
                     return [database_unavailable() for _ in calls]
                 case Failure.CONTENTION | Failure.CONFLICT:
                     return [contention() for _ in calls]

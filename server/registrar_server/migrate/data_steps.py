@@ -25,7 +25,12 @@ from yoyo.migrations import Migration
 
 from registrar_server.migrate.migration_errors import MigrationError
 from registrar_server.migrate.revisions import DataStep
-from registrar_server.migrate.schema import POSTGRESQL_SETTINGS, SQLITE_BUSY_TIMEOUT_SECONDS, resolved_file
+from registrar_server.migrate.schema import (
+    APPLICATION_NAME,
+    POSTGRESQL_SETTINGS,
+    SQLITE_BUSY_TIMEOUT_SECONDS,
+    resolved_file,
+)
 
 _TABLE = "_yoyo_migration"
 _APPLIED = text("SELECT migration_id FROM _yoyo_migration ORDER BY migration_id")
@@ -62,7 +67,7 @@ class _PostgreSQLBackend(_LogRowMixin, PostgresqlPsycopgBackend):  # type: ignor
 
     def connect(self, url: URL) -> psycopg.Connection:
         args, kwargs = url.get_dialect()().create_connect_args(url)
-        return psycopg.connect(*args, **kwargs, autocommit=True)
+        return psycopg.connect(*args, **{**kwargs, "application_name": APPLICATION_NAME}, autocommit=True)
 
     def init_connection(self, connection: psycopg.Connection) -> None:
         connection.execute(POSTGRESQL_SETTINGS)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import URL
 
 from registrar_server.migrate import data_steps, schema
-from registrar_server.migrate.lock import migration_lock
+from registrar_server.migrate.lock import DEFAULT_WAIT_S, migration_lock
 from registrar_server.migrate.migration_errors import MigrationError, translate_errors
+from registrar_server.migrate.obstacles import require_alone, require_no_rows
+from registrar_server.migrate.pooling import require_sessions
 from registrar_server.migrate.revisions import KnownMigrations
 
 _log = structlog.get_logger()
@@ -72,42 +76,62 @@ def check(url: str) -> MigrationReport:
     """Compare a database with the migrations of this version, without changing it.
 
     Raises:
-        MigrationError: as for ``current``.
+        MigrationError: as for ``current``, and behind a connection pooler that lends sessions for single transactions.
     """
-    return _check(KnownMigrations.read(), current(url))
+    report = _check(KnownMigrations.read(), current(url))
+    require_sessions(schema.parse_url(url))
+    return report
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+def upgrade(url: str, revision: str = "head", *, wait: float = DEFAULT_WAIT_S) -> None:
     """Upgrade a database to a revision and its data steps: ``head``, a revision, or ``+N``.
 
-    A database at that revision or a later one is not changed. Waits while another process migrates.
+    A database at that revision or a later one is not changed. Waits while another process migrates, at most ``wait``
+    seconds.
 
     Raises:
-        MigrationError: if there is no such revision, the database has migrations that this version does not know, or a
-            migration fails; the migrations before it stay applied, and the next upgrade continues from there.
+        MigrationError: if there is no such revision, the database has migrations that this version does not know, the
+            wait ends, or a migration fails; the migrations before it stay applied, and the next upgrade continues from
+            there.
     """
     database, known = schema.parse_url(url), KnownMigrations.read()
-    with translate_errors("The database cannot be migrated"), migration_lock(database):
+    with _locked(database, wait):
         applied = _require_known(known, database)
         for index in range(known.target_ordinal(revision, applied.revision)):
             _upgrade_one(database, known, index, applied)
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade(
+    url: str, revision: str, *, wait: float = DEFAULT_WAIT_S, keep_rows: bool = False, alone: bool = False
+) -> None:
     """Downgrade a database to a revision: ``base``, a revision, or ``-N``. Data that only later schemas hold is lost.
 
+    ``keep_rows`` refuses if there are any rows, and ``alone`` if other processes of Registrar are connected.
+
     Raises:
-        MigrationError: as for ``upgrade``, and for a revision above the current one.
+        MigrationError: as for ``upgrade``, for a revision above the current one, and for such rows or processes.
     """
     database, known = schema.parse_url(url), KnownMigrations.read()
-    with translate_errors("The database cannot be migrated"), migration_lock(database):
+    with _locked(database, wait):
         applied = _require_known(known, database)
         current_ordinal = known.ordinal(applied.revision)
         target = known.target_ordinal(revision, applied.revision)
         if target > current_ordinal:
             raise MigrationError(f"{revision} is above the revision in force, {applied.revision}.")
+        if target < current_ordinal and alone:
+            require_alone(database)
+        if target < current_ordinal and keep_rows:
+            require_no_rows(database)
         for index in reversed(range(target, current_ordinal)):
             _downgrade_one(database, known, index, applied)
+
+
+@contextmanager
+def _locked(database: URL, wait: float) -> Iterator[None]:
+    # A pooler would keep the lock of the session after this process has ended.
+    require_sessions(database)
+    with translate_errors("The database cannot be migrated"), migration_lock(database, wait):
+        yield
 
 
 def _current(url: URL) -> AppliedMigrations:

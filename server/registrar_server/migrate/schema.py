@@ -17,6 +17,7 @@ from registrar_server.migrate.migration_errors import MigrationError
 from registrar_server.migrate.revisions import alembic_config
 
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
+APPLICATION_NAME = "registrar-migrate"
 # While DDL waits for a table's lock, every later query on the table waits behind it, so a migration gives up early and
 # can be repeated. A single statement of a migration may run long, whatever limit the role has.
 POSTGRESQL_SETTINGS = "SET lock_timeout = '10s'; SET statement_timeout = 0"
@@ -71,9 +72,10 @@ def connect_autocommit(url: URL) -> Iterator[Connection]:
 
 
 def _engine(url: URL) -> Engine:
-    timeout = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS} if url.get_backend_name() == "sqlite" else {}
+    sqlite = url.get_backend_name() == "sqlite"
+    arguments = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS} if sqlite else {"application_name": APPLICATION_NAME}
     try:
-        return create_engine(url, poolclass=NullPool, connect_args=timeout)
+        return create_engine(url, poolclass=NullPool, connect_args=arguments)
     except (ImportError, NoSuchModuleError) as error:
         raise MigrationError(f"The driver of {url.drivername} is not installed.") from error
 

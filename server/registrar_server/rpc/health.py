@@ -1,8 +1,9 @@
-"""The health service: reports SERVING while the database answers."""
+"""The health service: reports SERVING while the database answers and writes do not fail."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,11 +17,20 @@ log = structlog.get_logger()
 
 
 class Health:
-    """The health of the server and of each of its services, which is that of the database."""
+    """The health of the server and of each of its services, which is that of the database.
 
-    def __init__(self, ping: Callable[[], None], services: Iterable[str]) -> None:
+    ``ping`` reads from the database at every check. ``probe`` writes to it, only while writes have failed and none has
+    succeeded since.
+    """
+
+    def __init__(self, ping: Callable[[], None], probe: Callable[[], None], services: Iterable[str]) -> None:
         self._ping = ping
+        self._probe = probe
         self._names = ("", *services)
+        self._loop = asyncio.get_running_loop()
+        self._due = asyncio.Event()
+        self._failed_writes = 0
+        self._failed_writes_before_probe = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ping")
         self._servicer = health.aio.HealthServicer()
 
@@ -34,20 +44,53 @@ class Health:
         for name in self._names:
             await self._servicer.set(name, response.SERVING if serving else response.NOT_SERVING)
 
+    def write_failed(self) -> None:
+        """Report NOT_SERVING until a probe succeeds; for any thread. The first failure starts a check immediately."""
+        self._loop.call_soon_threadsafe(self._note_failed_write)
+
+    def _note_failed_write(self) -> None:
+        if self._writes_work:
+            self._due.set()
+        self._failed_writes += 1
+
+    @property
+    def _writes_work(self) -> bool:
+        return self._failed_writes == self._failed_writes_before_probe
+
+    async def watch(self, interval: float) -> None:
+        """Check the database at once, then every ``interval`` seconds, and when writes begin to fail."""
+        while True:
+            self._due.clear()
+            await self.check()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await self._due.wait()
+
     async def check(self) -> None:
-        """Ping the database and report whether it answers."""
+        """Ping the database, probe it if writes have failed, and report whether it works."""
+        failed_writes = self._failed_writes
+        if self._writes_work:
+            work = self._ping
+        else:
+            work = self._ping_and_probe
+            await self.report(serving=False)
         # If the database hangs, the ping thread blocks and the timeout reports it.
-        ping = asyncio.get_running_loop().run_in_executor(self._thread, self._ping)
+        ping = self._loop.run_in_executor(self._thread, work)
         try:
             # Before Python 3.12, wait_for ignores a cancellation that coincides with the result, and stop would block.
             async with asyncio.timeout(PING_TIMEOUT_S):
                 await ping
         except Exception as error:
-            reason = next(iter(str(error).splitlines()), "it does not answer")
+            reason = next(iter(str(error.__cause__ or error).splitlines()), "it does not answer")
             log.warning("database_unreachable", error=reason)
             await self.report(serving=False)
         else:
-            await self.report(serving=True)
+            self._failed_writes_before_probe = failed_writes
+            await self.report(serving=self._writes_work)
+
+    def _ping_and_probe(self) -> None:
+        self._ping()
+        self._probe()
 
     async def enter_graceful_shutdown(self) -> None:
         """Report NOT_SERVING from now on, regardless of later calls of ``report``."""

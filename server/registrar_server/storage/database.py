@@ -6,20 +6,25 @@ driver's own connection; queries run through SQLAlchemy.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Engine, Select, text
+from sqlalchemy import Engine, QueuePool, Select, text
 from sqlalchemy.engine import make_url
 
 from registrar_server.storage import bulk
 from registrar_server.storage.engines import create_engine, sqlite_file
-from registrar_server.storage.failures import CommitUncertain, DatabaseReplaced, Failure, classify
+from registrar_server.storage.failures import CommitUncertain, DatabaseReplaced, Failure, classify, is_read_only
 
 Found = TypeVar("Found")
 Result = TypeVar("Result")
+
+QUIET_S = 1.0
+"""How long calls wait for the calls before them when all connections are replaced."""
 
 
 class Database:
@@ -36,6 +41,8 @@ class Database:
         self._writer = create_engine(self.url, self.writers, one_plan=True)
         self._looker = create_engine(self.url, readers, autocommit=True, one_plan=True)
         self.autocommit = create_engine(self.url, readers, autocommit=True)
+        self._admits = threading.Event()
+        self._admits.set()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -64,7 +71,7 @@ class Database:
         """Return the rows of a query. After a lost connection, retry once on a new one."""
 
         def once() -> Sequence[Sequence[Any]]:
-            self._check_file()
+            self._check()
             with self.autocommit.connect() as connection:
                 return connection.execute(query).all()
 
@@ -72,7 +79,7 @@ class Database:
 
     @contextmanager
     def _connection(self, engine: Engine) -> Iterator[Any]:
-        self._check_file()
+        self._check()
         pooled = engine.raw_connection()
         try:
             yield pooled.driver_connection
@@ -85,6 +92,11 @@ class Database:
             raise
         finally:
             pooled.close()  # Rolls back an uncommitted transaction.
+
+    def _check(self) -> None:
+        if not self._admits.is_set():
+            self._admits.wait(QUIET_S)
+        self._check_file()
 
     def _check_file(self) -> None:
         """Raise ``DatabaseReplaced`` if the SQLite file is no longer the one in the folder.
@@ -99,6 +111,26 @@ class Database:
         self._check_file()
         with self.autocommit.connect() as connection:
             connection.execute(text("SELECT revision FROM event_counter"))
+
+    def reconnect(self) -> None:
+        """Replace all connections with new ones. On SQLite, new calls wait until those in progress are finished.
+
+        The connections of a process share what they know about a SQLite file. If one was opened while the file was
+        read-only, later ones cannot write either, until all of them are closed.
+        """
+        self._admits.clear()
+        try:
+            if self.is_sqlite:
+                self._await_quiet()
+            self.close()
+        finally:
+            self._admits.set()
+
+    def _await_quiet(self) -> None:
+        until = time.monotonic() + QUIET_S
+        pools = [cast("QueuePool", engine.pool) for engine in (self._writer, self._looker, self.autocommit)]
+        while any(pool.checkedout() for pool in pools) and time.monotonic() < until:
+            time.sleep(0.001)
 
     def close(self) -> None:
         """Close all pooled connections."""
@@ -150,7 +182,7 @@ class Transaction:
         try:
             self._dialect.write(self._connection, [request for request in requests if request[1]])
         except Exception as error:
-            if classify(error) is Failure.UNAVAILABLE:
+            if classify(error) is Failure.UNAVAILABLE and not is_read_only(error):
                 raise CommitUncertain from error
             raise
 

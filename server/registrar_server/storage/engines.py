@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL, make_url
@@ -27,32 +29,51 @@ def create_engine(url: URL, size: int, *, autocommit: bool = False, one_plan: bo
         engine = sqlalchemy.create_engine(url, connect_args={"timeout": LOCK_TIMEOUT_MS / 1000}, **options)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
-    settings = [
-        f"lock_timeout={LOCK_TIMEOUT_MS}",
-        f"idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}",
-    ]
+    settings: dict[str, str | int] = {
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
+    }
     if autocommit:
         options["isolation_level"] = "AUTOCOMMIT"
     if one_plan:
         # One plan of a ``bulk`` statement fits all of its parameters. By default, PostgreSQL plans some of them at
         # every execution, which takes longer than the execution itself.
-        settings.append("plan_cache_mode=force_generic_plan")
-    return sqlalchemy.create_engine(url, connect_args=_postgresql_arguments(url, settings), **options)
+        settings["plan_cache_mode"] = "force_generic_plan"
+    engine = sqlalchemy.create_engine(url, connect_args=_postgresql_arguments(url), **options)
+    event.listen(engine, "connect", partial(_prepare_postgresql, _set_all(url, settings)))
+    return engine
 
 
-def _postgresql_arguments(url: URL, settings: Sequence[str]) -> dict[str, Any]:
-    given = url.query.get("options", "")
-    ours = " ".join(f"-c {setting}" for setting in settings)
+def _postgresql_arguments(url: URL) -> dict[str, Any]:
     return {
-        "options": f"{ours} {given if isinstance(given, str) else ' '.join(given)}".strip(),
         "connect_timeout": int(str(url.query.get("connect_timeout", CONNECT_TIMEOUT_S))),
-        "application_name": str(url.query.get("application_name", "registrar")),
+        "application_name": application_name(url),
         # Detect a server that left the network within seconds; the system's default is a quarter of an hour.
         "tcp_user_timeout": UNANSWERED_TIMEOUT_MS,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
     }
+
+
+def application_name(url: URL) -> str:
+    """Return the name that PostgreSQL shows for the connections of a server: the URL's, else ``registrar``."""
+    return str(url.query.get("application_name", "registrar"))
+
+
+def _set_all(url: URL, settings: Mapping[str, str | int]) -> str:
+    """Return the statements for these settings, except for those in the ``options`` of the URL."""
+    given = str(url.query.get("options", ""))
+    return "; ".join(f"SET {name} = {value}" for name, value in settings.items() if f"{name}=" not in given)
+
+
+def _prepare_postgresql(statements: str, connection: psycopg.Connection, _record: Any) -> None:
+    # PgBouncer refuses ``options`` when a connection starts, so the settings take a round trip of their own. A driver
+    # that would begin a transaction for them would need another one.
+    autocommit = connection.autocommit
+    connection.autocommit = True
+    connection.execute(statements)
+    connection.autocommit = autocommit
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

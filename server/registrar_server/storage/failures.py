@@ -78,8 +78,20 @@ def _classify_sqlite(error: sqlite3.Error | OverflowError) -> Failure:
         return Failure.TAKEN if keyed else Failure.DATA
     if isinstance(error, sqlite3.DataError | OverflowError):
         return Failure.DATA
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # The low byte is the primary result code.
-    return _BY_SQLITE_CODE.get(code, Failure.UNKNOWN)
+    return _BY_SQLITE_CODE.get(_sqlite_code(error), Failure.UNKNOWN)
+
+
+def _sqlite_code(error: sqlite3.Error | OverflowError) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # The low byte is the primary result code.
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Return whether a write failed because the database, or the connection to it, is read-only."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    if isinstance(error, psycopg.Error):
+        return error.sqlstate == "25006"
+    return isinstance(error, sqlite3.Error) and _sqlite_code(error) == sqlite3.SQLITE_READONLY
 
 
 def refusal_of(error: Exception) -> Exception:
