@@ -160,6 +160,11 @@ class ServerProcess:
         """Wait until the server is serving, and return its address."""
         return str((await self.logged("server_started"))["address"])
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
         self._process.send_signal(number)

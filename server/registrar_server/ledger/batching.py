@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from registrar_server.errors import overloaded, shutting_down
+from registrar_server.errors import overloaded, shutting_down, unwrap
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,10 +88,10 @@ class Batcher(Generic[Item, Result]):
         if self._idle.is_set():
             self._idle.clear()
             self._begin(loop)
-        outcome = await waiting.future
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        try:
+            return unwrap(await waiting.future)
+        finally:
+            del waiting  # It has the error, whose traceback keeps this frame, see ``unwrap``.
 
     def _admit(self, waiting: _Waiting[Item, Result]) -> None:
         if self._closing:

@@ -175,7 +175,7 @@ def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:
     try:
         response = call.pack(decide(state, call.command))
     except Refusal as refusal:
-        return refusal
+        return refusal.with_traceback(None)  # The traceback would keep the whole batch in memory.
     if call.request_id:
         content = response.SerializeToString()
         responses.add(StoredResponse(call.caller, call.request_id, call.fingerprint, content, state.now))

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Select
 
 from registrar_server.core.records import Course, Student
+from registrar_server.errors import unwrap
 from registrar_server.reading import history, lists
 from registrar_server.reading.history import HistoryEntry
 from registrar_server.reading.lists import After, CourseSearch, RosterEntry
@@ -32,10 +33,7 @@ class Reader:
 
     def require(self, lookup: Lookup) -> Any:
         """Return the record of one lookup, or raise its error."""
-        (found,) = self.look_up([lookup])
-        if isinstance(found, Exception):
-            raise found
-        return found
+        return unwrap(self.look_up([lookup])[0])
 
     def list_courses(self, student_id: str, states: Sequence[str], after: After, limit: int) -> list[StudentCourse]:
         """Return a student's enrollments with their courses, by (course_id, attempt)."""

@@ -14,7 +14,7 @@ import structlog
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from registrar_server.errors import Refusal
+from registrar_server.errors import Refusal, drop_frames
 from registrar_server.rpc import status
 
 Request = TypeVar("Request", bound=Message)
@@ -60,7 +60,12 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
             line.update(_ids(request))
             duration_ms = round((time.perf_counter() - begun) * 1000, 3)
             log.info("rpc", method=method.__name__, duration_ms=duration_ms, peer=context.peer(), **line)
-        await context.abort_with_status(answer)  # type: ignore[arg-type]  # RpcStatus has the attributes of grpc.Status.
+        try:
+            await context.abort_with_status(answer)  # type: ignore[arg-type]  # RpcStatus has grpc.Status's attributes.
+        finally:
+            # gRPC keeps the error that this raises in the context, and its traceback keeps this frame. With the context
+            # among the frame's variables, the call and its request would stay in memory until a garbage collection.
+            del servicer, request, context
         raise AssertionError("abort_with_status returned")
 
     return call
@@ -73,6 +78,7 @@ def _log_crash(error: Exception, method: str) -> str:
         error_id = str(uuid.uuid4())
         error.registrar_error_id = error_id  # type: ignore[attr-defined]
         log.error("rpc_crashed", method=method, error_id=error_id, exc_info=error)
+    drop_frames(error)
     return error_id
 
 

@@ -65,14 +65,16 @@ class Fields:
         """Return a UUID in lower case, or an empty string."""
         if value and not _UUID.fullmatch(value):
             self.wrong("request_id", "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11")
+            return ""
         return value.lower()
 
     def text(self, path: str, value: str, limit: int, *, required: bool = False) -> str:
-        """Return text of at most ``limit`` characters without NUL."""
+        """Return text of at most ``limit`` characters without NUL, or an empty text in place of a longer one."""
         if required and not value:
             self.wrong(path, "is required")
         if len(value) > limit:
             self.wrong(path, f"must have at most {limit} characters, has {len(value)}")
+            return ""
         if "\0" in value:
             self.wrong(path, "must not contain the NUL character")
         return value
