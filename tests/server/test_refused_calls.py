@@ -165,6 +165,7 @@ LARGE_REQUESTS: Mapping[str, tuple[str, str, Message]] = {
 }
 
 
+@pytest.mark.long
 async def test_a_server_keeps_no_large_request_that_it_refused(sqlite_url: str, tmp_path: Path) -> None:
     async with server_process(sqlite_url, tmp_path) as server, calling(await server.address()) as registrar:
         await registrar.add_student("s-1")
