@@ -24,6 +24,7 @@ from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.transport import ListenError, bind, server_options
+from registrar_server.rpc.undelivered import UndeliveredFilter
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
 
@@ -60,11 +61,19 @@ class Server:
         self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
         self._queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         reads = Reads(reader, self._lookups, self._queries)
-        self._dispatcher = Dispatcher(ledger, self._changes, reads, self._queries, settings.max_message_bytes)
-        self._health = Health(self._database.ping, SERVICE_NAMES)
+        self._dispatcher = Dispatcher(
+            ledger,
+            self._changes,
+            reads,
+            self._queries,
+            max_message_bytes=settings.max_message_bytes,
+            slow_call=settings.slow_call,
+        )
+        self._health = Health(self._database.ping, SERVICE_NAMES, self._database.availability)
         self._purge_thread = ThreadPoolExecutor(1, thread_name_prefix="purge")
         self._stopping = False
         self._grpc = grpc.aio.server(options=server_options(settings))
+        self._undelivered = UndeliveredFilter(settings.max_message_bytes)
         self._tasks: list[asyncio.Task[None]] = []
         self.address = ""
         """The address that the server listens on, host:port."""
@@ -77,6 +86,7 @@ class Server:
         except ListenError as error:
             raise StartError(str(error)) from error
         await self._health.report(serving=True)
+        self._undelivered.install()
         await self._grpc.start()
         self._tasks = [
             asyncio.create_task(_repeat(self._settings.health_interval, self._health.check)),
@@ -106,6 +116,7 @@ class Server:
         finished = finished or await self._finish_calls(OVERTIME_S)
         if finished:
             self._database.close()
+        self._undelivered.remove()
         log.info("server_stopped", finished=finished)
         return finished
 

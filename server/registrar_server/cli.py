@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         logs.configure(config.log_format, config.log_level)
         for name in settings.unknown_names(settings.environment()):
-            log.warning("setting_unknown", name=name)
+            log.warning("setting_unknown", name=name, nearest=settings.nearest_name(name))
         status: int = options.run(config, options)
         return status
     except (settings.SettingsError, migrate.MigrationError, StartError) as error:

@@ -156,7 +156,9 @@ async def dispatcher(database_url: str, gate: Gate) -> AsyncIterator[Dispatcher]
     changes = Lanes[Call, Answer]([Batcher(ledger.run, "write")], key=lambda call: call.command.lane_key)
     lookups = Batcher[Lookup, Any](reader.look_up, "read")
     queries = QueryThreads(1, 10)
-    yield Dispatcher(ledger, changes, Reads(reader, lookups, queries), queries, 4_194_304)
+    yield Dispatcher(
+        ledger, changes, Reads(reader, lookups, queries), queries, max_message_bytes=4_194_304, slow_call=1.0
+    )
     await asyncio.gather(changes.close(), lookups.close(), queries.close())
     database.close()
 
@@ -172,6 +174,8 @@ async def servicers(dispatcher: Dispatcher) -> Servicers:
 
 class Broken:
     """A dispatcher whose methods all fail."""
+
+    slow_call = 1.0
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError("password=s3cret")

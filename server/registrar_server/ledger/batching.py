@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from registrar_server.errors import overloaded, shutting_down, unwrap
+from registrar_server.stopwatch import Stopwatch, keep, measured
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,6 +27,8 @@ class _Waiting(Generic[Item, Result]):
     item: Item
     future: asyncio.Future[Result | Exception]
     deadline: float
+    stopwatch: Stopwatch | None = None
+    """What measured the batch of this call; None while the call waits."""
 
     def is_alive(self, now: float) -> bool:
         """Return whether the caller still waits; fail the call with TimeoutError if its deadline has passed."""
@@ -91,6 +94,7 @@ class Batcher(Generic[Item, Result]):
         try:
             return unwrap(await waiting.future)
         finally:
+            keep(waiting.stopwatch)
             del waiting  # It has the error, whose traceback keeps this frame, see ``unwrap``.
 
     def _admit(self, waiting: _Waiting[Item, Result]) -> None:
@@ -126,21 +130,24 @@ class Batcher(Generic[Item, Result]):
 
     def _work(self, batch: list[_Waiting[Item, Result]], loop: asyncio.AbstractEventLoop) -> None:
         begun = self._clock()
+        stopwatch = Stopwatch()
         outcomes: Sequence[Result | Exception]
         try:
-            outcomes = self._run([waiting.item for waiting in batch])
+            outcomes = measured(stopwatch, self._run, [waiting.item for waiting in batch])
         except Exception as error:
             outcomes = [error] * len(batch)
         self._seconds_per_item = (self._clock() - begun) / len(batch)
-        loop.call_soon_threadsafe(self._finish, batch, outcomes, loop)
+        loop.call_soon_threadsafe(self._finish, batch, outcomes, stopwatch, loop)
 
     def _finish(
         self,
         batch: list[_Waiting[Item, Result]],
         outcomes: Sequence[Result | Exception],
+        stopwatch: Stopwatch,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.stopwatch = stopwatch
             waiting.answer(outcome)
         # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This
         # makes batches larger by half and costs no waiting time.

@@ -13,9 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
-import structlog
-
-from registrar_server import ids
+from registrar_server import ids, stopwatch
 from registrar_server.core.commands import Command
 from registrar_server.core.decide import decide
 from registrar_server.core.queue import OutOfWaiters
@@ -30,8 +28,6 @@ from registrar_server.storage.failures import CommitUncertain, Failure, classify
 from registrar_server.storage.statements import StoredResponse
 
 MAX_TRIES = 5
-
-log = structlog.get_logger()
 
 
 class Message(Protocol):
@@ -99,12 +95,12 @@ class Ledger:
         try:
             return self._run_repeatedly(calls)
         except CommitUncertain as error:
-            log.error("commit_uncertain", calls=len(calls), exc_info=error)
+            self._database.availability.failed("writing", error, calls=len(calls), uncertain=True)
             return [database_unavailable(uncertain=True) for _ in calls]
         except Exception as error:
             match classify(error):
                 case Failure.UNAVAILABLE:
-                    log.error("database_unavailable", calls=len(calls), error=str(error.__cause__ or error))
+                    self._database.availability.failed("writing", error, calls=len(calls))
                     return [database_unavailable() for _ in calls]
                 case Failure.CONTENTION | Failure.CONFLICT:
                     return [contention() for _ in calls]
@@ -135,10 +131,16 @@ class Ledger:
     def _run_once(self, calls: Sequence[Call], widened: Widened) -> list[Outcome]:
         scope = widened.scope(call.command for call in calls)
         asked = {(call.caller, call.request_id) for call in calls if call.request_id}
+        stopwatch.enter("locked")
         with self._database.transaction() as transaction:
             state, responses = lock_and_load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
+            stopwatch.enter("packed")
             outcomes = [_carry_out(state, responses, call) for call in calls]
+            stopwatch.enter("database")
             transaction.commit(*statements.writes(state.journal, responses.added))
+        stopwatch.enter("packed")
+        if state.journal.events:  # Without events, the commit had nothing to write.
+            self._database.availability.succeeded("writing")
         return outcomes
 
     def preview(self, call: Call) -> Message:

@@ -27,7 +27,7 @@ class Reader:
     def look_up(self, lookups: Sequence[Lookup]) -> list[Any]:
         """Return, for each lookup in order, its record or its error."""
         try:
-            return self._database.look(lambda transaction: answer_all(transaction, lookups))
+            return self._database.look(lambda transaction: answer_all(transaction, lookups), calls=len(lookups))
         except Exception as error:
             return [refusal_of(error) for _ in lookups]
 

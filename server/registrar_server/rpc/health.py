@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-PING_TIMEOUT_S = 5.0
+from registrar_server.availability import Availability
 
-log = structlog.get_logger()
+PING_TIMEOUT_S = 5.0
 
 
 class Health:
     """The health of the server and of each of its services, which is that of the database."""
 
-    def __init__(self, ping: Callable[[], None], services: Iterable[str]) -> None:
+    def __init__(self, ping: Callable[[], None], services: Iterable[str], availability: Availability) -> None:
         self._ping = ping
+        self._availability = availability
         self._names = ("", *services)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ping")
         self._servicer = health.aio.HealthServicer()
@@ -43,10 +43,10 @@ class Health:
             async with asyncio.timeout(PING_TIMEOUT_S):
                 await ping
         except Exception as error:
-            reason = next(iter(str(error).splitlines()), "it does not answer")
-            log.warning("database_unreachable", error=reason)
+            self._availability.failed("reading", error)
             await self.report(serving=False)
         else:
+            self._availability.succeeded("reading")
             await self.report(serving=True)
 
     async def enter_graceful_shutdown(self) -> None:
