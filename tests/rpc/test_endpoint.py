@@ -192,10 +192,10 @@ async def test_a_caller_learns_only_the_error_id_of_a_crash(
     assert failed.value.details() == f"Internal error; the server's log has more under error_id {error_id}."
     assert b"hunter2" not in found.SerializeToString()
     (crash,) = log.of("rpc_crashed")
-    assert (crash["method"], crash["error_id"]) == ("CreateStudent", error_id)
+    assert (crash["method"], crash["error_id"], crash["level"]) == ("CreateStudent", error_id, "error")
     assert isinstance(crash["exc_info"], RuntimeError)
     (line,) = log.of("rpc")
-    assert (line["status"], line["error_id"]) == ("INTERNAL", error_id)
+    assert (line["status"], line["error_id"], line["level"]) == ("INTERNAL", error_id, "error")
 
 
 async def _crash(*_arguments: Any) -> None:

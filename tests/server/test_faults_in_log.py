@@ -98,7 +98,7 @@ async def test_an_outage_under_load_is_two_lines_and_the_calls_are_warnings(
                 attempts: list[Any] = [registrar.add_student("s-2"), registrar.add_student("s-3")]
                 attempts.append(registrar.students.GetStudent(GetStudentRequest(student_id="s-1")))
                 attempts.append(registrar.students.ListStudents(ListStudentsRequest()))
-                failures = await asyncio.gather(*attempts, return_exceptions=True)
+                failures: list[Any] = await asyncio.gather(*attempts, return_exceptions=True)
                 assert {failure.code() for failure in failures} == {grpc.StatusCode.UNAVAILABLE}
         await registrar.add_student("s-2")
         await registrar.students.GetStudent(GetStudentRequest(student_id="s-1"))
