@@ -69,7 +69,8 @@ class RegistrarError(Exception):
         if reason is not None:
             self.reason = reason
         self.metadata: Mapping[str, str] = dict(metadata or {})
-        """The ids of the resources involved, by name."""
+        """The ids of the resources involved, by name. ``left_out`` counts the details that did not fit into the
+        response, and ``error_id`` names an unexpected error in the server's log."""
         self.violations = tuple(violations)
         """All rules that refused. The first is the rule in ``reason``."""
         self.field_violations = tuple(field_violations)
@@ -154,7 +155,7 @@ class Unimplemented(RegistrarError):
 
 
 class Internal(RegistrarError):
-    """INTERNAL: an unexpected error. The message contains the id of the error in the server's log."""
+    """INTERNAL: an unexpected error. ``metadata["error_id"]`` is the id of the error in the server's log."""
 
     status = grpc.StatusCode.INTERNAL
 

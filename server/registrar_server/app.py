@@ -26,6 +26,7 @@ from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.transport import ListenError, bind, server_options
+from registrar_server.rpc.undelivered import UndeliveredFilter
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
 from registrar_server.storage.failures import Failure, classify
@@ -54,9 +55,12 @@ class Server:
             readers=settings.read_lanes + 2,  # Lists run beside pings and housekeeping, previews beside lookups.
         )
         self._health = Health(
-            self._database.ping, partial(probe_writes, self._database, microseconds_now), SERVICE_NAMES
+            self._database.ping,
+            partial(probe_writes, self._database, microseconds_now),
+            SERVICE_NAMES,
+            self._database.availability,
         )
-        ledger = Ledger(self._database, write_failed=self._health.write_failed)
+        ledger = Ledger(self._database)
         reader = Reader(self._database)
         limits = Limits(settings.max_batch, settings.max_waiting)
         self._changes = Lanes[Call, Answer](
@@ -66,10 +70,18 @@ class Server:
         self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
         self._queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         reads = Reads(reader, self._lookups, self._queries)
-        self._dispatcher = Dispatcher(ledger, self._changes, reads, self._queries, settings.max_message_bytes)
+        self._dispatcher = Dispatcher(
+            ledger,
+            self._changes,
+            reads,
+            self._queries,
+            max_message_bytes=settings.max_message_bytes,
+            slow_call=settings.slow_call,
+        )
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
         self._grpc = grpc.aio.server(options=server_options(settings))
+        self._undelivered = UndeliveredFilter(settings.max_message_bytes)
         self._tasks: list[asyncio.Task[None]] = []
         self.address = ""
         """The address that the server listens on, host:port."""
@@ -82,6 +94,7 @@ class Server:
         except ListenError as error:
             raise StartError(str(error)) from error
         await self._health.report(serving=True)
+        self._undelivered.install()
         await self._grpc.start()
         self._tasks = [
             asyncio.create_task(self._health.watch(self._settings.health_interval)),
@@ -112,6 +125,7 @@ class Server:
         finished = finished or await self._finish_calls(OVERTIME_S)
         if finished:
             self._database.close()
+        self._undelivered.remove()
         log.info("server_stopped", finished=finished)
         return finished
 
@@ -143,7 +157,7 @@ class Server:
             return await asyncio.get_running_loop().run_in_executor(self._housekeeper, changes)
         except Exception as error:
             if classify(error) is Failure.UNAVAILABLE:
-                self._health.write_failed()
+                self._database.availability.failed("writing", error)
             raise
 
 

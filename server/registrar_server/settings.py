@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -31,8 +32,12 @@ FOREIGN_NAMES = frozenset(
         "INSECURE",
         "MIGRATIONS_DIR",
         "TEST_DATA",
+        "TEST_DEPTH",
     ]
 )
+
+_SIMILAR = 0.88
+"""How similar a misspelt prefix is to ours: ``REGISTAR_`` is, ``REGISTRY_`` is not."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 MAX_DURATION_S = 3650 * 86400.0
@@ -79,6 +84,8 @@ class Settings(BaseSettings):
     """auto selects console on a terminal and json otherwise."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The lowest level that is logged."""
+    slow_call: Annotated[Duration, Field(ge=0)] = 1.0
+    """A call that takes longer is logged as a warning that says where the time went."""
     request_id_ttl: Annotated[Duration, Field(ge=60)] = 86400.0
     """How long the response to a request_id is kept, at least 1m."""
     max_waiting: Annotated[int, Field(ge=1)] = 10_000
@@ -173,6 +180,9 @@ def _database_problem(value: str) -> str | None:
     return None if backend == "postgresql" else f"speaks of {backend}, which is not supported"
 
 
+_KNOWN_NAMES = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
+
+
 def load(**flags: Any) -> Settings:
     """Read the settings from flags (those that are not None), the environment and ``.env``.
 
@@ -208,6 +218,17 @@ def _refuse_token_settings(names: Iterable[str]) -> None:
 
 
 def unknown_names(names: Iterable[str]) -> list[str]:
-    """Return the variables with our prefix that nothing reads, such as a misspelt setting."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
-    return sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
+    """Return the variables with our prefix that nothing reads, such as misspelt settings."""
+    return sorted(name for name in names if _is_ours(name.upper()) and name.upper() not in _KNOWN_NAMES)
+
+
+def nearest_name(name: str) -> str:
+    """Return the variable that an unknown one was probably meant to be, or an empty string."""
+    return next(iter(get_close_matches(name.upper(), sorted(_KNOWN_NAMES), n=1, cutoff=0.7)), "")
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a variable has our prefix, or a misspelt prefix before the name of a setting."""
+    prefix, _, rest = name.partition("_")
+    misspelt = SequenceMatcher(None, f"{prefix}_", PREFIX).ratio() > _SIMILAR
+    return name.startswith(PREFIX) or (misspelt and rest.lower() in Settings.model_fields)

@@ -13,7 +13,7 @@ import grpc
 import grpc_testing
 import pytest
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import RequestInfo
+from google.rpc.error_details_pb2 import ErrorInfo
 from grpc import StatusCode
 
 from registrar.v1 import course_service_pb2, enrollment_service_pb2, history_service_pb2, student_service_pb2
@@ -157,7 +157,9 @@ async def dispatcher(database_url: str, gate: Gate) -> AsyncIterator[Dispatcher]
     changes = Lanes[Call, Answer]([Batcher(ledger.run, "write")], key=lambda call: call.command.lane_key)
     lookups = Batcher[Lookup, Any](reader.look_up, "read")
     queries = QueryThreads(1, 10)
-    yield Dispatcher(ledger, changes, Reads(reader, lookups, queries), queries, 4_194_304)
+    yield Dispatcher(
+        ledger, changes, Reads(reader, lookups, queries), queries, max_message_bytes=4_194_304, slow_call=1.0
+    )
     await asyncio.gather(changes.close(), lookups.close(), queries.close())
     database.close()
 
@@ -173,6 +175,8 @@ async def servicers(dispatcher: Dispatcher) -> Servicers:
 
 class Broken:
     """A dispatcher whose methods all fail."""
+
+    slow_call = 1.0
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError("password=s3cret")
@@ -209,9 +213,9 @@ async def test_crash(name: str, log: Log) -> None:
     servicers = Servicers(Broken())  # type: ignore[arg-type]
     request = _valid(name)
     failure = (await servicers.call(request)).failure
-    error_id = failure.the(RequestInfo).request_id
+    error_id = failure.the(ErrorInfo).metadata["error_id"]
     assert failure.code is StatusCode.INTERNAL
-    assert failure.message == f"Internal error; the server's log tells more under request {error_id}."
+    assert failure.message == f"Internal error; the server's log has more under error_id {error_id}."
     assert "s3cret" not in str(failure)
     (crash,) = log.of("rpc_crashed")
     assert (crash["method"], crash["error_id"]) == (name, error_id)

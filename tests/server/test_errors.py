@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import grpc
 import pytest
 
@@ -15,10 +17,12 @@ from registrar_server.errors import (
     Violation,
     contention,
     database_unavailable,
+    drop_frames,
     invalid_fields,
     overloaded,
     rules_violated,
     shutting_down,
+    unwrap,
 )
 
 PREFIX = "ERROR_REASON_"
@@ -80,3 +84,30 @@ def test_violated_rules() -> None:
 def test_temporary_refusals_say_when_to_retry(refusal: Refusal, status: str, retry_after: float) -> None:
     """If a retry may succeed, the refusal says after how many seconds."""
     assert (refusal.status, refusal.retry_after) == (status, retry_after)
+
+
+def test_a_raised_outcome_is_freed_with_its_last_reference() -> None:
+    """Raising an outcome makes no cycle, so no garbage collection is necessary to free it."""
+    freed = weakref.ref(_raised_outcome())
+    assert freed() is None
+    assert unwrap("result") == "result"
+
+
+def _raised_outcome() -> Refusal:
+    try:
+        unwrap(contention())
+    except Refusal as refusal:
+        return refusal
+    raise AssertionError("unwrap raised nothing")
+
+
+def test_dropped_frames_of_causes_in_a_circle() -> None:
+    """An error and its causes lose their tracebacks, even if the causes form a circle."""
+    try:
+        raise ValueError("first")
+    except ValueError as error:
+        first = error
+    second = KeyError("second")
+    first.__context__, second.__context__ = second, first
+    drop_frames(first)
+    assert (first.__traceback__, first.__context__, second.__context__) == (None, None, None)

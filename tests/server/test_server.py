@@ -27,9 +27,9 @@ from registrar.v1.student_service_pb2 import GetStudentRequest, ListStudentsRequ
 from registrar_server import migrate
 from registrar_server.app import Server, StartError, start
 from registrar_server.storage.database import Database
-from registrar_server.storage.engines import sqlite_file
 from tests.support.certificates import Certificates
 from tests.support.databases import execute
+from tests.support.outages import database_outage
 from tests.support.postgres import Cluster
 from tests.support.refusals import info, refused
 from tests.support.servers import (
@@ -152,8 +152,8 @@ class TestHealth:
             with database_outage(database_url, request):
                 assert await next_status() == NOT_SERVING
             assert await next_status() == SERVING
-        (warning, *_) = log.of("database_unreachable")
-        assert warning["level"] == "warning"
+        (lost,) = log.of("database_lost")
+        assert lost["level"] == "error"
 
     async def test_calls_during_an_outage(
         self, postgresql_url: str, cluster: Cluster, request: pytest.FixtureRequest
@@ -204,22 +204,6 @@ async def watching(registrar: Registrar, service: str = "") -> AsyncIterator[Cal
 
     yield next_status
     watch.cancel()
-
-
-@contextlib.contextmanager
-def database_outage(url: str, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Make the database unreachable within the ``with`` block: move its file, or refuse its connections."""
-    if file := sqlite_file(url):
-        away = file.rename(file.with_suffix(".away"))
-        yield
-        away.rename(file)
-        return
-    cluster: Cluster = request.getfixturevalue("cluster")
-    admin, name = cluster.url("postgres"), url.rpartition("/")[2]
-    execute(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    execute(admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name", name=name)
-    yield
-    execute(admin, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 class TestReflection:

@@ -120,7 +120,6 @@ class ServerProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self.pid = process.pid
         self._changed = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
         self.lines: list[dict[str, Any]] = []
@@ -161,6 +160,11 @@ class ServerProcess:
     async def address(self) -> str:
         """Wait until the server is serving, and return its address."""
         return str((await self.logged("server_started"))["address"])
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to every process of the process's group, which it must lead."""

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from registrar_server.errors import overloaded, shutting_down
+from registrar_server.errors import overloaded, shutting_down, unwrap
+from registrar_server.stopwatch import Stopwatch, keep, measured
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,6 +29,8 @@ class Submission(Generic[Item, Result]):
     item: Item
     ended: asyncio.Future[None]
     deadline: float
+    stopwatch: Stopwatch | None = None
+    """What measured the batch of this call; None while the call waits."""
     _has_begun: bool = False
     _outcome: list[Result | Exception] = field(default_factory=list)
     """The outcome, until someone takes it."""
@@ -35,16 +38,11 @@ class Submission(Generic[Item, Result]):
 
     async def result(self) -> Result:
         """Wait for the outcome: return the item's result or raise its error."""
-        await self.ended
-        outcome = self._outcome.pop()
-        if not isinstance(outcome, Exception):
-            return outcome
-        # An error refers to the frames that it passes. If one of them referred to the error, the error would stay in
-        # memory until a garbage collection, with the whole request.
         try:
-            raise outcome
+            await self.ended
         finally:
-            del outcome
+            keep(self.stopwatch)
+        return unwrap(self._outcome.pop())
 
     def leave_to(self, heir: Callable[[Result | Exception | None], None]) -> None:
         """Give the outcome to ``heir``, because the call was cancelled; None if the item never begins."""
@@ -165,21 +163,24 @@ class Batcher(Generic[Item, Result]):
 
     def _work(self, batch: list[Submission[Item, Result]], loop: asyncio.AbstractEventLoop) -> None:
         begun = self._clock()
+        stopwatch = Stopwatch()
         outcomes: Sequence[Result | Exception]
         try:
-            outcomes = self._run([waiting.item for waiting in batch])
+            outcomes = measured(stopwatch, self._run, [waiting.item for waiting in batch])
         except Exception as error:
             outcomes = [error] * len(batch)
         self._seconds_per_item = (self._clock() - begun) / len(batch)
-        loop.call_soon_threadsafe(self._finish, batch, outcomes, loop)
+        loop.call_soon_threadsafe(self._finish, batch, outcomes, stopwatch, loop)
 
     def _finish(
         self,
         batch: list[Submission[Item, Result]],
         outcomes: Sequence[Result | Exception],
+        stopwatch: Stopwatch,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.stopwatch = stopwatch
             waiting.answer(outcome)
         # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This
         # makes batches larger by half and costs no waiting time.

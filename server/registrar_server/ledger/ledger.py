@@ -13,9 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
-import structlog
-
-from registrar_server import ids
+from registrar_server import ids, stopwatch
 from registrar_server.core.commands import Command
 from registrar_server.core.decide import decide
 from registrar_server.core.queue import OutOfWaiters
@@ -30,8 +28,6 @@ from registrar_server.storage.failures import CommitUncertain, Failure, classify
 from registrar_server.storage.statements import StoredResponse
 
 MAX_TRIES = 5
-
-log = structlog.get_logger()
 
 
 class Message(Protocol):
@@ -75,10 +71,7 @@ def microseconds_now() -> int:
 
 
 class Ledger:
-    """Runs batches on one database. Tests may inject the clock, the ids and the pause between attempts.
-
-    ``write_failed`` is called, in the thread of the batch, for each batch that failed because of the database itself.
-    """
+    """Runs batches on one database. Tests may inject the clock, the ids and the pause between attempts."""
 
     def __init__(
         self,
@@ -87,13 +80,11 @@ class Ledger:
         clock: Callable[[], int] = microseconds_now,
         new_id: Callable[[int], str] = ids.new_id,
         pause: Callable[[float], None] = time.sleep,
-        write_failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._new_id = new_id
         self._pause = pause
-        self._write_failed = write_failed
 
     def run(self, calls: Sequence[Call]) -> list[Outcome]:
         """Carry out a batch in one transaction, and return an answer or an error for each call, in order.
@@ -104,14 +95,12 @@ class Ledger:
         try:
             return self._run_repeatedly(calls)
         except CommitUncertain as error:
-            log.error("commit_uncertain", calls=len(calls), exc_info=error)
-            self._write_failed()
+            self._database.availability.failed("writing", error, calls=len(calls), uncertain=True)
             return [database_unavailable(uncertain=True) for _ in calls]
         except Exception as error:
             match classify(error):
                 case Failure.UNAVAILABLE:
-                    log.error("database_unavailable", calls=len(calls), error=str(error.__cause__ or error))
-                    self._write_failed()
+                    self._database.availability.failed("writing", error, calls=len(calls))
                     return [database_unavailable() for _ in calls]
                 case Failure.CONTENTION | Failure.CONFLICT:
                     return [contention() for _ in calls]
@@ -142,10 +131,16 @@ class Ledger:
     def _run_once(self, calls: Sequence[Call], widened: Widened) -> list[Outcome]:
         scope = widened.scope(call.command for call in calls)
         asked = {(call.caller, call.request_id) for call in calls if call.request_id}
+        stopwatch.enter("locked")
         with self._database.transaction() as transaction:
             state, responses = lock_and_load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
+            stopwatch.enter("packed")
             outcomes = [_carry_out(state, responses, call) for call in calls]
+            stopwatch.enter("database")
             transaction.commit(*statements.writes(state.journal, responses.added))
+        stopwatch.enter("packed")
+        if state.journal.events:  # Without events, the commit had nothing to write.
+            self._database.availability.succeeded("writing")
         return outcomes
 
     def preview(self, call: Call) -> Message:
@@ -182,7 +177,7 @@ def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:
     try:
         response = call.pack(decide(state, call.command))
     except Refusal as refusal:
-        return refusal
+        return refusal.with_traceback(None)  # The traceback would keep the whole batch in memory.
     if call.request_id:
         content = response.SerializeToString()
         responses.add(StoredResponse(call.caller, call.request_id, call.fingerprint, content, state.now))

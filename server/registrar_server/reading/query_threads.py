@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from registrar_server.errors import overloaded, shutting_down
+from registrar_server.stopwatch import Stopwatch, keep, measured
 
 Result = TypeVar("Result")
 
@@ -28,8 +29,11 @@ class QueryThreads:
         if self._in_progress >= self._max_waiting:
             raise overloaded(self._in_progress, 1.0)
         self._in_progress += 1
+        stopwatch = Stopwatch()
+        keep(stopwatch)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, measured, stopwatch, function, *arguments)
         finally:
             self._in_progress -= 1
 

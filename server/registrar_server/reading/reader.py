@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Select
 
 from registrar_server.core.records import Course, Enrollment, Student
+from registrar_server.errors import unwrap
 from registrar_server.reading import enrollment_lists, history, lists
 from registrar_server.reading.enrollment_lists import EnrollmentSearch
 from registrar_server.reading.history import EventSearch, HistoryPage
@@ -34,16 +35,13 @@ class Reader:
     def look_up(self, lookups: Sequence[Lookup]) -> list[Any]:
         """Return, for each lookup in order, its record or its error."""
         try:
-            return self._database.look(lambda transaction: answer_all(transaction, lookups))
+            return self._database.look(lambda transaction: answer_all(transaction, lookups), calls=len(lookups))
         except Exception as error:
             return [refusal_of(error) for _ in lookups]
 
     def require(self, lookup: Lookup) -> Any:
         """Return the record of one lookup, or raise its error."""
-        (found,) = self.look_up([lookup])
-        if isinstance(found, Exception):
-            raise found
-        return found
+        return unwrap(self.look_up([lookup])[0])
 
     def list_courses(
         self, student_id: str, wanted: StudentCourseFilter, after: After, limit: int

@@ -41,6 +41,7 @@ class CourseService(CourseServiceServicer):
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self.slow_call = dispatcher.slow_call
 
     @endpoint
     async def CreateCourse(self, request: pb.CreateCourseRequest, context: Context) -> pb.CreateCourseResponse:

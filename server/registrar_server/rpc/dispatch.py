@@ -29,7 +29,14 @@ class Dispatcher:
     """Runs changes and previews; ``reads`` runs lookups and lists."""
 
     def __init__(
-        self, ledger: Ledger, changes: Lanes[Call, Answer], reads: Reads, queries: QueryThreads, max_message_bytes: int
+        self,
+        ledger: Ledger,
+        changes: Lanes[Call, Answer],
+        reads: Reads,
+        queries: QueryThreads,
+        *,
+        max_message_bytes: int,
+        slow_call: float,
     ) -> None:
         self._ledger = ledger
         self._twins = Twins(changes)
@@ -37,6 +44,8 @@ class Dispatcher:
         self.reads = reads
         self.max_page_bytes = max_message_bytes * 3 // 4
         """The most bytes in a page of a list; the rest of a message is for its envelope."""
+        self.slow_call = slow_call
+        """The seconds after which a call is logged as slow."""
 
     async def change(
         self,

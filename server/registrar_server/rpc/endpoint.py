@@ -14,8 +14,10 @@ import structlog
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from registrar_server.errors import Refusal
+from registrar_server.errors import Reason, Refusal, drop_frames
 from registrar_server.rpc import status
+from registrar_server.rpc.undelivered import note_response
+from registrar_server.stopwatch import spent
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -23,6 +25,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Request, Context], Awaitable[Response]]
 
 MAX_LOGGED_CHARACTERS = 128
+
+_FAULTS = frozenset({Reason.DATABASE_UNAVAILABLE.value, Reason.CONTENTION.value, Reason.OVERLOADED.value})
+"""The reasons of refusals that are faults of the server."""
 
 log = structlog.get_logger()
 
@@ -32,16 +37,18 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
 
     A ``Refusal`` becomes its status with details. Any other exception is logged with its traceback and answered
     INTERNAL with a constant message, so that callers learn nothing about the server's internals. Every call logs one
-    ``rpc`` line: method, status, reason, duration_ms, peer, and the ids involved.
+    ``rpc`` line: method, status, reason, the ids involved, duration_ms and peer.
     """
+    name = method.__name__
 
     @functools.wraps(method)
     async def call(servicer: Any, request: Request, context: Context) -> Response:
         begun = time.perf_counter()
-        line: dict[str, Any] = {"status": "OK"}
+        line: dict[str, Any] = {"method": name, "status": "OK"}
         try:
             response = await method(servicer, request, context)
             line.update(_ids(response))
+            note_response(response)
             return response
         except Refusal as refusal:
             line.update(status=refusal.status, reason=refusal.reason.value, **refusal.metadata)
@@ -53,17 +60,37 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
             line["status"] = "DEADLINE_EXCEEDED"
             answer = status.of_deadline()
         except Exception as error:
-            error_id = _log_crash(error, method.__name__)
+            error_id = _log_crash(error, name)
             line.update(status="INTERNAL", error_id=error_id)
             answer = status.of_crash(error_id)
         finally:
             line.update(_ids(request))
-            duration_ms = round((time.perf_counter() - begun) * 1000, 3)
-            log.info("rpc", method=method.__name__, duration_ms=duration_ms, peer=context.peer(), **line)
-        await context.abort_with_status(answer)  # type: ignore[arg-type]  # RpcStatus has the attributes of grpc.Status.
+            _log_call(line, begun, servicer.slow_call, context)
+        try:
+            await context.abort_with_status(answer)  # type: ignore[arg-type]  # RpcStatus has grpc.Status's attributes.
+        finally:
+            # gRPC keeps the error that this raises in the context, and its traceback keeps this frame. With the context
+            # among the frame's variables, the call and its request would stay in memory until a garbage collection.
+            del servicer, request, context
         raise AssertionError("abort_with_status returned")
 
     return call
+
+
+def _log_call(line: dict[str, Any], begun: float, slow_call: float, context: Context) -> None:
+    """Log a call: one that failed through a fault of the server or was slow is a warning, a crash is an error."""
+    ended = time.perf_counter()
+    line["duration_ms"] = round((ended - begun) * 1000, 3)
+    write = log.info
+    if ended - begun > slow_call:
+        line.update(spent(begun, ended))
+        write = log.warning
+    if line["status"] != "OK":
+        if line.get("reason") in _FAULTS:
+            write = log.warning
+        elif line["status"] == "INTERNAL":
+            write = log.error
+    write("rpc", **line, peer=context.peer())
 
 
 def _log_crash(error: Exception, method: str) -> str:
@@ -73,6 +100,7 @@ def _log_crash(error: Exception, method: str) -> str:
         error_id = str(uuid.uuid4())
         error.registrar_error_id = error_id  # type: ignore[attr-defined]
         log.error("rpc_crashed", method=method, error_id=error_id, exc_info=error)
+    drop_frames(error)
     return error_id
 
 

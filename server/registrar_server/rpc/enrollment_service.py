@@ -39,6 +39,7 @@ class EnrollmentService(EnrollmentServiceServicer):
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self.slow_call = dispatcher.slow_call
 
     @endpoint
     async def EnrollStudent(self, request: pb.EnrollStudentRequest, context: Context) -> pb.EnrollStudentResponse:

@@ -8,31 +8,35 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-PING_TIMEOUT_S = 5.0
+from registrar_server.availability import Availability, Work
 
-log = structlog.get_logger()
+PING_TIMEOUT_S = 5.0
 
 
 class Health:
     """The health of the server and of each of its services, which is that of the database.
 
-    ``ping`` reads from the database at every check. ``probe`` writes to it, only while writes have failed and none has
-    succeeded since.
+    ``ping`` reads from the database at every check. ``probe`` writes to it, only while writes fail.
     """
 
-    def __init__(self, ping: Callable[[], None], probe: Callable[[], None], services: Iterable[str]) -> None:
+    def __init__(
+        self,
+        ping: Callable[[], None],
+        probe: Callable[[], None],
+        services: Iterable[str],
+        availability: Availability,
+    ) -> None:
         self._ping = ping
         self._probe = probe
         self._names = ("", *services)
+        self._availability = availability
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
-        self._failed_writes = 0
-        self._failed_writes_before_probe = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ping")
         self._servicer = health.aio.HealthServicer()
+        availability.when_writes_begin_to_fail(self._check_soon)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the health service to a gRPC server."""
@@ -44,18 +48,8 @@ class Health:
         for name in self._names:
             await self._servicer.set(name, response.SERVING if serving else response.NOT_SERVING)
 
-    def write_failed(self) -> None:
-        """Report NOT_SERVING until a probe succeeds; for any thread. The first failure starts a check immediately."""
-        self._loop.call_soon_threadsafe(self._note_failed_write)
-
-    def _note_failed_write(self) -> None:
-        if self._writes_work:
-            self._due.set()
-        self._failed_writes += 1
-
-    @property
-    def _writes_work(self) -> bool:
-        return self._failed_writes == self._failed_writes_before_probe
+    def _check_soon(self) -> None:
+        self._loop.call_soon_threadsafe(self._due.set)
 
     async def watch(self, interval: float) -> None:
         """Check the database at once, then every ``interval`` seconds, and when writes begin to fail."""
@@ -67,35 +61,35 @@ class Health:
                     await self._due.wait()
 
     async def check(self) -> None:
-        """Ping the database, probe it if writes have failed, and report whether it works."""
-        failed_writes = self._failed_writes
-        if self._writes_work:
-            work = self._ping
-        else:
-            work = self._ping_and_probe
+        """Ping the database, probe it if writes fail, and report whether it works."""
+        if self._availability.fails("writing"):
             await self.report(serving=False)
-        # If the database hangs, the ping thread blocks and the timeout reports it.
-        ping = self._loop.run_in_executor(self._thread, work)
+        works = await self._attempt("reading", self._ping)
+        if works and self._availability.fails("writing"):
+            works = await self._attempt("writing", self._probe)
+        await self.report(serving=works and not self._availability.fails("writing"))
+
+    async def _attempt(self, work: Work, function: Callable[[], None]) -> bool:
+        """Read or write, note whether it succeeded, and return it."""
+        failures = self._availability.failures(work)
+        # If the database hangs, the thread blocks and the timeout reports it.
+        running = self._loop.run_in_executor(self._thread, function)
         try:
             # Before Python 3.12, wait_for ignores a cancellation that coincides with the result, and stop would block.
             async with asyncio.timeout(PING_TIMEOUT_S):
-                await ping
+                await running
         except Exception as error:
-            reason = next(iter(str(error.__cause__ or error).splitlines()), "it does not answer")
-            log.warning("database_unreachable", error=reason)
-            await self.report(serving=False)
-        else:
-            self._failed_writes_before_probe = failed_writes
-            await self.report(serving=self._writes_work)
-
-    def _ping_and_probe(self) -> None:
-        self._ping()
-        self._probe()
+            self._availability.failed(work, error)
+            return False
+        # A call that failed in the meantime knows better.
+        if self._availability.failures(work) == failures:
+            self._availability.succeeded(work)
+        return True
 
     async def enter_graceful_shutdown(self) -> None:
         """Report NOT_SERVING from now on, regardless of later calls of ``report``."""
         await self._servicer.enter_graceful_shutdown()
 
     async def close(self) -> None:
-        """Wait for the ping in progress."""
+        """Wait for the check in progress."""
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)

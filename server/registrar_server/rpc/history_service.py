@@ -19,6 +19,7 @@ class HistoryService(HistoryServiceServicer):
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self.slow_call = dispatcher.slow_call
 
     @endpoint
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:

@@ -1,12 +1,12 @@
 """Converts refusals to ``google.rpc.Status``: the canonical code, a sentence, and typed details of limited size.
 
 gRPC calls with more than 8 KiB of trailers fail at random. The trailers contain the message and the base64-encoded
-status. Details that do not fit are dropped from the end, and the message says how many.
+status. ``detail_budget.py`` makes the details fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import grpc
@@ -18,6 +18,7 @@ from google.rpc.status_pb2 import Status
 from registrar.v1.error_reason_pb2 import RuleViolations
 from registrar_server.errors import Reason, Refusal
 from registrar_server.rpc import convert
+from registrar_server.rpc.detail_budget import ELLIPSIS, fit
 
 DOMAIN = "registrar"
 MAX_MESSAGE_BYTES = 600
@@ -54,10 +55,11 @@ def of_deadline() -> RpcStatus:
     return _assemble(grpc.StatusCode.DEADLINE_EXCEEDED, message, [])
 
 
-def of_crash(request_id: str) -> RpcStatus:
-    """Return the status for an unexpected error; ``request_id`` is the error id in the log."""
-    message = f"Internal error; the server's log tells more under request {request_id}."
-    return _assemble(grpc.StatusCode.INTERNAL, message, [error_details_pb2.RequestInfo(request_id=request_id)])
+def of_crash(error_id: str) -> RpcStatus:
+    """Return the status for an unexpected error; ``error_id`` is its id in the log."""
+    message = f"Internal error; the server's log has more under error_id {error_id}."
+    info = error_details_pb2.ErrorInfo(domain=DOMAIN, metadata={"error_id": error_id})
+    return _assemble(grpc.StatusCode.INTERNAL, message, [info])
 
 
 def _details(refusal: Refusal) -> Iterable[Any]:
@@ -99,13 +101,12 @@ def _broken_rules(refusal: Refusal) -> Iterable[Any]:
         yield RuleViolations(violations=map(convert.violation, refusal.violations))
 
 
-def _assemble(code: grpc.StatusCode, message: str, details: Sequence[Any]) -> RpcStatus:
-    kept = list(details)
+def _assemble(code: grpc.StatusCode, message: str, details: list[Any]) -> RpcStatus:
     message = _shortened(message)
-    left_out = _trim(kept, MAX_STATUS_BYTES - len(message.encode()))
+    left_out = fit(details, MAX_STATUS_BYTES - len(message.encode()))
     if left_out:
         message += f" ({left_out} more details left out)"
-    status = Status(code=code.value[0], message=message, details=[_pack(detail) for detail in kept])
+    status = Status(code=code.value[0], message=message, details=[_pack(detail) for detail in details])
     return RpcStatus(code, message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
@@ -115,25 +116,8 @@ def _shortened(message: str) -> str:
     for place, character in enumerate(message):
         size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
         if size > MAX_MESSAGE_BYTES:
-            return message[:place] + "…"
+            return message[:place] + ELLIPSIS
     return message
-
-
-def _trim(details: list[Any], budget: int) -> int:
-    """Drop details from the end until the rest fits, lists entry by entry; return how many were dropped."""
-    dropped = 0
-    size = sum(map(_size, details))
-    while len(details) > 1 and size > budget:
-        last = details[-1]
-        entries = getattr(last, "field_violations", None) or getattr(last, "violations", None) or []
-        size -= _size((entries if len(entries) > 1 else details).pop())
-        dropped += 1
-    return dropped
-
-
-def _size(message: Any) -> int:
-    """Return the size of a message inside another, with its tag and length."""
-    return int(message.ByteSize()) + 2
 
 
 def _pack(detail: Any) -> AnyMessage:

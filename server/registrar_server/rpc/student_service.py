@@ -39,6 +39,7 @@ class StudentService(StudentServiceServicer):
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self.slow_call = dispatcher.slow_call
 
     @endpoint
     async def CreateStudent(self, request: pb.CreateStudentRequest, context: Context) -> pb.CreateStudentResponse:

@@ -66,6 +66,7 @@ class Fields:
         if value and not _UUID.fullmatch(value):
             example = "0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11"
             self.wrong("request_id", f"must be a UUID, such as {example}, and not {shown(value)}")
+            return ""
         return value.lower()
 
     def text(

@@ -16,6 +16,8 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Engine, QueuePool, Select, text
 from sqlalchemy.engine import make_url
 
+from registrar_server import stopwatch
+from registrar_server.availability import Availability
 from registrar_server.storage import bulk
 from registrar_server.storage.engines import create_engine, sqlite_file
 from registrar_server.storage.failures import CommitUncertain, DatabaseReplaced, Failure, classify, is_read_only
@@ -36,6 +38,8 @@ class Database:
         self._bulk: bulk.Dialect = bulk.SQLite() if self.is_sqlite else bulk.PostgreSQL()
         self.writers = 1 if self.is_sqlite else writers
         """How many write transactions may run at once; SQLite has one writer."""
+        self.availability = Availability()
+        """Whether the database works, as far as the callers of this object know."""
         self._file = sqlite_file(self.url)
         self._identity = _identity(self._file)
         self._writer = create_engine(self.url, self.writers, one_plan=True)
@@ -58,14 +62,17 @@ class Database:
         with self._connection(self._looker) as connection:
             yield Transaction(self._bulk, connection)
 
-    def look(self, read: Callable[[Transaction], Result]) -> Result:
-        """Return the result of ``read`` on a snapshot. After a lost connection, retry once on a new one."""
+    def look(self, read: Callable[[Transaction], Result], *, calls: int = 1) -> Result:
+        """Return the result of ``read`` on a snapshot. After a lost connection, retry once on a new one.
+
+        ``calls`` is the number of callers who wait for the result, for the log of an outage.
+        """
 
         def once() -> Result:
             with self.read_connection() as transaction:
                 return read(transaction)
 
-        return _twice_if_lost(once)
+        return self._read(once, calls)
 
     def rows(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
         """Return the rows of a query. After a lost connection, retry once on a new one."""
@@ -75,7 +82,19 @@ class Database:
             with self.autocommit.connect() as connection:
                 return connection.execute(query).all()
 
-        return _twice_if_lost(once)
+        return self._read(once, 1)
+
+    def _read(self, once: Callable[[], Result], calls: int) -> Result:
+        stopwatch.enter("database")
+        try:
+            found = _twice_if_lost(once)
+        except Exception as error:
+            if classify(error) is Failure.UNAVAILABLE:
+                self.availability.failed("reading", error, calls=calls)
+            raise
+        stopwatch.enter("packed")
+        self.availability.succeeded("reading")
+        return found
 
     @contextmanager
     def _connection(self, engine: Engine) -> Iterator[Any]:

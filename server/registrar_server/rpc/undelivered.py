@@ -1,0 +1,43 @@
+"""Keeps gRPC from logging an error for each response that a cancelled call no longer wants.
+
+gRPC notices a cancellation and fails to send the response at the same moment. If it sees the failure first, it logs an
+error with a traceback, although the caller has only given up.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+
+import grpc
+from google.protobuf.message import Message
+
+_response: ContextVar[Message | None] = ContextVar("response", default=None)
+
+note_response = _response.set
+"""Note the response of the call of this task before gRPC sends it."""
+
+
+class UndeliveredFilter(logging.Filter):
+    """Drops the record of a response that gRPC could not send, unless it is too large to send to anyone."""
+
+    def __init__(self, max_message_bytes: int) -> None:
+        super().__init__()
+        self._max_message_bytes = max_message_bytes
+        self._logger = logging.getLogger("grpc._cython.cygrpc")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log a record. gRPC logs in the task of the call, which has noted its response."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, grpc.aio.InternalError) or "execute_batch" not in str(error):
+            return True
+        response = _response.get()
+        return response is not None and response.ByteSize() > self._max_message_bytes
+
+    def install(self) -> None:
+        """Apply the filter to the log of gRPC."""
+        self._logger.addFilter(self)
+
+    def remove(self) -> None:
+        """Undo ``install``."""
+        self._logger.removeFilter(self)

@@ -1,0 +1,184 @@
+"""Refused and failed calls leave nothing in memory: no cycle of objects, and no request of megabytes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import psutil
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+
+import registrar_server
+from registrar.v1.course_pb2 import Course
+from registrar.v1.course_service_pb2 import CreateCourseRequest, GetCourseRequest, SearchCoursesRequest
+from registrar.v1.enrollment_pb2 import EnrollmentState
+from registrar.v1.enrollment_service_pb2 import (
+    EnrollStudentRequest,
+    ListCoursesRequest,
+    ListRosterRequest,
+    UnenrollRequest,
+)
+from registrar.v1.student_pb2 import Student
+from registrar.v1.student_service_pb2 import UpdateStudentRequest
+from registrar_server.errors import Refusal
+from registrar_server.ledger import ledger
+from registrar_server.reading import lookups
+from tests.support.properties import scaled
+from tests.support.servers import Registrar, ServerProcess, calling, server_process
+
+Attempt = Callable[[Registrar], Awaitable[Any]]
+
+LARGE = 3_900_000
+"""Nearly the largest message, which has 4 MiB."""
+AT_ONCE = 4
+MAX_GROWTH = 200 * 2**20
+ANY_STATE = EnrollmentState.ENROLLMENT_STATE_ENROLLED
+
+
+def enroll(registrar: Registrar, **fields: Any) -> Awaitable[Any]:
+    return registrar.enrollments.EnrollStudent(
+        EnrollStudentRequest(**{"student_id": "s-1", "course_id": "c-1"} | fields)
+    )
+
+
+REFUSED: Mapping[str, Attempt] = {
+    "INVALID_FIELD": lambda registrar: registrar.course("/"),
+    "INVALID_FIELD of a change": lambda registrar: enroll(registrar, request_id="1"),
+    "INVALID_PAGE_TOKEN": lambda registrar: registrar.courses.SearchCourses(SearchCoursesRequest(page_token="x")),
+    "NOT_FOUND of a lookup": lambda registrar: registrar.course("c-9"),
+    "NOT_FOUND of a list": lambda registrar: registrar.enrollments.ListRoster(ListRosterRequest(course_id="c-9")),
+    "NOT_FOUND of a change": lambda registrar: enroll(registrar, student_id="s-9"),
+    "a violated rule": lambda registrar: enroll(registrar, request_id=str(uuid4())),
+    "a violated rule in a preview": lambda registrar: enroll(registrar, validate_only=True),
+}
+
+CRASHING: Mapping[str, Attempt] = {
+    "a lookup": lambda registrar: registrar.enrollments.ListCourses(ListCoursesRequest(student_id="crash")),
+    "a list": lambda registrar: registrar.enrollments.ListCourses(
+        ListCoursesRequest(student_id="crash", states=[ANY_STATE])
+    ),
+    "a change": lambda registrar: enroll(registrar, student_id="crash"),
+    "a preview": lambda registrar: enroll(registrar, student_id="crash", validate_only=True),
+}
+
+
+@pytest.fixture
+def crashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crash every call about the student "crash", within its batch."""
+    for module, name in ((ledger, "decide"), (lookups, "_answer")):
+        monkeypatch.setattr(module, name, partial(_crash_or, getattr(module, name)))
+
+
+def _crash_or(function: Callable[[Any, Any], Any], state: Any, asked: Any) -> Any:
+    if getattr(asked, "student_id", "") == "crash":
+        raise RuntimeError("broken")
+    return function(state, asked)
+
+
+@pytest.fixture
+def collected_by_hand() -> Iterator[None]:
+    """Collect no garbage during the test, and keep what a collection finds."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.usefixtures("log", "collected_by_hand")
+async def test_a_refused_call_leaves_no_garbage(registrar: Registrar, kind: str) -> None:
+    await registrar.add_student("s-1")
+    await registrar.add_course("c-1", capacity=0)
+    assert await garbage_of(REFUSED[kind], registrar) == []
+
+
+@pytest.mark.parametrize("kind", CRASHING)
+@pytest.mark.usefixtures("log", "collected_by_hand", "crashing")
+async def test_a_crashed_call_leaves_no_garbage(registrar: Registrar, kind: str) -> None:
+    assert await garbage_of(CRASHING[kind], registrar) == []
+
+
+async def garbage_of(attempt: Attempt, registrar: Registrar) -> list[Any]:
+    """Return what failed calls left in cycles on the server: refusals, and the frames of its functions."""
+    for _ in range(10):
+        await failed(attempt, registrar)
+    # One more call gives the server the time to end the others. It succeeds, so it leaves no error.
+    await registrar.courses.SearchCourses(SearchCoursesRequest())
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    return [found for found in gc.garbage if isinstance(found, Refusal) or _is_frame_of_server(found)]
+
+
+def _is_frame_of_server(found: Any) -> bool:
+    return isinstance(found, FrameType) and registrar_server.__path__[0] in found.f_code.co_filename
+
+
+async def failed(attempt: Attempt, registrar: Registrar) -> grpc.StatusCode:
+    """Return the status of a call that fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await attempt(registrar)
+    return refused.value.code()
+
+
+def padded(request: Message) -> Any:
+    """Return a request with a large field that the server does not know."""
+    query = SearchCoursesRequest(query="x" * LARGE).SerializeToString()
+    key_of_field_1000 = b"\xc2\x3e"
+    return type(request).FromString(request.SerializeToString() + key_of_field_1000 + query[1:])
+
+
+LARGE_REQUESTS: Mapping[str, tuple[str, str, Message]] = {
+    "a long id": ("courses", "GetCourse", GetCourseRequest(course_id="x" * LARGE)),
+    "a long request_id": ("enrollments", "Unenroll", UnenrollRequest(request_id="x" * LARGE)),
+    "a long text": ("courses", "CreateCourse", CreateCourseRequest(course=Course(description="é" * (LARGE // 2)))),
+    "many words": ("courses", "SearchCourses", SearchCoursesRequest(query="a " * (LARGE // 2))),
+    "a long page token": ("courses", "SearchCourses", SearchCoursesRequest(page_token="x" * LARGE)),
+    "many states": ("enrollments", "ListRoster", ListRosterRequest(states=[ANY_STATE] * 3_000_000)),
+    "an unknown field, refused as NOT_FOUND": ("courses", "GetCourse", padded(GetCourseRequest(course_id="c-9"))),
+    "an unknown field, refused in a list": ("enrollments", "ListRoster", padded(ListRosterRequest(course_id="c-9"))),
+    "an unknown field, refused by a rule": (
+        "enrollments",
+        "EnrollStudent",
+        padded(EnrollStudentRequest(student_id="s-1", course_id="c-1", request_id=str(uuid4()))),
+    ),
+    "an unknown field, refused in a preview": (
+        "enrollments",
+        "EnrollStudent",
+        padded(EnrollStudentRequest(student_id="s-1", course_id="c-1", validate_only=True)),
+    ),
+    "an unknown field, refused for its mask": (
+        "students",
+        "UpdateStudent",
+        padded(UpdateStudentRequest(student=Student(student_id="s-1"), update_mask=FieldMask(paths=["x"] * 100_000))),
+    ),
+}
+
+
+@pytest.mark.long
+async def test_a_server_keeps_no_large_request_that_it_refused(sqlite_url: str, tmp_path: Path) -> None:
+    async with server_process(sqlite_url, tmp_path) as server, calling(await server.address()) as registrar:
+        await registrar.add_student("s-1")
+        await registrar.add_course("c-1", capacity=0)
+        grown = {name: await growth(server, registrar, *large) for name, large in LARGE_REQUESTS.items()}
+    assert {name: size for name, size in grown.items() if size > MAX_GROWTH} == {}
+
+
+async def growth(server: ServerProcess, registrar: Registrar, stub: str, method: str, request: Message) -> int:
+    """Return by how many bytes the memory of a server grows while it refuses a request many times."""
+    send = partial(getattr(getattr(registrar, stub), method), request)
+    process = psutil.Process(server.pid)
+    before: int = process.memory_info().rss
+    for _ in range(scaled(60) // AT_ONCE):
+        await asyncio.gather(*(failed(lambda _: send(), registrar) for _ in range(AT_ONCE)))
+    return int(process.memory_info().rss) - before
