@@ -40,7 +40,7 @@ ENROLLED = enrollment_pb2.ENROLLMENT_STATE_ENROLLED
 WAITLISTED = enrollment_pb2.ENROLLMENT_STATE_WAITLISTED
 DROPPED = enrollment_pb2.ENROLLMENT_STATE_DROPPED
 COMPLETED = enrollment_pb2.ENROLLMENT_STATE_COMPLETED
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 OVERRIDABLE = (
     "COURSE_FULL, CREDIT_LIMIT_EXCEEDED, DROP_DEADLINE_PASSED, ENROLLMENT_CLOSED, ENROLLMENT_NOT_OPEN,"
     " PREREQUISITE_UNMET, SCHEDULE_CONFLICT, STUDENT_HOLD"
@@ -318,9 +318,9 @@ class TestEnrollStudentRefused:
         )
         failure = await refused(sqlite_registrar.enrollments.EnrollStudent(request))
         expected = {
-            "request_id": "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11",
+            "request_id": 'must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11, and not "one"',
             "student_id": f"is required and {ID_RULE}",
-            "course_id": ID_RULE,
+            "course_id": f'{ID_RULE}: "CS 101" contains a blank',
             "override.rules[1]": f"must be one of {OVERRIDABLE}",
             "override.reason": "is required",
             "comment": "must have at most 1000 characters, has 1001",
@@ -332,14 +332,28 @@ class TestEnrollStudentRefused:
         sentences = "; ".join(f"{path}: {problem}" for path, problem in expected.items())
         assert failure.message == sentences
 
-    @pytest.mark.parametrize("bad", ["-x", " x", "a/b", "ä", "x" * 129, "a\n", "a\0b", "."])
-    async def test_ids(self, sqlite_registrar: Registrar, bad: str) -> None:
-        """An id with invalid characters or length is an invalid field, not a missing student."""
+    @pytest.mark.parametrize(
+        ("bad", "fault"),
+        [
+            ("-x", '"-x" begins with "-"'),
+            (" x", '" x" begins with a blank'),
+            ("x ", '"x " ends with a blank'),
+            ("a/b", '"a/b" contains a slash'),
+            ("\ufeffs-1", '"\\ufeffs-1" begins with a byte order mark, U+FEFF'),
+            ("ä", '"\\u00e4" begins with U+00E4 (LATIN SMALL LETTER A WITH DIAERESIS)'),
+            ("x" * 129, f'"{"x" * 40}..." has 129 characters, more than 128'),
+            ("a\n", '"a\\n" ends with a line break'),
+            ("a\0b", '"a\\u0000b" contains U+0000'),
+            (".", '"." begins with "."'),
+        ],
+    )
+    async def test_ids(self, sqlite_registrar: Registrar, bad: str, fault: str) -> None:
+        """An invalid id is an invalid field, not a missing student: the refusal shows it and says what is wrong."""
         failure = await refused(sqlite_registrar.enroll(bad, "CS-101"))
-        assert failure.message == f"student_id: {ID_RULE}"
-        assert failure.fields == {"student_id": ID_RULE}
+        assert failure.message == f"student_id: {ID_RULE}: {fault}"
+        assert failure.fields == {"student_id": f"{ID_RULE}: {fault}"}
 
-    @pytest.mark.parametrize("good", ["x" * 128, "0", "a.b_c~d@e-f"])
+    @pytest.mark.parametrize("good", ["x" * 128, "0", "a.b_c~d@e-f", "_x", "course-v1:MITx+6.00x+2T2026"])
     async def test_ids_of_all_forms(self, sqlite_registrar: Registrar, good: str) -> None:
         """Ids may have every allowed character and the maximum length."""
         assert (await refused(sqlite_registrar.enroll(good, "CS-101"))).reason == "STUDENT_NOT_FOUND"
@@ -349,7 +363,7 @@ class TestEnrollStudentRefused:
         failure = await refused(sqlite_registrar.enroll("s-1", "CS-101", override=Override(reason="\0")))
         assert failure.fields == {
             "override.rules": f"must name at least one of {OVERRIDABLE}",
-            "override.reason": "must not contain the NUL character",
+            "override.reason": "must not contain U+0000",
         }
 
     async def test_contention(self, database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,13 +511,14 @@ class TestUnenrollRefused:
         failure = await refused(sqlite_registrar.enrollments.Unenroll(request))
         assert failure.details[0] == info("INVALID_FIELD")
         assert failure.fields == {
-            "request_id": "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11",
-            "student_id": ID_RULE,
+            "request_id": "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11,"
+            ' and not "6ba7b810-9dad-11d1-80b4-00c04fd430c"',
+            "student_id": f'{ID_RULE}: "?" begins with "?"',
             "course_id": f"is required and {ID_RULE}",
             "override.rules": f"must name at least one of {OVERRIDABLE}",
             "override.reason": "must have at most 1000 characters, has 1001",
             "reason": "must have at most 200 characters, has 201",
-            "comment": "must not contain the NUL character",
+            "comment": "must not contain U+0000",
         }
 
 

@@ -10,7 +10,14 @@ from typing import Self
 import grpc
 
 from registrar_client._calls import courses, enrollment_reads, enrollments, history, students
-from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
+from registrar_client._connection import (
+    DEFAULT_CONNECT_TIMEOUT,
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT,
+    Connection,
+    TlsOptions,
+    call_metadata,
+)
 from registrar_client._environment import arguments
 from registrar_client._methods import async_paged, async_unary
 from registrar_client._retry import RetryOptions
@@ -71,21 +78,40 @@ class AsyncRegistrarClient:
         tls: TlsOptions | None = None,
         insecure: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
         retry: RetryOptions | None = None,
         channel: grpc.aio.Channel | None = None,
     ) -> None:
         metadata = call_metadata(token)
-        self._connection = Connection.to(target, token=token, tls=tls, insecure=insecure, given=channel)
+        self._connection = Connection.to(
+            target, token=token, tls=tls, insecure=insecure, connect_timeout=connect_timeout, given=channel
+        )
         self._runner = AsyncRunner(
+            self._connection,
             _opener(self._connection) if channel is None else lambda: channel,
             metadata=metadata,
             timeout=timeout,
             retry=retry,
             owned=channel is None,
         )
-        self.students = AsyncStudents(self._runner)
-        self.courses = AsyncCourses(self._runner)
-        self.history = AsyncHistory(self._runner)
+        self._students = AsyncStudents(self._runner)
+        self._courses = AsyncCourses(self._runner)
+        self._history = AsyncHistory(self._runner)
+
+    @property
+    def students(self) -> AsyncStudents:
+        """The calls for students, such as ``students.create``. ``help(client.students)`` lists them."""
+        return self._students
+
+    @property
+    def courses(self) -> AsyncCourses:
+        """The calls for courses, such as ``courses.search``. ``help(client.courses)`` lists them."""
+        return self._courses
+
+    @property
+    def history(self) -> AsyncHistory:
+        """The calls for events, such as ``history.list``. ``help(client.history)`` lists them."""
+        return self._history
 
     enroll = async_unary(enrollments.enroll)
     unenroll = async_unary(enrollments.unenroll)

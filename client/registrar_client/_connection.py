@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 import re
 from dataclasses import dataclass
@@ -12,8 +11,16 @@ from typing import Any
 
 import grpc
 
+from registrar_client._docstrings import documented
+
 DEFAULT_TARGET = "localhost:50051"
+DEFAULT_PORT = 50051
 DEFAULT_TIMEOUT = 10.0
+DEFAULT_CONNECT_TIMEOUT = 2.0
+LONGEST_TIMEOUT = 1_000_000_000
+"""gRPC computes deadlines that are much later wrongly."""
+
+_MOST_MILLISECONDS = 2**31 - 1
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -34,6 +41,7 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
     """Options for TLS, or for mutual TLS with a client certificate. The client reads the PEM files when it is made."""
@@ -71,12 +79,21 @@ class Connection:
     target: str
     tls: TlsOptions | None
     """``None`` means plaintext."""
+    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
+    """Seconds until a server that was never reached counts as unreachable."""
     given: object | None = None
     """A channel that the caller opened."""
 
     @classmethod
     def to(
-        cls, target: object, *, token: str | None, tls: TlsOptions | None, insecure: bool, given: object | None
+        cls,
+        target: object,
+        *,
+        token: str | None,
+        tls: TlsOptions | None,
+        insecure: bool,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
+        given: object | None,
     ) -> Connection:
         """Check the arguments. Use TLS except for loopback targets and ``insecure``. A token needs TLS or loopback."""
         if not isinstance(target, str) or not target:
@@ -92,7 +109,12 @@ class Connection:
                 "use TLS (leave out insecure) or leave out the token"
             )
         plaintext = insecure or (local and tls is None)
-        return cls(target=target, tls=None if plaintext else tls or TlsOptions(), given=given)
+        return cls(
+            target=with_port(target),
+            tls=None if plaintext else tls or TlsOptions(),
+            connect_timeout=positive_seconds("connect_timeout", connect_timeout),
+            given=given,
+        )
 
     def __str__(self) -> str:
         if self.given is not None:
@@ -102,12 +124,34 @@ class Connection:
     def options(self) -> list[tuple[str, Any]]:
         """Return the options of the channel."""
         options = list(_CHANNEL_OPTIONS)
+        # By default, gRPC waits 20 seconds for a connection and two minutes for a name server.
+        limit = max(1, min(int(self.connect_timeout * 1000), _MOST_MILLISECONDS))
+        options += [("grpc.min_reconnect_backoff_ms", limit), ("grpc.dns_ares_query_timeout", limit)]
         if is_loopback(self.target):
             # A proxy from the environment would send a token to another machine in plaintext.
             options.append(("grpc.enable_http_proxy", 0))
         if self.tls is not None and self.tls.server_name is not None:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
         return options
+
+
+def with_port(target: str) -> str:
+    """Return a gRPC target with the default port for each host that has none. Sockets of files have no ports."""
+    found = re.fullmatch(r"(dns:(?://[^/]*/)?|ipv[46]:(?:///)?)?(.*)", target, re.DOTALL)
+    assert found is not None
+    scheme, hosts = found[1] or "", found[2]
+    each = hosts.split(",") if scheme.startswith("ipv") else [hosts]
+    return scheme + ",".join(map(_host_with_port, each))
+
+
+def _host_with_port(host: str) -> str:
+    if re.fullmatch(r"(?:\[[^]]*\]|[^:]+):?", host):
+        return f"{host.removesuffix(':')}:{DEFAULT_PORT}"
+    try:
+        # Several colons without brackets mean an IPv6 address without a port.
+        return f"[{ipaddress.IPv6Address(host)}]:{DEFAULT_PORT}"
+    except ValueError:
+        return host
 
 
 def is_loopback(target: str) -> bool:
@@ -144,6 +188,6 @@ def positive_seconds(name: str, value: float) -> float:
     """Return a timeout; raise a TypeError or ValueError if it is not a positive, finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a positive number of seconds, not {value}")
+    if not 0 < value <= LONGEST_TIMEOUT:
+        raise ValueError(f"{name} must be a positive number of seconds up to {LONGEST_TIMEOUT}, not {value}")
     return value

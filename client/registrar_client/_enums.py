@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from registrar_client._docstrings import documented
 
+
+@documented
 class EnrollmentState(StrEnum):
     """The state of an enrollment. ``ENROLLED`` and ``WAITLISTED`` are live."""
 
@@ -20,6 +23,7 @@ class EnrollmentState(StrEnum):
     """A state that a newer server added."""
 
 
+@documented
 class EventType(StrEnum):
     """The kind of change that an event records."""
 
@@ -61,6 +65,7 @@ class EventType(StrEnum):
     """A type that a newer server added."""
 
 
+@documented
 class StudentState(StrEnum):
     """Whether a student studies here at present."""
 
@@ -72,6 +77,7 @@ class StudentState(StrEnum):
     """A state that a newer server added."""
 
 
+@documented
 class CourseState(StrEnum):
     """Whether a course takes place."""
 
@@ -83,16 +89,24 @@ class CourseState(StrEnum):
     """A state that a newer server added."""
 
 
+@documented
 class Weekday(StrEnum):
     """A day of the week."""
 
     MONDAY = "MONDAY"
+    """Monday."""
     TUESDAY = "TUESDAY"
+    """Tuesday."""
     WEDNESDAY = "WEDNESDAY"
+    """Wednesday."""
     THURSDAY = "THURSDAY"
+    """Thursday."""
     FRIDAY = "FRIDAY"
+    """Friday."""
     SATURDAY = "SATURDAY"
+    """Saturday."""
     SUNDAY = "SUNDAY"
+    """Sunday."""
     UNKNOWN = "UNKNOWN"
     """A day that this client does not know."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TypedDict
 
-from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TlsOptions
+from registrar_client._connection import DEFAULT_CONNECT_TIMEOUT, DEFAULT_TARGET, DEFAULT_TIMEOUT, TlsOptions
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
 # The server accepts the same words, because both may read the same environment.
@@ -22,6 +22,7 @@ class Arguments(TypedDict):
     tls: TlsOptions | None
     insecure: bool
     timeout: float
+    connect_timeout: float
 
 
 def arguments(environ: Mapping[str, str]) -> Arguments:
@@ -32,6 +33,7 @@ def arguments(environ: Mapping[str, str]) -> Arguments:
         "tls": _tls(environ),
         "insecure": _boolean(environ, "REGISTRAR_INSECURE"),
         "timeout": _seconds(environ, "REGISTRAR_TIMEOUT", DEFAULT_TIMEOUT),
+        "connect_timeout": _seconds(environ, "REGISTRAR_CONNECT_TIMEOUT", DEFAULT_CONNECT_TIMEOUT),
     }
 
 

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from registrar_client._call import Call, ListCall
+from registrar_client._docstrings import documented
 
 Item = TypeVar("Item")
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[Item]):
     """One page of a list."""
 
     items: tuple[Item, ...]
+    """The items of the page, in the order of the list."""
     next_page_token: str
     """The token of the next page. It is valid in other processes and after a restart. Empty on the last page."""
     last_revision: int = 0

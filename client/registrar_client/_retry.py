@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import grpc
 
+from registrar_client._docstrings import documented
 from registrar_client._enums import ErrorReason
 from registrar_client.errors import RegistrarError
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOptions:
     """How the client retries transient failures.
@@ -52,24 +54,38 @@ class Timing:
 class Attempts:
     """Counts the failed attempts at one call and computes the pauses."""
 
-    def __init__(self, options: RetryOptions, timing: Timing, deadline: float) -> None:
+    def __init__(self, options: RetryOptions, timing: Timing, deadline: float, connect_deadline: float) -> None:
         self._options = options
         self._timing = timing
         self._deadline = deadline
+        self._connect_deadline = min(deadline, connect_deadline)
         self._made = 0
         self._bound = min(options.initial_backoff, options.max_backoff)
         self._last: RegistrarError | None = None
 
-    def pause_after(self, failure: RegistrarError) -> float | None:
-        """Return the seconds to wait before the next attempt, None to give up."""
+    def pause_after(self, failure: RegistrarError, *, reached: bool) -> float | None:
+        """Return the seconds to wait before the next attempt, None to give up.
+
+        Args:
+            failure: The failure of the last attempt.
+            reached: Whether the server was ever reached. If not, the attempts end after the time to connect.
+        """
         self._made += 1
-        pause = (failure.retry_after or 0.0) + self._timing.jitter() * self._bound
-        if not self._may_repeat(failure) or self._timing.now() + pause >= self._deadline:
+        pause = self._pause(failure, reached=reached) if self._may_repeat(failure) else None
+        if pause is None:
             self._mention_last(failure)
             return None
         self._bound = min(self._bound * self._options.backoff_multiplier, self._options.max_backoff)
         self._last = failure
         return pause
+
+    def _pause(self, failure: RegistrarError, *, reached: bool) -> float | None:
+        pause = (failure.retry_after or 0.0) + self._timing.jitter() * self._bound
+        left = (self._deadline if reached else self._connect_deadline) - self._timing.now()
+        if pause < left:
+            return pause
+        # The last attempt to connect is at the end of its time, since a server may start until then.
+        return left if not reached and left > 0 and self._connect_deadline < self._deadline else None
 
     def _may_repeat(self, failure: RegistrarError) -> bool:
         limit = self._options.max_attempts

@@ -10,9 +10,12 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 
 from registrar_client._call import Call, Rpc
-from registrar_client._connection import Metadata, positive_seconds
+from registrar_client._connection import Connection, Metadata, positive_seconds
+from registrar_client._diagnosis import is_unconnected, unreached
 from registrar_client._grpc_errors import from_rpc_error
 from registrar_client._retry import Attempts, RetryOptions, Timing
+from registrar_client._to_wire import invalid_fields
+from registrar_client.errors import Cancelled, FieldViolation, RegistrarError
 
 Result = TypeVar("Result")
 
@@ -37,18 +40,49 @@ class _Base:
     """The parts that both runners share."""
 
     def __init__(
-        self, channel: Callable[[], Any], metadata: Metadata, timeout: float, retry: RetryOptions | None
+        self,
+        connection: Connection,
+        channel: Callable[[], Any],
+        metadata: Metadata,
+        timeout: float,
+        retry: RetryOptions | None,
     ) -> None:
         self.timing = Timing()
+        self._connection = connection
+        self._reached = False
+        self._is_closed = False
         self._stubs = _Stubs(channel)
         self._metadata = metadata
         self._timeout = positive_seconds("timeout", timeout)
         self._retry = retry or RetryOptions()
 
     def _seconds(self, call: Call[Any]) -> float:
-        return self._timeout if call.timeout is None else positive_seconds("timeout", call.timeout)
+        if call.timeout is None:
+            return self._timeout
+        try:
+            return positive_seconds("timeout", call.timeout)
+        except (TypeError, ValueError) as error:
+            description = str(error).removeprefix("timeout ")
+            raise invalid_fields([FieldViolation(field="timeout", description=description)]) from None
+
+    def _attempts(self, started: float, deadline: float) -> Attempts:
+        return Attempts(self._retry, self.timing, deadline, started + self._connection.connect_timeout)
+
+    def _pause_after(self, failure: RegistrarError, attempts: Attempts) -> float | None:
+        # A missed deadline does not tell whether there was a connection.
+        if not is_unconnected(failure) and failure.status is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._reached = True
+        return attempts.pause_after(failure, reached=self._reached)
+
+    def _is_unreached(self, failure: RegistrarError) -> bool:
+        return not self._reached and is_unconnected(failure)
+
+    def _check_open(self, failure: RegistrarError) -> None:
+        if self._is_closed:
+            raise Cancelled("The client was closed.", request_id=failure.request_id) from failure
 
     def _close(self) -> None:
+        self._is_closed = True
         self._stubs = _Stubs(_closed)
 
 
@@ -56,9 +90,16 @@ class Runner(_Base):
     """Executes calls and returns their results. Threads may share it."""
 
     def __init__(
-        self, channel: grpc.Channel, *, metadata: Metadata, timeout: float, retry: RetryOptions | None, owned: bool
+        self,
+        connection: Connection,
+        channel: grpc.Channel,
+        *,
+        metadata: Metadata,
+        timeout: float,
+        retry: RetryOptions | None,
+        owned: bool,
     ) -> None:
-        super().__init__(lambda: channel, metadata, timeout, retry)
+        super().__init__(connection, lambda: channel, metadata, timeout, retry)
         self.sleep: Callable[[float], None] = time.sleep
         self._owned_channel = channel if owned else None
 
@@ -67,21 +108,27 @@ class Runner(_Base):
         method = self._stubs[call.rpc]
         now = self.timing.now
         timeout = self._seconds(call)
-        deadline = now() + timeout
+        started = now()
+        deadline = started + timeout
         attempts: Attempts | None = None
         while True:
             try:
                 response = method(call.request, timeout=timeout, metadata=self._metadata)
             except grpc.RpcError as error:
                 failure = from_rpc_error(error, call.request)
-                attempts = attempts or Attempts(self._retry, self.timing, deadline)
-                pause = attempts.pause_after(failure)
+                attempts = attempts or self._attempts(started, deadline)
+                pause = self._pause_after(failure, attempts)
                 if pause is None:
-                    raise failure from error
+                    raise self._final(failure) from error
             else:
+                self._reached = True
                 return call.read(response)
             self.sleep(pause)
+            self._check_open(failure)
             timeout = deadline - now()
+
+    def _final(self, failure: RegistrarError) -> RegistrarError:
+        return unreached(self._connection, failure) if self._is_unreached(failure) else failure
 
     def close(self) -> None:
         """Close the channel, unless the caller opened it."""
@@ -95,6 +142,7 @@ class AsyncRunner(_Base):
 
     def __init__(
         self,
+        connection: Connection,
         open_channel: Callable[[], grpc.aio.Channel],
         *,
         metadata: Metadata,
@@ -102,7 +150,7 @@ class AsyncRunner(_Base):
         retry: RetryOptions | None,
         owned: bool,
     ) -> None:
-        super().__init__(self._channel, metadata, timeout, retry)
+        super().__init__(connection, self._channel, metadata, timeout, retry)
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._open_channel = open_channel
         self._opened: grpc.aio.Channel | None = None
@@ -119,21 +167,28 @@ class AsyncRunner(_Base):
         method = self._stubs[call.rpc]
         now = self.timing.now
         timeout = self._seconds(call)
-        deadline = now() + timeout
+        started = now()
+        deadline = started + timeout
         attempts: Attempts | None = None
         while True:
             try:
                 response = await method(call.request, timeout=timeout, metadata=self._metadata)
             except grpc.RpcError as error:
                 failure = from_rpc_error(error, call.request)
-                attempts = attempts or Attempts(self._retry, self.timing, deadline)
-                pause = attempts.pause_after(failure)
+                attempts = attempts or self._attempts(started, deadline)
+                pause = self._pause_after(failure, attempts)
                 if pause is None:
-                    raise failure from error
+                    raise await self._final(failure) from error
             else:
+                self._reached = True
                 return call.read(response)
             await self.sleep(pause)
+            self._check_open(failure)
             timeout = deadline - now()
+
+    async def _final(self, failure: RegistrarError) -> RegistrarError:
+        # Name servers and probes would block the event loop.
+        return await asyncio.to_thread(unreached, self._connection, failure) if self._is_unreached(failure) else failure
 
     async def close(self) -> None:
         """Close the channel, unless the caller opened it."""

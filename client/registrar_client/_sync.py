@@ -10,7 +10,14 @@ from typing import Self
 import grpc
 
 from registrar_client._calls import courses, enrollment_reads, enrollments, history, students
-from registrar_client._connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, Connection, TlsOptions, call_metadata
+from registrar_client._connection import (
+    DEFAULT_CONNECT_TIMEOUT,
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT,
+    Connection,
+    TlsOptions,
+    call_metadata,
+)
 from registrar_client._environment import arguments
 from registrar_client._methods import paged, unary
 from registrar_client._retry import RetryOptions
@@ -63,11 +70,13 @@ class RegistrarClient:
     that change something have a ``request_id``, so the server never makes a change twice.
 
     Args:
-        target: The server, as ``host:port`` or another gRPC target.
+        target: The server, as ``host:port`` or another gRPC target. Without a port, it is 50051.
         token: A token to send as ``authorization: Bearer …``. It is never sent to another machine in plaintext.
         tls: The options for TLS. Defaults to TLS with the public authorities, and to plaintext for loopback addresses.
         insecure: Use plaintext for an address that is not loopback.
         timeout: Seconds for all attempts at a call together. A call can have its own timeout.
+        connect_timeout: Seconds after which a call fails if the server was never reached. A server that was reached
+            and is lost is retried until the timeout.
         retry: How to retry calls.
         channel: A channel to use instead of opening one to ``target``. The caller must close it.
 
@@ -84,21 +93,40 @@ class RegistrarClient:
         tls: TlsOptions | None = None,
         insecure: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
         retry: RetryOptions | None = None,
         channel: grpc.Channel | None = None,
     ) -> None:
         metadata = call_metadata(token)
-        self._connection = Connection.to(target, token=token, tls=tls, insecure=insecure, given=channel)
+        self._connection = Connection.to(
+            target, token=token, tls=tls, insecure=insecure, connect_timeout=connect_timeout, given=channel
+        )
         self._runner = Runner(
+            self._connection,
             _open(self._connection) if channel is None else channel,
             metadata=metadata,
             timeout=timeout,
             retry=retry,
             owned=channel is None,
         )
-        self.students = Students(self._runner)
-        self.courses = Courses(self._runner)
-        self.history = History(self._runner)
+        self._students = Students(self._runner)
+        self._courses = Courses(self._runner)
+        self._history = History(self._runner)
+
+    @property
+    def students(self) -> Students:
+        """The calls for students, such as ``students.create``. ``help(client.students)`` lists them."""
+        return self._students
+
+    @property
+    def courses(self) -> Courses:
+        """The calls for courses, such as ``courses.search``. ``help(client.courses)`` lists them."""
+        return self._courses
+
+    @property
+    def history(self) -> History:
+        """The calls for events, such as ``history.list``. ``help(client.history)`` lists them."""
+        return self._history
 
     enroll = unary(enrollments.enroll)
     unenroll = unary(enrollments.unenroll)
@@ -116,8 +144,9 @@ class RegistrarClient:
 
         The variables are ``REGISTRAR_TARGET`` (default ``localhost:50051``), ``REGISTRAR_TOKEN``,
         ``REGISTRAR_CA_FILE``, ``REGISTRAR_CLIENT_CERT_FILE``, ``REGISTRAR_CLIENT_KEY_FILE``, ``REGISTRAR_TIMEOUT``
-        (seconds, or with a unit such as ``500ms``; default 10) and ``REGISTRAR_INSECURE`` (``true`` or ``false``). An
-        empty variable counts as absent. An invalid variable raises a ValueError that names it.
+        and ``REGISTRAR_CONNECT_TIMEOUT`` (seconds, or with a unit such as ``500ms``; default 10 and 2) and
+        ``REGISTRAR_INSECURE`` (``true`` or ``false``). An empty variable counts as absent. An invalid variable raises a
+        ValueError that names it.
         """
         return cls(**arguments(os.environ if environ is None else environ))
 

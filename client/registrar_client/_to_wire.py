@@ -1,89 +1,77 @@
 """Converts the plain values that callers pass to protobuf messages.
 
-The functions refuse only values that cannot be sent, with a TypeError or ValueError that names the argument. The server
-decides whether a value makes sense.
+The field of a message decides how its value is checked and converted, so a new argument needs no code here. Only values
+that cannot be sent are refused, as INVALID_FIELD. The server decides whether a value makes sense.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, cast
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 from google.type.timeofday_pb2 import TimeOfDay
 
-from registrar.v1 import course_pb2, enrollment_pb2
-from registrar_client._enums import ErrorReason, Weekday
-from registrar_client._field_types import field_types, is_enum
-from registrar_client._types import UNSET, Meeting, Override
-from registrar_client._wire_enums import enum_table
+from registrar.v1 import course_pb2, enrollment_pb2, student_pb2
+from registrar_client._field_types import field_types
+from registrar_client._types import UNSET, Course, Meeting, Override, Student
+from registrar_client._wire_enums import enum_of
+from registrar_client._wire_values import (
+    INTEGERS,
+    Convert,
+    Unfit,
+    boolean,
+    date,
+    decimal,
+    integer,
+    member,
+    text,
+    time_of_day,
+    timestamp,
+    uuid_text,
+    wrong_type,
+)
+from registrar_client.errors import FieldViolation
+from registrar_client.reasons import InvalidField
 
 Sent = TypeVar("Sent", bound=Message)
-Convert = Callable[[str, Any], Any]
-"""Converts the value of the named argument."""
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 # These fields say which version of which resource an update changes.
 _IDENTIFYING = ("student_id", "course_id", "etag")
 
 
 def message(kind: type[Sent], /, **values: Any) -> Sent:
-    """Return a message; raise a TypeError or ValueError that names the argument if a value does not fit."""
+    """Return a request; raise InvalidField that lists every value that cannot be sent."""
+    # To mypy, a class of messages is not hashable.
+    converters = _request_converters(cast(type, kind))
     try:
-        return kind(**values)
-    except (TypeError, ValueError):
-        # protobuf does not name the field, so try each field alone. Correct calls do not pay for this.
-        for name, value in values.items():
-            _try_field(kind, name, value)
-        raise
+        return kind(**_fields("", converters, values))
+    except Unfit as unfit:
+        raise invalid_fields(unfit.violations) from None
 
 
-def _try_field(kind: type[Message], name: str, value: Any) -> None:
-    try:
-        kind(**{name: value})
-    except TypeError:
-        raise _wrong_type(name, _expected(kind, name), value) from None
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def _expected(kind: type[Message], name: str) -> str:
-    field = kind.DESCRIPTOR.fields_by_name[name]
-    kinds = {
-        field.CPPTYPE_STRING: "a str",
-        field.CPPTYPE_INT32: "an int",
-        field.CPPTYPE_INT64: "an int",
-        field.CPPTYPE_BOOL: "a bool",
-    }
-    return kinds.get(field.cpp_type, "of another type")
-
-
-def _wrong_type(name: str, expected: str, value: object) -> TypeError:
-    return TypeError(f"{name} must be {expected}, not {type(value).__name__}")
+def invalid_fields(violations: list[FieldViolation]) -> InvalidField:
+    """Return the error that the server sends for these fields."""
+    summary = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+    return InvalidField(summary, field_violations=violations)
 
 
 def fields(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a resource that a call passes, converted for the message.
+    """Return the fields of a resource that a call passes.
 
     Args:
-        kind: The dataclass of the resource. The annotations of its fields choose the converters.
+        kind: The dataclass of the resource.
         arguments: All arguments of the call by name: its ``locals()``. Names that are not fields of the resource and
             values that are ``UNSET`` are left out. ``None`` stays ``None``, which clears a field.
     """
     types = field_types(kind)
-    passed = {name: value for name, value in arguments.items() if name in types and value is not UNSET}
-    return {
-        name: None if value is None else _converter(types[name].annotation)(name, value)
-        for name, value in passed.items()
-    }
+    return {name: value for name, value in arguments.items() if name in types and value is not UNSET}
 
 
 def update_mask(passed: Iterable[str]) -> FieldMask:
@@ -91,129 +79,144 @@ def update_mask(passed: Iterable[str]) -> FieldMask:
     return FieldMask(paths=[name for name in passed if name not in _IDENTIFYING])
 
 
-@functools.cache
-def _converter(annotation: Any) -> Convert:
-    if get_origin(annotation) in (tuple, Sequence):
-        convert = _item_converter(get_args(annotation)[0])
-        return lambda name, values: [convert(name, value) for value in _items(name, values)]
-    if is_enum(annotation):
-        return enum_table(annotation).number
-    return _CONVERTERS.get(annotation, _unchanged)
-
-
-def _item_converter(annotation: Any) -> Convert:
-    return enum_table(annotation).number if is_enum(annotation) else _ITEM_CONVERTERS[annotation]
-
-
-def _unchanged(_name: str, value: Any) -> Any:
+def request_id(value: str | uuid.UUID | None, *, validate_only: bool = False) -> str | uuid.UUID:
+    """Return the caller's request id, or a new one, which makes it safe to retry the call."""
+    if value is None or value == "":
+        # A call that changes nothing needs no protection.
+        return "" if validate_only else str(uuid.uuid4())
     return value
 
 
-def request_id(value: str | uuid.UUID | None, *, validate_only: bool = False) -> str:
-    """Return the caller's request id, or a new one, which makes it safe to retry the call."""
-    if not value:
-        # A call that changes nothing needs no protection.
-        return "" if validate_only else str(uuid.uuid4())
-    if not isinstance(value, str | uuid.UUID):
-        raise _wrong_type("request_id", "a str or UUID", value)
-    return str(value)
+# Messages
 
 
-def numbers(name: str, kind: type[StrEnum], members: Iterable[str]) -> list[int]:
-    """Return the numbers of the members of an enum."""
-    return [enum_table(kind).number(name, member) for member in _items(name, members)]
+def _fields(path: str, converters: Mapping[str, Convert], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the fields of a message; raise Unfit that lists all that do not fit."""
+    converted: dict[str, Any] = {}
+    violations: list[FieldViolation] = []
+    for name, value in values.items():
+        try:
+            converted[name] = converters[name](path + name, value)
+        except Unfit as unfit:
+            violations += unfit.violations
+    if violations:
+        raise Unfit(violations)
+    return converted
 
 
-def number(name: str, kind: type[StrEnum], member: str) -> int:
-    """Return the number of a member of an enum."""
-    return enum_table(kind).number(name, member)
+@functools.cache
+def _request_converters(kind: type) -> Mapping[str, Convert]:
+    descriptor: Any = kind.DESCRIPTOR  # type: ignore[attr-defined]
+    return {field.name: _filter(field) or _converter(field) for field in descriptor.fields}
 
 
-def override(value: Override | None) -> enrollment_pb2.Override | None:
-    """Return the override of a call as a message."""
-    if value is None:
+@functools.cache
+def _resource_converters(message: type, kind: type) -> Mapping[str, Convert]:
+    named: Any = message.DESCRIPTOR.fields_by_name  # type: ignore[attr-defined]
+    return {name: _converter(named[name], each.annotation) for name, each in field_types(kind).items()}
+
+
+def _resource(message: type[Message], kind: type) -> Convert:
+    """Return the converter of the passed fields of a resource."""
+
+    def convert(path: str, passed: Mapping[str, Any]) -> Message:
+        # None clears a field, which is then absent from the message. An id or etag cannot be cleared.
+        present = {name: value for name, value in passed.items() if value is not None or name in _IDENTIFYING}
+        return message(**_fields(f"{path}.", _resource_converters(cast(type, message), kind), present))
+
+    return convert
+
+
+def _dataclass(message: type[Message], kind: type) -> Convert:
+    """Return the converter of a dataclass."""
+    name = kind.__name__
+    expected = f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+    def convert(path: str, value: Any) -> Message:
+        if not isinstance(value, kind):
+            wrong_type(path, expected, value)
+        values = {name: getattr(value, name) for name in field_types(kind)}
+        return message(**_fields(f"{path}.", _resource_converters(cast(type, message), kind), values))
+
+    return convert
+
+
+def _converter(field: FieldDescriptor, annotation: Any = None) -> Convert:
+    if field.is_repeated:
+        return _sequence(_single(field, annotation), _item_name(field))
+    return _optional(_single(field, annotation)) if field.has_presence else _single(field, annotation)
+
+
+def _single(field: FieldDescriptor, annotation: Any) -> Convert:
+    if field.message_type is not None:
+        # Callers pass no other messages. The server makes them.
+        return _MESSAGES.get(field.message_type.full_name, _unchanged)
+    if field.enum_type is not None:
+        return member(enum_of(field.enum_type.full_name))
+    if field.cpp_type in INTEGERS:
+        return integer(field)
+    if field.cpp_type == field.CPPTYPE_BOOL:
+        return boolean
+    if annotation is Decimal:
+        return decimal
+    return uuid_text if field.name == "request_id" else text
+
+
+def _optional(convert: Convert) -> Convert:
+    return lambda path, value: None if value is None else convert(path, value)
+
+
+# Sequences
+
+
+def _sequence(convert: Convert, items: str) -> Convert:
+    def converted(path: str, values: Any) -> list[Any]:
+        found = _items(path, values, items)
+        paths = {f"{path}[{place}]": value for place, value in enumerate(found)}
+        return list(_fields("", dict.fromkeys(paths, convert), paths).values())
+
+    return converted
+
+
+def _filter(field: FieldDescriptor) -> Convert | None:
+    """Return the converter of a filter by enum members, None for another field."""
+    if field.enum_type is None:
         return None
-    if not isinstance(value, Override):
-        raise _wrong_type("override", "an Override", value)
-    rules = numbers("override.rules", ErrorReason, value.rules)
-    return message(enrollment_pb2.Override, rules=rules, reason=value.reason)
+    if not field.is_repeated:
+        return _optional(member(enum_of(field.enum_type.full_name)))
+    convert = _sequence(member(enum_of(field.enum_type.full_name)), _item_name(field))
+
+    def converted(path: str, values: Any) -> Any:
+        found = _items(path, values, _item_name(field))
+        # All members of an enum include UNKNOWN, which stands for no number. Alone, it must not become "no filter".
+        return convert(path, [value for value in found if value != "UNKNOWN"] or found)
+
+    return converted
 
 
-def decimal(name: str, value: object) -> str:
-    """Return a decimal string without an exponent; refuse a float, which is rarely exact."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Decimal | int) and not isinstance(value, bool):
-        return format(Decimal(value), "f")
-    raise _wrong_type(name, "a Decimal, int or str", value)
-
-
-def timestamp(name: str, value: dt.datetime) -> Timestamp:
-    """Return a timestamp, exact to the microsecond; refuse a datetime without a timezone."""
-    if not isinstance(value, dt.datetime):
-        raise _wrong_type(name, "a datetime", value)
-    if value.utcoffset() is None:
-        raise ValueError(f"{name} must have a timezone: which instant {value!r} means depends on it")
-    since = value - _EPOCH
-    return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
-
-
-def optional_timestamp(name: str, value: dt.datetime | None) -> Timestamp | None:
-    """Return a timestamp, or None for None."""
-    return None if value is None else timestamp(name, value)
-
-
-def _items(name: str, values: object) -> list[Any]:
+def _items(path: str, values: Any, items: str) -> list[Any]:
     # A single string is a mistake, although it is iterable.
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise _wrong_type(name, "a sequence", values)
+    if isinstance(values, str | bytes | bytearray | Mapping) or not isinstance(values, Iterable):
+        wrong_type(path, f"a sequence of {items}", values)
     return list(values)
 
 
-def _string(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise _wrong_type(name, "a sequence of str", value)
+def _item_name(field: FieldDescriptor) -> str:
+    if field.enum_type is not None:
+        return enum_of(field.enum_type.full_name).__name__
+    return "str" if field.message_type is None else field.message_type.name
+
+
+def _unchanged(_path: str, value: Any) -> Any:
     return value
 
 
-def _time_of_day(name: str, value: dt.time | None, *, at_end: bool = False) -> TimeOfDay | None:
-    if value is None:
-        return None
-    if not isinstance(value, dt.time):
-        raise _wrong_type(name, "a time", value)
-    if value.tzinfo is not None:
-        raise ValueError(f"{name} must have no timezone: it is in the wall-clock time of the campus")
-    hours = 24 if at_end and value == dt.time(0) else value.hour
-    return TimeOfDay(hours=hours, minutes=value.minute, seconds=value.second, nanos=value.microsecond * 1000)
-
-
-def _date(name: str, value: object) -> Date | None:
-    if value is None:
-        return None
-    # A datetime is also a date, but the message would silently lose its time.
-    if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
-        raise _wrong_type(name, "a date", value)
-    return Date(year=value.year, month=value.month, day=value.day)
-
-
-def _meeting(name: str, value: Meeting) -> course_pb2.Meeting:
-    if not isinstance(value, Meeting):
-        raise _wrong_type(name, "a sequence of Meeting", value)
-    return message(
-        course_pb2.Meeting,
-        weekdays=numbers(f"{name}.weekdays", Weekday, value.weekdays),
-        start_time=_time_of_day(f"{name}.start_time", value.start_time),
-        end_time=_time_of_day(f"{name}.end_time", value.end_time, at_end=True),
-        start_date=_date(f"{name}.start_date", value.start_date),
-        end_date=_date(f"{name}.end_date", value.end_date),
-        location=value.location,
-    )
-
-
-_CONVERTERS: Mapping[Any, Convert] = {
-    Decimal: decimal,
-    dt.datetime: timestamp,
-    dt.date: _date,
-    dt.time: _time_of_day,
+_MESSAGES: Mapping[str, Convert] = {
+    Timestamp.DESCRIPTOR.full_name: timestamp,
+    Date.DESCRIPTOR.full_name: date,
+    TimeOfDay.DESCRIPTOR.full_name: time_of_day,
+    course_pb2.Meeting.DESCRIPTOR.full_name: _dataclass(course_pb2.Meeting, Meeting),
+    enrollment_pb2.Override.DESCRIPTOR.full_name: _dataclass(enrollment_pb2.Override, Override),
+    course_pb2.Course.DESCRIPTOR.full_name: _resource(course_pb2.Course, Course),
+    student_pb2.Student.DESCRIPTOR.full_name: _resource(student_pb2.Student, Student),
 }
-_ITEM_CONVERTERS: Mapping[Any, Convert] = {str: _string, Meeting: _meeting}

@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final
 
+from registrar_client._docstrings import documented
 from registrar_client._enums import CourseState, EnrollmentState, ErrorReason, EventType, StudentState, Weekday
 from registrar_client.errors import Violation
 
@@ -30,6 +31,7 @@ UNSET: Final = Unset.UNSET
 """The default of the arguments of an update: do not change the field. ``None`` clears it."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """A reason why a student cannot enroll, such as an unpaid fee."""
@@ -42,6 +44,7 @@ class Hold:
     """When the hold was placed."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Student:
     """A person who can be enrolled in courses."""
@@ -49,37 +52,47 @@ class Student:
     student_id: str
     """Identifies the student. The id never changes."""
     given_name: str = ""
+    """The given name."""
     family_name: str = ""
+    """The family name."""
     email: str = ""
     """The e-mail address. It need not be unique."""
     state: StudentState = StudentState.ACTIVE
+    """Whether the student studies here at present."""
     max_credits: Decimal | None = None
     """The maximum credits in one term. ``None`` means unlimited."""
     holds: tuple[Hold, ...] = ()
-    """Ordered by code."""
+    """The student's holds, ordered by code."""
     etag: str = ""
     """The version of the fields that callers set. Send it with an update or a deletion to detect concurrent changes."""
     create_time: dt.datetime | None = None
+    """When the student was created."""
     update_time: dt.datetime | None = None
     """When the fields that callers set last changed."""
     delete_time: dt.datetime | None = None
     """``None`` while the student is not deleted."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meeting:
     """A weekly meeting, in the wall-clock time of the campus. Without weekdays or times, it is to be announced."""
 
     weekdays: Sequence[Weekday] = ()
+    """The days of the week."""
     start_time: dt.time | None = None
+    """The time at which the meeting begins."""
     end_time: dt.time | None = None
-    """Exclusive. ``time(0)`` means midnight at the end of the day."""
+    """The time at which the meeting ends, exclusive. ``time(0)`` means midnight at the end of the day."""
     start_date: dt.date | None = None
+    """The first day of the period. ``None`` means that it has no beginning."""
     end_date: dt.date | None = None
-    """Inclusive."""
+    """The last day of the period. ``None`` means that it has no end."""
     location: str = ""
+    """Where the meeting takes place."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """One offering of a course in one term."""
@@ -89,11 +102,15 @@ class Course:
     code: str = ""
     """The code of the subject, such as ``CS 101``. All offerings of a subject share its code."""
     title: str = ""
+    """The title."""
     description: str = ""
+    """The description."""
     term: str = ""
+    """The term in which the course takes place, as the campus names it."""
     component: str = ""
     """The part of the subject that this course teaches, such as ``LEC`` or ``LAB``."""
     credits: Decimal = Decimal(0)
+    """The credits that a student earns with the course."""
     capacity: int | None = None
     """The number of seats. ``None`` means unlimited."""
     waitlist_capacity: int = 0
@@ -105,30 +122,40 @@ class Course:
     drop_deadline_time: dt.datetime | None = None
     """The first instant at which a seat can no longer be given up. ``None`` means no deadline."""
     meetings: tuple[Meeting, ...] = ()
+    """When and where the course meets."""
     prerequisite_course_ids: tuple[str, ...] = ()
+    """The courses that a student must have passed."""
     state: CourseState = CourseState.OPEN
+    """Whether the course takes place."""
     enrolled_count: int = 0
     """The number of seats that are taken."""
     waitlisted_count: int = 0
+    """The number of students on the waitlist."""
     seats_available: int | None = None
     """The number of free seats. ``None`` if the capacity is unlimited."""
     etag: str = ""
     """The version of the fields that callers set. Send it with an update or a deletion to detect concurrent changes."""
     create_time: dt.datetime | None = None
+    """When the course was created."""
     update_time: dt.datetime | None = None
     """When the fields that callers set last changed. The counts do not affect it."""
     delete_time: dt.datetime | None = None
     """``None`` while the course is not deleted."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrollment:
     """A student's seat in a course, a place on its waitlist, or the record of either."""
 
     enrollment_id: str
+    """Identifies the enrollment."""
     student_id: str
+    """The student."""
     course_id: str
+    """The course."""
     state: EnrollmentState
+    """Whether the student has a seat, waits for one, or neither."""
     waitlist_position: int = 0
     """The position on the waitlist when the server responded, from 1. ``0`` if not waitlisted. It decreases when
     students ahead leave, without a change of ``etag`` or ``update_time``."""
@@ -144,29 +171,38 @@ class Enrollment:
     """Why the enrollment was dropped: the ``reason`` given to ``unenroll``, ``SWAPPED`` after ``swap``,
     ``STUDENT_DELETED`` or ``COURSE_DELETED`` after a forced deletion."""
     create_time: dt.datetime | None = None
+    """When the enrollment was created."""
     update_time: dt.datetime | None = None
+    """When the enrollment last changed."""
     end_time: dt.datetime | None = None
     """When the enrollment ended. ``None`` while it is live."""
     etag: str = ""
     """The version of the enrollment."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentCourse:
     """A course of a student, with the enrollment."""
 
     course: Course
+    """The course."""
     enrollment: Enrollment
+    """The student's enrollment in it."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterEntry:
     """A student of a course, with the enrollment."""
 
     student: Student
+    """The student."""
     enrollment: Enrollment
+    """The student's enrollment in the course."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unenrolled:
     """The result of ``unenroll``."""
@@ -177,6 +213,7 @@ class Unenrolled:
     """The enrollments that the same transaction promoted from the waitlist, in order."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swapped:
     """The result of ``swap``."""
@@ -190,6 +227,7 @@ class Swapped:
     ``enrollment``, then those in the course of ``dropped``."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldChange:
     """The value of a field before and after a change, as text. Times are in RFC 3339, lists in JSON."""
@@ -202,6 +240,7 @@ class FieldChange:
     """``None`` if the field has no value."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One change of a student, a course, a hold or an enrollment. Events are never changed or removed."""
@@ -210,7 +249,9 @@ class Event:
     """The position in the history, from 1 and without gaps. New events always have higher revisions than the events
     that a caller has read."""
     event_id: str
+    """Identifies the event."""
     type: EventType
+    """The kind of change."""
     time: dt.datetime
     """When the server made the change. Clocks of servers differ, so only revisions give the order of events."""
     actor: str = ""
@@ -238,6 +279,7 @@ class Event:
     """The ``request_id`` of the call that made the change."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
     """The rules that one call sets aside, and the reason."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
+from google.protobuf.descriptor import EnumDescriptor
 from google.type import dayofweek_pb2
 
 from registrar.v1 import course_pb2, enrollment_pb2, error_reason_pb2, event_pb2, student_pb2
@@ -15,6 +16,8 @@ Member = TypeVar("Member", bound=StrEnum)
 
 
 class _Names(Protocol):
+    DESCRIPTOR: EnumDescriptor
+
     def items(self) -> Iterable[tuple[str, int]]: ...
 
 
@@ -40,27 +43,37 @@ class EnumTable(Generic[Member]):
         """Returns the member for a number, ``UNKNOWN`` for a number that a newer server added."""
         self._numbers: dict[str, int] = {member: number for number, member in members.items()}
 
-    def number(self, argument: str, member: str) -> int:
-        """Return the number for a member or its name; otherwise raise a ValueError that names the argument."""
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of the members that have a number."""
+        return self._numbers
+
+    def number(self, member: str) -> int | None:
+        """Return the number for a member or its name, None if there is none."""
         try:
-            return self._numbers[member]
-        except (KeyError, TypeError):
-            raise ValueError(f"{argument} must be one of {', '.join(self._numbers)}, not {member!r}") from None
+            return self._numbers.get(member)
+        except TypeError:
+            # The value is not hashable, so it is no member.
+            return None
 
 
-_TABLES: dict[type[StrEnum], EnumTable[StrEnum]] = {
-    kind: EnumTable(kind, names, prefix)
-    for kind, names, prefix in (
-        (CourseState, course_pb2.CourseState, "COURSE_STATE_"),
-        (EnrollmentState, enrollment_pb2.EnrollmentState, "ENROLLMENT_STATE_"),
-        (ErrorReason, error_reason_pb2.ErrorReason, "ERROR_REASON_"),
-        (EventType, event_pb2.EventType, "EVENT_TYPE_"),
-        (StudentState, student_pb2.StudentState, "STUDENT_STATE_"),
-        (Weekday, dayofweek_pb2.DayOfWeek, ""),
-    )
-}
+_ENUMS: tuple[tuple[type[StrEnum], _Names, str], ...] = (
+    (CourseState, course_pb2.CourseState, "COURSE_STATE_"),
+    (EnrollmentState, enrollment_pb2.EnrollmentState, "ENROLLMENT_STATE_"),
+    (ErrorReason, error_reason_pb2.ErrorReason, "ERROR_REASON_"),
+    (EventType, event_pb2.EventType, "EVENT_TYPE_"),
+    (StudentState, student_pb2.StudentState, "STUDENT_STATE_"),
+    (Weekday, dayofweek_pb2.DayOfWeek, ""),
+)
+_TABLES = {kind: EnumTable(kind, names, prefix) for kind, names, prefix in _ENUMS}
+_KINDS = {names.DESCRIPTOR.full_name: kind for kind, names, _ in _ENUMS}
 
 
 def enum_table(kind: type[StrEnum]) -> EnumTable[StrEnum]:
     """Return the table of a client enum."""
     return _TABLES[kind]
+
+
+def enum_of(full_name: str) -> type[StrEnum]:
+    """Return the client enum for a protobuf enum."""
+    return _KINDS[full_name]

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from registrar_client._docstrings import documented
 from registrar_client._enums import ErrorReason
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """A rule that refused a call."""
@@ -33,6 +35,7 @@ class Violation:
     if no ``Override`` can set the rule aside."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldViolation:
     """A field of the request that the server refused."""

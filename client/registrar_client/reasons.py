@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from registrar_client._docstrings import document_members, in_source
 from registrar_client._enums import ErrorReason
 from registrar_client.errors import (
     Aborted,
@@ -10,6 +11,7 @@ from registrar_client.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    RegistrarError,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
@@ -17,7 +19,10 @@ from registrar_client.errors import (
 
 
 class InvalidField(InvalidArgument):
-    """Fields are missing, malformed, too long or out of range. ``field_violations`` lists all of them."""
+    """Fields are missing, malformed, too long or out of range. ``field_violations`` lists all of them.
+
+    The client raises it without a call to the server if values cannot be sent.
+    """
 
     reason = ErrorReason.INVALID_FIELD
 
@@ -218,3 +223,12 @@ class RoleRequired(PermissionDenied):
     """The caller lacks a role or permission that the call needs."""
 
     reason = ErrorReason.ROLE_REQUIRED
+
+
+def _docs_of_reasons() -> dict[str, str]:
+    kinds = (kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, RegistrarError))
+    return {**in_source(ErrorReason), **{kind.reason: kind.__doc__ or "" for kind in kinds if kind.reason}}
+
+
+# A reason means what its exception says.
+document_members(ErrorReason, _docs_of_reasons())

@@ -138,7 +138,7 @@ def _text_key(text: str) -> str:
 
 
 def _code_key(text: str) -> str:
-    return _text_key(text).replace(" ", "")
+    return unicodedata.normalize("NFC", _text_key(text).replace(" ", ""))
 
 
 def _search_text(*parts: str, code: str = "") -> str:

@@ -91,6 +91,38 @@ def test_repr_shows_the_target_and_never_the_token(client: Client) -> None:
     assert repr(client("localhost:1", token="secret")) == f"{name}('localhost:1', plaintext)"
 
 
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("localhost", "localhost:50051"),
+        ("localhost:", "localhost:50051"),
+        ("localhost:1", "localhost:1"),
+        ("127.0.0.1", "127.0.0.1:50051"),
+        ("registrar.example.edu", "registrar.example.edu:50051"),
+        ("unix.example.edu", "unix.example.edu:50051"),
+        ("::1", "[::1]:50051"),
+        ("[::1]", "[::1]:50051"),
+        ("[2001:db8::1]:1", "[2001:db8::1]:1"),
+        ("fe80::1%eth0", "[fe80::1%eth0]:50051"),
+        ("dns:registrar.example.edu", "dns:registrar.example.edu:50051"),
+        ("dns:///registrar.example.edu", "dns:///registrar.example.edu:50051"),
+        ("dns://8.8.8.8/registrar.example.edu", "dns://8.8.8.8/registrar.example.edu:50051"),
+        ("dns://[2001:db8::1]:53/registrar.example.edu:1", "dns://[2001:db8::1]:53/registrar.example.edu:1"),
+        ("ipv4:10.0.0.1,10.0.0.2:1", "ipv4:10.0.0.1:50051,10.0.0.2:1"),
+        ("ipv6:[::1],[::2]:1", "ipv6:[::1]:50051,[::2]:1"),
+        ("ipv6:///::1", "ipv6:///[::1]:50051"),
+        ("unix:/run/registrar.sock", "unix:/run/registrar.sock"),
+        ("unix:registrar.sock", "unix:registrar.sock"),
+        ("unix:///run/registrar.sock", "unix:///run/registrar.sock"),
+        ("unix-abstract:registrar", "unix-abstract:registrar"),
+        ("vsock:1:2", "vsock:1:2"),
+        ("xds:///registrar", "xds:///registrar"),
+    ],
+)
+def test_a_target_without_a_port_means_50051(client: Client, target: str, meant: str) -> None:
+    assert repr(meant) in repr(client(target))
+
+
 @pytest.mark.parametrize("target", ["", None, 50051])
 def test_a_target_must_be_an_address(client: Client, target: str) -> None:
     with pytest.raises(ValueError, match="target must be an address such as 'localhost:50051'"):
@@ -139,9 +171,17 @@ def test_the_expected_name_in_the_certificate_can_be_set() -> None:
 
 
 def test_an_empty_environment_means_the_defaults() -> None:
-    empty = dict.fromkeys(["REGISTRAR_TARGET", "REGISTRAR_TOKEN", "REGISTRAR_CA_FILE", "REGISTRAR_TIMEOUT"], "")
-    expected = {"target": "localhost:50051", "token": None, "tls": None, "insecure": False, "timeout": 10.0}
-    assert arguments({}) == arguments(empty) == expected
+    names = ["TARGET", "TOKEN", "CA_FILE", "TIMEOUT", "CONNECT_TIMEOUT"]
+    empty = dict.fromkeys([f"REGISTRAR_{name}" for name in names], "")
+    assert arguments({}) == arguments(empty)
+    assert arguments({}) == {
+        "target": "localhost:50051",
+        "token": None,
+        "tls": None,
+        "insecure": False,
+        "timeout": 10.0,
+        "connect_timeout": 2.0,
+    }
 
 
 def test_the_environment_sets_the_arguments_of_the_constructor() -> None:
@@ -152,6 +192,7 @@ def test_the_environment_sets_the_arguments_of_the_constructor() -> None:
         "REGISTRAR_CLIENT_CERT_FILE": "client.pem",
         "REGISTRAR_CLIENT_KEY_FILE": "client-key.pem",
         "REGISTRAR_TIMEOUT": "2.5",
+        "REGISTRAR_CONNECT_TIMEOUT": "500ms",
     }
     assert arguments(environ) == {
         "target": "registrar.example.edu:443",
@@ -159,6 +200,7 @@ def test_the_environment_sets_the_arguments_of_the_constructor() -> None:
         "tls": TlsOptions(ca_file="ca.pem", client_cert_file="client.pem", client_key_file="client-key.pem"),
         "insecure": False,
         "timeout": 2.5,
+        "connect_timeout": 0.5,
     }
 
 
@@ -178,6 +220,7 @@ def test_insecure_in_the_environment_is_a_boolean(written: str, meant: bool) -> 
         ("REGISTRAR_TIMEOUT", "soon"),
         ("REGISTRAR_TIMEOUT", "0"),
         ("REGISTRAR_TIMEOUT", "-1"),
+        ("REGISTRAR_CONNECT_TIMEOUT", "never"),
         ("REGISTRAR_INSECURE", "maybe"),
         ("REGISTRAR_CLIENT_CERT_FILE", "client.pem"),
         ("REGISTRAR_CLIENT_KEY_FILE", "client-key.pem"),

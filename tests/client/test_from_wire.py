@@ -19,6 +19,7 @@ from registrar.v1 import (
     error_reason_pb2,
     student_pb2,
 )
+from registrar.v1.course_service_pb2 import CreateCourseRequest
 from registrar_client import (
     Course,
     CourseState,
@@ -37,6 +38,7 @@ from registrar_client import (
 )
 from registrar_client import _to_wire as to_wire
 from registrar_client._from_wire import read
+from registrar_client._wire_values import decimal, timestamp
 from tests.support.client_samples import NOON, NOON_HERE
 
 ZONES = [dt.UTC, dt.timezone(dt.timedelta(hours=-9, minutes=-30)), ZoneInfo("Europe/Berlin")]
@@ -201,7 +203,7 @@ def test_values_of_a_newer_server_are_unknown() -> None:
 @given(st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30), timezones=st.sampled_from(ZONES)))
 def test_times_are_exact_to_the_microsecond_in_both_directions(moment: dt.datetime) -> None:
     expected = moment.astimezone(dt.UTC)
-    sent = to_wire.timestamp("time", moment)
+    sent = timestamp("time", moment)
     received = read(Student, student_pb2.Student(create_time=sent)).create_time
     assert received == expected
     assert received is not None
@@ -221,20 +223,20 @@ def test_times_are_exact_to_the_microsecond_in_both_directions(moment: dt.dateti
     )
 )
 def test_a_meeting_is_read_as_it_was_sent(meeting: Meeting) -> None:
-    (sent,) = to_wire.fields(Course, {"meetings": [meeting]})["meetings"]
-    assert read(Course, course_pb2.Course(meetings=[sent])).meetings == (meeting,)
+    sent = to_wire.message(CreateCourseRequest, course={"meetings": [meeting]}).course
+    assert read(Course, sent).meetings == (meeting,)
 
 
 def test_midnight_as_an_end_time_is_the_end_of_the_day() -> None:
     evening = Meeting(start_time=dt.time(0), end_time=dt.time(0))
-    (sent,) = to_wire.fields(Course, {"meetings": [evening]})["meetings"]
+    (sent,) = to_wire.message(CreateCourseRequest, course={"meetings": [evening]}).course.meetings
     assert sent.start_time == timeofday_pb2.TimeOfDay(hours=0)
     assert sent.end_time == timeofday_pb2.TimeOfDay(hours=24)
 
 
 @given(st.decimals(min_value=0, max_value=1000, places=3))
 def test_a_decimal_is_read_as_it_was_sent(value: Decimal) -> None:
-    sent = to_wire.decimal("max_credits", value)
+    sent = decimal("max_credits", value)
     assert "E" not in sent
     assert read(Student, student_pb2.Student(max_credits=sent)).max_credits == value
 

@@ -7,7 +7,20 @@ from typing import Annotated, Any, get_type_hints
 
 import pytest
 
-from registrar_server.core.kinds import Choice, Count, Credits, Email, Ids, Kind, Meetings, Text, Time, kinds_of
+from registrar_server.core.kinds import (
+    Choice,
+    Count,
+    Credits,
+    Email,
+    Ids,
+    Kind,
+    Label,
+    LongText,
+    Meetings,
+    Text,
+    Time,
+    kinds_of,
+)
 from registrar_server.core.records import SETTABLE, Course, Hold, Student
 
 GENERATED = {"version", "create_time", "update_time", "delete_time"}
@@ -65,11 +78,18 @@ class TestSettable:
     def test_kinds_fit_the_types(self, record: type[Student] | type[Course]) -> None:
         """Texts are never absent, and counts and times may be."""
         hints = get_type_hints(record)
-        types: dict[type[Kind], Any] = {Text: str, Email: str, Count: int | None, Time: int | None}
+        types: dict[type[Kind], Any] = {
+            Text: str,
+            Label: str,
+            LongText: str,
+            Email: str,
+            Count: int | None,
+            Time: int | None,
+        }
         for name, kind in SETTABLE[record].items():
             assert hints[name] == types.get(type(kind), hints[name])
 
     def test_every_kind_is_used(self) -> None:
         """Each kind is the kind of some field."""
         used = {type(kind) for kinds in SETTABLE.values() for kind in kinds.values()}
-        assert used == {Text, Email, Credits, Count, Time, Meetings, Ids, Choice}
+        assert used == {Text, Label, LongText, Email, Credits, Count, Time, Meetings, Ids, Choice}

@@ -62,7 +62,7 @@ def stored_keys(url: str) -> dict[str, tuple[Any, ...]]:
     courses = execute(url, "SELECT course_id, code_key, term_key, component_key, search_text FROM courses")
     students = execute(url, "SELECT student_id, CAST(hold_keys AS TEXT), search_text FROM students")
     keys: dict[str, tuple[Any, ...]] = {row[0]: tuple(row[1:]) for row in courses}
-    return keys | {student_id: (tuple(json.loads(codes)), words) for student_id, codes, words in students}
+    return keys | {student_id: (tuple(json.loads(codes)), words) for student_id, codes, words in map(tuple, students)}
 
 
 def expected_keys() -> dict[str, tuple[Any, ...]]:
@@ -122,11 +122,11 @@ def test_many_rows_are_filled_page_by_page(before_keys: str) -> None:
 
 def test_an_interrupted_run_continues(before_keys: str) -> None:
     """On PostgreSQL the pages are committed one by one, so a run may find columns, keys and indexes of an earlier."""
-    migrate.upgrade(before_keys)
+    migrate.upgrade(before_keys, KEYS)
     if before_keys.startswith("postgresql"):
         execute(before_keys, "UPDATE alembic_version SET version_num = :before", before=BEFORE_KEYS)
         execute(before_keys, "UPDATE courses SET keys_version = NULL, code_key = NULL WHERE course_id > 'c-2'")
-        migrate.upgrade(before_keys)
+        migrate.upgrade(before_keys, KEYS)
     assert stored_keys(before_keys) == expected_keys()
 
 

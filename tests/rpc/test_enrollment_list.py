@@ -30,7 +30,7 @@ from tests.support.databases import execute
 from tests.support.refusals import refused
 from tests.support.servers import Registrar, serving
 
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 
 
 @pytest.fixture
@@ -212,8 +212,8 @@ async def test_one_refusal_names_every_invalid_field(sqlite_registrar: Registrar
         )
     )
     assert failure.fields == {
-        "student_id": ID_RULE,
-        "course_id": ID_RULE,
+        "student_id": f'{ID_RULE}: "s 1" contains a blank',
+        "course_id": f'{ID_RULE}: "?" begins with "?"',
         "term": "must have at most 64 characters, has 65",
         "code": "must have at most 64 characters, has 65",
         "states[0]": f"must be one of {', '.join(vocabulary.EnrollmentState)}",

@@ -26,7 +26,7 @@ from tests.support.history_calls import history, page, record_every_type
 from tests.support.refusals import refused
 from tests.support.servers import Registrar, serving
 
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 TIME_RULE = "must be a time from year 1 to 9999 with 0 to 999,999,999 nanoseconds"
 
 
@@ -207,7 +207,7 @@ async def test_one_refusal_names_every_invalid_filter(sqlite_registrar: Registra
     )
     one_of = f"must be one of {', '.join(vocabulary.EventType)}"
     assert failure.fields == {
-        "enrollment_id": ID_RULE,
+        "enrollment_id": f'{ID_RULE}: "e 1" contains a blank',
         "types[0]": one_of,
         "types[2]": one_of,
         "actor": "must have at most 200 characters, has 201",

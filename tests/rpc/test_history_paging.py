@@ -13,7 +13,7 @@ from tests.support.history_calls import create_campus, history, page, record_eve
 from tests.support.refusals import info, refused
 from tests.support.servers import Registrar, registrar_on
 
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 
 
 @pytest.fixture
@@ -145,8 +145,8 @@ async def test_every_bad_field(sqlite_registrar: Registrar) -> None:
     )
     assert (failure.code, failure.reason) == (StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert failure.fields == {
-        "student_id": ID_RULE,
-        "course_id": ID_RULE,
+        "student_id": f'{ID_RULE}: "s 1" contains a blank',
+        "course_id": f'{ID_RULE}: "?" begins with "?"',
         "after_revision": "must not be negative; 0 begins with the first event",
         "page_size": "must not be negative; 0 means 50",
     }

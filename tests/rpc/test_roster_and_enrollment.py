@@ -27,7 +27,7 @@ from tests.support.databases import execute
 from tests.support.refusals import Failure, info, refused, resource
 from tests.support.servers import Registrar
 
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
 NO_COURSE = Failure(
     StatusCode.NOT_FOUND,
     'There is no course "nothing".',
@@ -108,7 +108,9 @@ class TestGetEnrollment:
     async def test_bad_id(self, sqlite_registrar: Registrar) -> None:
         """The id is required and must be valid."""
         assert (await refused(get(sqlite_registrar, ""))).fields == {"enrollment_id": f"is required and {ID_RULE}"}
-        assert (await refused(get(sqlite_registrar, "a b"))).fields == {"enrollment_id": ID_RULE}
+        assert (await refused(get(sqlite_registrar, "a b"))).fields == {
+            "enrollment_id": f'{ID_RULE}: "a b" contains a blank'
+        }
 
 
 class TestListRoster:
@@ -175,7 +177,7 @@ class TestListRoster:
         """One refusal names every invalid field by its path."""
         request = ListRosterRequest(course_id="?", states=EnrollmentState.values()[:2], page_size=-1)
         assert (await refused(sqlite_registrar.enrollments.ListRoster(request))).fields == {
-            "course_id": ID_RULE,
+            "course_id": f'{ID_RULE}: "?" begins with "?"',
             "states[0]": "must be one of ENROLLED, WAITLISTED, DROPPED, COMPLETED",
             "page_size": "must not be negative; 0 means 50",
         }

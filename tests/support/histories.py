@@ -69,7 +69,7 @@ STUDENT_VALUES = st.fixed_dictionaries(
     },
 )
 ETAGS = st.sampled_from(["", "", "", "1", "2", "3"])
-CODES = st.sampled_from(["BURSAR", "LIBRARY"])
+CODES = st.sampled_from(["BURSAR", "Bursar", "LIBRARY"])
 _RULE_SETS = st.sets(st.sampled_from(sorted(OVERRIDABLE)), min_size=1).map(frozenset)
 OVERRIDES = st.one_of(
     st.just(NO_OVERRIDE),

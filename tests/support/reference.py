@@ -335,13 +335,16 @@ class Reference:
 
     def _hold(self, command: PlaceHold | ReleaseHold) -> Result:
         student = self._existing("STUDENT", self.students, command.student_id)
+        held = next((code for code in student.holds if code.casefold() == command.code.casefold()), None)
         if isinstance(command, PlaceHold):
+            if held:
+                del student.holds[held]
             student.holds[command.code] = command.reason
             self.events.append(("HOLD_PLACED", student.key, ""))
         else:
-            if command.code not in student.holds:
+            if held is None:
                 raise Refused("HOLD_NOT_FOUND")
-            del student.holds[command.code]
+            del student.holds[held]
             self.events.append(("HOLD_RELEASED", student.key, ""))
         student.version += 1
         return self.student(student.key)

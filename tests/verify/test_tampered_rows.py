@@ -43,6 +43,17 @@ COURSES = (
         finds='Course "cop": deleted is true, where the history comes to false.',
     ),
     case(
+        "keys of a course",
+        "UPDATE courses SET code = ' Art\u00a01', term = 'FALL', component = 'Lab', search_text = 'art art 1'"
+        " WHERE course_id = 'art'",
+        finds=(
+            'Course "art": code_key is "", where its texts come to "art1".',
+            'Course "art": term_key is "", where its texts come to "fall".',
+            'Course "art": component_key is "", where its texts come to "lab".',
+            """Course "art": a search does not find it by ' Art\\xa01'.""",
+        ),
+    ),
+    case(
         "number gap",
         "UPDATE enrollments SET number = 9 WHERE enrollment_id = 'id-51'",
         "UPDATE courses SET last_number = 9 WHERE course_id = 'bio'",
@@ -151,12 +162,25 @@ STUDENTS = (
     case(
         "missing hold",
         "UPDATE students SET holds = '[]' WHERE student_id = 'eve'",
-        finds='Student "eve": holds is {}, where the history comes to {"LIBRARY": null}.',
+        finds=(
+            'Student "eve": holds is {}, where the history comes to {"LIBRARY": null}.',
+            'Student "eve": hold_keys is ["library"], where its texts come to [].',
+        ),
     ),
     case(
         "reason of a hold",
         """UPDATE students SET holds = '[["LIBRARY","a book",1]]' WHERE student_id = 'eve'""",
         finds='Student "eve": holds is {"LIBRARY": "a book"}, where the history comes to {"LIBRARY": null}.',
+    ),
+    case(
+        "keys of holds",
+        """UPDATE students SET hold_keys = '["bursar"]' WHERE student_id = 'eve'""",
+        finds='Student "eve": hold_keys is ["bursar"], where its texts come to ["library"].',
+    ),
+    case(
+        "search text of a student",
+        "UPDATE students SET search_text = 'eve' WHERE student_id = 'eve'",
+        finds="""Student "eve": a search does not find it by 'eve@example.edu'.""",
     ),
     case(
         "unreadable holds",

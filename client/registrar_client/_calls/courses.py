@@ -9,7 +9,6 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from registrar.v1 import course_pb2
 from registrar.v1 import course_service_pb2 as pb
 from registrar.v1.course_service_pb2_grpc import CourseServiceStub
 from registrar_client import _to_wire as to_wire
@@ -76,8 +75,8 @@ def create(
         InvalidField: The server refuses values. ``field_violations`` lists all of them.
         RegistrarError: Any other failure.
     """
-    course = to_wire.message(course_pb2.Course, **to_wire.fields(Course, locals()))
-    request = pb.CreateCourseRequest(course=course, request_id=to_wire.request_id(request_id))
+    passed = to_wire.fields(Course, locals())
+    request = to_wire.message(pb.CreateCourseRequest, course=passed, request_id=to_wire.request_id(request_id))
     return Call(CREATE_COURSE, request, _read_course, timeout)
 
 
@@ -115,10 +114,11 @@ def search(
     The first request is sent when the iteration starts, and errors are raised there.
 
     Args:
-        query: Words that must all occur in the code or the title. Case does not matter.
-        term: Only courses of exactly this term.
-        code: Only courses with exactly this code.
-        component: Only courses of this component.
+        query: Words that must all occur in the id, the code or the title. Case, accents and the blanks in codes do not
+            matter.
+        term: Only courses of this term. Case does not matter.
+        code: Only courses with this code. Case and blanks do not matter: ``cs101`` finds ``CS 101``.
+        component: Only courses of this component. Case does not matter.
         open_only: Only courses that take place and have a free seat.
         waitlisted_only: Only courses on whose waitlist students wait.
         show_deleted: Also find deleted courses.
@@ -201,7 +201,7 @@ def update(
     passed = to_wire.fields(Course, locals())
     request = to_wire.message(
         pb.UpdateCourseRequest,
-        course=to_wire.message(course_pb2.Course, **passed),
+        course=passed,
         update_mask=to_wire.update_mask(passed),
         request_id=to_wire.request_id(request_id, validate_only=validate_only),
         validate_only=validate_only,

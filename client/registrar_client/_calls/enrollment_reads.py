@@ -70,7 +70,7 @@ def list_courses(
     request = to_wire.message(
         pb.ListCoursesRequest,
         student_id=student_id,
-        states=to_wire.numbers("states", EnrollmentState, states),
+        states=states,
         term=term,
         show_deleted=show_deleted,
         page_size=page_size,
@@ -112,7 +112,7 @@ def list_roster(
     request = to_wire.message(
         pb.ListRosterRequest,
         course_id=course_id,
-        states=to_wire.numbers("states", EnrollmentState, states),
+        states=states,
         order_by=order_by,
         show_deleted=show_deleted,
         page_size=page_size,
@@ -162,8 +162,8 @@ def list_enrollments(
         course_id=course_id,
         term=term,
         code=code,
-        states=to_wire.numbers("states", EnrollmentState, states),
-        update_time_after=to_wire.optional_timestamp("update_time_after", update_time_after),
+        states=states,
+        update_time_after=update_time_after,
         show_deleted=show_deleted,
         page_size=page_size,
         page_token=page_token,

@@ -67,7 +67,7 @@ def enroll(
         validate_only=validate_only,
         allow_existing=allow_existing,
         no_waitlist=no_waitlist,
-        override=to_wire.override(override),
+        override=override,
         comment=comment,
     )
     return Call(ENROLL_STUDENT, request, _read_enrollment, timeout)
@@ -113,7 +113,7 @@ def unenroll(
         request_id=to_wire.request_id(request_id, validate_only=validate_only),
         validate_only=validate_only,
         allow_missing=allow_missing,
-        override=to_wire.override(override),
+        override=override,
         reason=reason,
         comment=comment,
     )
@@ -163,7 +163,7 @@ def swap(
         to_course_id=to_course_id,
         request_id=to_wire.request_id(request_id, validate_only=validate_only),
         validate_only=validate_only,
-        override=to_wire.override(override),
+        override=override,
         comment=comment,
     )
     return Call(SWAP_ENROLLMENT, request, reader(Swapped), timeout)
@@ -188,7 +188,7 @@ def complete(
     Args:
         student_id: The student.
         course_id: The course.
-        grade: The grade, as the campus writes it, up to 16 characters.
+        grade: The grade, as the campus writes it, up to 64 characters.
         passed: Whether the student passed. By default, yes.
         etag: Complete only if the enrollment still has this etag. By default, the etag is not checked.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
@@ -232,7 +232,7 @@ def record_completion(
     Args:
         student_id: The student.
         course_id: The course.
-        grade: The grade, as the campus writes it, up to 16 characters.
+        grade: The grade, as the campus writes it, up to 64 characters.
         passed: Whether the student passed. By default, yes.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         comment: A remark for the records.

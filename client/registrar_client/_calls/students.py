@@ -7,7 +7,6 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from registrar.v1 import student_pb2
 from registrar.v1 import student_service_pb2 as pb
 from registrar.v1.student_service_pb2_grpc import StudentServiceStub
 from registrar_client import _to_wire as to_wire
@@ -58,8 +57,8 @@ def create(
         InvalidField: The server refuses values. ``field_violations`` lists all of them.
         RegistrarError: Any other failure.
     """
-    student = to_wire.message(student_pb2.Student, **to_wire.fields(Student, locals()))
-    request = pb.CreateStudentRequest(student=student, request_id=to_wire.request_id(request_id))
+    passed = to_wire.fields(Student, locals())
+    request = to_wire.message(pb.CreateStudentRequest, student=passed, request_id=to_wire.request_id(request_id))
     return Call(CREATE_STUDENT, request, _read_student, timeout)
 
 
@@ -94,8 +93,8 @@ def list_(
     The first request is sent when the iteration starts, and errors are raised there.
 
     Args:
-        query: Words that must all occur in the names or the e-mail address. Case does not matter.
-        hold_code: Only students with a hold of this code.
+        query: Words that must all occur in the id, the names or the e-mail address. Case and accents do not matter.
+        hold_code: Only students with a hold of this code. Case does not matter.
         state: Only students in this state.
         show_deleted: Also list deleted students.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
@@ -110,7 +109,7 @@ def list_(
         pb.ListStudentsRequest,
         query=query,
         hold_code=hold_code,
-        state=None if state is None else to_wire.number("state", StudentState, state),
+        state=state,
         show_deleted=show_deleted,
         page_size=page_size,
         page_token=page_token,
@@ -150,8 +149,9 @@ def update(
         RegistrarError: Any other failure.
     """
     passed = to_wire.fields(Student, locals())
-    request = pb.UpdateStudentRequest(
-        student=to_wire.message(student_pb2.Student, **passed),
+    request = to_wire.message(
+        pb.UpdateStudentRequest,
+        student=passed,
         update_mask=to_wire.update_mask(passed),
         request_id=to_wire.request_id(request_id),
     )
@@ -222,7 +222,7 @@ def place_hold(
 ) -> Call[Student]:
     """Place a hold on a student, who can then neither enroll nor be promoted from a waitlist.
 
-    The hold replaces a hold with the same code. It drops no enrollment and changes the student's ``etag``.
+    The hold replaces a hold with the same code, in any case. It drops no enrollment and changes the student's ``etag``.
 
     Args:
         student_id: The student.

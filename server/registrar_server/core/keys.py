@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 from unicodedata import category, combining, normalize
 
+from registrar_server.core.texts import is_plain
+
 MAX_SORTED = 100
 """The number of characters of names by which they are sorted."""
 
@@ -30,7 +32,7 @@ def text_key(text: str) -> str:
 @lru_cache(maxsize=8192)
 def code_key(text: str) -> str:
     """Return the key of a course's code, which is its ``text_key`` without blanks."""
-    return text_key(text).replace(" ", "")
+    return normalize("NFC", text_key(text).replace(" ", ""))
 
 
 def search_text(*parts: str, code: str = "") -> str:
@@ -54,14 +56,14 @@ def sort_name(family_name: str, given_name: str) -> str:
 
 def _folded(text: str) -> str:
     """Fold case as Unicode's compatibility caseless match does, and remove characters without a width."""
-    if text.isascii() and text.isprintable():
+    if is_plain(text):
         return text.lower()
     folded = normalize("NFKC", normalize("NFD", text).casefold())
     return normalize("NFKC", _visible(folded).casefold())
 
 
 def _without_accents(text: str) -> str:
-    if text.isascii() and text.isprintable():
+    if is_plain(text):
         return text.lower()
     decomposed = normalize("NFKD", _folded(text))
     bare = "".join(mark for mark in decomposed if combining(mark) < _FIRST_ACCENT)

@@ -19,7 +19,21 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Text(Kind):
-    """Text of at most ``limit`` characters."""
+    """A line of text of at most ``limit`` characters."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Label(Kind):
+    """A line of visible characters that is compared by its key, such as a code; at most ``limit`` characters."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class LongText(Kind):
+    """Text of at most ``limit`` characters in any number of lines."""
 
     limit: int
 

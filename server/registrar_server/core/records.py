@@ -12,7 +12,20 @@ from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 from registrar_server.core import keys
-from registrar_server.core.kinds import Choice, Count, Credits, Email, Ids, Kind, Meetings, Text, Time, kinds_of
+from registrar_server.core.kinds import (
+    Choice,
+    Count,
+    Credits,
+    Email,
+    Ids,
+    Kind,
+    Label,
+    LongText,
+    Meetings,
+    Text,
+    Time,
+    kinds_of,
+)
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
 from registrar_server.errors import Violation
 
@@ -85,11 +98,11 @@ class Course:
     """A row of ``courses``. Callers may set the fields that are annotated with a kind."""
 
     course_id: str
-    code: Annotated[str, Text(64)] = ""
+    code: Annotated[str, Label(64)] = ""
     title: Annotated[str, Text(500)] = ""
-    description: Annotated[str, Text(10_000)] = ""
-    term: Annotated[str, Text(64)] = ""
-    component: Annotated[str, Text(64)] = ""
+    description: Annotated[str, LongText(10_000)] = ""
+    term: Annotated[str, Label(64)] = ""
+    component: Annotated[str, Label(64)] = ""
     credits: Annotated[int, Credits()] = 0
     capacity: Annotated[int | None, Count()] = None
     waitlist_capacity: Annotated[int | None, Count()] = None

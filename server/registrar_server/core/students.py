@@ -11,6 +11,7 @@ from registrar_server.core.commands import (
     UpdateStudent,
 )
 from registrar_server.core.fields import check_etag, set_fields
+from registrar_server.core.keys import text_key
 from registrar_server.core.records import Change, Hold, Student
 from registrar_server.core.seats import drop
 from registrar_server.core.state import State
@@ -102,7 +103,13 @@ def release_hold(state: State, command: ReleaseHold) -> Student:
 
 
 def _hold(student: Student, code: str) -> Hold | None:
-    return next((hold for hold in student.holds if hold.code == code), None)
+    """Return the student's hold of a code, or else of a code with the same key.
+
+    Rows that are older than the keys may have several holds of one key. Each is found by its own code.
+    """
+    key = text_key(code)
+    same = [hold for hold in student.holds if text_key(hold.code) == key]
+    return next((hold for hold in same if hold.code == code), same[0] if same else None)
 
 
 def _replace_hold(student: Student, before: Hold | None, after: Hold | None) -> None:

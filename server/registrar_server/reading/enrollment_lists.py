@@ -56,15 +56,16 @@ _read_entry = read_side_by_side(ENROLLMENT, Selection(_Waiters), STUDENT, Select
 def enrollments(search: EnrollmentSearch, after: After, limit: int) -> Select[Any]:
     """Return the query for the enrollments that fit ``search``, by (course_id, number)."""
     enrollment, course = models.Enrollment, models.Course
+    search = search._replace(term=text_key(search.term), code=code_key(search.code))
     query = _of_visible(select(*_named(enrollment)).limit(limit), search)
     if search.student_id:
         query = query.where(enrollment.student_id == search.student_id)
     if search.course_id:
         query = query.where(enrollment.course_id == search.course_id)
     if search.term:
-        query = query.where(course.term_key == text_key(search.term))
+        query = query.where(course.term_key == search.term)
     if search.code:
-        query = query.where(course.code_key == code_key(search.code))
+        query = query.where(course.code_key == search.code)
     if search.states:
         query = query.where(_has_state(search.states))
     if search.updated_after is not None:

@@ -94,8 +94,8 @@ def courses_of_student(student_id: str, wanted: StudentCourseFilter, after: Afte
         .where(enrollment.student_id == student_id, enrollment.state.in_(wanted.states))
         .order_by(enrollment.course_id, enrollment.attempt)
     )
-    if wanted.term:
-        query = query.where(course.term_key == text_key(wanted.term))
+    if term := text_key(wanted.term):
+        query = query.where(course.term_key == term)
     if after:
         query = query.where(tuple_(enrollment.course_id, enrollment.attempt) > tuple(after))
     return query.limit(limit)
@@ -140,8 +140,8 @@ def search_students(search: StudentSearch, after: After, limit: int) -> Select[A
     student = models.Student
     query = select(*columns(student, STUDENT))
     query = _search(query, student, student.student_id, search.query, search.show_deleted, after)
-    if search.hold_code:
-        query = query.where(models.HELD, HasText(student.hold_keys, text_key(search.hold_code)))
+    if hold_code := text_key(search.hold_code):
+        query = query.where(models.HELD, HasText(student.hold_keys, hold_code))
     if search.state:
         query = query.where(student.state == search.state)
     return query.limit(limit)
@@ -152,12 +152,12 @@ def search_courses(search: CourseSearch, after: After, limit: int) -> Select[Any
     course = models.Course
     query = select(*columns(course, COURSE))
     query = _search(query, course, course.course_id, search.query, search.show_deleted, after)
-    if search.term:
-        query = query.where(course.term_key == text_key(search.term))
-    if search.code:
-        query = query.where(course.code_key == code_key(search.code))
-    if search.component:
-        query = query.where(course.component_key == text_key(search.component))
+    if term := text_key(search.term):
+        query = query.where(course.term_key == term)
+    if code := code_key(search.code):
+        query = query.where(course.code_key == code)
+    if component := text_key(search.component):
+        query = query.where(course.component_key == component)
     if search.open_only:
         has_seat = or_(course.capacity.is_(None), course.enrolled_count < course.capacity)
         query = query.where(course.state == CourseState.OPEN, has_seat)

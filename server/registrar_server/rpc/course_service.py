@@ -58,10 +58,10 @@ class CourseService(CourseServiceServicer):
     async def SearchCourses(self, request: pb.SearchCoursesRequest, context: Context) -> pb.SearchCoursesResponse:
         fields = Fields()
         search = CourseSearch(
-            query=fields.text("query", request.query, 200),
-            term=fields.text("term", request.term, 64),
-            code=fields.text("code", request.code, 64),
-            component=fields.text("component", request.component, 64),
+            query=fields.selector("query", request.query, 200),
+            term=fields.selector("term", request.term, 64),
+            code=fields.selector("code", request.code, 64),
+            component=fields.selector("component", request.component, 64),
             waitlisted_only=request.waitlisted_only,
             open_only=request.open_only,
             show_deleted=request.show_deleted,

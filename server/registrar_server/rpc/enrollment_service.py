@@ -41,7 +41,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             allow_existing=request.allow_existing,
             no_waitlist=request.no_waitlist,
             override=fields.override(request.override, given=request.HasField("override")),
-            comment=fields.text("comment", request.comment, 1000),
+            comment=fields.long_text("comment", request.comment, 1000),
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.EnrollStudentResponse, _enrolled)
@@ -56,7 +56,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             allow_missing=request.allow_missing,
             override=fields.override(request.override, given=request.HasField("override")),
             reason=fields.text("reason", request.reason, 200),
-            comment=fields.text("comment", request.comment, 1000),
+            comment=fields.long_text("comment", request.comment, 1000),
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.UnenrollResponse, _unenrolled)
@@ -70,7 +70,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             from_course_id=fields.id("from_course_id", request.from_course_id),
             to_course_id=fields.id("to_course_id", request.to_course_id),
             override=fields.override(request.override, given=request.HasField("override")),
-            comment=fields.text("comment", request.comment, 1000),
+            comment=fields.long_text("comment", request.comment, 1000),
         )
         if command.from_course_id == command.to_course_id:
             fields.wrong("to_course_id", "must be another course than from_course_id")
@@ -104,7 +104,7 @@ class EnrollmentService(EnrollmentServiceServicer):
             course_id=fields.id("course_id", request.course_id),
             grade=fields.grade(request.grade),
             passed=_passed(request),
-            comment=fields.text("comment", request.comment, 1000),
+            comment=fields.long_text("comment", request.comment, 1000),
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.RecordCompletionResponse, _recorded)
@@ -113,7 +113,7 @@ class EnrollmentService(EnrollmentServiceServicer):
     async def ListCourses(self, request: pb.ListCoursesRequest, context: Context) -> pb.ListCoursesResponse:
         fields = Fields()
         student_id = fields.id("student_id", request.student_id)
-        states, term = _states(fields, request), fields.text("term", request.term, 64)
+        states, term = _states(fields, request), fields.selector("term", request.term, 64)
         wanted = StudentCourseFilter(states, term, request.show_deleted)
         page = Page(fields, request, self._dispatcher.max_page_bytes)
         fields.check()
@@ -147,8 +147,8 @@ class EnrollmentService(EnrollmentServiceServicer):
         search = EnrollmentSearch(
             student_id=fields.optional_id("student_id", request.student_id),
             course_id=fields.optional_id("course_id", request.course_id),
-            term=fields.text("term", request.term, 64),
-            code=fields.text("code", request.code, 64),
+            term=fields.selector("term", request.term, 64),
+            code=fields.selector("code", request.code, 64),
             states=members(fields, "states", request.states, ENROLLMENT_STATES),
             updated_after=time_after(fields, request, "update_time_after"),
             show_deleted=request.show_deleted,

@@ -46,7 +46,7 @@ def _search(fields: Fields, request: pb.ListEventsRequest) -> EventSearch:
         course_id=fields.optional_id("course_id", request.course_id),
         enrollment_id=fields.optional_id("enrollment_id", request.enrollment_id),
         types=members(fields, "types", request.types, EVENT_TYPES),
-        actor=fields.text("actor", request.actor, 200),
+        actor=fields.selector("actor", request.actor, 200),
         start=start,
         end=end,
         descending=request.descending,

@@ -24,6 +24,8 @@ from registrar_server.core.kinds import (
     Email,
     Ids,
     Kind,
+    Label,
+    LongText,
     Meetings,
     Text,
     Time,
@@ -100,6 +102,10 @@ def _conversions(kind: Kind, hint: Any) -> tuple[Callable[[Fields, str, Any], An
     match kind:
         case Text(limit):
             return partial(Fields.text, limit=limit), _unchanged
+        case Label(limit):
+            return partial(Fields.label, limit=limit), _unchanged
+        case LongText(limit):
+            return partial(Fields.long_text, limit=limit), _unchanged
         case Email():
             return Fields.email, _unchanged
         case Credits():

@@ -64,8 +64,8 @@ class StudentService(StudentServiceServicer):
     async def ListStudents(self, request: pb.ListStudentsRequest, context: Context) -> pb.ListStudentsResponse:
         fields = Fields()
         search = StudentSearch(
-            query=fields.text("query", request.query, 200),
-            hold_code=fields.text("hold_code", request.hold_code, 64),
+            query=fields.selector("query", request.query, 200),
+            hold_code=fields.selector("hold_code", request.hold_code, 64),
             state=member(fields, "state", request.state, STUDENT_STATES),
             show_deleted=request.show_deleted,
         )
@@ -112,7 +112,7 @@ class StudentService(StudentServiceServicer):
         fields.request_id(request.request_id)
         command = PlaceHold(
             student_id=fields.id("student_id", request.student_id),
-            code=fields.text("code", request.code, 64, required=True),
+            code=fields.label("code", request.code, 64, required=True),
             reason=fields.text("reason", request.reason, 1000),
         )
         fields.check()
@@ -124,7 +124,7 @@ class StudentService(StudentServiceServicer):
         fields.request_id(request.request_id)
         command = ReleaseHold(
             student_id=fields.id("student_id", request.student_id),
-            code=fields.text("code", request.code, 64, required=True),
+            code=fields.selector("code", request.code, 64, required=True),
         )
         fields.check()
         return await self._dispatcher.change(context, request, command, pb.ReleaseHoldResponse, _released)

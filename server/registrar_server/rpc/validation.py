@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
-from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,16 +14,17 @@ from google.type.timeofday_pb2 import TimeOfDay
 from registrar.v1.course_pb2 import Meeting as MeetingMessage
 from registrar.v1.enrollment_pb2 import Override as OverrideMessage
 from registrar.v1.error_reason_pb2 import ErrorReason
+from registrar_server.core import texts
 from registrar_server.core.commands import NO_OVERRIDE, Override
 from registrar_server.core.records import Meeting
 from registrar_server.errors import OVERRIDABLE, FieldViolation, Reason, invalid_fields
+from registrar_server.rpc.id_rule import id_fault, match_id, shown
 
 Item = TypeVar("Item")
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@-]{0,127}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_DECIMAL = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,3})?")
-ID_RULE = "must match [A-Za-z0-9][A-Za-z0-9._~@-]{0,127}"
+_DECIMAL = re.compile(r"(?=\.?[0-9])([0-9]*)\.?([0-9]*)")
+MAX_DECIMAL_LENGTH = 64
 MAX_CREDITS = 1000
 MAX_COUNT = 1_000_000
 MAX_ENTRIES = 50
@@ -53,8 +53,8 @@ class Fields:
 
     def id(self, path: str, value: str) -> str:
         """Return an id, which is required."""
-        if not _ID.fullmatch(value):
-            self.wrong(path, ID_RULE if value else f"is required and {ID_RULE}")
+        if not match_id(value):
+            self.wrong(path, id_fault(value))
         return value
 
     def optional_id(self, path: str, value: str) -> str:
@@ -64,28 +64,66 @@ class Fields:
     def request_id(self, value: str) -> str:
         """Return a UUID in lower case, or an empty string."""
         if value and not _UUID.fullmatch(value):
-            self.wrong("request_id", "must be a UUID, such as 0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11")
+            example = "0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11"
+            self.wrong("request_id", f"must be a UUID, such as {example}, and not {shown(value)}")
         return value.lower()
 
-    def text(self, path: str, value: str, limit: int, *, required: bool = False) -> str:
-        """Return text of at most ``limit`` characters without NUL."""
-        if required and not value:
-            self.wrong(path, "is required")
+    def text(
+        self, path: str, value: str, limit: int, *, required: bool = False, form: Callable[[str], str] = texts.line
+    ) -> str:
+        """Return a line of text of at most ``limit`` characters in its canonical form."""
+        if not value:
+            if required:
+                self.wrong(path, "is required")
+            return ""
+        # The canonical form may be shorter, but it is not worth computing for a text that is much too long.
+        text = form(value) if len(value) <= 4 * limit else value
+        if len(text) > limit:
+            self.wrong(path, f"must have at most {limit} characters, has {len(text)}")
+            return ""
+        if required and texts.is_blank(text):
+            self.wrong(path, "must not be blank")
+        self._without(path, texts.control(text))
+        return text
+
+    def label(self, path: str, value: str, limit: int, *, required: bool = False) -> str:
+        """Return a line of visible characters, such as a code, in its canonical form."""
+        label = self.text(path, value, limit, required=required)
+        self._without(path, texts.invisible(label))
+        return label
+
+    def long_text(self, path: str, value: str, limit: int) -> str:
+        """Return text in any number of lines, in its canonical form."""
+        return self.text(path, value, limit, form=texts.long_text) if value else ""
+
+    def selector(self, path: str, value: str, limit: int, *, required: bool = False) -> str:
+        """Return a text that selects by its key. It may have any form, since stored texts may be older than the rules.
+
+        A blank text selects nothing in particular, as an empty one does.
+        """
         if len(value) > limit:
             self.wrong(path, f"must have at most {limit} characters, has {len(value)}")
-        if "\0" in value:
-            self.wrong(path, "must not contain the NUL character")
+            return ""
+        if required and texts.is_blank(value):
+            self.wrong(path, "must not be blank" if value else "is required")
+        self._without(path, "\0" if "\0" in value else "")
         return value
+
+    def _without(self, path: str, character: str) -> None:
+        if character:
+            self.wrong(path, f"must not contain {texts.character_name(character)}")
 
     def grade(self, value: str) -> str:
         """Return a grade, whose notation is free."""
-        return self.text("grade", value, 16)
+        return self.text("grade", value, 64)
 
     def email(self, path: str, value: str) -> str:
-        """Return an e-mail address, or an empty string."""
-        if value and value.count("@") != 1:
+        """Return an e-mail address in its canonical form, or an empty string."""
+        email = self.text(path, value, 320, form=texts.word)
+        self._without(path, texts.space(email) or texts.invisible(email))
+        if email and email.count("@") != 1:
             self.wrong(path, "must contain exactly one @")
-        return self.text(path, value, 320)
+        return email
 
     def count(self, path: str, value: int) -> int:
         """Return a number of seats or waitlist places."""
@@ -94,11 +132,8 @@ class Fields:
         return value
 
     def credits(self, path: str, value: str) -> int:
-        """Return a decimal from 0 to 1,000 with up to 3 decimals as thousandths."""
-        try:
-            thousandths = int(Decimal(value).scaleb(3)) if _DECIMAL.fullmatch(value) else -1
-        except InvalidOperation:
-            thousandths = -1
+        """Return a decimal from 0 to 1,000 that needs at most 3 decimals as thousandths."""
+        thousandths = _thousandths(value)
         if not 0 <= thousandths <= MAX_CREDITS * 1000:
             self.wrong(path, f"must be a decimal from 0 to {MAX_CREDITS} with up to 3 decimals, such as 3 or 1.5")
         return thousandths
@@ -187,6 +222,15 @@ class Fields:
                 self.wrong(f"override.rules[{place}]", f"must be one of {allowed}")
         reason = self.text("override.reason", message.reason, 1000, required=True)
         return Override(frozenset(rules), reason)
+
+
+def _thousandths(decimal: str) -> int:
+    """Return a decimal in thousandths, or -1 if it is not a plain decimal or needs more than 3 decimals."""
+    found = _DECIMAL.fullmatch(decimal) if len(decimal) <= MAX_DECIMAL_LENGTH else None
+    if found is None:
+        return -1
+    whole, fraction = found[1], found[2].rstrip("0")
+    return -1 if len(fraction) > 3 else int(whole + fraction.ljust(3, "0"))
 
 
 def reason_name(number: int) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, func, select
 
 from registrar_server.storage import models
-from registrar_server.verify import course_replay, event_sequence, student_replay
+from registrar_server.verify import course_replay, event_sequence, stored_keys, student_replay
 from registrar_server.verify.snapshot import open_snapshot
 
 __all__ = ["disagreements", "open_snapshot", "pluralize", "row_counts"]
@@ -30,6 +30,7 @@ def disagreements(connection: Connection) -> Iterator[str]:
     yield from event_sequence.disagreements(connection)
     yield from course_replay.disagreements(connection)
     yield from student_replay.disagreements(connection)
+    yield from stored_keys.disagreements(connection)
 
 
 def row_counts(connection: Connection) -> str:

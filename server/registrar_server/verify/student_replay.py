@@ -11,6 +11,7 @@ from registrar_server.storage.models import Course, Enrollment, Event, Student
 from registrar_server.verify.enrollment_replay import LIVE_ENROLLMENT_STATES
 from registrar_server.verify.lifecycle import Lifecycle, Transition, resource_transitions
 from registrar_server.verify.snapshot import AnyRow, merge_join, stream
+from registrar_server.verify.stored_keys import text_key
 from registrar_server.verify.wording import changed_values, decode_document, differences, event_name
 
 STUDENT_TRANSITIONS = {**resource_transitions("STUDENT"), "HOLD_PLACED": Transition(), "HOLD_RELEASED": Transition()}
@@ -54,7 +55,7 @@ class _StudentReplay:
 
     def __init__(self, student_id: str) -> None:
         self._lifecycle = Lifecycle(f'Student "{student_id}"', STUDENT_TRANSITIONS)
-        self._holds: dict[str, str | None] = {}
+        self._holds: dict[str | None, str | None] = {}
 
     def apply(self, event: AnyRow) -> Iterator[str]:
         """Apply the next event, and report where it contradicts the events before it."""
@@ -66,18 +67,26 @@ class _StudentReplay:
         changed = changed_values(event)
         places = event.type == "HOLD_PLACED"
         code_before, code_after = changed.get("code", (None, None))
-        code = code_after if places else code_before
+        code = self._replaced(code_before, code_after) if places else code_before
         reason = self._holds.get(code)
         reason_before, reason_after = changed.get("reason", (reason, reason))
         fields = (
             ("code before", code_before, code if code in self._holds else None),
-            ("code after", code_after, code if places else None),
+            ("code after", code_after, code_after if places else None),
             ("reason before", reason_before, reason),
         )
         yield from differences(event_name(event), fields)
         self._holds.pop(code, None)
         if places:
-            self._holds[code] = reason_after
+            self._holds[code_after] = reason_after
+
+    def _replaced(self, before: str | None, after: str | None) -> str | None:
+        """Return the code of the hold that a new one replaces: the same, or one with the same key.
+
+        Holds that are older than the keys may share one, so a hold of the same key need not be replaced.
+        """
+        same = before in self._holds and text_key(str(before)) == text_key(str(after))
+        return before if same else after
 
     def compare(self, student: AnyRow) -> Iterator[str]:
         """Report where the stored row differs from the result of the events."""
