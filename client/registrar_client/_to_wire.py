@@ -144,9 +144,7 @@ def _dataclass(message: type[Message], kind: type) -> Convert:
 def _converter(field: FieldDescriptor, annotation: Any = None) -> Convert:
     if field.is_repeated:
         return _sequence(_single(field, annotation), _item_name(field))
-    # A filter by one member of an enum is None by default.
-    may_be_absent = field.has_presence or field.enum_type is not None
-    return _optional(_single(field, annotation)) if may_be_absent else _single(field, annotation)
+    return _optional(_single(field, annotation)) if field.has_presence else _single(field, annotation)
 
 
 def _single(field: FieldDescriptor, annotation: Any) -> Convert:
@@ -182,8 +180,10 @@ def _sequence(convert: Convert, items: str) -> Convert:
 
 def _filter(field: FieldDescriptor) -> Convert | None:
     """Return the converter of a filter by enum members, None for another field."""
-    if field.enum_type is None or not field.is_repeated:
+    if field.enum_type is None:
         return None
+    if not field.is_repeated:
+        return _optional(member(enum_of(field.enum_type.full_name)))
     convert = _sequence(member(enum_of(field.enum_type.full_name)), _item_name(field))
 
     def converted(path: str, values: Any) -> Any:

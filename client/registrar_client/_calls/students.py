@@ -95,7 +95,7 @@ def list_(
 
     Args:
         query: Words that must all occur in the id, the names or the e-mail address. Case and accents do not matter.
-        hold_code: Only students with a hold of this code.
+        hold_code: Only students with a hold of this code. Case does not matter.
         state: Only students in this state.
         show_deleted: Also list deleted students.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
