@@ -156,7 +156,7 @@ FOUNDATION: tuple[Command, ...] = (
 def by_real_ids(command: Command, ids: Mapping[str, str]) -> Command:
     """Return a command with the id that the database has for the enrollment that it names; ``ids`` are by name.
 
-    Nobody knows the id of an enrollment before it is there. A name without an id stays, so it is the id of nothing.
+    A name without an id stays as it is, and no enrollment has it as its id.
     """
     if isinstance(command, CompleteById | VoidCompletion):
         return replace(command, enrollment_id=ids.get(command.enrollment_id, command.enrollment_id))
@@ -164,7 +164,10 @@ def by_real_ids(command: Command, ids: Mapping[str, str]) -> Command:
 
 
 def as_named(command: Command, ids: Mapping[str, str]) -> Command:
-    """Return a command for the reference: one that names an enrollment without an id names none."""
+    """Return a command for the reference.
+
+    Nobody can know the id of an enrollment that the same batch adds, so a name without an id names no enrollment.
+    """
     if isinstance(command, CompleteById | VoidCompletion) and command.enrollment_id not in ids:
         return replace(command, enrollment_id="none")
     return command
