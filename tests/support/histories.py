@@ -197,13 +197,16 @@ TIMETABLES: st.SearchStrategy[tuple[Command, ...]] = st.tuples(*map(_offering, (
 def by_real_ids(command: Command, ids: Mapping[str, str]) -> Command:
     """Return a command with the ids that the database has for the enrollments that it names; ``ids`` are by name.
 
-    Nobody knows the id of an enrollment before it is there. A name without an id stays, so it is the id of nothing.
+    A name without an id stays as it is, and no enrollment has it as its id.
     """
     return _renamed(command, lambda name: ids.get(name, name))
 
 
 def as_named(command: Command, ids: Mapping[str, str]) -> Command:
-    """Return a command for the reference: one that names an enrollment without an id names none."""
+    """Return a command for the reference.
+
+    Nobody can know the id of an enrollment that the same batch adds, so a name without an id names no enrollment.
+    """
     return _renamed(command, lambda name: name if name in ids else "none")
 
 
