@@ -27,6 +27,7 @@ FOREIGN_NAMES = frozenset(
         "CLIENT_CERT_FILE",
         "CLIENT_KEY_FILE",
         "TIMEOUT",
+        "CONNECT_TIMEOUT",
         "INSECURE",
         "MIGRATIONS_DIR",
         "TEST_DATA",

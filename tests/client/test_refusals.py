@@ -142,7 +142,7 @@ TIMES = [
     ),
     ("courses.create", meeting(end_time="10:00"), "course.meetings[0].end_time", "must be a time, not str"),
 ]
-STATES = "ENROLLED, WAITLISTED, DROPPED, COMPLETED"
+STATES = ", ".join(state for state in EnrollmentState if state is not EnrollmentState.UNKNOWN)
 MEMBERS = [
     ("list_courses", {"student_id": "s", "states": ["LOST"]}, "states[0]", f"must be one of {STATES}, not 'LOST'"),
     ("list_courses", {"student_id": "s", "states": [[]]}, "states[0]", f"must be one of {STATES}, not []"),

@@ -151,6 +151,7 @@ def test_settings_that_ask_for_token_checks_are_refused(monkeypatch: pytest.Monk
 def test_misspelt_settings_are_unknown_and_names_of_the_client_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRAR_LISTN", "127.0.0.1:1")
     monkeypatch.setenv("REGISTRAR_TOKEN", "for the client")
+    monkeypatch.setenv("REGISTRAR_CONNECT_TIMEOUT", "5s")
     Path(".env").write_text("REGISTRAR_LOGLEVEL=debug\n")
     assert settings.unknown_names(settings.environment()) == ["REGISTRAR_LISTN", "REGISTRAR_LOGLEVEL"]
 
