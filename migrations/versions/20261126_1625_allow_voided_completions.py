@@ -1,6 +1,6 @@
 """Allow enrollments to be VOIDED.
 
-Revision: 20261126_1625, after 20261126_1601.
+Revision: 20261126_1625, after 20261126_1610.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "20261126_1625"
-down_revision: str | None = "20261126_1601"
+down_revision: str | None = "20261126_1610"
 branch_labels: str | None = None
 depends_on: str | None = None
 
