@@ -31,13 +31,13 @@ INSERT INTO courses (course_id, code, title, description, term, credits, capacit
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :rounds),
 kinds(prefix, seats, places, earliest) AS (
     SELECT 'HOT-', :capacity, NULL, 28800 UNION ALL SELECT 'WAIT-', :seats, :places, 0)
-SELECT prefix || i, 'CS ' || i, 'Introduction to Computing ' || i,
+SELECT prefix || i, prefix || i, 'Introduction to Computing ' || i,
        'What can be computed, and how. Programs, data, cost, proof. Weekly exercises, one project, a written exam.',
        '2026-fall', 3000, seats, places,
        ('[[[' || (6 + i % 2) || '],' || (earliest + i / 2 * 900) || ',' || (earliest + 600 + i / 2 * 900) ||
        ',"2026-09-01","2026-12-18","Hall 1"]]') /* document */, '[]', 'OPEN', 1,
-       :now, :now, 'cs' || i || ' ' || lower(prefix) || i || ' cs ' || i || ' introduction to computing ' || i,
-       0, 0, 0, 'cs' || i, '2026-fall', '', 1
+       :now, :now, lower(prefix || i || ' ' || prefix || i || ' ' || prefix || i) || ' introduction to computing ' || i,
+       0, 0, 0, lower(prefix || i), '2026-fall', '', 1
   FROM numbers, kinds;
 
 INSERT INTO enrollments (course_id, enrollment_id, student_id, number, attempt, state, grade, bypassed_rules, reason,

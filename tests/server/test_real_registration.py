@@ -47,6 +47,7 @@ class Section(NamedTuple):
     """The facts about a course that the model needs."""
 
     course_id: str
+    code: str
     seats: int
     credits: Decimal
     hours: frozenset[tuple[dt.date, int]]
@@ -79,6 +80,8 @@ class Campus:
         wanted = self.sections[course_id]
         mine = [self.sections[other] for other in self.plans[student_id] if other != course_id]
         found = {"SCHEDULE_CONFLICT"} if any(other.hours & wanted.hours for other in mine) else set()
+        if any(other.code == wanted.code for other in mine):
+            found.add("DUPLICATE_COURSE")
         if sum(other.credits for other in mine) + wanted.credits > MAX_CREDITS:
             found.add("CREDIT_LIMIT_EXCEEDED")
         return found
@@ -151,7 +154,8 @@ def sections() -> dict[str, Section]:
     for offering in popular:
         course = semester.course(offering)
         seats = max(1, course["capacity"] // 3)
-        found[course["course_id"]] = Section(course["course_id"], seats, course["credits"], hours(course["meetings"]))
+        names = course["course_id"], course["code"]
+        found[course["course_id"]] = Section(*names, seats, course["credits"], hours(course["meetings"]))
     return found
 
 
@@ -277,3 +281,4 @@ async def assert_as_modelled(registrar: AsyncRegistrarClient, campus: Campus, wa
         mine = [campus.sections[course_id] for course_id in campus.plans[student_id]]
         assert sum(len(one.hours) for one in mine) == len(frozenset[object]().union(*(one.hours for one in mine)))
         assert sum(one.credits for one in mine) <= MAX_CREDITS
+        assert len({one.code for one in mine}) == len(mine)
