@@ -6,10 +6,10 @@
 -- and a waitlist. All rows have their events, as if the server had written them.
 
 INSERT INTO students (student_id, given_name, family_name, email, state, max_credits, holds, version, create_time,
-                      update_time, search_text, hold_keys, keys_version)
+                      update_time, search_text, hold_keys, sort_name, keys_version)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :students)
 SELECT 'S-' || i, 'Ada', 'Byron ' || i, 'ada.' || i || '@example.edu', 'ACTIVE', 300000, '[]', 1, :now, :now,
-       's-' || i || ' ada byron ' || i || ' ada.' || i || '@example.edu', '[]', 1
+       's-' || i || ' ada byron ' || i || ' ada.' || i || '@example.edu', '[]', 'byron ' || i || '  ada', 1
   FROM numbers;
 
 INSERT INTO courses (course_id, code, title, description, term, credits, capacity, meetings, prerequisite_course_ids,

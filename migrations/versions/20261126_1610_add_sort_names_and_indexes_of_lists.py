@@ -89,7 +89,7 @@ def _fill_sort_names() -> None:
 
 
 def _sort_name(family_name: str, given_name: str) -> str:
-    return "\t".join(" ".join(_without_accents(name).split()) for name in (family_name, given_name))[:100]
+    return "  ".join(" ".join(_without_accents(name).split()) for name in (family_name, given_name))[:100]
 
 
 def _without_accents(text: str) -> str:

@@ -188,6 +188,11 @@ STUDENTS = (
         finds="""Student "eve": a search does not find it by 'eve@example.edu'.""",
     ),
     case(
+        "sort name",
+        "UPDATE students SET sort_name = 'adams' WHERE student_id = 'eve'",
+        finds='Student "eve": sort_name is "adams", where its texts come to "  ".',
+    ),
+    case(
         "unreadable holds",
         "UPDATE students SET holds = '5' WHERE student_id = 'eve'",
         finds='Student "eve": holds is 5, where the history comes to {"LIBRARY": null}.',

@@ -50,8 +50,8 @@ def search_words(query: str) -> list[str]:
 
 def sort_name(family_name: str, given_name: str) -> str:
     """Return the text by which names are sorted: without case and accents, and not longer than a page token may be."""
-    # A tabulator sorts before every character of a name, so a short family name comes before its continuations.
-    return "\t".join(" ".join(_without_accents(name).split()) for name in (family_name, given_name))[:MAX_SORTED]
+    # No name has two blanks in a row, and they sort before all that may continue a short family name.
+    return "  ".join(" ".join(_without_accents(name).split()) for name in (family_name, given_name))[:MAX_SORTED]
 
 
 def _folded(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Compares the stored keys and search texts with the texts that they stand for.
+"""Compares the stored keys, search texts and sort names with the texts that they stand for.
 
 Rows whose keys belong to another version of the row are left out: a server of an older version wrote them, and the
 present servers complete them.
@@ -39,6 +39,7 @@ _STUDENTS = (
         Student.family_name,
         Student.email,
         Student.search_text,
+        Student.sort_name,
         cast(Student.holds, Text).label("holds"),
         cast(Student.hold_keys, Text).label("hold_keys"),
     )
@@ -79,6 +80,7 @@ def _student_errors(student: AnyRow) -> Iterator[str]:
     if expected is not None:
         stored = decode_document(student.hold_keys or "null")
         yield from differences(name, [("hold_keys", stored, expected)], SOURCE)
+    yield from _sort_errors(name, student)
     texts = (student.student_id, student.given_name, student.family_name, student.email)
     yield from _search_errors(name, student.search_text, *texts)
 
@@ -89,6 +91,14 @@ def _hold_keys(document: str) -> list[str] | None:
         return [text_key(code) for code, _reason, _place_time in decode_document(document)]
     except (TypeError, ValueError, AttributeError):
         return None
+
+
+def _sort_errors(name: str, student: AnyRow) -> Iterator[str]:
+    """Check the sort name of a student whose names have no accents."""
+    names = (student.family_name, student.given_name)
+    if all(map(str.isascii, names)):
+        expected = "  ".join(" ".join(each.lower().split()) for each in names)[:100]
+        yield from differences(name, [("sort_name", student.sort_name, expected)], SOURCE)
 
 
 def _search_errors(name: str, search_text: str, *texts: str) -> Iterator[str]:
