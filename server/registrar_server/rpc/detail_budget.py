@@ -21,7 +21,7 @@ ELLIPSIS = "…"
 _ENVELOPE_BYTES = 64
 """The type of a detail and the tags around it."""
 _COUNT_BYTES = 24
-_TEXT_VALUES = frozenset({"reason"})
+_TEXT_VALUES = frozenset({"component", "reason", "term"})
 """The values of a violated rule that are texts for people."""
 _ID_LISTS = frozenset({"missing_course_ids"})
 """The values of a violated rule that are lists of ids."""
