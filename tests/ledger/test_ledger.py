@@ -386,7 +386,8 @@ class TestUpdateOrCreate:
         """If another process creates the course before the commit, the batch runs again and updates it."""
         # On SQLite no other process can write at that step, so the course is created before the transaction begins.
         step = "begin" if database_url.startswith("sqlite") else "commit"
-        other = OnceBefore(step, lambda: carry_out_on(database_url, CreateCourse("c-1"), CreateCourse("c-9")))
+        carry_out_on(database_url, CreateCourse("c-1"))
+        other = OnceBefore(step, lambda: carry_out_on(database_url, CreateCourse("c-9")))
         with watched_ledger(database_url, other) as (ledger, _):
             (outcome,) = ledger.run([call(self.UPSERT)])
         assert fields(outcome)["title"] == "Intro"

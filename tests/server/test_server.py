@@ -475,7 +475,7 @@ async def test_stop_waits_for_the_purge(sqlite_url: str, monkeypatch: pytest.Mon
     """A stopping server ends the purge and waits for it before it closes the database."""
     begun, ended = threading.Event(), threading.Event()
 
-    def purge(_database: Any, _before: int, *, may_continue: Callable[[], bool]) -> int:
+    def purge(_database: Any, *, before: int, may_continue: Callable[[], bool]) -> int:
         begun.set()
         while may_continue():
             pass

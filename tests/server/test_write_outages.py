@@ -54,7 +54,6 @@ async def process_on(
         calling(await server.address()) as registrar,
         watching(registrar) as next_status,
     ):
-        assert await next_status() == SERVING
         yield server, registrar, next_status
 
 
@@ -79,6 +78,7 @@ async def assert_stays_not_serving(registrar: Registrar) -> None:
 
 async def test_a_full_disk_makes_health_not_serving_until_a_write_succeeds(sqlite_url: str, tmp_path: Path) -> None:
     async with process_on(sqlite_url, tmp_path) as (server, registrar, next_status):
+        assert await next_status() == SERVING
         await registrar.add_student("s-1")
         with no_space(server):
             await assert_write_refused(registrar, "s-2")
@@ -109,7 +109,9 @@ async def test_a_server_that_began_on_a_read_only_file_recovers_without_a_restar
     async with process_on(sqlite_url, tmp_path, AS_USERS_DO) as (_, registrar, next_status):
         await assert_reads_work(registrar)
         await assert_write_refused(registrar, "s-2")
-        assert await next_status() == NOT_SERVING
+        # The server says SERVING until its first write fails, which may be its own housekeeping.
+        while await next_status() != NOT_SERVING:
+            pass
         await assert_stays_not_serving(registrar)
         async with reading_all_along(registrar):
             for file in files:
@@ -148,6 +150,7 @@ async def test_a_read_only_postgresql_makes_health_not_serving_until_a_write_suc
 ) -> None:
     name = postgresql_url.rpartition("/")[2]
     async with process_on(postgresql_url, tmp_path) as (_, registrar, next_status):
+        assert await next_status() == SERVING
         await registrar.add_student("s-1")
         execute(postgresql_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         disconnect_others(postgresql_url)
