@@ -28,7 +28,7 @@ def rekey(database: Database, chunk: int = CHUNK, *, may_continue: Callable[[], 
     for model, complete in ((Student, _rekey_students), (Course, _rekey_courses)):
         (key,) = model.__table__.primary_key
         keyless = select(key).where(KEYLESS).order_by(key).limit(chunk)
-        while may_continue() and (ids := id_rows(row[0] for row in database.rows(keyless))):
+        while may_continue() and (ids := id_rows(row[0] for row in database.rows(keyless, calls=0))):
             complete(database, ids)
             completed += len(ids)
     return completed

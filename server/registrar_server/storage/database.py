@@ -74,15 +74,15 @@ class Database:
 
         return self._read(once, calls)
 
-    def rows(self, query: Select[Any]) -> Sequence[Sequence[Any]]:
-        """Return the rows of a query. After a lost connection, retry once on a new one."""
+    def rows(self, query: Select[Any], *, calls: int = 1) -> Sequence[Sequence[Any]]:
+        """Return the rows of a query. After a lost connection, retry once on a new one. ``calls`` is as for ``look``."""
 
         def once() -> Sequence[Sequence[Any]]:
             self._check()
             with self.autocommit.connect() as connection:
                 return connection.execute(query).all()
 
-        return self._read(once, 1)
+        return self._read(once, calls)
 
     def _read(self, once: Callable[[], Result], calls: int) -> Result:
         stopwatch.enter("database")
