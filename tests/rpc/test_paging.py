@@ -273,7 +273,7 @@ async def test_stable_under_writers(registrar: Registrar, paged: Paged) -> None:
     assert await writer > 0
 
 
-INVENTED = (b"[]", b"{}", b"1", b"null", b'["n-04"]', b'["","n-04"]', b"\xff", b"[" * 200)
+INVENTED = (b"[]", b"{}", b"1", b"null", b'["n-04"]', b'["","n-04"]', b"\xff", b"[" * 1500)
 
 
 def encoded(text: bytes) -> str:

@@ -7,7 +7,6 @@ token is valid on every process and after a restart. The digest detects tokens o
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -58,7 +57,7 @@ class Page:
             raise _invalid_token()
         try:
             _digest, *key = json.loads(base64.urlsafe_b64decode(self._token.encode()))
-        except (ValueError, TypeError, binascii.Error):
+        except (ValueError, TypeError, RecursionError):
             raise _invalid_token() from None
         # Compare the whole token, because decoding ignores invalid characters.
         if self._token != self._token_after(key) or not _is_key(key, types):
