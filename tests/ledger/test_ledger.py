@@ -148,6 +148,15 @@ class TestOneTransaction:
         assert reasons(refused) == [Reason.STUDENT_NOT_FOUND, Reason.NOT_ENROLLED]
         assert all_rows(engine) == before
 
+    def test_writing_works_again_once_something_is_written(self, ledger: Ledger, database: Database) -> None:
+        """A refusal writes nothing, so it does not tell. A response that is kept for its request id is written."""
+        carry_out(ledger, Enroll("s-1", "c-1"))
+        database.availability.failed("writing", OSError("disk full"))
+        ledger.run([call(Unenroll("s-2", "c-1"))])
+        assert database.availability.fails("writing")
+        ledger.run([call(Enroll("s-1", "c-1", allow_existing=True), FIRST_ID)])
+        assert not database.availability.fails("writing")
+
 
 class sqlite_statements:
     """Records every statement of SQLite connections that are opened inside the ``with`` block."""

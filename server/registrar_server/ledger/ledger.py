@@ -139,7 +139,7 @@ class Ledger:
             stopwatch.enter("database")
             transaction.commit(*statements.writes(state.journal, responses.added))
         stopwatch.enter("packed")
-        if state.journal.events:  # Without events, the commit had nothing to write.
+        if state.journal.events or responses.added:  # Otherwise the commit had nothing to write.
             self._database.availability.succeeded("writing")
         return outcomes
 
