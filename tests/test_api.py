@@ -33,6 +33,7 @@ from registrar.v1.error_reason_pb2 import (
 )
 from registrar.v1.student_service_pb2 import DeleteStudentRequest
 from registrar_server.storage import engines
+from tests.support.databases import holding_the_courses
 from tests.support.refusals import Failure, info, precondition, refused, resource
 from tests.support.servers import Registrar, registrar_on
 
@@ -372,11 +373,8 @@ class TestEnrollStudentRefused:
         async with registrar_on(database_url) as registrar:
             await registrar.add_student("s-1")
             await registrar.add_course("CS-101")
-            with engine.connect() as holder:
-                holder.exec_driver_sql("BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "SELECT 1")
-                holder.execute(text("UPDATE courses SET title = 'held'"))
+            with holding_the_courses(engine):
                 failure = await refused(registrar.enroll("s-1", "CS-101"))
-                holder.rollback()
             await registrar.enroll("s-1", "CS-101")
         assert failure == Failure(
             StatusCode.ABORTED,

@@ -44,6 +44,12 @@ class Stopwatch:
             self.database += now - self._since
         self._phase, self._since = phase, now
 
+    def spent(self, ended: float) -> tuple[float, float]:
+        """Return the seconds in ``locked`` and in ``database`` until a time. The work may still go on in its thread."""
+        running = ended - self._since
+        locked = self.locked + (running if self._phase == "locked" else 0.0)
+        return locked, self.database + (running if self._phase == "database" else 0.0)
+
 
 _current: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
@@ -74,11 +80,12 @@ def spent(begun: float, ended: float) -> dict[str, float]:
     if stopwatch is None or stopwatch.begun is None:
         return {"waited_ms": _milliseconds(ended - begun)}
     waited = max(stopwatch.begun - begun, 0.0)
-    rest = max(ended - begun - waited - stopwatch.locked - stopwatch.database, 0.0)
+    locked, database = stopwatch.spent(ended)
+    rest = max(ended - begun - waited - locked - database, 0.0)
     return {
         "waited_ms": _milliseconds(waited),
-        "locked_ms": _milliseconds(stopwatch.locked),
-        "database_ms": _milliseconds(stopwatch.database),
+        "locked_ms": _milliseconds(locked),
+        "database_ms": _milliseconds(database),
         "packed_ms": _milliseconds(rest),
     }
 

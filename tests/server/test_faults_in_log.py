@@ -14,16 +14,20 @@ from typing import Any
 import grpc
 import pytest
 import structlog
+from sqlalchemy import Engine
 
 from registrar.v1.course_service_pb2 import GetCourseRequest
+from registrar.v1.enrollment_service_pb2 import EnrollStudentRequest
 from registrar.v1.student_service_pb2 import GetStudentRequest, ListStudentsRequest, PlaceHoldRequest
 from registrar_server import logs
 from registrar_server.availability import Availability
 from tests.support.certificates import Certificates
-from tests.support.databases import execute
+from tests.support.databases import execute, holding_the_courses
 from tests.support.outages import database_outage
 from tests.support.properties import scaled
 from tests.support.servers import Gate, Log, Registrar, calling, registrar_on, server_process
+
+ENROLL = EnrollStudentRequest(student_id="s-1", course_id="c-1")
 
 
 class Clock:
@@ -152,6 +156,22 @@ async def test_the_line_of_a_call_that_never_began_says_that_it_waited(gate: Gat
         await first
     assert line["waited_ms"] == line["duration_ms"]
     assert "database_ms" not in line
+
+
+async def test_the_line_of_a_call_that_gave_up_says_what_its_work_waited_for(
+    log: Log, database_url: str, engine: Engine
+) -> None:
+    """The work goes on when its caller leaves, and the line counts the phase that it is in."""
+    async with registrar_on(database_url, slow_call=0) as registrar:
+        await registrar.add_student("s-1")
+        await registrar.add_course("c-1")
+        with holding_the_courses(engine):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await registrar.enrollments.EnrollStudent(ENROLL, timeout=0.3)
+            line = await log.one("rpc", method="EnrollStudent")
+    parts = [line[f"{phase}_ms"] for phase in ("waited", "locked", "database", "packed")]
+    assert max(parts) == line["locked_ms"]
+    assert sum(parts) == pytest.approx(line["duration_ms"], abs=0.01)
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from grpc import StatusCode
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from registrar.v1.course_pb2 import Course
 from registrar.v1.course_service_pb2 import CreateCourseRequest
@@ -28,7 +28,7 @@ from registrar_server import migrate
 from registrar_server.app import Server, StartError, start
 from registrar_server.storage.database import Database
 from tests.support.certificates import Certificates
-from tests.support.databases import execute
+from tests.support.databases import execute, holding_the_courses
 from tests.support.outages import database_outage
 from tests.support.postgres import Cluster
 from tests.support.refusals import info, refused
@@ -360,7 +360,7 @@ class TestStop:
         async with server_process(database_url, tmp_path) as server, calling(await server.address()) as registrar:
             await registrar.add_student("s-1")
             await registrar.add_course("CS-101")
-            with holding_the_course(engine):
+            with holding_the_courses(engine):
                 in_progress = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
                 server.signal(signal.SIGTERM)
                 await server.logged("server_stopping")
@@ -377,7 +377,7 @@ class TestStop:
         ):
             await registrar.add_student("s-1")
             await registrar.add_course("CS-101")
-            with holding_the_course(engine):
+            with holding_the_courses(engine):
                 in_progress = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
                 server.signal(signal.SIGTERM)
                 assert await failed(in_progress) in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
@@ -398,7 +398,7 @@ class TestStop:
         ):
             await registrar.add_student("s-1")
             await registrar.add_course("CS-101")
-            with holding_the_course(engine):
+            with holding_the_courses(engine):
                 in_progress = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
                 for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                     server.signal_group(number)
@@ -416,7 +416,7 @@ class TestStop:
         ):
             await registrar.add_student("s-1")
             await registrar.add_course("CS-101")
-            with holding_the_course(engine):
+            with holding_the_courses(engine):
                 in_progress = await self.started(registrar, registrar.enroll("s-1", "CS-101"))
                 begun = time.monotonic()
                 while not server.ended:
@@ -458,17 +458,6 @@ async def test_stop_during_a_ping(sqlite_url: str, monkeypatch: pytest.MonkeyPat
         await asyncio.sleep(0)
     async with asyncio.timeout(10):
         await server.stop()
-
-
-@contextlib.contextmanager
-def holding_the_course(engine: Engine) -> Iterator[None]:
-    """Hold the lock that an enrollment needs within the ``with`` block."""
-    with engine.connect() as holder:
-        if engine.dialect.name == "sqlite":
-            holder.exec_driver_sql("BEGIN IMMEDIATE")
-        holder.execute(text("UPDATE courses SET title = 'held'"))
-        yield
-        holder.rollback()
 
 
 async def test_stop_waits_for_the_purge(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

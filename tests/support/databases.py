@@ -1,10 +1,12 @@
-"""Direct access to a database: single statements, and a description of its schema to compare."""
+"""Direct access to a database: single statements, locks, and a description of its schema to compare."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import NullPool, Row, create_engine, inspect, text
+from sqlalchemy import Engine, NullPool, Row, create_engine, inspect, text
 from sqlalchemy.engine import Inspector
 
 # The tables of Alembic and yoyo, which no model describes.
@@ -16,6 +18,17 @@ def execute(url: str, statement: str, **parameters: Any) -> list[Row[Any]]:
     with create_engine(url, poolclass=NullPool).begin() as connection:
         result = connection.execute(text(statement), parameters)
         return list(result) if result.returns_rows else []
+
+
+@contextlib.contextmanager
+def holding_the_courses(engine: Engine) -> Iterator[None]:
+    """Hold the locks that enrollments need within the ``with`` block."""
+    with engine.connect() as holder:
+        if engine.dialect.name == "sqlite":
+            holder.exec_driver_sql("BEGIN IMMEDIATE")
+        holder.execute(text("UPDATE courses SET title = 'held'"))
+        yield
+        holder.rollback()
 
 
 def tables(url: str) -> set[str]:

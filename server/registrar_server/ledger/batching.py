@@ -30,7 +30,7 @@ class Submission(Generic[Item, Result]):
     ended: asyncio.Future[None]
     deadline: float
     stopwatch: Stopwatch | None = None
-    """What measured the batch of this call; None while the call waits."""
+    """Measures the batch of this call; None while the call waits."""
     _has_begun: bool = False
     _outcome: list[Result | Exception] = field(default_factory=list)
     """The outcome, until someone takes it."""
@@ -148,7 +148,10 @@ class Batcher(Generic[Item, Result]):
         """Give the gathered items to the lane's thread, or become idle."""
         batch = self._take()
         if batch:
-            self._thread.submit(self._work, batch, loop)
+            stopwatch = Stopwatch()
+            for begun in batch:
+                begun.stopwatch = stopwatch
+            self._thread.submit(self._work, batch, stopwatch, loop)
         else:
             self._idle.set()
 
@@ -161,26 +164,25 @@ class Batcher(Generic[Item, Result]):
                 batch.append(waiting)
         return batch
 
-    def _work(self, batch: list[Submission[Item, Result]], loop: asyncio.AbstractEventLoop) -> None:
+    def _work(
+        self, batch: list[Submission[Item, Result]], stopwatch: Stopwatch, loop: asyncio.AbstractEventLoop
+    ) -> None:
         begun = self._clock()
-        stopwatch = Stopwatch()
         outcomes: Sequence[Result | Exception]
         try:
             outcomes = measured(stopwatch, self._run, [waiting.item for waiting in batch])
         except Exception as error:
             outcomes = [error] * len(batch)
         self._seconds_per_item = (self._clock() - begun) / len(batch)
-        loop.call_soon_threadsafe(self._finish, batch, outcomes, stopwatch, loop)
+        loop.call_soon_threadsafe(self._finish, batch, outcomes, loop)
 
     def _finish(
         self,
         batch: list[Submission[Item, Result]],
         outcomes: Sequence[Result | Exception],
-        stopwatch: Stopwatch,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            waiting.stopwatch = stopwatch
             waiting.answer(outcome)
         # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This
         # makes batches larger by half and costs no waiting time.
