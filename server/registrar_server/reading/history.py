@@ -156,12 +156,28 @@ def _between_revisions(search: EventSearch) -> Iterator[ColumnElement[bool]]:
     The order of times is nearly that of revisions, but a clock can step back. So the first and the last revision come
     from the index of times. The additions keep databases from walking the index of revisions to find these two, and
     from sorting the whole period for each page.
+
+    Finding a bound reads the times of the whole period. An open end needs no bound, and neither does a page that
+    follows an event of the period.
     """
-    revision = _EVENTS.c.revision
-    period = list(_in_period(search, _EVENTS.c.time))
-    yield revision >= select(func.min(revision + 0)).where(*period).scalar_subquery()
-    yield revision <= select(func.max(revision + 0)).where(*period).scalar_subquery()
-    yield from _in_period(search, _EVENTS.c.time + 0)
+    revision, time = _EVENTS.c.revision, _EVENTS.c.time
+    period = list(_in_period(search, time))
+    if search.start is not None:
+        first = select(func.min(revision + 0)).where(*period)
+        yield revision >= _known_or(search.after, time >= search.start, first)
+    if search.end is not None:
+        last = select(func.max(revision + 0)).where(*period)
+        yield revision <= _known_or(search.before or 0, time < search.end, last)
+    yield from _in_period(search, time + 0)
+
+
+def _known_or(known: int, is_within: ColumnElement[bool], bound: Select[Any]) -> ColumnElement[int]:
+    """Return a known revision if its event is within the period, else the bound. No event has the revision 0.
+
+    The databases look for the bound only if they need it.
+    """
+    event = select(_EVENTS.c.revision).where(_EVENTS.c.revision == known, is_within)
+    return func.coalesce(event.scalar_subquery(), bound.scalar_subquery())
 
 
 def read_page(rows: Sequence[Row]) -> HistoryPage:
