@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import JSON, ColumnElement, Select, Text, and_, cast, func, literal_column, select, true, union_all
+from sqlalchemy import CTE, JSON, ColumnElement, Select, Text, and_, cast, func, literal_column, select, true, union_all
 
 from registrar_server.core.records import Enrollment, Event
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState, EventType
@@ -97,25 +97,26 @@ def _page(search: EventSearch, limit: int) -> Select[Any]:
     query walks one of these, or one per type.
     """
     event = _EVENTS
-    if not search.types or _is_about_one(search):
-        return _walk(search, select(event), limit)
-    of_types = (_walk(search, select(event.c.revision).where(event.c.type == each), limit) for each in search.types)
+    if _is_about_one(search):
+        return _walk(search, select(event).where(*_of_one(search), *_in_period(search, event.c.time)), limit)
+    # Made once, so that all walks share the bounds.
+    period = list(_between_revisions(search))
+    if not search.types:
+        return _walk(search, select(event).where(*period), limit)
+    walked = select(event.c.revision).where(*period)
+    of_types = (_walk(search, walked.where(event.c.type == each), limit) for each in search.types)
     revisions = union_all(*(walk.subquery().select() for walk in of_types))
     return _in_order(search, select(event).where(event.c.revision.in_(revisions)), limit)
 
 
 def _walk(search: EventSearch, query: Select[Any], limit: int) -> Select[Any]:
-    """Add the filters except for types without a student, a course or an enrollment."""
+    """Let a query walk an index of revisions, and add the filters that every walk has."""
     query = query.where(_EVENTS.c.revision > search.after)
     if search.before is not None:
         query = query.where(_EVENTS.c.revision < search.before)
     if search.actor:
         # The index of actors leaves out the events without one.
         query = query.where(_EVENTS.c.actor == search.actor, _EVENTS.c.actor != literal_column("''"))
-    if _is_about_one(search):
-        query = query.where(*_of_one(search), *_in_period(search, _EVENTS.c.time))
-    elif search.start is not None or search.end is not None:
-        query = query.where(*_between_revisions(search))
     return _in_order(search, query, limit)
 
 
@@ -163,21 +164,21 @@ def _between_revisions(search: EventSearch) -> Iterator[ColumnElement[bool]]:
     revision, time = _EVENTS.c.revision, _EVENTS.c.time
     period = list(_in_period(search, time))
     if search.start is not None:
-        first = select(func.min(revision + 0)).where(*period)
+        first = select(func.min(revision + 0).label("revision")).where(*period).cte("first_of_period")
         yield revision >= _known_or(search.after, time >= search.start, first)
     if search.end is not None:
-        last = select(func.max(revision + 0)).where(*period)
+        last = select(func.max(revision + 0).label("revision")).where(*period).cte("last_of_period")
         yield revision <= _known_or(search.before or 0, time < search.end, last)
     yield from _in_period(search, time + 0)
 
 
-def _known_or(known: int, is_within: ColumnElement[bool], bound: Select[Any]) -> ColumnElement[int]:
+def _known_or(known: int, is_within: ColumnElement[bool], bound: CTE) -> ColumnElement[int]:
     """Return a known revision if its event is within the period, else the bound. No event has the revision 0.
 
     The databases look for the bound only if they need it.
     """
     event = select(_EVENTS.c.revision).where(_EVENTS.c.revision == known, is_within)
-    return func.coalesce(event.scalar_subquery(), bound.scalar_subquery())
+    return func.coalesce(event.scalar_subquery(), select(bound.c.revision).scalar_subquery())
 
 
 def read_page(rows: Sequence[Row]) -> HistoryPage:
