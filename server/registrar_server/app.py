@@ -26,6 +26,7 @@ from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.transport import ListenError, bind, server_options
+from registrar_server.rpc.twins import Twins
 from registrar_server.rpc.undelivered import UndeliveredFilter
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
@@ -72,7 +73,7 @@ class Server:
         reads = Reads(reader, self._lookups, self._queries)
         self._dispatcher = Dispatcher(
             ledger,
-            self._changes,
+            Twins(self._changes, settings.max_waiting),
             reads,
             self._queries,
             max_message_bytes=settings.max_message_bytes,

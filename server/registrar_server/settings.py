@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     request_id_ttl: Annotated[Duration, Field(ge=60)] = 86400.0
     """How long the response to a request_id is kept, at least 1m."""
     max_waiting: Annotated[int, Field(ge=1)] = 10_000
-    """The number of calls that may wait in one lane; further calls are refused as OVERLOADED."""
+    """The number of calls that may wait in one lane, and of twins that may wait; further calls are OVERLOADED."""
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 256
     """The largest number of calls in one batch, which is one transaction."""
     write_lanes: Annotated[int, Field(ge=1, le=64)] = 2

@@ -41,6 +41,7 @@ from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.enrollment_service import EnrollmentService
 from registrar_server.rpc.history_service import HistoryService
 from registrar_server.rpc.student_service import StudentService
+from registrar_server.rpc.twins import Twins
 from registrar_server.storage.database import Database
 from tests.support.refusals import DETAILS_KEY, Failure, info, resource
 from tests.support.servers import Gate, Log
@@ -157,9 +158,8 @@ async def dispatcher(database_url: str, gate: Gate) -> AsyncIterator[Dispatcher]
     changes = Lanes[Call, Answer]([Batcher(ledger.run, "write")], key=lambda call: call.command.lane_key)
     lookups = Batcher[Lookup, Any](reader.look_up, "read")
     queries = QueryThreads(1, 10)
-    yield Dispatcher(
-        ledger, changes, Reads(reader, lookups, queries), queries, max_message_bytes=4_194_304, slow_call=1.0
-    )
+    twins, reads = Twins(changes, max_waiting=10), Reads(reader, lookups, queries)
+    yield Dispatcher(ledger, twins, reads, queries, max_message_bytes=4_194_304, slow_call=1.0)
     await asyncio.gather(changes.close(), lookups.close(), queries.close())
     database.close()
 

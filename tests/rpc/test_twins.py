@@ -24,6 +24,7 @@ from tests.support.ledgers import call
 
 PATIENCE_S = 10
 """After this long, a batch that should have begun is taken for missing."""
+MAX_WAITING = 8
 EVENTS = (Event("e-1", EventType.STUDENT_ENROLLED, 1, "", ""),)
 ENROLL = call(Enroll("s-1", "c-1"), "r-1")
 OTHER = call(Enroll("s-2", "c-1"))
@@ -54,7 +55,7 @@ class Campus:
         self.ran = 0
         batcher = Batcher[Call, Answer](self._work, "lane", Limits(max_batch=1, max_waiting=2), clock=self.clock)
         self.lanes = Lanes[Call, Answer]([batcher], key=lambda call: call.command.lane_key)
-        self.twins = Twins(self.lanes)
+        self.twins = Twins(self.lanes, max_waiting=MAX_WAITING)
 
     def _work(self, batch: Sequence[Call]) -> list[Outcome]:
         self.ran += 1
@@ -279,6 +280,19 @@ class TestOtherEnds:
         assert isinstance(await outcome(first), Refusal)
         assert [str(await outcome(twin)) for twin in twins] == [str(shutting_down())] * 2
         await closing
+
+
+async def test_only_so_many_twins_can_wait(campus: Campus) -> None:
+    """They wait outside of the lanes, whose limit does not count them."""
+    running = await campus.start_many(1 + MAX_WAITING)
+    refused = await outcome(await campus.start())
+    assert isinstance(refused, Refusal)
+    assert refused.reason is Reason.OVERLOADED
+    await cancel(running.pop())
+    running.append(await campus.start())
+    await campus.begun()
+    campus.end()
+    assert {(await one).response for one in running} == {"done"}
 
 
 class TestTwinLeaves:

@@ -12,8 +12,7 @@ from google.protobuf.message import Message
 from registrar_server.core.commands import Command, EnrollmentCommand
 from registrar_server.core.records import Event
 from registrar_server.errors import Refusal
-from registrar_server.ledger.batching import Lanes
-from registrar_server.ledger.ledger import Answer, Call, Ledger
+from registrar_server.ledger.ledger import Call, Ledger
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reads import Reads
 from registrar_server.rpc.endpoint import Context
@@ -31,7 +30,7 @@ class Dispatcher:
     def __init__(
         self,
         ledger: Ledger,
-        changes: Lanes[Call, Answer],
+        twins: Twins,
         reads: Reads,
         queries: QueryThreads,
         *,
@@ -39,7 +38,7 @@ class Dispatcher:
         slow_call: float,
     ) -> None:
         self._ledger = ledger
-        self._twins = Twins(changes)
+        self._twins = twins
         self._queries = queries
         self.reads = reads
         self.max_page_bytes = max_message_bytes * 3 // 4

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from enum import Enum
 from functools import partial
 
-from registrar_server.errors import Refusal, database_unavailable
+from registrar_server.errors import Refusal, database_unavailable, overloaded
 from registrar_server.ledger.batching import Lanes
 from registrar_server.ledger.ledger import Answer, Call
 
@@ -34,8 +34,10 @@ Twin = asyncio.Future[Answer | Notice]
 class Twins:
     """Runs calls in the lanes of the ledger, and those that are twins only once."""
 
-    def __init__(self, lanes: Lanes[Call, Answer]) -> None:
+    def __init__(self, lanes: Lanes[Call, Answer], max_waiting: int) -> None:
         self._lanes = lanes
+        self._max_waiting = max_waiting
+        self._waiting = 0
         self._under_way: dict[Key, dict[Twin, None]] = {}
         """For each call that is under way, the twins that wait, in the order of their arrival."""
 
@@ -43,7 +45,8 @@ class Twins:
         """Carry out a call, or share the outcome of a twin that is under way; raise the call's error.
 
         ``time_remaining`` returns the seconds until the call's own deadline; after it, TimeoutError is raised. Of the
-        callers that share an answer, only one gets its events.
+        callers that share an answer, only one gets its events. A twin is refused as OVERLOADED if too many wait
+        already.
         """
         if not call.request_id:
             return await self._lanes.submit(call, timeout=time_remaining())
@@ -81,8 +84,11 @@ class Twins:
         return answer
 
     async def _wait(self, key: Key, waiting: dict[Twin, None], timeout: float | None) -> Answer | Notice:
+        if self._waiting >= self._max_waiting:
+            raise overloaded(self._waiting, 1.0)
         twin: Twin = asyncio.get_running_loop().create_future()
         waiting[twin] = None
+        self._waiting += 1
         try:
             async with asyncio.timeout(timeout):
                 return await twin
@@ -91,6 +97,8 @@ class Twins:
             if twin.done() and not twin.cancelled() and twin.result() is Notice.YOUR_TURN:
                 self._give_turn(key)
             raise
+        finally:
+            self._waiting -= 1
 
     def _end(self, key: Key, outcome: Answer | Exception | None) -> None:
         """Share an answer or an uncertain outcome with all twins; after any other end, give the next one its turn."""
