@@ -34,6 +34,12 @@ def test_a_probe_writes_its_row_to_the_disk(sqlite_url: str) -> None:
         assert file.with_name(f"{file.name}-wal").stat().st_size > PROBE_BYTES
 
 
+def test_a_probe_does_not_wait_for_lanes_that_wait_for_locks(postgresql_url: str) -> None:
+    """Every lane may hold its connection for as long as a lock takes."""
+    with closing(Database(postgresql_url, writers=2)) as database, database.transaction(), database.transaction():
+        probe_writes(database, microseconds_now)
+
+
 def test_a_probe_fails_while_the_database_is_read_only(postgresql_url: str) -> None:
     name = postgresql_url.rpartition("/")[2]
     execute(postgresql_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")

@@ -37,12 +37,13 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._bulk: bulk.Dialect = bulk.SQLite() if self.is_sqlite else bulk.PostgreSQL()
         self.writers = 1 if self.is_sqlite else writers
-        """How many write transactions may run at once; SQLite has one writer."""
+        """How many lanes of changes may write at once; SQLite has one writer."""
         self.availability = Availability()
         """Whether the database works, as far as the callers of this object know."""
         self._file = sqlite_file(self.url)
         self._identity = _identity(self._file)
-        self._writer = create_engine(self.url, self.writers, one_plan=True)
+        # Housekeeping and the write probe share one more connection, so that they do not wait for the lanes.
+        self._writer = create_engine(self.url, self.writers + 1, one_plan=True)
         self._looker = create_engine(self.url, readers, autocommit=True, one_plan=True)
         self.autocommit = create_engine(self.url, readers, autocommit=True)
         self._admits = threading.Event()
