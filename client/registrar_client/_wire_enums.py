@@ -49,7 +49,7 @@ class EnumTable(Generic[Member]):
         return self._numbers
 
     def number(self, member: str) -> int | None:
-        """Return the number for a member or its name, None if there is none."""
+        """Return the number for a member or its name, None for any other value."""
         try:
             return self._numbers.get(member)
         except TypeError:

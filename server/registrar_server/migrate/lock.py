@@ -41,7 +41,7 @@ def migration_lock(url: URL, wait: float = DEFAULT_WAIT_S) -> AbstractContextMan
     The lock is released when its process ends, even if it is killed.
 
     Raises:
-        MigrationError: if another process still holds the lock, with what is known of that process.
+        MigrationError: if another process still holds the lock; the message describes that process.
     """
     return _advisory_lock(url, wait) if url.get_backend_name() == "postgresql" else _file_lock(url, wait)
 

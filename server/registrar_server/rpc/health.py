@@ -81,7 +81,7 @@ class Health:
         except Exception as error:
             self._availability.failed(work, error)
             return False
-        # A call that failed in the meantime knows better.
+        # If a call failed in the meantime, its failure is newer.
         if self._availability.failures(work) == failures:
             self._availability.succeeded(work)
         return True

@@ -1,4 +1,4 @@
-"""The form of ids, and what is wrong with a text that does not have it."""
+"""The rule for ids, and the message for a text that breaks it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN = 40
 
 
 def id_fault(text: str) -> str:
-    """Return the rule of ids with what is wrong with ``text``, which is not an id."""
+    """Return the message for ``text``, which is not an id: the rule, and how the text breaks it."""
     if not text:
         return f"is required and {ID_RULE}"
     return f"{ID_RULE}: {shown(text)} {_fault(text)}"
