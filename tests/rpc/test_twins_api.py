@@ -78,6 +78,8 @@ class TestGivenUp:
                 retry = registrar.enrollments.EnrollStudent(ENROLL, timeout=0.5)
                 # Without a time limit of its own, this call would wait until the gate opens.
                 assert await code(retry) is StatusCode.DEADLINE_EXCEEDED
+                # Only one twin can wait here, so the server must have noticed too.
+                await log.one("rpc", status="DEADLINE_EXCEEDED")
                 last = registrar.enrollments.EnrollStudent(ENROLL)
             answer: EnrollStudentResponse = await last
             await asyncio.gather(*others)
