@@ -1,17 +1,20 @@
 """A stand-in for grpcurl, so that the examples in the documents run where grpcurl is not installed.
 
 It understands ``grpcurl -plaintext -d JSON ADDRESS SERVICE/METHOD`` and writes what grpcurl writes, without the details
-of an error.
+of an error. Like grpcurl, it reads a mask as ``{"paths": [...]}``, and not as a string.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf import json_format
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message_factory import GetMessageClass
 
 from registrar.v1 import course_service_pb2, enrollment_service_pb2, history_service_pb2, student_service_pb2
@@ -21,7 +24,9 @@ _SERVICES = {each.full_name: each for module in _MODULES for each in module.DESC
 
 
 def install(folder: Path) -> None:
-    """Write a command ``grpcurl`` to a folder."""
+    """Write a command ``grpcurl`` to a folder, unless the machine has the real one."""
+    if shutil.which("grpcurl"):
+        return
     command = folder / "grpcurl"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} "$@"\n')
     command.chmod(0o755)
@@ -33,7 +38,7 @@ def main(plaintext: str, data: str, body: str, address: str, path: str) -> int:
     service, _, name = path.partition("/")
     method: Any = _SERVICES[service].methods_by_name[name]
     request, answer = GetMessageClass(method.input_type)(), GetMessageClass(method.output_type)
-    json_format.Parse(body, request)
+    json_format.ParseDict(_with_mask_as_text(json.loads(body)), request)
     with grpc.insecure_channel(address) as channel:
         call: Any = channel.unary_unary(f"/{path}", type(request).SerializeToString, answer.FromString)
         try:
@@ -41,9 +46,17 @@ def main(plaintext: str, data: str, body: str, address: str, path: str) -> int:
         except grpc.RpcError as failure:
             error: Any = failure
             code = error.code().name.title().replace("_", "")
-            sys.stdout.write(f"ERROR:\n  Code: {code}\n  Message: {error.details()}\n")
+            sys.stderr.write(f"ERROR:\n  Code: {code}\n  Message: {error.details()}\n")
             return 64 + int(error.code().value[0])
     return 0
+
+
+def _with_mask_as_text(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request with their mask in the form that protobuf reads."""
+    if "update_mask" not in fields:
+        return fields
+    mask = FieldMask(paths=fields["update_mask"]["paths"])
+    return {**fields, "update_mask": mask.ToJsonString()}
 
 
 if __name__ == "__main__":
