@@ -94,7 +94,7 @@ class Server:
             self.address = bind(self._grpc, self._settings)
         except ListenError as error:
             raise StartError(str(error)) from error
-        await self._health.report(serving=True)
+        self._health.report(serving=True)
         self._undelivered.install()
         await self._grpc.start()
         self._tasks = [
@@ -114,7 +114,7 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._health.enter_graceful_shutdown()
+        self._health.end()
         seconds = self._settings.shutdown_grace if grace is None else grace
         finished = await self._finish_calls(max(seconds, LINGER_S))
         if finished:

@@ -16,6 +16,8 @@ import psutil
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 import registrar_server
 from registrar.v1.course_pb2 import Course
@@ -44,6 +46,11 @@ MAX_GROWTH = 200 * 2**20
 ANY_STATE = EnrollmentState.ENROLLMENT_STATE_ENROLLED
 
 
+def health(registrar: Registrar) -> Any:
+    """Return the stub of the health service, whose methods are untyped."""
+    return HealthStub(registrar.channel)
+
+
 def enroll(registrar: Registrar, **fields: Any) -> Awaitable[Any]:
     return registrar.enrollments.EnrollStudent(
         EnrollStudentRequest(**{"student_id": "s-1", "course_id": "c-1"} | fields)
@@ -57,6 +64,7 @@ REFUSED: Mapping[str, Attempt] = {
     "NOT_FOUND of a lookup": lambda registrar: registrar.course("c-9"),
     "NOT_FOUND of a list": lambda registrar: registrar.enrollments.ListRoster(ListRosterRequest(course_id="c-9")),
     "NOT_FOUND of a change": lambda registrar: enroll(registrar, student_id="s-9"),
+    "NOT_FOUND of health": lambda registrar: health(registrar).Check(HealthCheckRequest(service="x")),
     "a violated rule": lambda registrar: enroll(registrar, request_id=str(uuid4())),
     "a violated rule in a preview": lambda registrar: enroll(registrar, validate_only=True),
 }
@@ -157,10 +165,11 @@ LARGE_REQUESTS: Mapping[str, tuple[str, str, Message]] = {
         "EnrollStudent",
         padded(EnrollStudentRequest(student_id="s-1", course_id="c-1", validate_only=True)),
     ),
-    "an unknown field, refused for its mask": (
+    "a long name of a service": ("health", "Check", HealthCheckRequest(service="x" * LARGE)),
+    "many paths of a mask": (
         "students",
         "UpdateStudent",
-        padded(UpdateStudentRequest(student=Student(student_id="s-1"), update_mask=FieldMask(paths=["x"] * 100_000))),
+        UpdateStudentRequest(student=Student(student_id="s-1"), update_mask=FieldMask(paths=["x"] * (LARGE // 3))),
     ),
 }
 
@@ -176,9 +185,11 @@ async def test_a_server_keeps_no_large_request_that_it_refused(sqlite_url: str, 
 
 async def growth(server: ServerProcess, registrar: Registrar, stub: str, method: str, request: Message) -> int:
     """Return by how many bytes the memory of a server grows while it refuses a request many times."""
-    send = partial(getattr(getattr(registrar, stub), method), request)
+    of_stub = health(registrar) if stub == "health" else getattr(registrar, stub)
+    send = partial(getattr(of_stub, method), request)
     process = psutil.Process(server.pid)
     before: int = process.memory_info().rss
     for _ in range(scaled(60) // AT_ONCE):
-        await asyncio.gather(*(failed(lambda _: send(), registrar) for _ in range(AT_ONCE)))
+        statuses = await asyncio.gather(*(failed(lambda _: send(), registrar) for _ in range(AT_ONCE)))
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED not in statuses, "gRPC refused the request before the server read it"
     return int(process.memory_info().rss) - before

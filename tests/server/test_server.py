@@ -155,6 +155,24 @@ class TestHealth:
         (lost,) = log.of("database_lost")
         assert lost["level"] == "error"
 
+    async def test_watchers_do_not_depend_on_each_other(
+        self, database_url: str, request: pytest.FixtureRequest
+    ) -> None:
+        """A caller that stops watching leaves the other watchers of the same service informed."""
+        async with registrar_on(database_url, health_interval=0.02) as registrar, watching(registrar) as next_status:
+            async with watching(registrar) as next_of_other:
+                assert (await next_status(), await next_of_other()) == (SERVING, SERVING)
+            # The other stream ends, also in the server, before the same connection has answered this call.
+            await health(registrar).Check(HealthCheckRequest())
+            with database_outage(database_url, request):
+                assert await next_status() == NOT_SERVING
+            assert await next_status() == SERVING
+
+    async def test_watching_an_unknown_service(self, sqlite_registrar: Registrar) -> None:
+        """A watched service that the server does not have is SERVICE_UNKNOWN."""
+        async with watching(sqlite_registrar, "registrar.v2.CourseService") as next_status:
+            assert await next_status() == HealthCheckResponse.SERVICE_UNKNOWN
+
     async def test_calls_during_an_outage(
         self, postgresql_url: str, cluster: Cluster, request: pytest.FixtureRequest
     ) -> None:

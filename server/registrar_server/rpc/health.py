@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from registrar_server.availability import Availability, Work
+from registrar_server.rpc.health_service import HealthService
 
 PING_TIMEOUT_S = 5.0
 
@@ -30,23 +31,20 @@ class Health:
     ) -> None:
         self._ping = ping
         self._probe = probe
-        self._names = ("", *services)
         self._availability = availability
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ping")
-        self._servicer = health.aio.HealthServicer()
+        self._servicer = HealthService(services)
         availability.when_writes_begin_to_fail(self._check_soon)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the health service to a gRPC server."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        add_HealthServicer_to_server(self._servicer, server)
 
-    async def report(self, *, serving: bool) -> None:
+    def report(self, *, serving: bool) -> None:
         """Set the status of the server and of every service."""
-        response = health_pb2.HealthCheckResponse
-        for name in self._names:
-            await self._servicer.set(name, response.SERVING if serving else response.NOT_SERVING)
+        self._servicer.report(serving=serving)
 
     def _check_soon(self) -> None:
         self._loop.call_soon_threadsafe(self._due.set)
@@ -63,11 +61,11 @@ class Health:
     async def check(self) -> None:
         """Ping the database, probe it if writes fail, and report whether it works."""
         if self._availability.fails("writing"):
-            await self.report(serving=False)
+            self.report(serving=False)
         works = await self._attempt("reading", self._ping)
         if works and self._availability.fails("writing"):
             works = await self._attempt("writing", self._probe)
-        await self.report(serving=works and not self._availability.fails("writing"))
+        self.report(serving=works and not self._availability.fails("writing"))
 
     async def _attempt(self, work: Work, function: Callable[[], None]) -> bool:
         """Read or write, note whether it succeeded, and return it."""
@@ -86,9 +84,9 @@ class Health:
             self._availability.succeeded(work)
         return True
 
-    async def enter_graceful_shutdown(self) -> None:
+    def end(self) -> None:
         """Report NOT_SERVING from now on, regardless of later calls of ``report``."""
-        await self._servicer.enter_graceful_shutdown()
+        self._servicer.end()
 
     async def close(self) -> None:
         """Wait for the check in progress."""
