@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
 from sqlalchemy import URL
 
-from registrar_server.migrate.migration_errors import MigrationError, translate_errors
+from registrar_server.migrate.migration_errors import DatabaseUnreachableError, MigrationError, translate_errors
 from registrar_server.storage.engines import create_engine
 
 ROUNDS = 10
@@ -28,12 +29,21 @@ def require_sessions(url: URL) -> None:
     """
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         return
-    with translate_errors("The database cannot be reached"), closing(_Pair(url)) as pair:
-        try:
-            if pair.is_pooled() and any(pair.shares_sessions() for _ in range(ROUNDS)):
-                raise MigrationError(_REFUSAL)
-        except psycopg.Error as error:
-            raise MigrationError(f"The database cannot be read: {error}") from error
+    with _translated_errors(), closing(_Pair(url)) as pair:
+        if pair.is_pooled() and any(pair.shares_sessions() for _ in range(ROUNDS)):
+            raise MigrationError(_REFUSAL)
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Raise the errors of SQLAlchemy, and those of the driver that it does not wrap, as a ``MigrationError``."""
+    try:
+        with translate_errors("The database cannot be reached"):
+            yield
+    except psycopg.OperationalError as error:
+        raise DatabaseUnreachableError(f"The database cannot be reached: {error}") from error
+    except psycopg.Error as error:
+        raise MigrationError(f"The database cannot be read: {error}") from error
 
 
 class _Pair:
