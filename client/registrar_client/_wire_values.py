@@ -28,12 +28,10 @@ _CREDITS = "must be a decimal from 0 to 1000 with up to 3 decimals, such as 3 or
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FIRST, _LAST = dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC)
 INTEGERS = {FieldDescriptor.CPPTYPE_INT32: 32, FieldDescriptor.CPPTYPE_INT64: 64}
-# The server's ranges, if they are narrower than those of the wire. The server checks them.
-_ALLOWED = {
-    **dict.fromkeys(["capacity", "waitlist_capacity"], "from 0 to 1000000"),
-    "page_size": "from 0 to 1000",
-    "after_revision": f"from 0 to {2**63 - 1}",
-}
+# The server's ranges, if they are narrower than those of the wire.
+_LARGEST = {"capacity": 1_000_000, "waitlist_capacity": 1_000_000, "page_size": 2**31 - 1, "after_revision": 2**63 - 1}
+# The server reduces a larger page to this size.
+_LARGEST_PAGE = 1000
 _PLAIN_DECIMAL = re.compile(r"(?=\.?[0-9])[0-9]*\.?[0-9]*")
 # The server takes no longer text. Without a limit, Decimal("1e999999999") would need a gigabyte.
 _MOST_DIGITS = 64
@@ -86,7 +84,8 @@ def boolean(path: str, value: Any) -> bool:
 def integer(field: FieldDescriptor) -> Convert:
     """Return the converter of integers for a field."""
     limit = 1 << INTEGERS[field.cpp_type] - 1
-    allowed = _ALLOWED.get(field.name, f"from {-limit} to {limit - 1}")
+    low, high = (0, _LARGEST[field.name]) if field.name in _LARGEST else (-limit, limit - 1)
+    allowed = f"from {low} to {_LARGEST_PAGE if field.name == 'page_size' else high}"
 
     def convert(path: str, value: Any) -> int:
         try:
@@ -96,7 +95,7 @@ def integer(field: FieldDescriptor) -> Convert:
             wrong_type(path, "an int", value)
         if isinstance(value, bool):
             wrong_type(path, "an int", value)
-        if not -limit <= number < limit:
+        if not low <= number <= high:
             unfit(path, f"must be {allowed}")
         return number
 

@@ -69,13 +69,17 @@ TEXTS = [
 DECIMAL = "must be a decimal from 0 to 1000 with up to 3 decimals, such as 3 or 1.5"
 NUMBERS = [
     ("history.list", {"after_revision": "7"}, "after_revision", "must be an int, not str"),
+    ("history.list", {"after_revision": -1}, "after_revision", f"must be from 0 to {2**63 - 1}"),
     ("history.list", {"after_revision": 2**63}, "after_revision", f"must be from 0 to {2**63 - 1}"),
     ("history.list", {"after_revision": -(2**63) - 1}, "after_revision", f"must be from 0 to {2**63 - 1}"),
     ("list_roster", {"course_id": "c", "page_size": 2**31}, "page_size", "must be from 0 to 1000"),
+    ("list_roster", {"course_id": "c", "page_size": -1}, "page_size", "must be from 0 to 1000"),
     ("list_roster", {"course_id": "c", "page_size": 10.0}, "page_size", "must be an int, not float"),
     ("list_roster", {"course_id": "c", "page_size": None}, "page_size", "must be an int, not None"),
     ("courses.create", {"capacity": "30"}, "course.capacity", "must be an int, not str"),
     ("courses.create", {"capacity": True}, "course.capacity", "must be an int, not bool"),
+    ("courses.create", {"capacity": -1}, "course.capacity", "must be from 0 to 1000000"),
+    ("courses.create", {"waitlist_capacity": 1_000_001}, "course.waitlist_capacity", "must be from 0 to 1000000"),
     ("courses.create", {"capacity": 2**40}, "course.capacity", "must be from 0 to 1000000"),
     ("courses.update", {"course_id": "c", "capacity": 10**30}, "course.capacity", "must be from 0 to 1000000"),
     ("courses.create", {"credits": 1.5}, "course.credits", "must be a Decimal, int or str, not float"),
