@@ -23,11 +23,11 @@ from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
 from registrar_server.reading.reads import Reads
 from registrar_server.rpc.dispatch import Dispatcher
+from registrar_server.rpc.grpc_log import CallerFaultFilter
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.transport import ListenError, bind, server_options
 from registrar_server.rpc.twins import Twins
-from registrar_server.rpc.undelivered import UndeliveredFilter
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
 from registrar_server.storage.failures import Failure, classify
@@ -82,7 +82,7 @@ class Server:
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
         self._grpc = grpc.aio.server(options=server_options(settings))
-        self._undelivered = UndeliveredFilter(settings.max_message_bytes)
+        self._grpc_log = CallerFaultFilter(settings.max_message_bytes)
         self._tasks: list[asyncio.Task[None]] = []
         self.address = ""
         """The address that the server listens on, host:port."""
@@ -95,7 +95,7 @@ class Server:
         except ListenError as error:
             raise StartError(str(error)) from error
         self._health.report(serving=True)
-        self._undelivered.install()
+        self._grpc_log.install()
         await self._grpc.start()
         self._tasks = [
             asyncio.create_task(self._health.watch(self._settings.health_interval)),
@@ -126,7 +126,7 @@ class Server:
         finished = finished or await self._finish_calls(OVERTIME_S)
         if finished:
             self._database.close()
-        self._undelivered.remove()
+        self._grpc_log.remove()
         log.info("server_stopped", finished=finished)
         return finished
 

@@ -210,6 +210,18 @@ async def test_cancelled_calls_log_no_errors(database_url: str, tmp_path: Path) 
     assert server.others == []
 
 
+async def test_a_request_that_is_no_message_is_one_line_without_a_traceback(sqlite_url: str, tmp_path: Path) -> None:
+    async with server_process(sqlite_url, tmp_path) as server:
+        async with grpc.aio.insecure_channel(await server.address()) as channel:
+            call: Any = channel.unary_unary("/registrar.v1.CourseService/GetCourse")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call(b"\xff")
+        line = await server.logged("request_malformed")
+    assert (line["level"], line["path"]) == ("info", "/registrar.v1.CourseService/GetCourse")
+    assert "Error parsing message" in line["error"]
+    assert [line for line in server.lines if line["level"] not in ("info", "debug")] == []
+
+
 async def test_a_response_that_is_too_large_to_send_is_still_an_error(sqlite_url: str, tmp_path: Path) -> None:
     async with server_process(sqlite_url, tmp_path, MAX_MESSAGE_BYTES="262144") as server:
         async with calling(await server.address()) as registrar:

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from registrar_server.errors import Reason, Refusal, drop_frames
 from registrar_server.rpc import status
-from registrar_server.rpc.undelivered import note_response
+from registrar_server.rpc.grpc_log import note_response
 from registrar_server.stopwatch import spent
 
 Request = TypeVar("Request", bound=Message)
