@@ -20,6 +20,7 @@ from registrar_client import (
 )
 from registrar_server import verify
 from registrar_server.storage.database import Database
+from tests.support.databases import execute
 
 NBSP, RLO, ZWNJ, ZWSP = "\u00a0", "\u202e", "\u200c", "\u200b"
 PERSIAN = f"\u0645\u06cc{ZWNJ}\u062e\u0648\u0627\u0647\u0645"
@@ -42,6 +43,22 @@ def refused_fields(call: Callable[[], object]) -> dict[str, str]:
     with pytest.raises(InvalidField) as refused:
         call()
     return {violation.field: violation.description for violation in refused.value.field_violations}
+
+
+def rename_hold(url: str, code: str, stored: str) -> None:
+    """Change the code of the last hold that was placed, in its row and its event, to one that is refused today."""
+    ((holds, changes),) = execute(
+        url,
+        "SELECT CAST(holds AS TEXT), CAST(changes AS TEXT) FROM students, events"
+        " WHERE revision = (SELECT max(revision) FROM events)",
+    )
+    before, after = f'"{code}"', f'"{stored}"'
+    execute(url, "UPDATE students SET holds = :holds, keys_version = NULL", holds=holds.replace(before, after))
+    execute(
+        url,
+        "UPDATE events SET changes = :changes WHERE revision = (SELECT max(revision) FROM events)",
+        changes=changes.replace(before, after),
+    )
 
 
 class TestCanonicalForm:
@@ -184,6 +201,24 @@ class TestKeys:
         with pytest.raises(HoldNotFound):
             client.students.release_hold(student_id="s-1", code="bur sar")
         assert client.students.release_hold(student_id="s-1", code=" bursar").holds == ()
+
+    @pytest.mark.parametrize("code", [" ", NBSP, ZWSP])
+    def test_a_hold_with_a_blank_code_can_be_released(
+        self, client: RegistrarClient, database_url: str, code: str
+    ) -> None:
+        """Versions that did not refuse blank codes may have stored one, and the hold still refuses enrolling."""
+        client.students.create(student_id="s-1")
+        client.students.place_hold(student_id="s-1", code="Bursar")
+        client.students.place_hold(student_id="s-1", code="OLD", reason="fee")
+        rename_hold(database_url, "OLD", code)
+        (left,) = client.students.release_hold(student_id="s-1", code=code).holds
+        assert left.code == "Bursar"
+        with pytest.raises(HoldNotFound):
+            client.students.release_hold(student_id="s-1", code=code)
+
+    def test_the_code_of_a_hold_to_release_is_required(self, client: RegistrarClient) -> None:
+        """An empty code names no hold."""
+        assert refused_fields(lambda: client.students.release_hold(student_id="s", code="")) == {"code": "is required"}
 
     def test_keys_follow_an_update(self, client: RegistrarClient) -> None:
         """A course is found by its present code and term."""

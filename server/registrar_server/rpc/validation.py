@@ -100,13 +100,13 @@ class Fields:
     def selector(self, path: str, value: str, limit: int, *, required: bool = False) -> str:
         """Return a text that selects by its key. It may have any form, since stored texts may be older than the rules.
 
-        A blank text selects nothing in particular, as an empty one does.
+        A blank filter is no filter, as an empty one is. A blank text that is required selects the texts of its key.
         """
         if len(value) > limit:
             self.wrong(path, f"must have at most {limit} characters, has {len(value)}")
             return ""
-        if required and texts.is_blank(value):
-            self.wrong(path, "must not be blank" if value else "is required")
+        if required and not value:
+            self.wrong(path, "is required")
         self._without(path, "\0" if "\0" in value else "")
         return value
 
