@@ -1,17 +1,20 @@
 """A stand-in for grpcurl, so that the examples in the documents run where grpcurl is not installed.
 
 It understands ``grpcurl -plaintext -d JSON ADDRESS SERVICE/METHOD`` and writes what grpcurl writes, without the details
-of an error.
+of an error. As grpcurl does, and unlike the JSON form of protobuf, it takes a field mask as an object with ``paths``.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message_factory import GetMessageClass
 
 from registrar.v1 import course_service_pb2, enrollment_service_pb2, history_service_pb2, student_service_pb2
@@ -33,7 +36,7 @@ def main(plaintext: str, data: str, body: str, address: str, path: str) -> int:
     service, _, name = path.partition("/")
     method: Any = _SERVICES[service].methods_by_name[name]
     request, answer = GetMessageClass(method.input_type)(), GetMessageClass(method.output_type)
-    json_format.Parse(body, request)
+    json_format.ParseDict(_with_texts_as_masks(json.loads(body), method.input_type), request)
     with grpc.insecure_channel(address) as channel:
         call: Any = channel.unary_unary(f"/{path}", type(request).SerializeToString, answer.FromString)
         try:
@@ -44,6 +47,13 @@ def main(plaintext: str, data: str, body: str, address: str, path: str) -> int:
             sys.stdout.write(f"ERROR:\n  Code: {code}\n  Message: {error.details()}\n")
             return 64 + int(error.code().value[0])
     return 0
+
+
+def _with_texts_as_masks(values: dict[str, Any], kind: Descriptor) -> dict[str, Any]:
+    """Replace the masks of a request by their JSON form of protobuf."""
+    masks = [field.name for field in kind.fields if field.message_type is FieldMask.DESCRIPTOR]
+    texts = {name: FieldMask(paths=values[name]["paths"]).ToJsonString() for name in masks if name in values}
+    return values | texts
 
 
 if __name__ == "__main__":
