@@ -47,17 +47,17 @@ def refused_fields(call: Callable[[], object]) -> dict[str, str]:
 
 def rename_hold(url: str, code: str, stored: str) -> None:
     """Change the code of the last hold that was placed, in its row and its event, to one that is refused today."""
-    ((holds, changes),) = execute(
+    (found,) = execute(
         url,
-        "SELECT CAST(holds AS TEXT), CAST(changes AS TEXT) FROM students, events"
+        "SELECT CAST(holds AS TEXT) AS holds, CAST(changes AS TEXT) AS changes FROM students, events"
         " WHERE revision = (SELECT max(revision) FROM events)",
     )
     before, after = f'"{code}"', f'"{stored}"'
-    execute(url, "UPDATE students SET holds = :holds, keys_version = NULL", holds=holds.replace(before, after))
+    execute(url, "UPDATE students SET holds = :holds, keys_version = NULL", holds=found.holds.replace(before, after))
     execute(
         url,
         "UPDATE events SET changes = :changes WHERE revision = (SELECT max(revision) FROM events)",
-        changes=changes.replace(before, after),
+        changes=found.changes.replace(before, after),
     )
 
 
