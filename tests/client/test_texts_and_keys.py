@@ -192,6 +192,14 @@ class TestKeys:
         client.courses.create(course_id="c-1", code="CS 101", term="2018")
         assert [course.course_id for course in client.courses.search(code=" ", term=NBSP, query=" ")] == ["c-1"]
 
+    def test_the_length_of_a_filter_is_that_of_its_canonical_form(self, client: RegistrarClient) -> None:
+        """A course is found by the text with which it was created."""
+        code, term = f" {'C' * 64}{NBSP}", "  " + "e\u0301" * 64
+        client.courses.create(course_id="c-1", code=code, term=term)
+        assert [course.course_id for course in client.courses.search(code=code, term=term)] == ["c-1"]
+        fields = refused_fields(lambda: next(client.courses.search(code=f"{code}C").pages()))
+        assert fields == {"code": "must have at most 64 characters, has 66"}
+
     def test_holds_are_replaced_and_released_by_the_key_of_their_code(self, client: RegistrarClient) -> None:
         """A student has at most one hold of each key; the hold shows the code as it was placed last."""
         client.students.create(student_id="s-1")
