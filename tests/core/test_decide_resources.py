@@ -293,7 +293,7 @@ class TestUpdateCourse:
         decide(state, CreateCourse("new"))
         named = ("new", "old", "lost")
         changed = decide(state, UpdateCourse("c-1", {"prerequisite_course_ids": named}))
-        assert changed.prerequisite_course_ids == named
+        assert changed.course.prerequisite_course_ids == named
 
     @pytest.mark.parametrize("values", [{"enroll_open_time": 20}, {"enroll_close_time": 10}, {"enroll_open_time": 30}])
     def test_a_window_must_not_be_empty(self, values: dict[str, int]) -> None:
