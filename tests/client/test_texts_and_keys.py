@@ -20,6 +20,7 @@ from registrar_client import (
 )
 from registrar_server import verify
 from registrar_server.storage.database import Database
+from tests.support.databases import execute
 
 NBSP, RLO, ZWNJ, ZWSP = "\u00a0", "\u202e", "\u200c", "\u200b"
 PERSIAN = f"\u0645\u06cc{ZWNJ}\u062e\u0648\u0627\u0647\u0645"
@@ -42,6 +43,22 @@ def refused_fields(call: Callable[[], object]) -> dict[str, str]:
     with pytest.raises(InvalidField) as refused:
         call()
     return {violation.field: violation.description for violation in refused.value.field_violations}
+
+
+def rename_hold(url: str, code: str, stored: str) -> None:
+    """Change the code of the last hold that was placed, in its row and its event, to one that is refused today."""
+    (found,) = execute(
+        url,
+        "SELECT CAST(holds AS TEXT) AS holds, CAST(changes AS TEXT) AS changes FROM students, events"
+        " WHERE revision = (SELECT max(revision) FROM events)",
+    )
+    before, after = f'"{code}"', f'"{stored}"'
+    execute(url, "UPDATE students SET holds = :holds, keys_version = NULL", holds=found.holds.replace(before, after))
+    execute(
+        url,
+        "UPDATE events SET changes = :changes WHERE revision = (SELECT max(revision) FROM events)",
+        changes=found.changes.replace(before, after),
+    )
 
 
 class TestCanonicalForm:
@@ -175,6 +192,14 @@ class TestKeys:
         client.courses.create(course_id="c-1", code="CS 101", term="2018")
         assert [course.course_id for course in client.courses.search(code=" ", term=NBSP, query=" ")] == ["c-1"]
 
+    def test_the_length_of_a_filter_is_that_of_its_canonical_form(self, client: RegistrarClient) -> None:
+        """A course is found by the text with which it was created."""
+        code, term = f" {'C' * 64}{NBSP}", "  " + "e\u0301" * 64
+        client.courses.create(course_id="c-1", code=code, term=term)
+        assert [course.course_id for course in client.courses.search(code=code, term=term)] == ["c-1"]
+        fields = refused_fields(lambda: next(client.courses.search(code=f"{code}C").pages()))
+        assert fields == {"code": "must have at most 64 characters, has 66"}
+
     def test_holds_are_replaced_and_released_by_the_key_of_their_code(self, client: RegistrarClient) -> None:
         """A student has at most one hold of each key; the hold shows the code as it was placed last."""
         client.students.create(student_id="s-1")
@@ -184,6 +209,24 @@ class TestKeys:
         with pytest.raises(HoldNotFound):
             client.students.release_hold(student_id="s-1", code="bur sar")
         assert client.students.release_hold(student_id="s-1", code=" bursar").holds == ()
+
+    @pytest.mark.parametrize("code", [" ", NBSP, ZWSP])
+    def test_a_hold_with_a_blank_code_can_be_released(
+        self, client: RegistrarClient, database_url: str, code: str
+    ) -> None:
+        """Versions that did not refuse blank codes may have stored one, and the hold still refuses enrolling."""
+        client.students.create(student_id="s-1")
+        client.students.place_hold(student_id="s-1", code="Bursar")
+        client.students.place_hold(student_id="s-1", code="OLD", reason="fee")
+        rename_hold(database_url, "OLD", code)
+        (left,) = client.students.release_hold(student_id="s-1", code=code).holds
+        assert left.code == "Bursar"
+        with pytest.raises(HoldNotFound):
+            client.students.release_hold(student_id="s-1", code=code)
+
+    def test_the_code_of_a_hold_to_release_is_required(self, client: RegistrarClient) -> None:
+        """An empty code names no hold."""
+        assert refused_fields(lambda: client.students.release_hold(student_id="s", code="")) == {"code": "is required"}
 
     def test_keys_follow_an_update(self, client: RegistrarClient) -> None:
         """A course is found by its present code and term."""

@@ -444,6 +444,14 @@ class TestRecordCompletion:
         assert (again.enrollment_id, again.state) == ("c-1/a2", last)
         assert contents(state) == before
 
+    @pytest.mark.parametrize("stored", ["A +", " A +", "A\u00a0+", "A  +\n"])
+    def test_an_equal_grade_may_be_stored_in_another_form(self, stored: str) -> None:
+        """Stored grades are not rewritten, so the canonical form of a grade equals any form of it."""
+        known = enrollment("a", "COMPLETED", grade=stored, passed=True)
+        state = loaded_state(*students("a"), Course("c-1", last_number=1), known)
+        assert decide(state, RecordCompletion("a", "c-1", "A +", allow_existing=True)) is known
+        assert known.grade == stored
+
     @pytest.mark.parametrize("other", ["ENROLLED", "WAITLISTED", "DROPPED"])
     def test_only_completions_are_equal(self, other: str) -> None:
         """An enrollment that was never completed is not equal to a completion."""

@@ -303,6 +303,15 @@ class TestSkips:
         assert event_summaries(later) == ["STUDENT_UNENROLLED a", "STUDENT_PROMOTED d"]
         assert "c-1/b" not in later.journal.changed_enrollments
 
+    def test_a_skip_in_other_words_is_not_recorded_again(self) -> None:
+        """The sentence names the code of a missing prerequisite, but not the code decides the skip."""
+        state = state_with_waitlist("ac", "bde", prerequisite_course_ids=("c-2",))
+        state.load(courses=[Course("c-2", code="MATH 1")])
+        decide(state, Unenroll("a", "c-1"))
+        decide(state, UpdateCourse("c-2", {"code": "MATH 2"}))
+        decide(state, Unenroll("c", "c-1"))
+        assert event_summaries(state).count("PROMOTION_SKIPPED b") == 1
+
     @pytest.mark.parametrize(
         "change",
         [

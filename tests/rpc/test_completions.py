@@ -28,6 +28,7 @@ from registrar_client import (
     testing,
 )
 from tests.support.consistency import assert_consistent
+from tests.support.databases import execute
 from tests.support.servers import serving
 
 COMPLETED, VOIDED = EnrollmentState.COMPLETED, EnrollmentState.VOIDED
@@ -311,6 +312,16 @@ class TestRecordAgain:
         assert (await recorded(client, "B", allow_existing=True)).attempt == 2
         assert (await recorded(client, passed=False, allow_existing=True)).attempt == 3
         assert (await recorded(client)).attempt == 4
+
+    async def test_a_grade_of_an_older_version_is_equal_in_any_form(
+        self, client: AsyncRegistrarClient, database_url: str
+    ) -> None:
+        """Stored grades are not rewritten: the load that stored one in another form still finds it."""
+        done = await recorded(client)
+        for table in ("enrollments", "events"):
+            execute(database_url, f"UPDATE {table} SET grade = ' A\u00a0' WHERE grade = 'A'")
+        again = await recorded(client, " A\u00a0", allow_existing=True)
+        assert (again.enrollment_id, again.grade) == (done.enrollment_id, " A\u00a0")
 
     async def test_a_voided_one_is_neither_copied_nor_resurrected(self, client: AsyncRegistrarClient) -> None:
         done = await recorded(client)

@@ -8,6 +8,7 @@ the rules a second time. A command by the id of an enrollment names it by its co
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -269,13 +270,14 @@ class Reference:
             violated.append(("COURSE_CANCELLED", ""))
         violated += self._outside_window(course)
         others = self._other_seats(student, course, without)
-        violated += [("DUPLICATE_COURSE", other.key) for other in others if is_duplicate(other, course)]
+        subject = [course[name] or "" for name in ("code", "term", "component")]
+        violated += [("DUPLICATE_COURSE", (other.key, subject)) for other in others if is_duplicate(other, course)]
         wanted = course["prerequisite_course_ids"] or ()
         if missing := [one for one in wanted if not self._has_passed(student, one)]:
             violated.append(("PREREQUISITE_UNMET", missing))
         for other in others:
-            if common := common_minutes(other, course):
-                violated.append(("SCHEDULE_CONFLICT", (other.key, common)))
+            if conflict := first_conflict(course, other):
+                violated.append(("SCHEDULE_CONFLICT", (other.key, conflict)))
         taken = sum(other["credits"] or 0 for other in others if key_of(other, "term") == key_of(course, "term"))
         asked, limit = course["credits"] or 0, student["max_credits"]
         if limit is not None and taken + asked > limit:
@@ -538,17 +540,19 @@ def is_duplicate(one: Resource, other: Resource) -> bool:
     return key_of(one, "code") != "" and all(key_of(one, name) == key_of(other, name) for name in names)
 
 
-def common_minutes(one: Resource, other: Resource) -> set[tuple[dt.date, int]]:
-    """Return every minute in which both courses meet; those of different terms need meetings with dates."""
+def first_conflict(one: Resource, other: Resource) -> tuple[str, str, set[tuple[dt.date, int]]] | None:
+    """Return when the first two meetings of the courses that have a minute in common meet: dates and minutes.
+
+    Meetings of different terms need dates.
+    """
     terms = {key_of(one, "term"), key_of(other, "term")} - {""}
-    mine, theirs = ([minutes(*meeting) for meeting in course["meetings"] or ()] for course in (one, other))
-    return {
-        minute
-        for one_has_dates, one_meets in mine
-        for other_has_dates, other_meets in theirs
-        if len(terms) < 2 or (one_has_dates and other_has_dates)
-        for minute in one_meets & other_meets
-    }
+    for mine, theirs in itertools.product(one["meetings"] or (), other["meetings"] or ()):
+        (one_has_dates, one_meets), (other_has_dates, other_meets) = minutes(*mine), minutes(*theirs)
+        common = one_meets & other_meets
+        if common and (len(terms) < 2 or (one_has_dates and other_has_dates)):
+            lasts = [meeting.end_date for meeting in (mine, theirs) if meeting.end_date]
+            return max(mine.start_date, theirs.start_date), min(lasts, default=""), common
+    return None
 
 
 def minutes(

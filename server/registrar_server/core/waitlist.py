@@ -7,13 +7,14 @@ came stay set aside.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from registrar_server.core.records import Course, Enrollment
 from registrar_server.core.rules import outside_window, violations
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import CourseState
-from registrar_server.errors import Violation
+from registrar_server.errors import Reason, Violation
 
 
 class Turn(NamedTuple):
@@ -68,10 +69,15 @@ def carry_out(state: State, course: Course, settlement: Settlement) -> tuple[Enr
     for waiter, obstacles in settlement.turns:
         if not obstacles:
             state.promote(course, waiter)
-        elif obstacles != waiter.last_skip:
+        elif _grounds(obstacles) != _grounds(waiter.last_skip):
             # The history reports a skip again only if its reasons differ from those of the last one.
             state.skip(course, waiter, obstacles)
     return settlement.promoted
+
+
+def _grounds(found: Iterable[Violation]) -> list[tuple[Reason, Mapping[str, str]]]:
+    """Return what decides a skip: the rules and their values, but not the sentences."""
+    return [(violation.reason, violation.values) for violation in found]
 
 
 def settle(state: State, course: Course) -> tuple[Enrollment, ...]:

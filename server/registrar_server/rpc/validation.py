@@ -100,13 +100,15 @@ class Fields:
     def selector(self, path: str, value: str, limit: int, *, required: bool = False) -> str:
         """Return a text that selects by its key. It may have any form, since stored texts may be older than the rules.
 
-        A blank text selects nothing in particular, as an empty one does.
+        A blank filter is no filter, as an empty one is. A blank text that is required selects the texts of its key.
         """
-        if len(value) > limit:
-            self.wrong(path, f"must have at most {limit} characters, has {len(value)}")
+        # Few texts are too long, and the canonical form of one that is much too long is not worth computing.
+        length = len(texts.line(value) if limit < len(value) <= 4 * limit else value)
+        if length > limit:
+            self.wrong(path, f"must have at most {limit} characters, has {length}")
             return ""
-        if required and texts.is_blank(value):
-            self.wrong(path, "must not be blank" if value else "is required")
+        if required and not value:
+            self.wrong(path, "is required")
         self._without(path, "\0" if "\0" in value else "")
         return value
 
