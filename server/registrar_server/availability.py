@@ -60,9 +60,9 @@ class Availability:
             self._uncertain += calls if uncertain else 0
             if is_new:
                 self._lost_at = now
-                self._log("database_lost", work, now, error=_first_line(error))
+                self._log("database_lost", now, work=work, error=_first_line(error))
             elif now - self._logged_at >= REPEAT_S:
-                self._log("database_still_lost", work, now, error=_first_line(error), seconds=self._seconds(now))
+                self._log("database_still_lost", now, work=work, error=_first_line(error), seconds=self._seconds(now))
         if begins and work == "writing":
             for notify in self._listeners:
                 notify()
@@ -76,15 +76,15 @@ class Availability:
                 self._failing.remove(work)
                 if not self._failing:
                     now = self._clock()
-                    self._log("database_back", work, now, seconds=self._seconds(now))
+                    self._log("database_back", now, seconds=self._seconds(now))
 
     def _seconds(self, now: float) -> float:
         return round(now - self._lost_at, 1)
 
-    def _log(self, event: str, work: Work, now: float, **values: str | float) -> None:
+    def _log(self, event: str, now: float, **values: str | float) -> None:
         """Log a change or a repetition, with the number of calls that failed since the last line."""
         write = log.warning if event == "database_back" else log.error
-        write(event, work=work, failed_calls=self._calls, uncertain_calls=self._uncertain, **values)
+        write(event, failed_calls=self._calls, uncertain_calls=self._uncertain, **values)
         self._logged_at = now
         self._calls = self._uncertain = 0
 
