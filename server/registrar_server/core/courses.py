@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from registrar_server.core.commands import CreateCourse, DeleteCourse, UndeleteCourse, UpdateCourse
+from registrar_server.core import waitlist
+from registrar_server.core.commands import (
+    SETTLING,
+    CreateCourse,
+    DeleteCourse,
+    Settle,
+    UndeleteCourse,
+    UpdateCourse,
+)
 from registrar_server.core.fields import check_etag, refuse_etag_of_missing, set_fields
 from registrar_server.core.records import Course, Enrollment
 from registrar_server.core.seats import drop
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import DropReason, EventType
-from registrar_server.core.waitlist import settle
 from registrar_server.errors import (
     FieldViolation,
     Reason,
@@ -55,8 +62,8 @@ def create(state: State, command: CreateCourse) -> Course:
 def update(state: State, command: UpdateCourse) -> UpdatedCourse:
     """Set the given fields. If no value differs, nothing changes and there is no event.
 
-    A capacity below the number of seats taken is accepted and drops no student. A higher capacity adds seats, and the
-    course settles. With ``creation``, a missing course is created.
+    A capacity below the number of seats taken is accepted and drops no student. A change that the rules depend on
+    settles the course. With ``creation``, a missing course is created.
     """
     if command.creation is not None and command.course_id not in state.courses:
         refuse_etag_of_missing("course", command.course_id, command.etag)
@@ -69,11 +76,18 @@ def update(state: State, command: UpdateCourse) -> UpdatedCourse:
         command.values.get("enroll_close_time", course.enroll_close_time),
     )
     _check_prerequisites(state, command.values, course.prerequisite_course_ids)
-    seats = course.capacity
     if changes := set_fields(course, command.values):
         state.change_course(EventType.COURSE_UPDATED, course, changes)
-    adds_seats = seats is not None and (course.capacity is None or course.capacity > seats)
-    return UpdatedCourse(course, settle(state, course) if adds_seats else ())
+    if SETTLING.isdisjoint(change.field for change in changes):
+        return UpdatedCourse(course, ())
+    return UpdatedCourse(course, waitlist.settle(state, course, reserved=course.completed_count))
+
+
+def settle(state: State, command: Settle) -> tuple[Enrollment, ...]:
+    """Give the free seats of a course to its waiters, and return the promoted enrollments."""
+    course = state.course(command.course_id)
+    reserved = course.completed_count if command.reserve_completed else 0
+    return waitlist.settle(state, course, reserved=reserved)
 
 
 def _check_window(opens: int | None, closes: int | None) -> None:

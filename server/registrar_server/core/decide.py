@@ -31,6 +31,7 @@ _DECISIONS: Mapping[type[Any], Callable[[State, Any], Any]] = MappingProxyType(
         commands.ReleaseHold: students.release_hold,
         commands.CreateCourse: courses.create,
         commands.UpdateCourse: courses.update,
+        commands.Settle: courses.settle,
         commands.DeleteCourse: courses.delete,
         commands.UndeleteCourse: courses.undelete,
     }

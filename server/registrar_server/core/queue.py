@@ -1,7 +1,8 @@
-"""The waitlist of one course: who waits, in which order, at which position."""
+"""The waitlists of courses: who waits, in which order, at which position, and who need not be judged again."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from registrar_server.core.records import Enrollment
@@ -25,6 +26,7 @@ class Queue:
         self._course_id = course_id
         self._waiters: dict[int, Enrollment] = {}
         self._is_whole = False
+        self._in_order = True
         self._positions: dict[int, int] = {}
         self._left: list[int] = []
 
@@ -40,6 +42,9 @@ class Queue:
 
     def waiters(self, length: int) -> Iterator[Enrollment]:
         """Yield the waiters in order; raise ``OutOfWaiters`` after the last loaded one if more of them wait."""
+        if not self._in_order:
+            self._waiters = dict(sorted(self._waiters.items()))
+            self._in_order = True
         yield from self._waiters.values()
         if length and not self._is_whole:
             raise OutOfWaiters(self._course_id)
@@ -59,6 +64,50 @@ class Queue:
         self._left.append(enrollment.number)
         enrollment.waitlist_position = 0
 
+    def hide(self, waiter: Enrollment) -> None:
+        """Leave a waiter out of ``waiters``; the position stays."""
+        del self._waiters[waiter.number]
+
+    def show(self, waiter: Enrollment) -> None:
+        """Undo ``hide``, unless the waiter has left."""
+        if waiter.waits:
+            self._waiters[waiter.number] = waiter
+            self._in_order = False
+
     def position(self, enrollment: Enrollment) -> int:
         """Return a waiter's position: the loaded one, less the number of those ahead who left in this batch."""
         return self._positions[enrollment.number] - sum(number < enrollment.number for number in self._left)
+
+
+class Queues:
+    """The queues of a batch's courses.
+
+    A blocked waiter was judged in this batch, and nothing has changed since that the rules depend on. Another judgement
+    would have the same result, so the queue leaves the waiter out.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[str, Queue] = {}
+        self._blocked: defaultdict[str, list[Enrollment]] = defaultdict(list)
+
+    def of(self, course_id: str) -> Queue:
+        """Return the queue of a course."""
+        queue = self._queues.get(course_id)
+        if queue is None:
+            queue = self._queues[course_id] = Queue(course_id)
+        return queue
+
+    def block(self, waiter: Enrollment) -> None:
+        """Note that the rules refuse a waiter, and that the history says so."""
+        self.of(waiter.course_id).hide(waiter)
+        self._blocked[waiter.student_id].append(waiter)
+
+    def unblock(self, student_id: str) -> None:
+        """Note that something has changed that a judgement of the student depends on."""
+        for waiter in self._blocked.pop(student_id, ()):
+            self.of(waiter.course_id).show(waiter)
+
+    def unblock_all(self) -> None:
+        """Note that something has changed that the judgement of any student may depend on."""
+        for student_id in list(self._blocked):
+            self.unblock(student_id)

@@ -118,6 +118,7 @@ class Course:
     delete_time: int | None = None
     enrolled_count: int = 0
     waitlisted_count: int = 0
+    completed_count: int = 0
     last_number: int = 0
 
     @property
@@ -146,9 +147,18 @@ class Course:
         return self.version
 
     @property
+    def has_waiters(self) -> bool:
+        """Whether students wait; it changes seldom, so that an index over it is cheap."""
+        return self.waitlisted_count > 0
+
+    @property
     def seats_available(self) -> int | None:
         """The free seats, never negative; None when the capacity is unlimited."""
-        return None if self.capacity is None else max(0, self.capacity - self.enrolled_count)
+        return self.seats_left()
+
+    def seats_left(self, reserved: int = 0) -> int | None:
+        """Return the free seats beyond the ``reserved`` ones, never negative; None when the capacity is unlimited."""
+        return None if self.capacity is None else max(0, self.capacity - self.enrolled_count - reserved)
 
 
 @dataclass(slots=True)
@@ -170,6 +180,11 @@ class Enrollment:
     update_time: int = 0
     end_time: int | None = None
     last_skip: tuple[Violation, ...] = ()
+    bypassed_violations: tuple[Violation, ...] = ()
+    """The violations that overrides set aside; empty for overrides from before they were kept."""
+    counted: bool | None = None
+    """Whether this completion counts in the course's ``completed_count``: it ended a seat and is not void. None unless
+    this is a completion."""
     waitlist_position: int = 0
     """Counted from 1 when a query asks for it, and never stored; 0 otherwise."""
 

@@ -6,7 +6,7 @@ violations are returned, in the order of ``Reason``. ``docs/domain.md`` explains
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from registrar_server.core.formats import format_credits, format_time
@@ -261,13 +261,3 @@ def drop_is_in_time(course: Course, enrollment: Enrollment, now: int) -> Violati
     values = {"drop_deadline_time": format_time(deadline), "now": format_time(now)}
     message = f'Seats in "{course.course_id}" could be given up until {values["drop_deadline_time"]}.'
     return (Violation(Reason.DROP_DEADLINE_PASSED, message, values),)
-
-
-def to_override(violations: Iterable[Violation]) -> tuple[str, ...]:
-    """Return the rules that an override must name to set these violations aside."""
-    return in_order({violation.override_rule for violation in violations})
-
-
-def in_order(rules: Collection[str]) -> tuple[str, ...]:
-    """Return rules as they are stored: each once, in the order of ``Reason``."""
-    return tuple(reason.value for reason in Reason if reason in rules) if rules else ()

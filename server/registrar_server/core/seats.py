@@ -6,15 +6,16 @@ anything changes. A refused command changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from registrar_server.core import rules, waitlist
-from registrar_server.core.commands import NO_OVERRIDE, Enroll, Override, Swap, Unenroll
-from registrar_server.core.records import Course, Enrollment, Student
+from registrar_server.core.commands import Enroll, Swap, Unenroll
+from registrar_server.core.overrides import NO_OVERRIDE, NO_VIOLATIONS, Override, Verdict, judge
+from registrar_server.core.records import Course, Enrollment
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import DropReason, EnrollmentState
-from registrar_server.core.waitlist import Settlement
+from registrar_server.core.waitlist import Bid, Settlement
 from registrar_server.errors import Reason, Refusal, Violation, rules_violated
 
 
@@ -33,34 +34,45 @@ class Swapped(NamedTuple):
     promoted: tuple[Enrollment, ...]
 
 
-class Bid(NamedTuple):
-    """A student's request for a seat, with its violations and the state that the student gets if they are set aside."""
+class Enrolled(NamedTuple):
+    """The result of an enrollment: the student's enrollment, and the other students who were promoted."""
 
-    student: Student
-    course: Course
-    waiting: Enrollment | None
-    """The student's place on the waitlist, if the bid asks to be seated out of turn."""
+    enrollment: Enrollment
+    promoted: tuple[Enrollment, ...]
+
+
+class _Answer(NamedTuple):
+    """What a bid would get: the state of the enrollment after the course has settled, and the verdict on it."""
+
     settlement: Settlement
     standing: EnrollmentState
     """ENROLLED or WAITLISTED."""
-    violations: tuple[Violation, ...]
+    verdict: Verdict
 
 
-def enroll(state: State, command: Enroll) -> Enrollment:
-    """Give the student a seat or a place on the waitlist, or return the live enrollment if the caller allows it."""
+def enroll(state: State, command: Enroll) -> Enrolled:
+    """Give the student a seat or a place on the waitlist, or return the live enrollment if the caller allows it.
+
+    The course settles first. A student who waits already may get the seat in turn, or out of turn by an override.
+    """
     student = state.student(command.student_id)
     course = state.course(command.course_id)
     current = state.live(command.student_id, command.course_id)
-    if current is not None and not _is_chosen(current, command.override):
+    if current is not None and not current.waits:
         if not command.allow_existing:
             raise _already_live(current)
-        if current.waits:
-            current.waitlist_position = state.position(current)
-        return current
-    bid = _bid(state, student, course, command.override, may_wait=not command.no_waitlist)
-    ids = {"student_id": command.student_id, "course_id": command.course_id}
-    _refuse_unless_overridden(bid.violations, command.override, _kept(bid), ids)
-    return _grant(state, bid, command.override, command.comment)[0]
+        return Enrolled(current, ())
+    may_wait = current is None and not command.no_waitlist
+    bid = Bid(student, course, current, command.override, command.comment, may_wait)
+    answer = _answer(state, bid)
+    if current is not None and _stays(bid, answer):
+        if not command.allow_existing:
+            raise _already_live(current)
+        promoted = waitlist.carry_out(state, answer.settlement)
+        current.waitlist_position = state.position(current)
+        return Enrolled(current, promoted)
+    _refuse(answer.verdict.refusing, student_id=command.student_id, course_id=command.course_id)
+    return _grant(state, bid, answer)
 
 
 def unenroll(state: State, command: Unenroll) -> Unenrolled:
@@ -72,11 +84,10 @@ def unenroll(state: State, command: Unenroll) -> Unenrolled:
         if command.allow_missing:
             return Unenrolled(None, ())
         raise not_enrolled(command.student_id, command.course_id, "live enrollment")
-    late = rules.drop_is_in_time(course, current, state.now)
-    ids = {"student_id": command.student_id, "course_id": command.course_id}
-    _refuse_unless_overridden(late, command.override, (), ids)
+    late = judge(rules.drop_is_in_time(course, current, state.now), command.override)
+    _refuse(late.refusing, student_id=command.student_id, course_id=command.course_id)
     frees_seat = not current.waits
-    drop(state, course, current, reason=command.reason, comment=command.comment, late=late, override=command.override)
+    drop(state, course, current, late, reason=command.reason, comment=command.comment, override=command.override)
     return Unenrolled(current, waitlist.settle(state, course) if frees_seat else ())
 
 
@@ -88,16 +99,21 @@ def swap(state: State, command: Swap) -> Swapped:
     if current is None or current.waits:
         raise not_enrolled(command.student_id, command.from_course_id, "seat")
     there = state.live(command.student_id, command.to_course_id)
-    if there is not None and not _is_chosen(there, command.override):
+    if there is not None and not there.waits:
         raise _already_live(there)
-    bid = _bid(state, student, target, command.override, may_wait=False, without=command.from_course_id)
-    late = rules.drop_is_in_time(origin, current, state.now)
-    ids = {"student_id": command.student_id, "course_id": target.course_id, "from_course_id": origin.course_id}
-    _refuse_unless_overridden((*bid.violations, *late), command.override, _kept(bid), ids)
-    enrollment, promoted = _grant(state, bid, command.override, command.comment)
-    drop(
-        state, origin, current, reason=DropReason.SWAPPED, comment=command.comment, late=late, override=command.override
+    bid = Bid(student, target, there, command.override, command.comment, without=command.from_course_id)
+    answer = _answer(state, bid)
+    if there is not None and _stays(bid, answer):
+        raise _already_live(there)
+    late = judge(rules.drop_is_in_time(origin, current, state.now), command.override)
+    _refuse(
+        (*answer.verdict.refusing, *late.refusing),
+        student_id=command.student_id,
+        course_id=target.course_id,
+        from_course_id=origin.course_id,
     )
+    enrollment, promoted = _grant(state, bid, answer)
+    drop(state, origin, current, late, reason=DropReason.SWAPPED, comment=command.comment, override=command.override)
     return Swapped(enrollment, current, (*promoted, *waitlist.settle(state, origin)))
 
 
@@ -105,17 +121,16 @@ def drop(
     state: State,
     course: Course,
     enrollment: Enrollment,
+    late: Verdict = NO_VIOLATIONS,
     *,
     reason: str,
     comment: str = "",
-    late: Iterable[Violation] = (),
     override: Override = NO_OVERRIDE,
 ) -> None:
-    """End a live enrollment as DROPPED; ``late`` are the violations that the override sets aside for it."""
-    bypassed = rules.to_override(late)
+    """End a live enrollment as DROPPED; ``late`` has the violations that the override sets aside for it."""
     enrollment.reason = reason
-    enrollment.bypassed_rules = rules.in_order({*enrollment.bypassed_rules, *bypassed})
-    state.drop(course, enrollment, reason=override.reason if bypassed else reason, comment=comment)
+    event_reason = override.reason if late.set_aside else reason
+    state.drop(course, enrollment, late.set_aside, reason=event_reason, comment=comment)
 
 
 def not_enrolled(student_id: str, course_id: str, needed: str) -> Refusal:
@@ -140,60 +155,50 @@ def _already_live(current: Enrollment) -> Refusal:
     )
 
 
-def _is_chosen(current: Enrollment, override: Override) -> bool:
-    """Return whether the override seats a waiter out of turn."""
-    return current.waits and Reason.COURSE_FULL in override.rules
+def _answer(state: State, bid: Bid) -> _Answer:
+    """Return what a bid would get, without changing anything."""
+    settlement = waitlist.plan(state, bid.course, bid)
+    if turn := settlement.turn_of(bid):
+        return _Answer(settlement, EnrollmentState.ENROLLED, turn.verdict)
+    standing, no_seat = _standing(bid, settlement)
+    return _Answer(settlement, standing, bid.verdict(state, no_seat))
 
 
-def _bid(
-    state: State, student: Student, course: Course, override: Override, *, may_wait: bool, without: str = ""
-) -> Bid:
-    settlement = waitlist.plan(state, course)
-    broken = rules.violations(state.case(student, course, without=without))
-    standing, no_seat = _standing(course, settlement, override, may_wait=may_wait)
-    if no_seat is not None:
-        broken.append(no_seat)
-    waiting = state.live(student.student_id, course.course_id)
-    return Bid(student, course, waiting, settlement, standing, tuple(broken))
-
-
-def _standing(
-    course: Course, settlement: Settlement, override: Override, *, may_wait: bool
-) -> tuple[EnrollmentState, Violation | None]:
-    """Return the state that a newcomer gets after the course has settled, and what that violates."""
+def _standing(bid: Bid, settlement: Settlement) -> tuple[EnrollmentState, rules.Violations]:
+    """Return the state that a bid gets after the course has settled, and what that violates."""
     if settlement.free != 0:
-        return EnrollmentState.ENROLLED, None
+        return EnrollmentState.ENROLLED, rules.NONE
+    course = bid.course
     places = course.waitlist_capacity or 0
     has_place = course.waitlisted_count - len(settlement.promoted) < places
-    if Reason.COURSE_FULL not in override.rules and may_wait and has_place:
-        return EnrollmentState.WAITLISTED, None
-    waitlist_full = may_wait and places > 0 and not has_place
-    return EnrollmentState.ENROLLED, rules.no_place_to_wait(course) if waitlist_full else rules.no_seat(course)
+    if Reason.COURSE_FULL not in bid.override.rules and bid.may_wait and has_place:
+        return EnrollmentState.WAITLISTED, rules.NONE
+    waitlist_full = bid.may_wait and places > 0 and not has_place
+    no_seat = rules.no_place_to_wait(course) if waitlist_full else rules.no_seat(course)
+    return EnrollmentState.ENROLLED, (no_seat,)
 
 
-def _kept(bid: Bid) -> tuple[str, ...]:
-    """Return the rules that were set aside when the student came to the waitlist; they stay set aside."""
-    return bid.waiting.bypassed_rules if bid.waiting else ()
+def _stays(bid: Bid, answer: _Answer) -> bool:
+    """Return whether a waiter keeps the place: no seat is given, and no override asks for one out of turn."""
+    return bool(answer.verdict.refusing) and Reason.COURSE_FULL not in bid.override.rules
 
 
-def _refuse_unless_overridden(
-    found: Iterable[Violation], override: Override, kept: Collection[str], ids: Mapping[str, str]
-) -> None:
-    refusing = [one for one in found if one.override_rule not in override.rules and one.override_rule not in kept]
-    if refusing:
+def _refuse(found: Iterable[Violation], **ids: str) -> None:
+    """Refuse for violations, if there are any."""
+    if refusing := tuple(found):
         raise rules_violated(refusing, **ids)
 
 
-def _grant(state: State, bid: Bid, override: Override, comment: str) -> tuple[Enrollment, tuple[Enrollment, ...]]:
-    """Settle the course, then carry out the bid; return its enrollment and the promoted ones."""
-    promoted = waitlist.carry_out(state, bid.course, bid.settlement)
-    bypassed = rules.to_override(bid.violations)
-    reason = override.reason if any(rule in override.rules for rule in bypassed) else ""
-    if bid.waiting is None:
-        opened = state.open_enrollment(bid.student, bid.course, bid.standing, bypassed, reason=reason, comment=comment)
-        return opened, promoted
-    # If the settlement promoted the student already, there is nothing left to give.
-    if bid.waiting.waits:
-        bid.waiting.bypassed_rules = rules.in_order({*bid.waiting.bypassed_rules, *bypassed})
-        state.promote(bid.course, bid.waiting, reason=reason, comment=comment)
-    return bid.waiting, promoted
+def _grant(state: State, bid: Bid, answer: _Answer) -> Enrolled:
+    """Settle the course, then carry out the bid, unless the settlement did."""
+    promoted = waitlist.carry_out(state, answer.settlement)
+    waiter, verdict = bid.waiter, answer.verdict
+    if waiter is None:
+        reason = bid.reason(verdict)
+        opened = state.open_enrollment(
+            bid.student, bid.course, answer.standing, verdict.set_aside, reason=reason, comment=bid.comment
+        )
+        return Enrolled(opened, promoted)
+    if waiter.waits:
+        waitlist.promote(state, bid, waiter, verdict)
+    return Enrolled(waiter, tuple(one for one in promoted if one is not waiter))

@@ -1,8 +1,8 @@
 """Settling a course: the waiters get the free seats, in the order of the queue.
 
-A course settles when a command frees or adds a seat, and when a newcomer asks for one. The first waiter that the rules
-allow is promoted; a waiter that they refuse keeps the position. The rules that an override set aside when the waiter
-came stay set aside.
+A course settles when a command frees a seat or changes the course, when a student asks for a seat, and when a sweep
+finds a free seat. The first waiter that the rules allow is promoted; a waiter that they refuse keeps the position. Each
+waiter's turn is a bid. The student who makes the call bids on the terms of the call.
 """
 
 from __future__ import annotations
@@ -10,18 +10,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from registrar_server.core.records import Course, Enrollment
-from registrar_server.core.rules import outside_window, violations
+from registrar_server.core.overrides import NO_OVERRIDE, Override, Verdict, judge
+from registrar_server.core.records import Course, Enrollment, Student
+from registrar_server.core.rules import NONE, Violations, outside_window, violations
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import CourseState
 from registrar_server.errors import Reason, Violation
 
 
-class Turn(NamedTuple):
-    """A waiter whose turn it is, and the violations that prevent the promotion; without any, the waiter is promoted."""
+class Bid(NamedTuple):
+    """A student's request for a seat, on the terms of a call, or without any when the turn of a waiter comes."""
 
+    student: Student
+    course: Course
+    waiter: Enrollment | None
+    """The student's place on the waitlist; None for a newcomer."""
+    override: Override = NO_OVERRIDE
+    comment: str = ""
+    may_wait: bool = False
+    without: str = ""
+    """The course whose seat the student gives up for this one."""
+
+    def verdict(self, state: State, no_seat: Violations = NONE) -> Verdict:
+        """Return the verdict of the rules; ``no_seat`` adds the violation of a course without a free seat."""
+        found = violations(state.case(self.student, self.course, without=self.without))
+        return judge([*found, *no_seat], self.override, self.waiter)
+
+    def reason(self, verdict: Verdict) -> str:
+        """Return the reason of the override if it was needed."""
+        return self.override.reason if verdict.set_aside else ""
+
+
+class Turn(NamedTuple):
+    """A waiter's bid and its verdict: the waiter is promoted, or skipped for violations that the history lacks."""
+
+    bid: Bid
     waiter: Enrollment
-    obstacles: tuple[Violation, ...]
+    verdict: Verdict
 
 
 class Settlement(NamedTuple):
@@ -33,22 +58,40 @@ class Settlement(NamedTuple):
     @property
     def promoted(self) -> tuple[Enrollment, ...]:
         """The waiters who get a seat, in the order of the queue."""
-        return tuple(turn.waiter for turn in self.turns if not turn.obstacles)
+        return tuple(turn.waiter for turn in self.turns if not turn.verdict.refusing)
+
+    def turn_of(self, bid: Bid) -> Turn | None:
+        """Return the turn in which a bid gets a seat, if it does."""
+        return next((turn for turn in self.turns if turn.bid is bid and not turn.verdict.refusing), None)
 
 
-def plan(state: State, course: Course) -> Settlement:
-    """Return what settling the course would do. Nothing changes, since the command may still be refused."""
-    free = course.seats_available
+def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int = 0) -> Settlement:
+    """Return what settling the course would do. Nothing changes, since the command may still be refused.
+
+    ``call`` is the bid of the student who makes the call; it replaces this student's bid as a waiter. The ``reserved``
+    seats stay free.
+    """
+    free = course.seats_left(reserved)
     if not course.waitlisted_count or free == 0 or not _promotes(state, course):
         return Settlement((), free)
-    turns = []
+    caller = call.waiter if call else None
+    if caller is not None:
+        state.unblock(caller.student_id)
+    turns, blocked = [], []
     for waiter in state.waiters(course.course_id):
-        turn = Turn(waiter, _obstacles(state, course, waiter))
-        turns.append(turn)
-        if free is not None and not turn.obstacles:
-            free -= 1
-            if not free:
+        bid = call if call and waiter is caller else Bid(state.students[waiter.student_id], course, waiter)
+        turn = Turn(bid, waiter, bid.verdict(state))
+        if not turn.verdict.refusing:
+            turns.append(turn)
+            free = free and free - 1
+            if free == 0:
                 break
+        elif _grounds(turn.verdict.refusing) != _grounds(waiter.last_skip):
+            # The history reports a skip again only if its reasons differ from those of the last one.
+            turns.append(turn)
+        elif waiter is not caller:
+            blocked.append(waiter)
+    state.block(blocked)
     return Settlement(tuple(turns), free)
 
 
@@ -59,27 +102,26 @@ def _promotes(state: State, course: Course) -> bool:
     return not outside_window(course, state.now)
 
 
-def _obstacles(state: State, course: Course, waiter: Enrollment) -> tuple[Violation, ...]:
-    found = violations(state.case(state.students[waiter.student_id], course))
-    return tuple(violation for violation in found if violation.override_rule not in waiter.bypassed_rules)
-
-
-def carry_out(state: State, course: Course, settlement: Settlement) -> tuple[Enrollment, ...]:
-    """Promote and skip as planned, each with its event, and return the promoted enrollments."""
-    for waiter, obstacles in settlement.turns:
-        if not obstacles:
-            state.promote(course, waiter)
-        elif _grounds(obstacles) != _grounds(waiter.last_skip):
-            # The history reports a skip again only if its reasons differ from those of the last one.
-            state.skip(course, waiter, obstacles)
-    return settlement.promoted
-
-
 def _grounds(found: Iterable[Violation]) -> list[tuple[Reason, Mapping[str, str]]]:
     """Return what decides a skip: the rules and their values, but not the sentences."""
     return [(violation.reason, violation.values) for violation in found]
 
 
-def settle(state: State, course: Course) -> tuple[Enrollment, ...]:
+def carry_out(state: State, settlement: Settlement) -> tuple[Enrollment, ...]:
+    """Promote and skip as planned, each with its event, and return the promoted enrollments."""
+    for bid, waiter, verdict in settlement.turns:
+        if verdict.refusing:
+            state.skip(bid.course, waiter, verdict.refusing)
+        else:
+            promote(state, bid, waiter, verdict)
+    return settlement.promoted
+
+
+def promote(state: State, bid: Bid, waiter: Enrollment, verdict: Verdict) -> None:
+    """Give a waiter a seat."""
+    state.promote(bid.course, waiter, verdict.set_aside, reason=bid.reason(verdict), comment=bid.comment)
+
+
+def settle(state: State, course: Course, *, reserved: int = 0) -> tuple[Enrollment, ...]:
     """Give the free seats of a course to its waiters, and return the promoted enrollments."""
-    return carry_out(state, course, plan(state, course))
+    return carry_out(state, plan(state, course, reserved=reserved))

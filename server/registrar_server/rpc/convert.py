@@ -110,11 +110,12 @@ def set_course(message: course_pb2.Course, record: Course) -> None:
     message.CopyFrom(build(*_stable_values(record)))
     message.enrolled_count = record.enrolled_count
     message.waitlisted_count = record.waitlisted_count
+    message.completed_count = record.completed_count
     if (seats := record.seats_available) is not None:
         message.seats_available = seats
 
 
-_COUNTERS = frozenset({"enrolled_count", "waitlisted_count", "last_number"})
+_COUNTERS = frozenset({"enrolled_count", "waitlisted_count", "completed_count", "last_number"})
 _STABLE = tuple(field.name for field in fields(Course) if field.name not in _COUNTERS)
 _stable_values = attrgetter(*_STABLE)
 

@@ -11,11 +11,12 @@ from registrar_server import ids
 from registrar_server.core.commands import (
     CreateCourse,
     DeleteCourse,
+    Settle,
     UndeleteCourse,
     UpdateCourse,
 )
 from registrar_server.core.courses import DeletedCourse, UpdatedCourse
-from registrar_server.core.records import Course
+from registrar_server.core.records import Course, Enrollment
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.reading.lists import CourseSearch
 from registrar_server.reading.lookups import CourseById
@@ -108,6 +109,15 @@ class CourseService(CourseServiceServicer):
         return await self._dispatcher.change(context, request, command, pb.DeleteCourseResponse, _deleted)
 
     @endpoint
+    async def SettleCourse(self, request: pb.SettleCourseRequest, context: Context) -> pb.SettleCourseResponse:
+        fields = Fields()
+        fields.request_id(request.request_id)
+        course_id = fields.id("course_id", request.course_id)
+        fields.check()
+        command = Settle(course_id)
+        return await self._dispatcher.change(context, request, command, pb.SettleCourseResponse, _settled)
+
+    @endpoint
     async def UndeleteCourse(self, request: pb.UndeleteCourseRequest, context: Context) -> pb.UndeleteCourseResponse:
         fields = Fields()
         fields.request_id(request.request_id)
@@ -123,6 +133,10 @@ def _updated(result: UpdatedCourse) -> pb.UpdateCourseResponse:
         promoted=convert.listed(result.promoted),
         promoted_count=len(result.promoted),
     )
+
+
+def _settled(promoted: tuple[Enrollment, ...]) -> pb.SettleCourseResponse:
+    return pb.SettleCourseResponse(promoted=convert.listed(promoted), promoted_count=len(promoted))
 
 
 def _deleted(result: DeletedCourse) -> pb.DeleteCourseResponse:

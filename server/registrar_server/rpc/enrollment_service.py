@@ -14,7 +14,7 @@ from registrar_server.core.commands import (
     VoidCompletion,
 )
 from registrar_server.core.records import Enrollment
-from registrar_server.core.seats import Swapped, Unenrolled
+from registrar_server.core.seats import Enrolled, Swapped, Unenrolled
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState
 from registrar_server.reading.enrollment_lists import EnrollmentSearch
 from registrar_server.reading.lists import RosterEntry, RosterFilter, StudentCourseFilter
@@ -27,7 +27,6 @@ from registrar_server.rpc.paging import Page, SortName
 from registrar_server.rpc.validation import Fields
 from registrar_server.rpc.values import ENROLLMENT_STATES
 
-_enrolled = convert.answering(pb.EnrollStudentResponse, "enrollment", convert.enrollment)
 _completed = convert.answering(pb.CompleteEnrollmentResponse, "enrollment", convert.enrollment)
 _voided = convert.answering(pb.VoidCompletionResponse, "enrollment", convert.enrollment)
 _recorded = convert.answering(pb.RecordCompletionResponse, "enrollment", convert.enrollment)
@@ -218,6 +217,14 @@ def _completion(fields: Fields, request: pb.CompleteEnrollmentRequest) -> Comple
 
 def _passed(request: pb.CompleteEnrollmentRequest | pb.RecordCompletionRequest) -> bool:
     return request.passed if request.HasField("passed") else True
+
+
+def _enrolled(result: Enrolled) -> pb.EnrollStudentResponse:
+    return pb.EnrollStudentResponse(
+        enrollment=convert.enrollment(result.enrollment),
+        promoted=convert.listed(result.promoted),
+        promoted_count=len(result.promoted),
+    )
 
 
 def _swapped(result: Swapped) -> pb.SwapEnrollmentResponse:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -61,6 +62,12 @@ class Base(DeclarativeBase):
 KEYLESS = text("keys_version IS NULL OR keys_version <> version")
 """The condition of a row whose keys are missing or out of date, because a server of an older version wrote it."""
 
+
+UNCOUNTED = text(
+    f"(state IN ('{EnrollmentState.COMPLETED}', '{EnrollmentState.VOIDED}') AND counted IS NULL)"
+    f" OR (state = '{EnrollmentState.VOIDED}' AND counted)"
+)
+"""The condition of a completion that a server of an older version made or voided: ``counted`` is missing or wrong."""
 
 HELD = text("hold_keys <> '[]'")
 """The condition of a student with a hold."""
@@ -108,7 +115,9 @@ class Student(Base):
 class Course(Base):
     """One offering in one term, with its seat counters. ``capacity`` NULL means unlimited, 0 means closed.
 
-    The keys and ``search_text`` follow from other columns, in the version ``keys_version``.
+    The keys and ``search_text`` follow from other columns, in the version ``keys_version``. ``has_waiters`` seldom
+    changes, so the index over it costs nothing when a counter changes. An index over a counter would make PostgreSQL
+    write new entries into all indexes at each change, because the update of the row is no heap-only one then.
     """
 
     __tablename__ = "courses"
@@ -119,12 +128,19 @@ class Course(Base):
         CheckConstraint("waitlist_capacity >= 0", name="waitlist_capacity"),
         CheckConstraint("enrolled_count >= 0", name="enrolled_count"),
         CheckConstraint("waitlisted_count >= 0", name="waitlisted_count"),
+        CheckConstraint("completed_count >= 0", name="completed_count"),
         CheckConstraint("enroll_open_time < enroll_close_time", name="enroll_window"),
         Index(None, "code", "course_id"),
         Index(None, "term", "course_id"),
         Index(None, "code_key", "course_id"),
         Index(None, "term_key", "course_id"),
         _keyless("courses", "course_id"),
+        Index(
+            "ix_courses_has_waiters",
+            "course_id",
+            postgresql_where=text("has_waiters"),
+            sqlite_where=text("has_waiters"),
+        ),
     )
 
     course_id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -154,6 +170,8 @@ class Course(Base):
     term_key: Mapped[str | None] = mapped_column(Text)
     component_key: Mapped[str | None] = mapped_column(Text)
     keys_version: Mapped[int | None] = mapped_column(BigInteger)
+    completed_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    has_waiters: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     enrollments: Mapped[list[Enrollment]] = relationship(back_populates="course", order_by="Enrollment.number")
 
@@ -163,7 +181,9 @@ class Enrollment(Base):
 
     ``number`` is the course's own count of enrollments ever made; its order is the order of the queue. Of a student's
     attempts at a course at most one is live, which ``uq_enrollments_live`` ensures. ``last_skip`` holds the violations
-    of the waiter's last skip, so that the history reports a skip only when they change.
+    of the waiter's last skip, so that the history reports a skip only when they change. ``bypassed_violations`` holds
+    the violations that overrides set aside. ``counted`` says whether a completion counts in the ``completed_count`` of
+    its course; a server of an older version leaves it as it was.
     """
 
     __tablename__ = "enrollments"
@@ -190,6 +210,7 @@ class Enrollment(Base):
         ),
         Index(None, "enrollment_id"),
         Index(None, "update_time", "course_id"),
+        Index("ix_enrollments_uncounted", "course_id", postgresql_where=UNCOUNTED, sqlite_where=UNCOUNTED),
     )
 
     course_id: Mapped[str] = mapped_column(ID, ForeignKey("courses.course_id"), primary_key=True)
@@ -207,6 +228,8 @@ class Enrollment(Base):
     update_time: Mapped[int] = mapped_column(BigInteger)
     end_time: Mapped[int | None] = mapped_column(BigInteger)
     last_skip: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
+    bypassed_violations: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list, server_default="[]")
+    counted: Mapped[bool | None] = mapped_column()
 
     student: Mapped[Student] = relationship(back_populates="enrollments")
     course: Mapped[Course] = relationship(back_populates="enrollments")

@@ -34,9 +34,21 @@ EVENT_COLUMNS = field_names(Event)
 STUDENT_KEYS = ("hold_keys", "search_text", "sort_name", "keys_version")
 COURSE_KEYS = ("code_key", "term_key", "component_key", "search_text", "keys_version")
 """The columns that follow from others and serve queries only. Records compute them and are loaded without them."""
-COUNTERS = ("enrolled_count", "waitlisted_count", "last_number")
+COUNTERS = ("enrolled_count", "waitlisted_count", "completed_count", "last_number", "has_waiters")
 UNCOUNTED = tuple(column for column in COURSE_COLUMNS if column not in ("course_id", *COUNTERS))
-PROGRESS = ("state", "grade", "passed", "bypassed_rules", "reason", "version", "update_time", "end_time", "last_skip")
+PROGRESS = (
+    "state",
+    "grade",
+    "passed",
+    "bypassed_rules",
+    "reason",
+    "version",
+    "update_time",
+    "end_time",
+    "last_skip",
+    "bypassed_violations",
+    "counted",
+)
 
 SPARE_WAITERS = 16
 """The number of waiters loaded beyond the free seats, since the rules may keep some from being promoted."""
@@ -126,7 +138,7 @@ SUBJECTS = _select_records(Subject, "courses", "course_id")
 RESPONSES = _select_records(StoredResponse, "request_ids", "caller", "request_id")
 
 INSERT_STUDENTS = Insert("students", (), (*STUDENT_COLUMNS, *STUDENT_KEYS))
-INSERT_COURSES = Insert("courses", (), (*COURSE_COLUMNS, *COURSE_KEYS))
+INSERT_COURSES = Insert("courses", (), (*COURSE_COLUMNS, "has_waiters", *COURSE_KEYS))
 INSERT_ENROLLMENTS = Insert("enrollments", (), ENROLLMENT_COLUMNS)
 INSERT_RESPONSES = Insert("request_ids", (), field_names(StoredResponse))
 UPDATE_STUDENTS = Update("students", ("student_id",), (*STUDENT_COLUMNS[1:], *STUDENT_KEYS))
