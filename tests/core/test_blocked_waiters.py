@@ -50,7 +50,7 @@ from tests.support.waitlists import (
 
 Record = Student | Course | Enrollment
 
-SEAT = Override(frozenset({"COURSE_FULL"}), "athlete")
+PAID = Override(frozenset({"STUDENT_HOLD"}), "paid")
 SEAT_AND_PAID = Override(frozenset({"COURSE_FULL", "STUDENT_HOLD"}), "athlete, paid")
 BLOCK = [Settle("c-1"), Settle("c-1")]
 """The first command skips the waiters whom the rules refuse; the second one finds them skipped, and blocks them."""
@@ -132,8 +132,7 @@ class TestBlocked:
         """The terms of a call say nothing about the waiter's next turn."""
         state = state_with_waitlist("a", "b", student_with_hold("b", max_credits=0), credits=1, capacity=2)
         for _ in range(2):
-            paid = Override(frozenset({"STUDENT_HOLD"}), "paid")
-            decide(state, Enroll("b", "c-1", allow_existing=True, override=paid))
+            decide(state, Enroll("b", "c-1", allow_existing=True, override=PAID))
             assert judged_again(state) == "b"
 
 
@@ -227,6 +226,37 @@ class TestUnblocked:
         assert letters(decide(state, Enroll("z", "c-1")).promoted) == "b"
         assert waitlist(state) == "cdz"
 
+    def test_by_an_own_call(self) -> None:
+        """The terms of a call may give a blocked waiter the seat, ahead of a waiter who can have it since now."""
+        state = state_with_waitlist("a", "bc", student_with_hold("b"), student_with_hold("c"), capacity=2)
+        for command in [*BLOCK, ReleaseHold("c", "BURSAR")]:
+            decide(state, command)
+        result = decide(state, Enroll("b", "c-1", override=PAID))
+        assert (result.enrollment.state, result.promoted, waitlist(state)) == ("ENROLLED", (), "c")
+
+    def test_by_a_swap(self) -> None:
+        """The seat that a swap gives up is not in the way of the caller's turn."""
+        state = loaded_state(*copy.deepcopy(CONFLICT), enrollment("c", number=3), *students("c"))
+        state.courses["c-1"].waitlisted_count += 1
+        for command in [PlaceHold("c", "BURSAR"), *BLOCK, ReleaseHold("c", "BURSAR")]:
+            decide(state, command)
+        result = decide(state, Swap("b", "c-2", "c-1"))
+        assert (result.enrollment.state, result.promoted, waitlist(state)) == ("ENROLLED", (), "c")
+
+    def test_for_a_skip_with_other_values(self) -> None:
+        """A waiter who remains refused is judged again too, since the history has to have the new reasons."""
+        state = loaded_state(
+            *copy.deepcopy(HELD), Course("c-2"), enrollment("b", "COMPLETED", course_id="c-2", passed=True)
+        )
+        decide(state, UpdateCourse("c-1", {"prerequisite_course_ids": ("c-2",)}))
+        for command in [*BLOCK, VoidCompletion("c-2/b"), Settle("c-1")]:
+            decide(state, command)
+        skips = [event for event in state.journal.events if event.type == "PROMOTION_SKIPPED"]
+        assert [[one.reason for one in skip.violations] for skip in skips] == [
+            ["STUDENT_HOLD"],
+            ["STUDENT_HOLD", "PREREQUISITE_UNMET"],
+        ]
+
     def test_by_a_new_course(self) -> None:
         """A course that is created may have the code of a prerequisite."""
         state = loaded_state(*copy.deepcopy(HELD))
@@ -244,7 +274,7 @@ class TestGone:
             [Unenroll("b", "c-1")],
             [DeleteStudent("b", force=True), UndeleteStudent("b")],
             [Enroll("b", "c-1", override=SEAT_AND_PAID)],
-            [Enroll("b", "c-1", override=Override(frozenset({"STUDENT_HOLD"}), "paid"))],
+            [Enroll("b", "c-1", override=PAID)],
         ],
         ids=["left", "deleted", "chosen", "own-turn"],
     )
@@ -258,10 +288,9 @@ class TestGone:
     def test_comes_again(self) -> None:
         """The new place is behind all others; the hold still refuses it, until it is released."""
         state = state_with_waitlist("ac", "bd", student_with_hold("b"), student_with_hold("d"), capacity=3)
-        paid = Override(frozenset({"STUDENT_HOLD"}), "paid")
         for command in [*BLOCK, Unenroll("b", "c-1"), UpdateCourse("c-1", {"capacity": 2})]:
             decide(state, command)
-        assert enrolled(state, Enroll("b", "c-1", override=paid)).waitlist_position == 2
+        assert enrolled(state, Enroll("b", "c-1", override=PAID)).waitlist_position == 2
         decide(state, PlaceHold("b", "LIBRARY"))
         for command in [Unenroll("a", "c-1"), *BLOCK]:
             decide(state, command)
@@ -270,11 +299,13 @@ class TestGone:
         assert letters(decide(state, Settle("c-1"))) == "b"
 
 
+TUESDAY = (MONDAY[0]._replace(weekdays=(2,)),)
 HISTORY: list[Command] = [
     Settle("c-1"),
     Enroll("z", "c-1"),
     Enroll("b", "c-1", allow_existing=True),
     Enroll("b", "c-1", override=SEAT_AND_PAID),
+    Enroll("b", "c-4"),
     Unenroll("a", "c-1"),
     Unenroll("b", "c-1"),
     Unenroll("b", "c-2"),
@@ -294,9 +325,9 @@ HISTORY: list[Command] = [
     ("student", "target"),
     [
         (student_with_hold("b"), {}),
-        (Student("b"), {"meetings": MONDAY}),
+        (Student("b"), {"meetings": MONDAY + TUESDAY}),
         (Student("b"), {"prerequisite_course_ids": ("c-3",)}),
-        (student_with_hold("b"), {"meetings": MONDAY, "prerequisite_course_ids": ("c-3",)}),
+        (student_with_hold("b"), {"meetings": MONDAY + TUESDAY, "prerequisite_course_ids": ("c-3",)}),
     ],
     ids=["hold", "conflict", "prerequisite", "all"],
 )
@@ -311,7 +342,8 @@ def test_a_batch_equals_its_commands_one_by_one(
         *course_with_students("a", "bc", capacity=2, **target),
         *course_with_students("b", "", "c-2", meetings=MONDAY),
         Course("c-3", last_number=1),
-        enrollment("b", "COMPLETED", course_id="c-3", passed="prerequisite_course_ids" not in target),
+        enrollment("b", "COMPLETED", course_id="c-3", passed=bool(student.holds)),
+        Course("c-4", meetings=TUESDAY),
     ]
     for commands in itertools.product(HISTORY, repeat=2):
         batch = [*prefix, *commands, Enroll("z", "c-1", allow_existing=True), Settle("c-1")]
