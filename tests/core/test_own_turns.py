@@ -11,7 +11,7 @@ from registrar_server.core.decide import decide
 from registrar_server.core.records import Course, Student
 from registrar_server.core.state import State
 from registrar_server.errors import Reason
-from tests.support.states import MONDAY, NOW, contents, enrolled, loaded_state, refusal
+from tests.support.states import EARLIER, MONDAY, NOW, contents, enrolled, loaded_state, refusal
 from tests.support.waitlists import (
     counts,
     course_with_students,
@@ -201,6 +201,25 @@ class TestKeepsWaiting:
         assert refusal(state, Enroll("a", "c-1")).reason is Reason.ALREADY_ENROLLED
         assert decide(state, Enroll("a", "c-1", allow_existing=True)).promoted == ()
         assert contents(state) == before
+
+
+class TestPreview:
+    """A preview answers likewise, without the versions and times that only a real change makes."""
+
+    def test_of_a_promotion(self) -> None:
+        """The seat has neither a version nor an update time yet."""
+        state = state_with_waitlist("a", "b", capacity=2)
+        seat = enrolled(state, Enroll("b", "c-1"))
+        state.journal.clear_generated()
+        assert (seat.state, seat.version, seat.update_time, seat.create_time) == ("ENROLLED", 0, 0, EARLIER)
+
+    def test_of_an_existing_place(self) -> None:
+        """A place that is skipped keeps its version and its update time, as in a real call."""
+        state = state_with_waitlist("a", "b", student_with_hold("b"), capacity=2)
+        place = enrolled(state, Enroll("b", "c-1", allow_existing=True))
+        state.journal.clear_generated()
+        assert event_summaries(state) == ["PROMOTION_SKIPPED b"]
+        assert (place.state, place.version, place.update_time) == ("WAITLISTED", 1, EARLIER)
 
 
 class TestOutsideTheWindow:
