@@ -13,7 +13,7 @@ from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import EnrollmentState
 from registrar_server.errors import Reason, Violation
-from tests.support.states import EARLIER, NOW, contents, enrollment, event_types, loaded_state, refusal
+from tests.support.states import EARLIER, NOW, contents, enrolled, enrollment, event_types, loaded_state, refusal
 
 
 def course(capacity: int | None = 2, taken: int = 0, **fields: Any) -> Course:
@@ -35,7 +35,7 @@ class TestEnroll:
     def test_takes_a_seat(self) -> None:
         """A first enrollment has attempt 1, the course's next number, and the present time."""
         state = loaded_state(Student("ada"), course(taken=1))
-        assert decide(state, Enroll("ada", "c-1")) == Enrollment(
+        assert enrolled(state, Enroll("ada", "c-1")) == Enrollment(
             "c-1", "id-1", "ada", number=2, attempt=1, state=EnrollmentState.ENROLLED, create_time=NOW, update_time=NOW
         )
         assert state.courses["c-1"].enrolled_count == 2
@@ -116,13 +116,13 @@ class TestEnroll:
     def test_allow_existing(self, live: str) -> None:
         """With allow_existing the result is the existing enrollment, and no event is recorded."""
         existing = enrollment("ada", live)
-        state = loaded_state(Student("ada"), course(taken=1), existing)
-        assert decide(state, Enroll("ada", "c-1", allow_existing=True)) is existing
+        state = loaded_state(Student("ada"), course(capacity=1, taken=1, waitlisted_count=1), existing)
+        assert enrolled(state, Enroll("ada", "c-1", allow_existing=True)) is existing
         assert (state.journal.events, state.journal.added_enrollments, state.journal.counted_courses) == ([], {}, {})
 
     def test_allow_existing_enrolls_if_none_exists(self) -> None:
         """With allow_existing a student without an enrollment is enrolled as usual."""
-        result = decide(loaded_state(Student("ada"), course()), Enroll("ada", "c-1", allow_existing=True))
+        result = enrolled(loaded_state(Student("ada"), course()), Enroll("ada", "c-1", allow_existing=True))
         assert result.state == "ENROLLED"
 
     @pytest.mark.parametrize("ended", ["DROPPED", "COMPLETED"])
@@ -130,7 +130,7 @@ class TestEnroll:
         """Enrolling again adds a row with the next attempt and number, and leaves the old row unchanged."""
         before = enrollment("ada", ended)
         state = loaded_state(Student("ada"), course(last_number=7), before)
-        result = decide(state, Enroll("ada", "c-1"))
+        result = enrolled(state, Enroll("ada", "c-1"))
         assert before == enrollment("ada", ended)
         assert (result.attempt, result.number, result.enrollment_id) == (2, 8, "id-1")
         assert state.journal.changed_enrollments == {}
@@ -139,13 +139,13 @@ class TestEnroll:
     def test_the_latest_attempt_counts(self) -> None:
         """The next attempt follows the highest, in whatever order the attempts were loaded."""
         first, third = enrollment("ada", "DROPPED"), enrollment("ada", "DROPPED", 5, attempt=3, enrollment_id="e-3")
-        result = decide(loaded_state(Student("ada"), course(), third, first), Enroll("ada", "c-1"))
+        result = enrolled(loaded_state(Student("ada"), course(), third, first), Enroll("ada", "c-1"))
         assert result.attempt == 4
 
     def test_no_waitlist_takes_a_free_seat(self) -> None:
         """With no_waitlist a student still gets a free seat."""
         assert (
-            decide(loaded_state(Student("ada"), course()), Enroll("ada", "c-1", no_waitlist=True)).state == "ENROLLED"
+            enrolled(loaded_state(Student("ada"), course()), Enroll("ada", "c-1", no_waitlist=True)).state == "ENROLLED"
         )
 
 
@@ -156,7 +156,7 @@ class TestOverride:
         """An override of COURSE_FULL gives a seat over capacity; the enrollment and the event name the rule."""
         state = loaded_state(Student("ada"), course(capacity=1, taken=1))
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
-        result = decide(state, Enroll("ada", "c-1", override=override))
+        result = enrolled(state, Enroll("ada", "c-1", override=override))
         assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert event_details(state) == [("STUDENT_ENROLLED", "ada", None, "ENROLLED", 2, 1)]
         (event,) = state.journal.events
@@ -165,7 +165,7 @@ class TestOverride:
     def test_an_unneeded_override_is_not_recorded(self) -> None:
         """If no rule is violated, neither the enrollment nor the event names a bypassed rule."""
         state = loaded_state(Student("ada"), course())
-        result = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
+        result = enrolled(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
         assert result.bypassed_rules == ()
         (event,) = state.journal.events
         assert (event.reason, event.bypassed_rules) == ("", ())
@@ -220,7 +220,7 @@ class TestUnenroll:
     def test_enrolled_and_dropped_in_one_batch(self) -> None:
         """A row that a batch adds and ends is written once, as ended, with one event for each change."""
         state = loaded_state(Student("ada"), course())
-        result = decide(state, Enroll("ada", "c-1"))
+        result = enrolled(state, Enroll("ada", "c-1"))
         decide(state, Unenroll("ada", "c-1"))
         assert state.journal.added_enrollments == {"id-1": result}
         assert state.journal.changed_enrollments == {}

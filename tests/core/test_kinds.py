@@ -24,6 +24,7 @@ from registrar_server.core.kinds import (
 from registrar_server.core.records import SETTABLE, Course, Hold, Student
 
 GENERATED = {"version", "create_time", "update_time", "delete_time"}
+COUNTERS = {"enrolled_count", "waitlisted_count", "completed_count", "last_number"}
 
 
 @dataclass
@@ -65,7 +66,7 @@ class TestSettable:
         ("record", "others"),
         [
             (Student, {"student_id", "holds", *GENERATED}),
-            (Course, {"course_id", "enrolled_count", "waitlisted_count", "last_number", *GENERATED}),
+            (Course, {"course_id", *COUNTERS, *GENERATED}),
         ],
     )
     def test_are_all_but_ids_counters_and_generated_fields(

@@ -14,7 +14,7 @@ from registrar_server.core.rules import Case, violations
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import CourseState, StudentState
 from registrar_server.errors import Reason, Violation
-from tests.support.states import MONDAY, NOW, contents, enrollment, loaded_state, refusal
+from tests.support.states import MONDAY, NOW, contents, enrolled, enrollment, loaded_state, refusal
 
 NOW_TEXT = "2026-11-23T16:00:00.123456Z"
 JUST_BEFORE = "2026-11-23T16:00:00.123455Z"
@@ -212,7 +212,7 @@ class TestDuplicates:
     @pytest.mark.parametrize("state", ["WAITLISTED", "DROPPED", "COMPLETED"])
     def test_only_seats_count(self, state: str) -> None:
         """A place on a waitlist, a dropped seat and a completion do not count."""
-        assert decide(self.offerings(state=state), Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(self.offerings(state=state), Enroll("ada", "c-1")).state == "ENROLLED"
 
     def test_cancelled_offerings_do_not_count(self) -> None:
         """A seat in a cancelled offering does not count."""
@@ -222,14 +222,14 @@ class TestDuplicates:
             Course("c-2", state=CourseState.CANCELLED, **self.LECTURE),
             enrollment("ada", "ENROLLED", course_id="c-2"),
         )
-        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
     def test_deleted_offerings_do_not_count(self) -> None:
         """The deletion of an offering ends the seat in it, in the same batch too."""
         state = self.offerings()
         state.courses["c-2"].enrolled_count = 1
         decide(state, DeleteCourse("c-2", force=True))
-        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
     def test_a_swap_exempts_the_seat_that_it_gives_up(self) -> None:
         """A student may swap one offering for another, but no third course for it."""
@@ -247,8 +247,8 @@ class TestDuplicates:
     def test_an_override(self) -> None:
         """An override sets the rule aside."""
         override = Override(frozenset({"DUPLICATE_COURSE"}), "repeats it as a guest")
-        enrolled = decide(self.offerings(), Enroll("ada", "c-1", override=override))
-        assert enrolled.bypassed_rules == ("DUPLICATE_COURSE",)
+        result = enrolled(self.offerings(), Enroll("ada", "c-1", override=override))
+        assert result.bypassed_rules == ("DUPLICATE_COURSE",)
 
     def test_a_waiter_who_enrolled_elsewhere_later_is_skipped(self) -> None:
         """The waiter keeps the position, and the next waiter gets the seat."""
@@ -280,7 +280,7 @@ class TestCancelledCourses:
         """The student can take another course at the same time and with the same credits."""
         refused = refusal(self.bound(CourseState.OPEN), Enroll("ada", "c-1"))
         assert [one.reason for one in refused.violations] == [Reason.SCHEDULE_CONFLICT, Reason.CREDIT_LIMIT_EXCEEDED]
-        assert decide(self.bound(CourseState.CANCELLED), Enroll("ada", "c-1")).bypassed_rules == ()
+        assert enrolled(self.bound(CourseState.CANCELLED), Enroll("ada", "c-1")).bypassed_rules == ()
 
     def test_the_drop_deadline_does_not_apply(self) -> None:
         """The seat can be dropped and swapped after the deadline."""
@@ -294,7 +294,7 @@ class TestCancelledCourses:
         """The batch may cancel and reopen the course: the rules see its present state."""
         state = self.bound(CourseState.OPEN)
         decide(state, UpdateCourse("c-2", {"state": CourseState.CANCELLED}))
-        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
         decide(state, Unenroll("ada", "c-2"))
         reopened = self.bound(CourseState.CANCELLED)
         decide(reopened, UpdateCourse("c-2", {"state": CourseState.OPEN}))
@@ -412,14 +412,14 @@ class TestPassed:
     def test_a_passed_completion(self) -> None:
         """A passed completion meets it."""
         state = loaded_state(Student("ada"), self.course(), Course("math-1"), self.attempt("COMPLETED", passed=True))
-        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
     @pytest.mark.parametrize("order", [(True, False), (False, True)])
     def test_one_pass_is_enough(self, order: tuple[bool, bool]) -> None:
         """A pass counts even if another attempt failed, before or after it."""
         attempts = [self.attempt("COMPLETED", number, passed=passed) for number, passed in enumerate(order, start=1)]
         state = loaded_state(Student("ada"), self.course(), Course("math-1"), *attempts)
-        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
     @pytest.mark.parametrize("other_state", ["ENROLLED", "WAITLISTED", "DROPPED", "COMPLETED"])
     def test_nothing_else(self, other_state: str) -> None:
@@ -434,7 +434,7 @@ class TestPassed:
         state = loaded_state(
             Student("ada"), self.course(), *gone, self.attempt("COMPLETED", passed=True, course_id="math-2")
         )
-        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
     def test_of_an_unknown_course(self) -> None:
         """A stored prerequisite that does not exist is met by nothing, but an override sets it aside."""
@@ -444,14 +444,14 @@ class TestPassed:
         (violation,) = refusal(state, Enroll("ada", "c-1")).violations
         assert violation.values == {"missing_course_ids": "math-1"}
         override = Override(frozenset({"PREREQUISITE_UNMET"}), "exam taken")
-        result = decide(state, Enroll("ada", "c-1", override=override))
+        result = enrolled(state, Enroll("ada", "c-1", override=override))
         assert result.bypassed_rules == ("PREREQUISITE_UNMET",)
 
     def test_a_circle(self) -> None:
         """The prerequisites of a prerequisite are not checked, so a circle does no harm."""
         circle = Course("c-1", prerequisite_course_ids=("math-1",)), Course("math-1", prerequisite_course_ids=("c-1",))
         state = loaded_state(Student("ada"), *circle, self.attempt("COMPLETED", passed=True))
-        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
     def test_a_course_that_requires_itself(self) -> None:
         """A stored course may require itself: only students who passed another course of its code can enroll."""
@@ -459,7 +459,7 @@ class TestPassed:
         assert refusal(loaded_state(Student("ada"), course), Enroll("ada", "c-1")).reason is Reason.PREREQUISITE_UNMET
         done = self.attempt("COMPLETED", passed=True, course_id="older")
         state = loaded_state(Student("ada"), course, Course("older", code="CS"), done)
-        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
 
 class TestCredits:
@@ -539,7 +539,7 @@ class TestCredits:
             Student("ada", max_credits=3_000), Course("c-1", credits=1_000), Course("c-2", credits=3_000), other
         )
         if fits:
-            assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+            assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
         else:
             assert refusal(state, Enroll("ada", "c-1")).reason is Reason.CREDIT_LIMIT_EXCEEDED
 
@@ -552,7 +552,7 @@ class TestSeats:
         state = loaded_state(
             Student("ada"), Course("c-1", capacity=1, enrolled_count=1, waitlist_capacity=1, last_number=4)
         )
-        result = decide(state, Enroll("ada", "c-1", comment="by phone"))
+        result = enrolled(state, Enroll("ada", "c-1", comment="by phone"))
         assert (result.state, result.number, result.waitlist_position, result.bypassed_rules) == (
             "WAITLISTED",
             5,
@@ -567,7 +567,7 @@ class TestSeats:
 
     def test_waits_for_a_course_without_seats(self) -> None:
         """A course with capacity 0 has a waitlist too."""
-        result = decide(
+        result = enrolled(
             loaded_state(Student("ada"), Course("c-1", capacity=0, waitlist_capacity=1)), Enroll("ada", "c-1")
         )
         assert result.state == "WAITLISTED"
@@ -603,7 +603,7 @@ class TestSeats:
     def test_override(self, waiting: int) -> None:
         """An override of COURSE_FULL gives a seat over capacity, whether the waitlist is full or not."""
         state = loaded_state(Student("ada"), self.full(waiting))
-        result = decide(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
+        result = enrolled(state, Enroll("ada", "c-1", override=Override(frozenset({"COURSE_FULL"}), "athlete")))
         assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert (state.courses["c-1"].enrolled_count, state.courses["c-1"].waitlisted_count) == (2, waiting)
 

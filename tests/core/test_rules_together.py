@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from registrar_server.core.commands import Command, Enroll, Override, Swap
-from registrar_server.core.decide import decide
 from registrar_server.core.records import Course, Hold, Student
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import StudentState
 from registrar_server.errors import OVERRIDABLE, Reason
-from tests.support.states import MONDAY, NOW, contents, enrollment, loaded_state, refusal
+from tests.support.states import MONDAY, NOW, contents, enrolled, enrollment, loaded_state, refusal
 
 HOLDS = (Hold("BURSAR", "Unpaid fees.", 1), Hold("LIBRARY", "", 2))
 EVERYTHING = Override(frozenset(OVERRIDABLE), "approved by the dean")
@@ -161,7 +160,7 @@ class TestOverride:
     def test_all_rules(self) -> None:
         """The enrollment and the event have each bypassed rule once, in the order of the reasons."""
         state = violating_state(student_state="ACTIVE", course_state="OPEN")
-        result = decide(state, Enroll("ada", "c-1", override=EVERYTHING))
+        result = enrolled(state, Enroll("ada", "c-1", override=EVERYTHING))
         kept = (
             "STUDENT_HOLD",
             "ENROLLMENT_CLOSED",
@@ -179,7 +178,7 @@ class TestOverride:
     def test_only_needed_rules(self) -> None:
         """Of the named rules, only those that would have refused are kept."""
         state = loaded_state(Student("ada", holds=HOLDS), Course("c-1"))
-        assert decide(state, Enroll("ada", "c-1", override=EVERYTHING)).bypassed_rules == ("STUDENT_HOLD",)
+        assert enrolled(state, Enroll("ada", "c-1", override=EVERYTHING)).bypassed_rules == ("STUDENT_HOLD",)
 
     def test_before_the_window(self) -> None:
         """The two ends of the window are separate rules."""
@@ -187,13 +186,13 @@ class TestOverride:
         closed = Override(frozenset({"ENROLLMENT_CLOSED"}), "late")
         assert refusal(state, Enroll("ada", "c-1", override=closed)).reason is Reason.ENROLLMENT_NOT_OPEN
         early = Override(frozenset({"ENROLLMENT_NOT_OPEN"}), "early")
-        assert decide(state, Enroll("ada", "c-1", override=early)).bypassed_rules == ("ENROLLMENT_NOT_OPEN",)
+        assert enrolled(state, Enroll("ada", "c-1", override=early)).bypassed_rules == ("ENROLLMENT_NOT_OPEN",)
 
     def test_on_the_waitlist(self) -> None:
         """A waiter's enrollment keeps the rules that were set aside."""
         state = loaded_state(Student("ada", holds=HOLDS), Course("c-1", capacity=0, waitlist_capacity=1))
         override = Override(frozenset({"STUDENT_HOLD"}), "it is being paid")
-        result = decide(state, Enroll("ada", "c-1", override=override))
+        result = enrolled(state, Enroll("ada", "c-1", override=override))
         assert (result.state, result.bypassed_rules) == ("WAITLISTED", ("STUDENT_HOLD",))
         (event,) = state.journal.events
         assert (event.type, event.reason) == ("STUDENT_WAITLISTED", "it is being paid")

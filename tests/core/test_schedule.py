@@ -9,7 +9,7 @@ from registrar_server.core.decide import decide
 from registrar_server.core.records import Commitment, Course, Meeting, Student
 from registrar_server.core.rules import Case, violations
 from registrar_server.errors import Reason, Violation
-from tests.support.states import NOW, enrollment, loaded_state, refusal
+from tests.support.states import NOW, enrolled, enrollment, loaded_state, refusal
 
 MON, TUE, WED, SUN = 1, 2, 3, 7
 FALL = {"first": "2026-09-01", "last": "2026-12-18"}
@@ -204,7 +204,7 @@ class TestCourses:
         if refuses:
             assert refusal(state, Enroll("ada", "c-1")).reason is Reason.SCHEDULE_CONFLICT
         else:
-            assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+            assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"
 
     def test_a_course_that_moved_in_the_same_batch(self) -> None:
         """Later commands of a batch see the new meetings."""
@@ -215,4 +215,4 @@ class TestCourses:
             enrollment("ada", "ENROLLED", course_id="c-2"),
         )
         decide(state, UpdateCourse("c-2", {"meetings": (at(TUE),)}))
-        assert decide(state, Enroll("ada", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("ada", "c-1")).state == "ENROLLED"

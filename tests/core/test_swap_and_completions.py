@@ -23,7 +23,7 @@ from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, StudentState
 from registrar_server.errors import Reason
-from tests.support.states import EARLIER, MONDAY, NOW, contents, enrollment, loaded_state, refusal
+from tests.support.states import EARLIER, MONDAY, NOW, contents, enrolled, enrollment, loaded_state, refusal
 from tests.support.waitlists import (
     counts,
     course_with_students,
@@ -136,7 +136,7 @@ class TestSwap:
             *students("a"), *course_with_students("a", meetings=MONDAY), Course("c-2"), Course("c-3", meetings=MONDAY)
         )
         decide(state, SWAP)
-        assert decide(state, Enroll("a", "c-3")).state == "ENROLLED"
+        assert enrolled(state, Enroll("a", "c-3")).state == "ENROLLED"
 
     def test_out_of_turn(self) -> None:
         """An override of COURSE_FULL promotes a waiter of the new course out of turn."""
@@ -149,11 +149,12 @@ class TestSwap:
         assert [event.reason for event in state.journal.events] == ["athlete", "SWAPPED"]
 
     def test_out_of_turn_at_the_students_turn(self) -> None:
-        """If it is the waiter's turn anyway, nothing is bypassed, and the waiter is among the promoted too."""
+        """If it is the waiter's turn anyway, nothing is bypassed; the promoted are other students."""
         state = two_courses(("a", ""), ("b", "a"), target_fields={"capacity": 2})
         override = Override(frozenset({"COURSE_FULL"}), "athlete")
         result, _, promoted = decide(state, Swap("a", "c-1", "c-2", override=override))
-        assert (result.bypassed_rules, promoted) == ((), (result,))
+        assert (result.enrollment_id, result.state, result.bypassed_rules) == ("c-2/a", "ENROLLED", ())
+        assert promoted == ()
         assert event_summaries(state) == ["STUDENT_PROMOTED a", "STUDENT_UNENROLLED a"]
 
     def test_over_capacity_and_past_the_deadline(self) -> None:
@@ -267,8 +268,8 @@ class TestComplete:
         """The enrollment is COMPLETED with its grade and no longer counted, and no waiter is promoted."""
         state = state_with_waitlist("a", "b")
         done = decide(state, Complete("a", "c-1", "A", passed=True))
-        finished = enrollment("a", "COMPLETED", grade="A", passed=True, version=2, update_time=NOW, end_time=NOW)
-        assert done == finished
+        graded: dict[str, Any] = {"grade": "A", "passed": True, "counted": True}
+        assert done == enrollment("a", "COMPLETED", version=2, update_time=NOW, end_time=NOW, **graded)
         assert (counts(state), waitlist(state)) == ((0, 1), "b")
         (event,) = state.journal.events
         assert (event.type, event.previous_state, event.state) == ("ENROLLMENT_COMPLETED", "ENROLLED", "COMPLETED")
@@ -394,7 +395,7 @@ class TestRecordCompletion:
         result = decide(state, RecordCompletion("a", "c-1", "T", comment="from Uppsala"))
         times: dict[str, Any] = {"create_time": NOW, "update_time": NOW, "end_time": NOW}
         assert result == Enrollment(
-            "c-1", "id-1", "a", 5, 1, EnrollmentState.COMPLETED, grade="T", passed=True, **times
+            "c-1", "id-1", "a", 5, 1, EnrollmentState.COMPLETED, grade="T", passed=True, counted=False, **times
         )
         assert counts(state) == (0, 0)
         assert state.journal.added_enrollments == {"id-1": result}
@@ -481,7 +482,7 @@ class TestById:
         """The row keeps its grade and its end, and gets the reason; so does its event."""
         state = self.two_completions()
         voided = decide(state, VoidCompletion("c-1/a", "wrong student"))
-        graded: dict[str, Any] = {"grade": "B", "passed": True, "reason": "wrong student"}
+        graded: dict[str, Any] = {"grade": "B", "passed": True, "reason": "wrong student", "counted": False}
         assert voided == enrollment("a", "VOIDED", version=2, update_time=NOW, **graded)
         (event,) = state.journal.events
         assert (event.type, event.previous_state, event.state) == ("COMPLETION_VOIDED", "COMPLETED", "VOIDED")
@@ -574,7 +575,7 @@ class TestPrerequisitesAfterwards:
         for command in commands:
             decide(state, command)
         if met:
-            assert decide(state, Enroll("a", "c-2")).state == "ENROLLED"
+            assert enrolled(state, Enroll("a", "c-2")).state == "ENROLLED"
         else:
             assert refusal(state, Enroll("a", "c-2")).reason is Reason.PREREQUISITE_UNMET
 

@@ -8,8 +8,8 @@ import pytest
 
 from registrar_server.core.commands import Enroll, Override, ReleaseHold, Unenroll, UpdateCourse
 from registrar_server.core.decide import decide
-from registrar_server.errors import Reason
-from tests.support.states import NOW, contents, enrollment, loaded_state, refusal
+from registrar_server.errors import Reason, Violation
+from tests.support.states import NOW, contents, enrolled, enrollment, loaded_state, refusal
 from tests.support.waitlists import (
     counts,
     course_with_students,
@@ -30,7 +30,7 @@ class TestFreeSeat:
     def test_goes_to_the_first_waiter(self) -> None:
         """The course settles before the newcomer joins the waitlist."""
         state = state_with_waitlist("a", "bc", capacity=2)
-        result = decide(state, Enroll("z", "c-1"))
+        result = enrolled(state, Enroll("z", "c-1"))
         assert event_summaries(state) == ["STUDENT_PROMOTED b", "STUDENT_WAITLISTED z"]
         assert (result.state, result.waitlist_position) == ("WAITLISTED", 2)
         assert (counts(state), waitlist(state)) == ((2, 2), "cz")
@@ -38,14 +38,14 @@ class TestFreeSeat:
     def test_enough_for_all(self) -> None:
         """The newcomer gets a seat that is left after the waiters."""
         state = state_with_waitlist("a", "bc", capacity=4)
-        assert decide(state, Enroll("z", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("z", "c-1")).state == "ENROLLED"
         assert event_summaries(state) == ["STUDENT_PROMOTED b", "STUDENT_PROMOTED c", "STUDENT_ENROLLED z"]
         assert [event.enrolled_count for event in state.journal.events] == [2, 3, 4]
 
     def test_unlimited_seats(self) -> None:
         """With unlimited seats every waiter that the rules allow is promoted, and the newcomer enrolls."""
         state = state_with_waitlist("a", "bcd", student_with_hold("c"), capacity=None)
-        assert decide(state, Enroll("z", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("z", "c-1")).state == "ENROLLED"
         assert event_summaries(state) == [
             "STUDENT_PROMOTED b",
             "PROMOTION_SKIPPED c",
@@ -56,21 +56,21 @@ class TestFreeSeat:
     def test_passes_skipped_waiters(self) -> None:
         """A newcomer gets the seat if the rules keep every waiter from it, and each skip has an event."""
         state = state_with_waitlist("a", "bc", student_with_hold("b"), student_with_hold("c"), capacity=2)
-        assert decide(state, Enroll("z", "c-1")).state == "ENROLLED"
+        assert enrolled(state, Enroll("z", "c-1")).state == "ENROLLED"
         assert event_summaries(state) == ["PROMOTION_SKIPPED b", "PROMOTION_SKIPPED c", "STUDENT_ENROLLED z"]
         assert (counts(state), waitlist(state)) == ((2, 2), "bc")
 
     def test_no_free_seat(self) -> None:
         """Without a free seat no waiter is skipped."""
         state = state_with_waitlist("a", "b", student_with_hold("b"))
-        assert decide(state, Enroll("z", "c-1")).state == "WAITLISTED"
+        assert enrolled(state, Enroll("z", "c-1")).state == "WAITLISTED"
         assert event_summaries(state) == ["STUDENT_WAITLISTED z"]
 
     def test_outside_the_window(self) -> None:
         """No waiter can be promoted outside the window, so a newcomer with an override passes them all."""
         state = state_with_waitlist("a", "b", capacity=2, enroll_close_time=NOW)
         late = Override(frozenset({"ENROLLMENT_CLOSED"}), "by letter, in time")
-        result = decide(state, Enroll("z", "c-1", override=late))
+        result = enrolled(state, Enroll("z", "c-1", override=late))
         assert (result.state, result.bypassed_rules) == ("ENROLLED", ("ENROLLMENT_CLOSED",))
         assert event_summaries(state) == ["STUDENT_ENROLLED z"]
 
@@ -109,7 +109,7 @@ class TestRefusedNewcomer:
     def test_the_place_of_a_promoted_waiter(self) -> None:
         """A full waitlist has room for the newcomer after a promotion."""
         state = state_with_waitlist("a", "bc", capacity=2, waitlist_capacity=2)
-        assert decide(state, Enroll("z", "c-1")).state == "WAITLISTED"
+        assert enrolled(state, Enroll("z", "c-1")).state == "WAITLISTED"
         assert waitlist(state) == "cz"
 
 
@@ -119,7 +119,7 @@ class TestOverride:
     def test_of_a_full_course(self) -> None:
         """The waitlist stays as it is."""
         state = state_with_waitlist("a", "bc")
-        result = decide(state, Enroll("z", "c-1", override=SEAT))
+        result = enrolled(state, Enroll("z", "c-1", override=SEAT))
         assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert event_summaries(state) == ["STUDENT_ENROLLED z"]
         assert (counts(state), waitlist(state)) == ((2, 2), "bc")
@@ -127,7 +127,7 @@ class TestOverride:
     def test_with_a_free_seat(self) -> None:
         """The first waiter gets the free seat, and the newcomer a seat over capacity."""
         state = state_with_waitlist("a", "bc", capacity=2)
-        result = decide(state, Enroll("z", "c-1", override=SEAT))
+        result = enrolled(state, Enroll("z", "c-1", override=SEAT))
         assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert event_summaries(state) == ["STUDENT_PROMOTED b", "STUDENT_ENROLLED z"]
         assert (counts(state), waitlist(state)) == ((3, 1), "c")
@@ -135,7 +135,7 @@ class TestOverride:
     def test_an_unneeded_override(self) -> None:
         """A seat that is left for the newcomer is within capacity, so nothing is bypassed."""
         state = state_with_waitlist("a", "b", capacity=3)
-        assert decide(state, Enroll("z", "c-1", override=SEAT)).bypassed_rules == ()
+        assert enrolled(state, Enroll("z", "c-1", override=SEAT)).bypassed_rules == ()
 
 
 class TestOutOfTurn:
@@ -144,13 +144,18 @@ class TestOutOfTurn:
     def test_gets_a_seat_over_capacity(self) -> None:
         """The waiter's enrollment is promoted with the override's reason, and those ahead keep waiting."""
         state = state_with_waitlist("a", "bcd")
-        result = decide(state, Enroll("c", "c-1", override=SEAT, comment="by phone"))
-        assert result == enrollment("c", "ENROLLED", 3, version=2, update_time=NOW, bypassed_rules=("COURSE_FULL",))
+        result = enrolled(state, Enroll("c", "c-1", override=SEAT, comment="by phone"))
+        full = Violation(
+            Reason.COURSE_FULL, 'The only seat is taken in "c-1".', {"capacity": "1", "enrolled_count": "1"}
+        )
+        bypassed: dict[str, Any] = {"bypassed_rules": ("COURSE_FULL",), "bypassed_violations": (full,)}
+        assert result == enrollment("c", "ENROLLED", 3, version=2, update_time=NOW, **bypassed)
         assert state.journal.added_enrollments == {}
         assert event_summaries(state) == ["STUDENT_PROMOTED c"]
         (event,) = state.journal.events
         assert (event.previous_state, event.state, event.enrollment_version) == ("WAITLISTED", "ENROLLED", 2)
         assert (event.reason, event.comment, event.bypassed_rules) == ("athlete", "by phone", ("COURSE_FULL",))
+        assert event.violations == (full,)
         assert (event.enrolled_count, event.waitlisted_count, event.capacity) == (2, 2, 1)
         assert (counts(state), waitlist(state)) == ((2, 2), "bd")
 
@@ -158,20 +163,20 @@ class TestOutOfTurn:
     def test_with_other_options(self, lenient: dict[str, Any]) -> None:
         """The options for existing enrollments and for waitlists do not prevent the promotion."""
         state = state_with_waitlist("a", "bc")
-        assert decide(state, Enroll("c", "c-1", override=SEAT, **lenient)).state == "ENROLLED"
+        assert enrolled(state, Enroll("c", "c-1", override=SEAT, **lenient)).state == "ENROLLED"
 
     def test_by_another_override(self) -> None:
         """An override of another rule leaves the waiter on the waitlist."""
         state = state_with_waitlist("a", "b", student_with_hold("b"))
         override = Override(frozenset({"STUDENT_HOLD"}), "paid")
         assert refusal(state, Enroll("b", "c-1", override=override)).reason is Reason.ALREADY_WAITLISTED
-        assert decide(state, Enroll("b", "c-1", allow_existing=True, override=override)).bypassed_rules == ()
+        assert enrolled(state, Enroll("b", "c-1", allow_existing=True, override=override)).bypassed_rules == ()
 
     def test_a_student_with_a_seat(self) -> None:
         """A student with a seat is already enrolled."""
         state = state_with_waitlist("a", "b")
         assert refusal(state, Enroll("a", "c-1", override=SEAT)).reason is Reason.ALREADY_ENROLLED
-        assert decide(state, Enroll("a", "c-1", allow_existing=True, override=SEAT)).bypassed_rules == ()
+        assert enrolled(state, Enroll("a", "c-1", allow_existing=True, override=SEAT)).bypassed_rules == ()
         assert state.journal.events == []
 
     def test_refused_by_other_rules(self) -> None:
@@ -187,7 +192,7 @@ class TestOutOfTurn:
         state = state_with_waitlist("a", "bc", student_with_hold("c"))
         (waiter,) = [one for one in state.waiters("c-1") if one.student_id == "c"]
         waiter.bypassed_rules = ("STUDENT_HOLD",)
-        result = decide(state, Enroll("c", "c-1", override=SEAT))
+        result = enrolled(state, Enroll("c", "c-1", override=SEAT))
         assert result.bypassed_rules == ("STUDENT_HOLD", "COURSE_FULL")
         assert state.journal.events[0].reason == "athlete"
 
@@ -196,7 +201,7 @@ class TestOutOfTurn:
         state = state_with_waitlist("a", "bc")
         (waiter,) = [one for one in state.waiters("c-1") if one.student_id == "c"]
         waiter.bypassed_rules = ("STUDENT_HOLD",)
-        assert decide(state, Enroll("c", "c-1", override=SEAT)).bypassed_rules == ("STUDENT_HOLD", "COURSE_FULL")
+        assert enrolled(state, Enroll("c", "c-1", override=SEAT)).bypassed_rules == ("STUDENT_HOLD", "COURSE_FULL")
 
     def test_rules_bypassed_before_and_now(self) -> None:
         """Old and new overrides together must cover all violations; both are listed in the order of the reasons."""
@@ -204,7 +209,7 @@ class TestOutOfTurn:
         (waiter,) = [one for one in state.waiters("c-1") if one.student_id == "c"]
         waiter.bypassed_rules = ("CREDIT_LIMIT_EXCEEDED",)
         both = Override(frozenset({"COURSE_FULL", "STUDENT_HOLD"}), "athlete")
-        result = decide(state, Enroll("c", "c-1", override=both))
+        result = enrolled(state, Enroll("c", "c-1", override=both))
         assert result.bypassed_rules == ("STUDENT_HOLD", "CREDIT_LIMIT_EXCEEDED", "COURSE_FULL")
 
     def test_outside_the_window(self) -> None:
@@ -212,34 +217,34 @@ class TestOutOfTurn:
         state = state_with_waitlist("a", "b", enroll_close_time=NOW)
         assert refusal(state, Enroll("b", "c-1", override=SEAT)).reason is Reason.ENROLLMENT_CLOSED
         both = Override(frozenset({"COURSE_FULL", "ENROLLMENT_CLOSED"}), "athlete")
-        assert decide(state, Enroll("b", "c-1", override=both)).bypassed_rules == ("ENROLLMENT_CLOSED", "COURSE_FULL")
+        assert enrolled(state, Enroll("b", "c-1", override=both)).bypassed_rules == ("ENROLLMENT_CLOSED", "COURSE_FULL")
 
     def test_at_the_waiters_turn(self) -> None:
-        """If there are seats for the waiter and all ahead, nothing is bypassed, and the event has no reason."""
+        """If there are seats for the waiter and all ahead, nothing is bypassed; the event has the comment alone."""
         state = state_with_waitlist("a", "bc", capacity=3)
-        result = decide(state, Enroll("c", "c-1", override=SEAT, comment="by phone"))
+        result = enrolled(state, Enroll("c", "c-1", override=SEAT, comment="by phone"))
         assert (result.state, result.bypassed_rules, result.version) == ("ENROLLED", (), 2)
         assert event_summaries(state) == ["STUDENT_PROMOTED b", "STUDENT_PROMOTED c"]
-        assert {(event.reason, event.comment) for event in state.journal.events} == {("", "")}
+        assert [(event.reason, event.comment) for event in state.journal.events] == [("", ""), ("", "by phone")]
         assert (counts(state), waitlist(state)) == ((3, 0), "")
 
     def test_with_a_free_seat_for_the_first(self) -> None:
         """The first waiter gets the free seat, and the chosen waiter a seat over capacity."""
         state = state_with_waitlist("a", "bc", capacity=2)
-        result = decide(state, Enroll("c", "c-1", override=SEAT))
+        result = enrolled(state, Enroll("c", "c-1", override=SEAT))
         assert (result.state, result.bypassed_rules) == ("ENROLLED", ("COURSE_FULL",))
         assert event_summaries(state) == ["STUDENT_PROMOTED b", "STUDENT_PROMOTED c"]
         assert [event.reason for event in state.journal.events] == ["", "athlete"]
         assert counts(state) == (3, 0)
 
     def test_with_a_free_seat_and_a_hold(self) -> None:
-        """A seat within capacity bypasses only the hold."""
+        """A seat within capacity bypasses only the hold, and the waiter is not skipped for it first."""
         state = state_with_waitlist("a", "b", student_with_hold("b"), capacity=2)
         both = Override(frozenset({"COURSE_FULL", "STUDENT_HOLD"}), "paid today")
-        result = decide(state, Enroll("b", "c-1", override=both))
+        result = enrolled(state, Enroll("b", "c-1", override=both))
         assert (result.state, result.bypassed_rules) == ("ENROLLED", ("STUDENT_HOLD",))
-        assert event_summaries(state) == ["PROMOTION_SKIPPED b", "STUDENT_PROMOTED b"]
-        assert state.journal.events[-1].reason == "paid today"
+        assert event_summaries(state) == ["STUDENT_PROMOTED b"]
+        assert state.journal.events[0].reason == "paid today"
 
 
 class TestPositions:
@@ -248,11 +253,11 @@ class TestPositions:
     def test_of_newcomers(self) -> None:
         """Each newcomer is last, whatever happened ahead in the same batch."""
         state = loaded_state(*students("abcxyz"), *course_with_students("a", "bc"))
-        positions = [decide(state, Enroll("x", "c-1")).waitlist_position]
+        positions = [enrolled(state, Enroll("x", "c-1")).waitlist_position]
         decide(state, Unenroll("b", "c-1"))
-        positions.append(decide(state, Enroll("y", "c-1")).waitlist_position)
+        positions.append(enrolled(state, Enroll("y", "c-1")).waitlist_position)
         decide(state, Unenroll("a", "c-1"))
-        positions.append(decide(state, Enroll("z", "c-1")).waitlist_position)
+        positions.append(enrolled(state, Enroll("z", "c-1")).waitlist_position)
         assert positions == [3, 3, 3]
         assert waitlist(state) == "xyz"
 
@@ -260,12 +265,12 @@ class TestPositions:
         """A waiter moves up when others ahead leave or are promoted; version and update time stay."""
         state = state_with_waitlist("a", "bcdef")
         asked = Enroll("e", "c-1", allow_existing=True)
-        positions = [decide(state, asked).waitlist_position]
+        positions = [enrolled(state, asked).waitlist_position]
         for command in (Unenroll("c", "c-1"), Unenroll("f", "c-1"), Unenroll("a", "c-1"), Enroll("z", "c-1")):
             decide(state, command)
-            positions.append(decide(state, asked).waitlist_position)
+            positions.append(enrolled(state, asked).waitlist_position)
         assert positions == [4, 3, 3, 2, 2]
-        assert decide(state, asked) == enrollment("e", "WAITLISTED", 5, waitlist_position=2)
+        assert enrolled(state, asked) == enrollment("e", "WAITLISTED", 5, waitlist_position=2)
 
     def test_of_a_newcomer_of_the_same_batch(self) -> None:
         """Waiters who left before the newcomer came are not counted twice."""
@@ -273,14 +278,14 @@ class TestPositions:
         decide(state, Unenroll("b", "c-1"))
         decide(state, Enroll("z", "c-1"))
         decide(state, Unenroll("c", "c-1"))
-        assert decide(state, Enroll("z", "c-1", allow_existing=True)).waitlist_position == 2
+        assert enrolled(state, Enroll("z", "c-1", allow_existing=True)).waitlist_position == 2
 
     def test_of_a_waiter_who_came_again(self) -> None:
         """The waiter is last, with the next attempt and number."""
         state = state_with_waitlist("a", "bc")
         left = decide(state, Unenroll("b", "c-1")).enrollment
         assert left.waitlist_position == 0
-        result = decide(state, Enroll("b", "c-1"))
+        result = enrolled(state, Enroll("b", "c-1"))
         assert (result.attempt, result.number, result.waitlist_position) == (2, 4, 2)
         assert waitlist(state) == "cb"
 
@@ -293,6 +298,6 @@ class TestPositions:
         """A skipped waiter moves up only for waiters ahead."""
         state = state_with_waitlist("a", "bcd", student_with_hold("c"))
         decide(state, UpdateCourse("c-1", {"capacity": 3}))
-        assert decide(state, Enroll("c", "c-1", allow_existing=True)).waitlist_position == 1
+        assert enrolled(state, Enroll("c", "c-1", allow_existing=True)).waitlist_position == 1
         decide(state, ReleaseHold("c", "BURSAR"))
-        assert decide(state, Enroll("z", "c-1")).waitlist_position == 2
+        assert enrolled(state, Enroll("z", "c-1")).waitlist_position == 2

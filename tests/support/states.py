@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from registrar_server.core.attempts import Attempts
-from registrar_server.core.commands import Command
+from registrar_server.core.commands import Command, Enroll
 from registrar_server.core.decide import decide
-from registrar_server.core.queue import Queue
+from registrar_server.core.queue import Queue, Queues
 from registrar_server.core.records import Commitment, Course, Enrollment, Meeting, Passed, Student
+from registrar_server.core.seats import Enrolled
 from registrar_server.core.state import State
 from registrar_server.core.transcripts import Transcripts
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState
@@ -83,6 +84,12 @@ def _load_transcript(state: State, enrollment: Enrollment, course: Course) -> No
         state.load_transcripts(passed=[passed])
 
 
+def enrolled(state: State, command: Enroll) -> Enrollment:
+    """Decide an enrollment, and return it without the students who were promoted."""
+    result: Enrolled = decide(state, command)
+    return result.enrollment
+
+
 def refusal(state: State, command: Command) -> Refusal:
     """Decide a command that must be refused, and return the refusal."""
     with pytest.raises(Refusal) as refused:
@@ -91,15 +98,25 @@ def refusal(state: State, command: Command) -> Refusal:
 
 
 def contents(state: State) -> dict[str, Any]:
-    """Return a copy of everything that a state holds, without the empty entries that look-ups leave behind."""
-    return copy.deepcopy(_without_empty(vars(state) | {"journal": {**vars(state.journal), "new_id": None}}))
+    """Return a copy of everything that a state holds.
+
+    The copy lacks the empty entries that look-ups leave behind. It does not tell which waiters are blocked: that is a
+    memory of judgements, which also a refused command may fill.
+    """
+    copied = copy.deepcopy(vars(state) | {"journal": {**vars(state.journal), "new_id": None}})
+    return {name: _plain(value) for name, value in copied.items()}
 
 
-def _without_empty(value: Any) -> Any:
-    if isinstance(value, Attempts | Queue | Transcripts):
-        return _without_empty(vars(value))
+def _plain(value: Any) -> Any:
+    if isinstance(value, Queues):
+        value.unblock_all()
+    if isinstance(value, Queue):
+        # Whether the waiters have to be sorted before they are read again is no content.
+        value._in_order = True
+    if isinstance(value, Attempts | Queue | Queues | Transcripts):
+        return _plain(vars(value))
     if isinstance(value, dict):
-        return {key: kept for key, item in value.items() if (kept := _without_empty(item))}
+        return {key: kept for key, item in value.items() if (kept := _plain(item))}
     return value
 
 

@@ -52,7 +52,7 @@ def letters(enrollments: Iterable[Enrollment]) -> str:
 
 def waitlist(state: State, course_id: str = "c-1") -> str:
     """Return the students who wait for a course, in order."""
-    return letters(state.waiters(course_id))
+    return letters(one for one in state.live_of_course(course_id) if one.waits)
 
 
 def counts(state: State, course_id: str = "c-1") -> tuple[int, int]:

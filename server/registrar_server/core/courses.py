@@ -1,4 +1,4 @@
-"""Decisions about courses: create, update, delete, undelete."""
+"""Decisions about courses: create, update, settle, delete, undelete."""
 
 from __future__ import annotations
 

@@ -139,6 +139,8 @@ class Journal:
 
     def clear_generated(self) -> None:
         """Empty the times and versions that this batch generated: a preview must not show them."""
+        # A skip leaves the version of its enrollment.
+        versioned = {event.enrollment_id for event in self.events if event.type != EventType.PROMOTION_SKIPPED}
         added: tuple[Student | Course | Enrollment, ...] = (
             *self.added_students.values(),
             *self.added_courses.values(),
@@ -147,7 +149,7 @@ class Journal:
         changed: tuple[Student | Course | Enrollment, ...] = (
             *self.changed_students.values(),
             *self.changed_courses.values(),
-            *self.changed_enrollments.values(),
+            *(one for one in self.changed_enrollments.values() if one.enrollment_id in versioned),
         )
         for record in added:
             record.create_time = 0

@@ -1,4 +1,4 @@
-"""What overrides set aside: in their call every violation of their rules, and later only what they were given for.
+"""Overrides set violations aside: in their call all violations of their rules, later only what they were given for.
 
 An enrollment keeps the violations that were set aside for it. When its turn on the waitlist comes, they cover a new
 violation of the same rule only if they include the facts of that violation: another hold, another conflict or more
@@ -53,7 +53,7 @@ def keep(enrollment: Enrollment, set_aside: tuple[Violation, ...]) -> None:
 
 
 def judge(found: Sequence[Violation], override: Override, waiter: Enrollment | None = None) -> Verdict:
-    """Return the verdict on violations, given the override of the call and those that a waiter keeps."""
+    """Return the verdict on violations, given the override of the call and the overrides that a waiter keeps."""
     if not found:
         return NO_VIOLATIONS
     set_aside = tuple(violation for violation in found if violation.override_rule in override.rules)

@@ -1,4 +1,4 @@
-"""The waitlists of courses: who waits, in which order, at which position, and who need not be judged again."""
+"""The waitlists of courses: the waiters, their order and positions, and those that need no second judgement."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from registrar_server.errors import Reason, Violation
 
 
 class Bid(NamedTuple):
-    """A student's request for a seat, on the terms of a call, or without any when the turn of a waiter comes."""
+    """A student's request for a seat: by a call, with its override and comment, or in the turn of a waiter."""
 
     student: Student
     course: Course
@@ -42,7 +42,7 @@ class Bid(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A waiter's bid and its verdict: the waiter is promoted, or skipped for violations that the history lacks."""
+    """A waiter's bid and its verdict. Without refusing violations the waiter is promoted, otherwise skipped."""
 
     bid: Bid
     waiter: Enrollment
@@ -50,7 +50,10 @@ class Turn(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What settling would do: the turns, and the number of seats still free afterwards (None is unlimited)."""
+    """What settling would do: the turns that the history reports, and the seats still free afterwards.
+
+    ``free`` is None if seats are unlimited.
+    """
 
     turns: tuple[Turn, ...]
     free: int | None
