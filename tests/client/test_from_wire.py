@@ -96,6 +96,7 @@ def test_all_fields_of_a_course_are_read() -> None:
         create_time=NOON,
         update_time=NOON,
         delete_time=NOON,
+        completed_count=6,
     )
     assert read(Course, message) == Course(
         course_id="CS-101",
@@ -119,6 +120,7 @@ def test_all_fields_of_a_course_are_read() -> None:
         create_time=NOON_HERE,
         update_time=NOON_HERE,
         delete_time=NOON_HERE,
+        completed_count=6,
     )
 
 
