@@ -131,6 +131,9 @@ class Course:
     """The number of seats that are taken."""
     waitlisted_count: int = 0
     """The number of students on the waitlist."""
+    completed_count: int = 0
+    """The number of seats that ``complete`` has ended, without voided completions. ``courses.update`` and the server's
+    own settling leave as many seats free."""
     seats_available: int | None = None
     """The number of free seats. ``None`` if the capacity is unlimited."""
     etag: str = ""
@@ -141,9 +144,6 @@ class Course:
     """When the fields that callers set last changed. The counts do not affect it."""
     delete_time: dt.datetime | None = None
     """``None`` while the course is not deleted."""
-    completed_count: int = 0
-    """The number of seats that ``complete`` has ended, without voided completions. ``courses.update`` and the server's
-    own settling leave as many seats free."""
 
 
 @documented

@@ -91,12 +91,12 @@ def test_all_fields_of_a_course_are_read() -> None:
         state=course_pb2.COURSE_STATE_CANCELLED,
         enrolled_count=3,
         waitlisted_count=2,
+        completed_count=6,
         seats_available=0,
         etag="4",
         create_time=NOON,
         update_time=NOON,
         delete_time=NOON,
-        completed_count=6,
     )
     assert read(Course, message) == Course(
         course_id="CS-101",
@@ -115,12 +115,12 @@ def test_all_fields_of_a_course_are_read() -> None:
         state=CourseState.CANCELLED,
         enrolled_count=3,
         waitlisted_count=2,
+        completed_count=6,
         seats_available=0,
         etag="4",
         create_time=NOON_HERE,
         update_time=NOON_HERE,
         delete_time=NOON_HERE,
-        completed_count=6,
     )
 
 
