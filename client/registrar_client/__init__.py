@@ -26,7 +26,15 @@ from registrar_client._enums import (
     Weekday,
 )
 from registrar_client._pager import AsyncPager, Page, Pager
-from registrar_client._results import DeletedCourse, DeletedStudent, Swapped, Unenrolled, UpdatedCourse
+from registrar_client._results import (
+    DeletedCourse,
+    DeletedStudent,
+    Enrolled,
+    Settled,
+    Swapped,
+    Unenrolled,
+    UpdatedCourse,
+)
 from registrar_client._retry import RetryOptions
 from registrar_client._sync import RegistrarClient
 from registrar_client._types import (
@@ -130,6 +138,7 @@ __all__ = [
     "DeletedStudent",
     "DropDeadlinePassed",
     "DuplicateCourse",
+    "Enrolled",
     "Enrollment",
     "EnrollmentClosed",
     "EnrollmentNotFound",
@@ -168,6 +177,7 @@ __all__ = [
     "RoleRequired",
     "RosterEntry",
     "ScheduleConflict",
+    "Settled",
     "ShuttingDown",
     "Student",
     "StudentCourse",

@@ -51,6 +51,7 @@ class AsyncCourses:
     search = async_paged(courses.search)
     update = async_unary(courses.update)
     delete = async_unary(courses.delete)
+    settle = async_unary(courses.settle)
     undelete = async_unary(courses.undelete)
 
 

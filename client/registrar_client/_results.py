@@ -5,10 +5,36 @@ Their lists have at most 100 entries, and a count of all entries beside them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from registrar_client._docstrings import documented
 from registrar_client._types import Course, Enrollment, Student
+
+_values_of_enrollment = attrgetter(*(each.name for each in fields(Enrollment)))
+
+
+@documented
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Enrolled(Enrollment):
+    """The result of ``enroll``: the student's enrollment, and the other students who were promoted.
+
+    It is equal to every ``Enrollment`` with the same values. ``promoted`` and ``promoted_count`` do not count.
+    """
+
+    promoted: tuple[Enrollment, ...] = field(default=(), compare=False)
+    """The enrollments of other students that the same transaction promoted from the waitlist, in order: at most the
+    first 100."""
+    promoted_count: int = field(default=0, compare=False)
+    """The number of all promoted enrollments of other students."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Enrollment):
+            return NotImplemented
+        return bool(_values_of_enrollment(self) == _values_of_enrollment(other))
+
+    # Equal objects have the same hash. Without this line, a class with __eq__ has none.
+    __hash__ = Enrollment.__hash__
 
 
 @documented
@@ -34,8 +60,8 @@ class Swapped:
     dropped: Enrollment
     """The dropped enrollment in the other course."""
     promoted: tuple[Enrollment, ...] = ()
-    """The enrollments that the same transaction promoted from a waitlist, in order: first those in the course of
-    ``enrollment``, then those in the course of ``dropped``. At most the first 100."""
+    """The enrollments of other students that the same transaction promoted from a waitlist, in order: first those in
+    the course of ``enrollment``, then those in the course of ``dropped``. At most the first 100."""
     promoted_count: int = 0
     """The number of all promoted enrollments."""
 
@@ -47,6 +73,17 @@ class UpdatedCourse:
 
     course: Course
     """The course after the update, or the course that ``allow_missing`` created."""
+    promoted: tuple[Enrollment, ...] = ()
+    """The enrollments that the same transaction promoted from the waitlist, in order: at most the first 100."""
+    promoted_count: int = 0
+    """The number of all promoted enrollments."""
+
+
+@documented
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The result of ``courses.settle``."""
+
     promoted: tuple[Enrollment, ...] = ()
     """The enrollments that the same transaction promoted from the waitlist, in order: at most the first 100."""
     promoted_count: int = 0

@@ -51,6 +51,7 @@ class Courses:
     search = paged(courses.search)
     update = unary(courses.update)
     delete = unary(courses.delete)
+    settle = unary(courses.settle)
     undelete = unary(courses.undelete)
 
 

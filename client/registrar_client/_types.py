@@ -131,6 +131,9 @@ class Course:
     """The number of seats that are taken."""
     waitlisted_count: int = 0
     """The number of students on the waitlist."""
+    completed_count: int = 0
+    """The number of seats that ``complete`` has ended, without voided completions. ``courses.update`` and the server's
+    own settling leave as many seats free."""
     seats_available: int | None = None
     """The number of free seats. ``None`` if the capacity is unlimited."""
     etag: str = ""
@@ -166,7 +169,8 @@ class Enrollment:
     passed: bool | None = None
     """Whether the student passed, for a completion, also for a voided one."""
     bypassed_rules: tuple[ErrorReason, ...] = ()
-    """The rules that overrides set aside for this enrollment. They also stay set aside for a promotion."""
+    """The rules that overrides set aside for this enrollment. For a promotion, they stay set aside for what the
+    overrides were given for, such as the same holds or conflicts."""
     reason: str = ""
     """Why the enrollment was dropped or voided: the ``reason`` given to ``unenroll`` or ``void_completion``,
     ``SWAPPED`` after ``swap``, ``STUDENT_DELETED`` or ``COURSE_DELETED`` after a forced deletion."""
@@ -230,7 +234,8 @@ class Event:
     time: dt.datetime
     """When the server made the change. Clocks of servers differ, so only revisions give the order of events."""
     actor: str = ""
-    """The caller. Always empty, because callers have no identity yet."""
+    """The caller: ``system:sweep`` if the server settled the course by itself, otherwise empty, because callers have no
+    identity yet."""
     student_id: str = ""
     """Empty for events of courses."""
     course_id: str = ""
@@ -241,13 +246,16 @@ class Event:
     previous_state: EnrollmentState | None = None
     """The state of the enrollment before the change. ``None`` if the event has no enrollment or a new one."""
     reason: str = ""
-    """The reason of the override if this change set rules aside, of the hold, or else of the drop or the voiding."""
+    """The reason of the override if it set rules aside for this change, of the hold, or else of the drop or the
+    voiding."""
     comment: str = ""
-    """The comment of the call."""
+    """The comment of the call. Empty for PROMOTION_SKIPPED and for promotions of students that the call does not
+    name."""
     bypassed_rules: tuple[ErrorReason, ...] = ()
     """The rules that this call or earlier calls set aside for the enrollment."""
     violations: tuple[Violation, ...] = ()
-    """The rules that refused the promotion, for PROMOTION_SKIPPED."""
+    """For PROMOTION_SKIPPED, the violations that refused the promotion. For other events of an enrollment, the
+    violations that the override of the call set aside for this change."""
     changes: tuple[FieldChange, ...] = ()
     """The changed fields, for events of students, courses and holds and for corrections of a completion."""
     request_id: str = ""
@@ -261,6 +269,6 @@ class Override:
 
     rules: Sequence[ErrorReason]
     """The rules to set aside, named by the ``override_rule`` of their violations. ``COURSE_FULL`` takes a seat over
-    capacity."""
+    capacity. If the student has to wait, a later promotion sets aside only violations with the same facts."""
     reason: str
     """Why, for the records. It must not be empty."""

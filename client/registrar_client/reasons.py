@@ -88,7 +88,7 @@ class AlreadyEnrolled(AlreadyExists):
 
 
 class AlreadyWaitlisted(AlreadyExists):
-    """The student is on the course's waitlist, by the enrollment ``metadata["enrollment_id"]``."""
+    """The student is on the course's waitlist and gets no seat. ``metadata["enrollment_id"]`` is the place."""
 
     reason = ErrorReason.ALREADY_WAITLISTED
 

@@ -24,6 +24,7 @@ from registrar_client import (
     CourseState,
     DeletedCourse,
     DeletedStudent,
+    Enrolled,
     Enrollment,
     EnrollmentState,
     ErrorReason,
@@ -34,6 +35,7 @@ from registrar_client import (
     Meeting,
     Override,
     RosterEntry,
+    Settled,
     Student,
     StudentCourse,
     StudentState,
@@ -60,13 +62,14 @@ MESSAGES: dict[Any, Any] = {
     Unenrolled: enrollment_service_pb2.UnenrollResponse,
     Swapped: enrollment_service_pb2.SwapEnrollmentResponse,
     UpdatedCourse: course_service_pb2.UpdateCourseResponse,
+    Settled: course_service_pb2.SettleCourseResponse,
     DeletedCourse: course_service_pb2.DeleteCourseResponse,
     DeletedStudent: student_service_pb2.DeleteStudentResponse,
     Violation: error_reason_pb2.RuleViolation,
     Event: event_pb2.Event,
     FieldChange: event_pb2.FieldChange,
 }
-"""The message of each dataclass."""
+"""The message of each dataclass. ``Enrolled`` is an enrollment itself, so its fields are not those of its message."""
 
 
 @pytest.mark.parametrize(("kind", "message"), MESSAGES.items())
@@ -84,6 +87,13 @@ def test_every_field_that_is_set_is_read(kind: Any, message: Any) -> None:
         assert {each for each in one if one[each] != empty[each]} == {name}
 
 
+def test_the_result_of_enroll_is_the_enrollment_with_every_other_field_of_the_response() -> None:
+    response = enrollment_service_pb2.EnrollStudentResponse.DESCRIPTOR
+    ours = [field.name for field in dataclasses.fields(Enrolled)]
+    assert ours[: len(dataclasses.fields(Enrollment))] == [field.name for field in dataclasses.fields(Enrollment)]
+    assert ["enrollment", *ours[len(dataclasses.fields(Enrollment)) :]] == [field.name for field in response.fields]
+
+
 def test_every_resource_of_the_protos_has_a_dataclass() -> None:
     files = (course_pb2, enrollment_pb2, enrollment_service_pb2, error_reason_pb2, event_pb2, student_pb2)
     messages = {message for file in files for message in file.DESCRIPTOR.message_types_by_name.values()}
@@ -95,7 +105,7 @@ def test_every_resource_of_the_protos_has_a_dataclass() -> None:
 def test_every_dataclass_has_a_message() -> None:
     defined = [*vars(_types).values(), *vars(_results).values()]
     ours = {kind for kind in defined if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
-    assert ours == set(MESSAGES)
+    assert ours == {*MESSAGES, Enrolled}
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,22 @@ def test_the_testing_server_serves_threads(monkeypatch: pytest.MonkeyPatch) -> N
         assert client.unenroll(student_id="s-1", course_id="CS-101").promoted == ()
 
 
+def test_a_thread_settles_a_course_and_compares_what_it_enrolled() -> None:
+    """Results of ``enroll`` are equal to the enrollments that other calls return, and can be keys beside them."""
+    with testing.server() as address, RegistrarClient(address) as client:
+        client.courses.create(course_id="CS-101", capacity=1, waitlist_capacity=5)
+        for student_id in ("s-1", "s-2", "s-3"):
+            client.students.create(student_id=student_id)
+        seat, waiting = (client.enroll(student_id=student_id, course_id="CS-101") for student_id in ("s-1", "s-2"))
+        assert client.get_enrollment(enrollment_id=seat.enrollment_id) == seat
+        assert [entry.enrollment for entry in client.list_roster(course_id="CS-101")] == [seat, waiting]
+        assert len({seat, client.get_enrollment(enrollment_id=seat.enrollment_id), waiting}) == 2
+        client.complete(student_id="s-1", course_id="CS-101")
+        settled = client.courses.settle(course_id="CS-101")
+        assert [one.enrollment_id for one in settled.promoted] == [waiting.enrollment_id]
+        assert client.enroll(student_id="s-3", course_id="CS-101").promoted == ()
+
+
 def test_every_testing_server_starts_empty() -> None:
     for _ in range(2):
         with testing.server() as address, RegistrarClient(address) as client:

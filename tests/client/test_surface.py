@@ -23,6 +23,7 @@ from registrar_client import (
     Course,
     DeletedCourse,
     DeletedStudent,
+    Enrolled,
     Enrollment,
     Event,
     Page,
@@ -30,6 +31,7 @@ from registrar_client import (
     RegistrarClient,
     RegistrarError,
     RosterEntry,
+    Settled,
     Student,
     StudentCourse,
     Swapped,
@@ -133,7 +135,7 @@ def test_type_checkers_see_precise_types() -> None:
     """Mypy checks this test. Its inner functions do not run."""
 
     def precise(client: RegistrarClient, other: AsyncRegistrarClient) -> None:
-        assert_type(client.enroll(student_id="s", course_id="c"), Enrollment)
+        assert_type(client.enroll(student_id="s", course_id="c"), Enrolled)
         assert_type(client.unenroll(student_id="s", course_id="c"), Unenrolled)
         assert_type(client.swap(student_id="s", from_course_id="c", to_course_id="d"), Swapped)
         assert_type(client.complete(student_id="s", course_id="c", passed=None), Enrollment)
@@ -143,6 +145,7 @@ def test_type_checkers_see_precise_types() -> None:
         assert_type(client.students.update(student_id="s", max_credits=None), Student)
         assert_type(client.students.delete(student_id="s", force=True), DeletedStudent)
         assert_type(client.courses.delete(course_id="c", force=True), DeletedCourse)
+        assert_type(client.courses.settle(course_id="c", validate_only=True), Settled)
         assert_type(client.students.place_hold(student_id="s", code="BURSAR"), Student)
         assert_type(client.history.list(after_revision=7), Pager[Event])
         assert_type(client.list_courses(student_id="s"), Pager[StudentCourse])
@@ -160,7 +163,8 @@ def test_type_checkers_see_precise_types() -> None:
         client.complete(student_id="s", course_id="c", passed="A")  # type: ignore[arg-type]
 
     async def precise_async(client: AsyncRegistrarClient) -> None:
-        assert_type(await client.enroll(student_id="s", course_id="c"), Enrollment)
+        assert_type(await client.enroll(student_id="s", course_id="c"), Enrolled)
+        assert_type(await client.courses.settle(course_id="c"), Settled)
         assert_type(await client.swap(student_id="s", from_course_id="c", to_course_id="d"), Swapped)
         assert_type(await client.students.release_hold(student_id="s", code="BURSAR"), Student)
         async for event in client.history.list():

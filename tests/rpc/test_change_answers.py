@@ -15,7 +15,15 @@ from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED as ENROLLED
 from registrar.v1.enrollment_service_pb2 import SwapEnrollmentRequest, UnenrollRequest
 from registrar.v1.student_service_pb2 import DeleteStudentRequest, GetStudentRequest, PlaceHoldRequest
 from registrar_client import AsyncRegistrarClient, InvalidField
-from registrar_server.core.commands import Command, CreateCourse, CreateStudent, Enroll, UpdateCourse
+from registrar_server.core.commands import (
+    Command,
+    CreateCourse,
+    CreateStudent,
+    Enroll,
+    PlaceHold,
+    ReleaseHold,
+    UpdateCourse,
+)
 from tests.support.ledgers import carry_out_on
 from tests.support.refusals import refused
 from tests.support.servers import Registrar, calling, registrar_on, serving
@@ -209,13 +217,13 @@ class TestLimits:
             assert await registrar.students.DeleteStudent(request) == answer
 
     async def test_a_drop_and_a_swap_that_promote_hundreds_are_cut_too(self, database_url: str) -> None:
-        """A closed window kept the waiters from many free seats; one drop, or one swap, then promotes all of them."""
+        """Holds kept the waiters from many free seats; one drop, or one swap, then promotes all of them."""
         leaving, *others = CROWD[:251]
         carry_out_on(database_url, CreateCourse("FREE"), *map(CreateStudent, [leaving, *others]))
         for course_id in ("ONE", "TWO"):
             course = CreateCourse(course_id, {"capacity": 1, "waitlist_capacity": 250})
             seats = [Enroll(student_id, course_id) for student_id in (leaving, *others)]
-            carry_out_on(database_url, course, *seats, *closed_and_larger(course_id))
+            carry_out_on(database_url, course, *seats, *larger_despite_holds(course_id, others))
         swap = SwapEnrollmentRequest(student_id=leaving, from_course_id="TWO", to_course_id="FREE")
         async with registrar_on(database_url, max_message_bytes=SMALLEST_MESSAGE) as registrar:
             left = await registrar.enrollments.Unenroll(UnenrollRequest(student_id=leaving, course_id="ONE"))
@@ -224,12 +232,12 @@ class TestLimits:
             assert ([one.student_id for one in promoted], count) == (others[:100], 250)
 
 
-def closed_and_larger(course_id: str) -> list[Command]:
-    """Return commands that add seats to a course while its window is closed, so that no student is promoted."""
+def larger_despite_holds(course_id: str, waiters: list[str]) -> list[Command]:
+    """Return commands that add seats to a course while its waiters have holds, so that no student is promoted."""
     return [
-        UpdateCourse(course_id, {"enroll_close_time": 1}),
+        *(PlaceHold(student_id, "BURSAR") for student_id in waiters),
         UpdateCourse(course_id, {"capacity": None}),
-        UpdateCourse(course_id, {"enroll_close_time": None}),
+        *(ReleaseHold(student_id, "BURSAR") for student_id in waiters),
     ]
 
 

@@ -161,8 +161,9 @@ class TestSeats:
         )
 
     async def test_overridden(self, campus: Registrar) -> None:
-        """The event has the reason of the override, and later events still name the bypassed rules."""
+        """The event has the override's reason and what it set aside; later events still name the bypassed rules."""
         await place_hold(campus, "s-1", "LIBRARY")
+        refusal = await refused(campus.enroll("s-1", "CS-101"))
         override = Override(rules=[ERROR_REASON_STUDENT_HOLD], reason="Approved.")
         given = await campus.enroll("s-1", "CS-101", override=override)
         dropped = (await drop(campus, "s-1", reason="moved")).enrollment
@@ -176,6 +177,7 @@ class TestSeats:
                 **about(given),
                 reason="Approved.",
                 bypassed_rules=bypassed,
+                violations=refusal.the(RuleViolations).violations,
             ),
             expected(
                 "STUDENT_UNENROLLED",

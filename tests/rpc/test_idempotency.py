@@ -20,6 +20,7 @@ from registrar.v1.course_pb2 import Course
 from registrar.v1.course_service_pb2 import (
     CreateCourseRequest,
     DeleteCourseRequest,
+    SettleCourseRequest,
     UndeleteCourseRequest,
     UpdateCourseRequest,
 )
@@ -100,6 +101,7 @@ CHANGES: dict[str, tuple[Message, Message | None]] = {
         None,
     ),
     "DeleteCourse": (DeleteCourseRequest(course_id="CS-101", request_id=ID), None),
+    "SettleCourse": (SettleCourseRequest(course_id="CS-101", request_id=ID), None),
     "UndeleteCourse": (
         UndeleteCourseRequest(course_id="CS-101", request_id=ID),
         DeleteCourseRequest(course_id="CS-101"),

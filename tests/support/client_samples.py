@@ -42,6 +42,7 @@ SURFACE: dict[str, tuple[str, dict[str, str]]] = {
     "SearchCourses": ("courses.search", {}),
     "UpdateCourse": ("courses.update", {"course_id": "CS-101"}),
     "DeleteCourse": ("courses.delete", {"course_id": "CS-101"}),
+    "SettleCourse": ("courses.settle", {"course_id": "CS-101"}),
     "UndeleteCourse": ("courses.undelete", {"course_id": "CS-101"}),
     "ListEvents": ("history.list", {}),
 }

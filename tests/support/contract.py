@@ -14,7 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from registrar.v1 import course_pb2, student_pb2
 from registrar_server.core.courses import DeletedCourse, UpdatedCourse
 from registrar_server.core.records import Change, Course, Enrollment, Event, Hold, Student
-from registrar_server.core.seats import Swapped, Unenrolled
+from registrar_server.core.seats import Enrolled, Swapped, Unenrolled
 from registrar_server.core.students import DeletedStudent
 from registrar_server.core.vocabulary import EnrollmentState, EventType
 from registrar_server.errors import Reason, Violation
@@ -126,15 +126,24 @@ STUDENT: Student = _record(
     Student, student_pb2.Student, student_id="s-1", holds=(Hold("BURSAR", "Unpaid fees.", 5),), version=2, **_TIMES
 )
 COURSE: Course = _record(
-    Course, course_pb2.Course, course_id="c-1", version=2, enrolled_count=7, waitlisted_count=8, **_TIMES
+    Course,
+    course_pb2.Course,
+    course_id="c-1",
+    version=2,
+    enrolled_count=6,
+    waitlisted_count=7,
+    completed_count=8,
+    **_TIMES,
 )
 RESULTS: Mapping[str, Any] = {
     "student": STUDENT,
     "course": COURSE,
     "enrollment": COMPLETED,
+    "EnrollStudentResponse": Enrolled(WAITING, (WAITING,)),
     "UnenrollResponse": Unenrolled(COMPLETED, (WAITING,)),
     "SwapEnrollmentResponse": Swapped(WAITING, COMPLETED, (WAITING,)),
     "UpdateCourseResponse": UpdatedCourse(COURSE, (WAITING,)),
+    "SettleCourseResponse": (WAITING,),
     "DeleteCourseResponse": DeletedCourse(COURSE, (COMPLETED,), (WAITING,)),
     "DeleteStudentResponse": DeletedStudent(STUDENT, (COMPLETED,), (WAITING,)),
 }

@@ -33,7 +33,7 @@ def complete(
     validate_only: bool = False,
     timeout: float | None = None,
 ) -> Call[Enrollment]:
-    """Record that a student finished a course, passed or not. No student is promoted to the seat.
+    """Record that a student finished a course, passed or not. The call promotes no student to the seat.
 
     Pass ``student_id`` and ``course_id``, or ``enrollment_id``:
 

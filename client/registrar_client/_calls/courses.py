@@ -15,7 +15,7 @@ from registrar_client import _to_wire as to_wire
 from registrar_client._call import Call, ListCall, Rpc
 from registrar_client._enums import CourseState
 from registrar_client._from_wire import read, reader
-from registrar_client._results import DeletedCourse, UpdatedCourse
+from registrar_client._results import DeletedCourse, Settled, UpdatedCourse
 from registrar_client._types import UNSET, Course, Meeting, Unset
 
 CREATE_COURSE = Rpc(CourseServiceStub, "CreateCourse")
@@ -23,6 +23,7 @@ GET_COURSE = Rpc(CourseServiceStub, "GetCourse")
 SEARCH_COURSES = Rpc(CourseServiceStub, "SearchCourses")
 UPDATE_COURSE = Rpc(CourseServiceStub, "UpdateCourse")
 DELETE_COURSE = Rpc(CourseServiceStub, "DeleteCourse")
+SETTLE_COURSE = Rpc(CourseServiceStub, "SettleCourse")
 UNDELETE_COURSE = Rpc(CourseServiceStub, "UndeleteCourse")
 
 
@@ -172,8 +173,8 @@ def update(
 ) -> Call[UpdatedCourse]:
     """Change the fields of a course that are passed. ``None`` clears a field.
 
-    No change drops an enrollment. A higher capacity promotes students from the waitlist. ``promoted`` lists their
-    enrollments.
+    No change drops an enrollment. If a field changes that the rules of enrolling depend on, students on the waitlist
+    get the free seats, except as many as ``completed_count``. ``promoted`` lists their enrollments.
 
     Args:
         course_id: The course.
@@ -250,6 +251,34 @@ def delete(
         validate_only=validate_only,
     )
     return Call(DELETE_COURSE, request, reader(DeletedCourse), timeout)
+
+
+def settle(
+    *, course_id: str, validate_only: bool = False, request_id: str | UUID | None = None, timeout: float | None = None
+) -> Call[Settled]:
+    """Give the free seats of a course to the students on its waitlist who meet all rules, in order.
+
+    The server does this by itself, after some changes only within a minute. This call does it at once. It also gives
+    away the seats that ``completed_count`` counts. Outside the enrollment window, and while the course is cancelled, it
+    promotes no student.
+
+    Args:
+        course_id: The course.
+        validate_only: Return what the call would return, but change nothing.
+        request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        CourseNotFound: No course has this id, or the course is deleted.
+        RegistrarError: Any other failure.
+    """
+    request = to_wire.message(
+        pb.SettleCourseRequest,
+        course_id=course_id,
+        validate_only=validate_only,
+        request_id=to_wire.request_id(request_id, validate_only=validate_only),
+    )
+    return Call(SETTLE_COURSE, request, reader(Settled), timeout)
 
 
 def undelete(*, course_id: str, request_id: str | UUID | None = None, timeout: float | None = None) -> Call[Course]:

@@ -9,8 +9,9 @@ from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from registrar_client import _to_wire as to_wire
 from registrar_client._call import Call, Rpc
-from registrar_client._from_wire import read, reader
-from registrar_client._results import Swapped, Unenrolled
+from registrar_client._field_types import field_types
+from registrar_client._from_wire import reader
+from registrar_client._results import Enrolled, Swapped, Unenrolled
 from registrar_client._types import Enrollment, Override
 
 ENROLL_STUDENT = Rpc(EnrollmentServiceStub, "EnrollStudent")
@@ -18,8 +19,14 @@ UNENROLL = Rpc(EnrollmentServiceStub, "Unenroll")
 SWAP_ENROLLMENT = Rpc(EnrollmentServiceStub, "SwapEnrollment")
 
 
-def _read_enrollment(response: Any) -> Enrollment:
-    return read(Enrollment, response.enrollment)
+_read_enrollment = reader(Enrollment)
+
+
+def _read_enrolled(response: Any) -> Enrolled:
+    enrollment = _read_enrollment(response.enrollment)
+    values = {name: getattr(enrollment, name) for name in field_types(Enrollment)}
+    promoted = tuple(map(_read_enrollment, response.promoted))
+    return Enrolled(**values, promoted=promoted, promoted_count=response.promoted_count)
 
 
 def enroll(
@@ -33,18 +40,22 @@ def enroll(
     override: Override | None = None,
     comment: str = "",
     timeout: float | None = None,
-) -> Call[Enrollment]:
-    """Enroll a student in a course. The enrollment's ``state`` is ENROLLED or WAITLISTED.
+) -> Call[Enrolled]:
+    """Enroll a student in a course. The ``state`` of the returned enrollment is ENROLLED or WAITLISTED.
 
-    Students on the waitlist get free seats first, if the rules allow it. For a student on the waitlist, an override of
-    ``COURSE_FULL`` takes a seat out of turn, if all other rules allow it.
+    Students on the waitlist get the free seats first, if the rules allow it. ``promoted`` lists their enrollments.
+
+    For a student who is on the waitlist already, ``override`` and ``comment`` apply to the student's own turn. If the
+    turn gives a seat, the enrollment is returned, now ENROLLED. An override of ``COURSE_FULL`` takes a seat over
+    capacity if the turn did not come and all other rules allow it.
 
     Args:
         student_id: The student.
         course_id: The course.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         validate_only: Return what the call would return, but change nothing.
-        allow_existing: Return an existing live enrollment instead of raising.
+        allow_existing: Return an existing live enrollment instead of raising. A student on the waitlist can get a seat
+            by the call, and other students keep the seats that the call gave them.
         no_waitlist: Raise CourseFull instead of putting the student on the waitlist.
         override: The rules to set aside, and the reason.
         comment: A remark for the records.
@@ -52,7 +63,8 @@ def enroll(
 
     Raises:
         StudentNotFound, CourseNotFound: No student or course has this id, or it is deleted.
-        AlreadyEnrolled, AlreadyWaitlisted: The student has a live enrollment, ``metadata["enrollment_id"]``.
+        AlreadyEnrolled: The student has a seat, ``metadata["enrollment_id"]``.
+        AlreadyWaitlisted: The student is on the waitlist, ``metadata["enrollment_id"]``, and the call gives no seat.
         FailedPrecondition: Rules refuse the call. ``violations`` lists all of them. The class of the error is that of
             the first: StudentInactive, StudentHold, CourseCancelled, EnrollmentNotOpen, EnrollmentClosed,
             DuplicateCourse, PrerequisiteUnmet, ScheduleConflict, CreditLimitExceeded, CourseFull or WaitlistFull.
@@ -69,7 +81,7 @@ def enroll(
         override=override,
         comment=comment,
     )
-    return Call(ENROLL_STUDENT, request, _read_enrollment, timeout)
+    return Call(ENROLL_STUDENT, request, _read_enrolled, timeout)
 
 
 def unenroll(
@@ -86,7 +98,8 @@ def unenroll(
 ) -> Call[Unenrolled]:
     """Give up a student's seat in a course, or the place on its waitlist.
 
-    The first student on the waitlist who meets all rules gets the seat. ``promoted`` lists the enrollment.
+    If a seat becomes free, students on the waitlist who meet all rules get the free seats. ``promoted`` lists their
+    enrollments.
 
     Args:
         student_id: The student.
@@ -133,7 +146,8 @@ def swap(
     """Give up a student's seat in one course for a seat in another, in one transaction.
 
     The rules of the other course apply as if the student had already given up the seat. A swap never puts the student
-    on a waitlist.
+    on a waitlist. A student who is on the waitlist of the other course keeps the enrollment, and gets a seat if one is
+    left for the student's turn, or over capacity by an override of ``COURSE_FULL``.
 
     Args:
         student_id: The student.
@@ -148,8 +162,9 @@ def swap(
     Raises:
         StudentNotFound, CourseNotFound: No student or course has this id, or it is deleted.
         NotEnrolled: The student has no seat in ``from_course_id``. A place on its waitlist is not a seat.
-        AlreadyEnrolled, AlreadyWaitlisted: The student has a live enrollment in ``to_course_id``,
-            ``metadata["enrollment_id"]``.
+        AlreadyEnrolled: The student has a seat in ``to_course_id``, ``metadata["enrollment_id"]``.
+        AlreadyWaitlisted: The student is on the waitlist of ``to_course_id``, ``metadata["enrollment_id"]``, and the
+            call gives no seat.
         FailedPrecondition: Rules refuse the call. ``violations`` lists all of them. The class of the error is that of
             the first: one that ``enroll`` raises, for ``to_course_id``, or DropDeadlinePassed, for ``from_course_id``.
         InvalidField: The two courses are the same, or the server refuses other values.

@@ -259,7 +259,8 @@ def release_hold(
 ) -> Call[Student]:
     """Release a hold on a student.
 
-    The release promotes no student. A promotion needs a seat that becomes free or another student who asks for one.
+    If the student waits for a free seat and no other rule refuses it, the server promotes the student within a minute.
+    ``courses.settle`` does so at once.
 
     Args:
         student_id: The student.

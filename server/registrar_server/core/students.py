@@ -108,7 +108,7 @@ def place_hold(state: State, command: PlaceHold) -> Student:
 
 
 def release_hold(state: State, command: ReleaseHold) -> Student:
-    """Release a hold. This frees no seat, so it promotes no waiters."""
+    """Release a hold. No course settles; the next sweep promotes the student if a seat is free."""
     student = state.student(command.student_id)
     released = _hold(student, command.code)
     if released is None:
