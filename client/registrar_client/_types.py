@@ -230,7 +230,8 @@ class Event:
     time: dt.datetime
     """When the server made the change. Clocks of servers differ, so only revisions give the order of events."""
     actor: str = ""
-    """The caller. Always empty, because callers have no identity yet."""
+    """The caller. ``system:sweep`` for a promotion or skip by the server's sweep, which gives free seats to waiting
+    students. Otherwise empty, because callers have no identity yet."""
     student_id: str = ""
     """Empty for events of courses."""
     course_id: str = ""

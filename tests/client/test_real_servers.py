@@ -26,6 +26,7 @@ from registrar_client import (
     Unavailable,
     testing,
 )
+from registrar_server import app
 from tests.support.certificates import Certificates
 
 
@@ -206,6 +207,19 @@ def test_the_testing_server_serves_threads(monkeypatch: pytest.MonkeyPatch) -> N
         assert full.value.violations[0].values["capacity"] == "1"
         assert [entry.course.course_id for entry in client.list_courses(student_id="s-1")] == ["CS-101"]
         assert client.unenroll(student_id="s-1", course_id="CS-101").promoted == ()
+
+
+def test_a_testing_server_does_not_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the calls of a test promote students. A server that sweeps would begin at its start."""
+    swept: list[app.Server] = []
+
+    async def sweep(server: app.Server) -> None:
+        swept.append(server)
+
+    monkeypatch.setattr(app.Server, "sweep", sweep)
+    with testing.server() as address, RegistrarClient(address) as client:
+        client.students.create(student_id="s-1")
+    assert swept == []
 
 
 def test_every_testing_server_starts_empty() -> None:

@@ -25,7 +25,7 @@ from registrar_server.errors import (
     shutting_down,
 )
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
-from registrar_server.ledger.ledger import Answer, Call, Outcome
+from registrar_server.ledger.ledger import Answer, Call, NoResponse, Outcome
 from registrar_server.ledger.sweeping import Sweep, Swept, courses_to_settle, find_courses
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
@@ -90,9 +90,7 @@ class TestFinding:
 
     def test_the_index_of_courses_with_waiters_is_used(self, engine: Engine) -> None:
         """Of 10,000 courses, only those with waiters are read, and nothing is sorted."""
-        add_courses(
-            engine, *(course(f"c-{n}", enrolled_count=3, has_waiters=n % 100 == 0) for n in range(1, 10_001))
-        )
+        add_courses(engine, *(course(f"c-{n}", enrolled_count=3, has_waiters=n % 100 == 0) for n in range(1, 10_001)))
         steps = plan(engine, courses_to_settle(NOW))
         assert "ix_courses_has_waiters" in steps
         assert "sort" not in steps.lower()
@@ -217,7 +215,7 @@ class TestSettling:
             "system:sweep",
             "",
         )
-        assert one.response.FromString(one.pack(()).SerializeToString())
+        assert isinstance(one.response.FromString(one.pack(()).SerializeToString()), NoResponse)
 
     async def test_at_most_16_in_flight(self, lane: Lane, sweep_of: Sweeping) -> None:
         """Of many courses, 16 wait or are settled at the same time, and others follow as these are done."""

@@ -1,4 +1,4 @@
-"""Two servers that sweep all the time, beside many callers for a few courses: no deadlock, and nothing is left undone."""
+"""Two servers that sweep all the time beside many callers for a few courses: no deadlock, and nobody is left behind."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ async def test_two_servers_that_sweep_beside_64_callers_never_deadlock_and_leave
     assert outcomes["OK"] > 100
     assert not outcomes.keys() & UNSETTLED
     assert execute(postgresql_url, DEADLOCKS) == [(0,)]
-    assert execute(postgresql_url, EVENTS_OF_THE_SWEEP) > [(0,)]
+    assert execute(postgresql_url, EVENTS_OF_THE_SWEEP) != [(0,)]
     await assert_nobody_is_left_behind(postgresql_url)
     engine = create_engine(postgresql_url)
     assert_consistent(engine)

@@ -43,7 +43,7 @@ def list_(
         course_id: Only events of this course. An unknown course has no events.
         enrollment_id: Only events of this enrollment. An unknown enrollment has no events.
         types: Only events of one of these types.
-        actor: Only events of changes that this caller requested.
+        actor: Only events of changes that this caller requested, such as ``system:sweep``.
         start_time: Only events at or after this time.
         end_time: Only events before this time.
         after_revision: Only events after this revision. By default, the list starts with the first event.

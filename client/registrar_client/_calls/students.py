@@ -259,7 +259,7 @@ def release_hold(
 ) -> Call[Student]:
     """Release a hold on a student.
 
-    The release promotes no student. A promotion needs a seat that becomes free or another student who asks for one.
+    The release itself promotes no student. The next sweep of the server does, or the next call that settles the course.
 
     Args:
         student_id: The student.

@@ -45,7 +45,7 @@ class Swept(NamedTuple):
     promoted: int
 
 
-def courses_to_settle(now: int) -> Select[tuple[str]]:
+def courses_to_settle(now: int) -> Select[str]:
     """Return the query for the courses that promote at ``now`` and have waiters and a free seat, in order of id.
 
     As many seats stay free as students have completed, because a finished course promotes nobody.
