@@ -7,8 +7,9 @@
         with testing.server() as address, RegistrarClient(address) as client:
             yield client
 
-Each server has its own empty database and a free port on 127.0.0.1. It ignores settings in the environment. It needs
-the server's libraries: ``pip install 'registrar-enrollment[server]'``.
+Each server has its own empty database and a free port on 127.0.0.1. It ignores settings in the environment. It does
+not sweep, so that only your calls change something: ``courses.settle`` gives free seats to waiters when your test wants
+it. It needs the server's libraries: ``pip install 'registrar-enrollment[server]'``.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ def _migrated_file() -> Path:
 def _settings(database_url: str) -> Settings:
     # Arguments override the environment, which may hold the settings of another server.
     values: dict[str, Any] = {name: field.get_default() for name, field in Settings.model_fields.items()}
-    return Settings(**{**values, "listen": "127.0.0.1:0", "database_url": database_url})
+    # A sweep would promote students between two calls of a test.
+    return Settings(**{**values, "listen": "127.0.0.1:0", "database_url": database_url, "settle_interval": 0})
 
 
 class _LoopThread:

@@ -17,6 +17,7 @@ from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
 from registrar_server.ledger.rekeying import rekey
 from registrar_server.ledger.request_ids import purge_request_ids
+from registrar_server.ledger.sweeping import Sweep, Swept, find_courses
 from registrar_server.ledger.write_probe import probe_writes
 from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.query_threads import QueryThreads
@@ -71,6 +72,7 @@ class Server:
         self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
         self._queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         reads = Reads(reader, self._lookups, self._queries)
+        self._sweep = Sweep(self._find_courses, self._changes)
         self._dispatcher = Dispatcher(
             ledger,
             Twins(self._changes, settings.max_waiting),
@@ -102,6 +104,8 @@ class Server:
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._purge)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._rekey)),
         ]
+        if self._settings.settle_interval:
+            self._tasks.append(asyncio.create_task(_repeat(self._settings.settle_interval, self.sweep)))
         log.info("server_started", address=self.address, database=_without_password(self._settings.url))
 
     async def stop(self, grace: float | None = None) -> bool:
@@ -140,6 +144,14 @@ class Server:
         except TimeoutError:
             return False
         return True
+
+    async def sweep(self) -> Swept:
+        """Give the free seats of all courses to their waiters, as every ``settle_interval``; return what changed."""
+        return await self._sweep.run()
+
+    async def _find_courses(self) -> list[str]:
+        """Find the courses to settle in a thread for queries, since nothing is written."""
+        return await self._queries.run(find_courses, self._database, microseconds_now())
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
@@ -183,7 +195,7 @@ def _without_password(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-async def _repeat(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(seconds: float, action: Callable[[], Awaitable[object]]) -> None:
     """Run an action at once and then at this interval; a failure is logged and does not end the repetition."""
     while True:
         try:

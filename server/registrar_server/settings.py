@@ -40,6 +40,7 @@ _SIMILAR = 0.88
 """How similar a misspelt prefix is to ours: ``REGISTAR_`` is, ``REGISTRY_`` is not."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+MIN_SETTLE_INTERVAL_S = 0.1
 MAX_DURATION_S = 3650 * 86400.0
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -51,6 +52,8 @@ class SettingsError(Exception):
 def _seconds(value: Any) -> Any:
     if isinstance(value, int | float):
         return float(value)
+    if str(value).strip() == "0":
+        return 0.0
     if match := _DURATION.fullmatch(str(value).strip()):
         seconds = float(match[1]) * _SECONDS[match[2]]
         if seconds <= MAX_DURATION_S:
@@ -102,6 +105,8 @@ class Settings(BaseSettings):
     """How long calls in progress may continue after SIGTERM."""
     health_interval: Annotated[Duration, Field(gt=0)] = 5.0
     """How often the server pings the database."""
+    settle_interval: Duration = 30.0
+    """How often the sweep settles the courses that have waiters and a free seat, at least 100ms; 0 turns it off."""
     migration_wait: Annotated[Duration, Field(ge=0)] = 300.0
     """How long a migration waits for another process that migrates the same database."""
 
@@ -121,6 +126,13 @@ class Settings(BaseSettings):
         problem = _database_problem(value.get_secret_value())
         if problem:
             raise ValueError(f"{problem}; must be sqlite:///file.db or postgresql://user:password@host/database")
+        return value
+
+    @field_validator("settle_interval")
+    @classmethod
+    def _check_settle_interval(cls, value: float) -> float:
+        if value and value < MIN_SETTLE_INTERVAL_S:
+            raise ValueError("must be at least 100ms, or 0 to turn the sweep off")
         return value
 
     @field_validator("log_level", "log_format", mode="before")

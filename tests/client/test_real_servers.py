@@ -26,6 +26,7 @@ from registrar_client import (
     Unavailable,
     testing,
 )
+from registrar_server import app
 from tests.support.certificates import Certificates
 
 
@@ -222,6 +223,19 @@ def test_a_thread_settles_a_course_and_compares_what_it_enrolled() -> None:
         settled = client.courses.settle(course_id="CS-101")
         assert [one.enrollment_id for one in settled.promoted] == [waiting.enrollment_id]
         assert client.enroll(student_id="s-3", course_id="CS-101").promoted == ()
+
+
+def test_a_testing_server_does_not_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the calls of a test promote students. A server that sweeps would begin at its start."""
+    swept: list[app.Server] = []
+
+    async def sweep(server: app.Server) -> None:
+        swept.append(server)
+
+    monkeypatch.setattr(app.Server, "sweep", sweep)
+    with testing.server() as address, RegistrarClient(address) as client:
+        client.students.create(student_id="s-1")
+    assert swept == []
 
 
 def test_every_testing_server_starts_empty() -> None:

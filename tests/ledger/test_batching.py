@@ -281,6 +281,60 @@ class TestLeaving:
         assert outcomes == ["A"]
 
 
+class TestBehind:
+    """Items behind the others let them go first."""
+
+    async def test_others_that_come_later_go_first(self, batcher: Batcher[str, str], work: Work) -> None:
+        """An item behind the others is the last of its batch, also if it waits longer."""
+        (first,) = await occupy(batcher, work)
+        behind = batcher.enter("y", behind=True)
+        later = await submit(batcher, "ab")
+        work.end()
+        assert await work.begun() == ["a", "b", "y"]
+        work.end()
+        assert await asyncio.gather(first, behind.result(), *later) == list("XYAB")
+
+    async def test_an_idle_lane_starts_at_once(self, batcher: Batcher[str, str], work: Work) -> None:
+        """An item behind the others does not wait if there are no others."""
+        behind = batcher.enter("y", behind=True)
+        assert await work.begun() == ["y"]
+        work.end()
+        assert await behind.result() == "Y"
+
+    async def test_full_batches_take_one_more(self, batcher: Batcher[str, str], work: Work) -> None:
+        """While others fill the batches, each batch takes one item behind them, so that it does not wait forever."""
+        await occupy(batcher, work)
+        behind = [batcher.enter(item, behind=True) for item in "vwyz"]
+        later = await submit(batcher, "abcde")
+        for _ in range(4):
+            work.end()
+        assert [await work.begun() for _ in range(3)] == [["a", "b", "c", "v"], ["d", "e", "w"], ["y", "z"]]
+        await asyncio.gather(*later, *(one.result() for one in behind))
+
+    async def test_they_take_no_room(self, batcher: Batcher[str, str], work: Work) -> None:
+        """They do not fill the queue of the others, but a full queue refuses them."""
+        await occupy(batcher, work)
+        behind = [batcher.enter(item, behind=True) for item in "vwxyz"]
+        later = await submit(batcher, "abcde")
+        with pytest.raises(Refusal) as refused:
+            batcher.enter("f", behind=True)
+        assert refused.value.reason is Reason.OVERLOADED
+        work.end_all()
+        await asyncio.gather(*later, *(one.result() for one in behind))
+
+    async def test_left(self, batcher: Batcher[str, str], work: Work) -> None:
+        """If nobody waits for such an item any more, it never begins."""
+        (first,) = await occupy(batcher, work)
+        behind = batcher.enter("y", behind=True)
+        behind.ended.cancel()
+        work.end()
+        await first
+        (last,) = await submit(batcher, "a")
+        assert await work.begun() == ["a"]
+        work.end()
+        assert await last == "A"
+
+
 class TestFull:
     """A full queue refuses further items."""
 

@@ -56,6 +56,13 @@ def test_durations_have_units(monkeypatch: pytest.MonkeyPatch, written: str, sec
     assert settings.load().shutdown_grace == seconds
 
 
+@pytest.mark.parametrize(("written", "seconds"), [("0", 0.0), ("0s", 0.0), ("100ms", 0.1), ("1m", 60.0)])
+def test_the_sweep_has_an_interval_or_is_off(monkeypatch: pytest.MonkeyPatch, written: str, seconds: float) -> None:
+    assert settings.load().settle_interval == 30
+    monkeypatch.setenv("REGISTRAR_SETTLE_INTERVAL", written)
+    assert settings.load().settle_interval == seconds
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
@@ -76,6 +83,9 @@ def test_durations_have_units(monkeypatch: pytest.MonkeyPatch, written: str, sec
         ("MAX_MESSAGE_BYTES", "1", "greater than or equal to 262144"),
         ("SHUTDOWN_GRACE", "-1s", "must be a duration"),
         ("HEALTH_INTERVAL", "0s", "greater than 0"),
+        ("SETTLE_INTERVAL", "50ms", "must be at least 100ms, or 0 to turn the sweep off"),
+        ("SETTLE_INTERVAL", "-1s", "must be a duration"),
+        ("SETTLE_INTERVAL", "30", "must be a duration"),
         ("INSECURE", "perhaps", "valid boolean"),
         ("TLS_CERT_FILE", "missing.pem", "must be a file that can be read"),
     ],

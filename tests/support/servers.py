@@ -47,8 +47,9 @@ OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # Each channel opens its own 
 
 
 def settings(database_url: str, **others: Any) -> Settings:
-    """Return settings for a test server, without those of ``.env``."""
-    return Settings(_env_file=None, **{"listen": FREE_PORT, "database_url": database_url, **others})
+    """Return settings for a test server, without those of ``.env``. It sweeps only if a test asks for it."""
+    fixed = {"listen": FREE_PORT, "database_url": database_url, "settle_interval": 0}
+    return Settings(_env_file=None, **{**fixed, **others})
 
 
 @contextlib.asynccontextmanager
@@ -198,10 +199,10 @@ class ServerGroup(ServerProcess):
 
 
 def environment(database_url: str, **variables: str) -> dict[str, str]:
-    """Return the environment of a server process, with only these settings."""
+    """Return the environment of a server process, with only these settings. It sweeps only if a test asks for it."""
     inherited = environment_without("REGISTRAR_")
-    fixed = {"REGISTRAR_LISTEN": FREE_PORT, "REGISTRAR_DATABASE_URL": database_url, "REGISTRAR_LOG_FORMAT": "json"}
-    return {**inherited, **fixed, **{f"REGISTRAR_{name}": value for name, value in variables.items()}}
+    fixed = {"LISTEN": FREE_PORT, "DATABASE_URL": database_url, "LOG_FORMAT": "json", "SETTLE_INTERVAL": "0"}
+    return {**inherited, **{f"REGISTRAR_{name}": value for name, value in {**fixed, **variables}.items()}}
 
 
 SERVE = (sys.executable, "-W", "error", "-m", "registrar_server", "serve")

@@ -80,7 +80,7 @@ class Limits:
     """How many calls a lane accepts."""
 
     max_batch: int = 256
-    """The most items in one batch."""
+    """The most items in one batch, besides one that is behind the others."""
     max_waiting: int = 10_000
     """The most calls that may wait; further calls are refused."""
 
@@ -105,6 +105,8 @@ class Batcher(Generic[Item, Result]):
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._waiting: deque[Submission[Item, Result]] = deque()
+        self._behind: deque[Submission[Item, Result]] = deque()
+        """The items that begin after those in ``_waiting``."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -119,18 +121,22 @@ class Batcher(Generic[Item, Result]):
         """
         return await self.enter(item, timeout=timeout).result()
 
-    def enter(self, item: Item, *, timeout: float | None = None) -> Submission[Item, Result]:
-        """Put ``item`` into the queue, as ``submit`` does, without waiting for its outcome."""
+    def enter(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Submission[Item, Result]:
+        """Put ``item`` into the queue, as ``submit`` does, without waiting for its outcome.
+
+        An item that is ``behind`` the others is the last of its batch, and waits while others fill the batches; then
+        one such item is added to each batch, so that it does not wait forever.
+        """
         loop = asyncio.get_running_loop()
         deadline = float("inf") if timeout is None else self._clock() + timeout
         waiting: Submission[Item, Result] = Submission(item, loop.create_future(), deadline)
-        self._admit(waiting)
+        self._admit(waiting, behind=behind)
         if self._idle.is_set():
             self._idle.clear()
             self._begin(loop)
         return waiting
 
-    def _admit(self, waiting: Submission[Item, Result]) -> None:
+    def _admit(self, waiting: Submission[Item, Result], *, behind: bool) -> None:
         if self._closing:
             raise shutting_down()
         if len(self._waiting) >= self._limits.max_waiting:
@@ -138,7 +144,7 @@ class Batcher(Generic[Item, Result]):
         if len(self._waiting) >= self._limits.max_waiting:
             seconds = min(max(len(self._waiting) * self._seconds_per_item, 0.05), 5.0)
             raise overloaded(len(self._waiting), round(seconds, 2))
-        self._waiting.append(waiting)
+        (self._behind if behind else self._waiting).append(waiting)
 
     def _drop_abandoned(self) -> None:
         now = self._clock()
@@ -158,10 +164,9 @@ class Batcher(Generic[Item, Result]):
     def _take(self) -> list[Submission[Item, Result]]:
         batch: list[Submission[Item, Result]] = []
         now = self._clock()
-        while self._waiting and len(batch) < self._limits.max_batch:
-            waiting = self._waiting.popleft()
-            if waiting.begin(now):
-                batch.append(waiting)
+        _move(self._waiting, batch, self._limits.max_batch, now)
+        if self._behind:
+            _move(self._behind, batch, max(self._limits.max_batch, len(batch) + 1), now)
         return batch
 
     def _work(
@@ -195,6 +200,16 @@ class Batcher(Generic[Item, Result]):
         self._thread.shutdown(wait=False)
 
 
+def _move(
+    waiting: deque[Submission[Item, Result]], batch: list[Submission[Item, Result]], size: int, now: float
+) -> None:
+    """Begin items and add them to a batch until it has this size."""
+    while waiting and len(batch) < size:
+        first = waiting.popleft()
+        if first.begin(now):
+            batch.append(first)
+
+
 class Lanes(Generic[Item, Result]):
     """Several batchers, so that a slow key does not delay all others. Items with equal keys go to the same lane."""
 
@@ -206,9 +221,10 @@ class Lanes(Generic[Item, Result]):
         """Run ``item`` in the lane of its key; see ``Batcher.submit``."""
         return await self.enter(item, timeout=timeout).result()
 
-    def enter(self, item: Item, *, timeout: float | None = None) -> Submission[Item, Result]:
+    def enter(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Submission[Item, Result]:
         """Put ``item`` into the lane of its key; see ``Batcher.enter``."""
-        return self._lanes[hash(self._key(item)) % len(self._lanes)].enter(item, timeout=timeout)
+        lane = self._lanes[hash(self._key(item)) % len(self._lanes)]
+        return lane.enter(item, timeout=timeout, behind=behind)
 
     async def close(self) -> None:
         """Close every lane."""

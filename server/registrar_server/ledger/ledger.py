@@ -41,6 +41,19 @@ class Message(Protocol):
         """Read a stored response."""
 
 
+class NoResponse:
+    """The response to a call whose caller needs none."""
+
+    def SerializeToString(self) -> bytes:
+        """Return no bytes."""
+        return b""
+
+    @classmethod
+    def FromString(cls, data: bytes) -> Self:
+        """Return the response, which has no content."""
+        return cls()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A caller's command, with the way to answer it and the ``request_id`` that its response is stored under."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -10,8 +10,8 @@ import structlog
 from google.protobuf.message import Message
 
 from registrar_server.core.commands import Command, EnrollmentCommand
-from registrar_server.core.records import Event
 from registrar_server.errors import Refusal
+from registrar_server.ledger.event_lines import log_events
 from registrar_server.ledger.ledger import Call, Ledger
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reads import Reads
@@ -69,20 +69,9 @@ class Dispatcher:
         except Refusal as refusal:
             _log_refusal(command, refusal)
             raise
-        _log_events(answer.events)
+        log_events(answer.events)
         result: Response = answer.response
         return result
-
-
-def _log_events(events: Sequence[Event]) -> None:
-    for event in events:
-        if event.enrollment_id:
-            log.info(
-                event.type.lower(),
-                student_id=event.student_id,
-                course_id=event.course_id,
-                enrollment_id=event.enrollment_id,
-            )
 
 
 def _log_refusal(command: Command, refusal: Refusal) -> None:

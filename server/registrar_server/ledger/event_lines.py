@@ -1,0 +1,23 @@
+"""Logs one line for each event of an enrollment, whoever made the change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from registrar_server.core.records import Event
+
+log = structlog.get_logger()
+
+
+def log_events(events: Sequence[Event]) -> None:
+    """Log the events that are about an enrollment."""
+    for event in events:
+        if event.enrollment_id:
+            log.info(
+                event.type.lower(),
+                student_id=event.student_id,
+                course_id=event.course_id,
+                enrollment_id=event.enrollment_id,
+            )

@@ -1,0 +1,342 @@
+"""The sweep: which courses it finds, how it finds them, and how it settles them through lanes that a test controls."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Select, text
+from sqlalchemy.orm import Session
+
+from registrar_server.core.commands import CreateCourse, Settle
+from registrar_server.core.records import Event
+from registrar_server.core.vocabulary import EventType
+from registrar_server.errors import (
+    Refusal,
+    contention,
+    course_not_found,
+    database_unavailable,
+    overloaded,
+    shutting_down,
+)
+from registrar_server.ledger.batching import Batcher, Lanes, Limits
+from registrar_server.ledger.ledger import Answer, Call, NoResponse, Outcome
+from registrar_server.ledger.sweeping import Sweep, Swept, courses_to_settle, find_courses
+from registrar_server.storage import models
+from registrar_server.storage.database import Database
+from tests.support.ledgers import call
+from tests.support.servers import Log
+
+NOW = 1_000
+PATIENCE_S = 10
+
+
+class TestFinding:
+    """A course is found if it promotes now, students wait, and a seat is free that nobody has completed."""
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {},
+            {"capacity": None, "enrolled_count": 900},
+            {"enroll_open_time": NOW, "enroll_close_time": NOW + 1},
+            {"completed_count": 1, "enrolled_count": 1},
+            {"capacity": None, "completed_count": 9},
+        ],
+        ids=["free-seat", "unlimited", "in-window", "one-completed-one-free", "unlimited-and-completed"],
+    )
+    def test_found(self, database: Database, engine: Engine, fields: dict[str, Any]) -> None:
+        add_courses(engine, course("c-1", **fields))
+        assert find_courses(database, NOW) == ["c-1"]
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"enrolled_count": 3},
+            {"enrolled_count": 5},
+            {"completed_count": 3},
+            {"completed_count": 2, "enrolled_count": 1},
+            {"waitlisted_count": 0, "has_waiters": False},
+            {"state": "CANCELLED"},
+            {"delete_time": NOW},
+            {"enroll_open_time": NOW + 1},
+            {"enroll_close_time": NOW},
+        ],
+        ids=[
+            "full",
+            "over-capacity",
+            "all-completed",
+            "completed-and-full",
+            "nobody-waits",
+            "cancelled",
+            "deleted",
+            "before-the-window",
+            "after-the-window",
+        ],
+    )
+    def test_not_found(self, database: Database, engine: Engine, fields: dict[str, Any]) -> None:
+        add_courses(engine, course("c-1", **fields))
+        assert find_courses(database, NOW) == []
+
+    def test_in_order(self, database: Database, engine: Engine) -> None:
+        """The courses are in the order of their ids."""
+        add_courses(engine, *(course(course_id) for course_id in ("c-2", "c-1", "C-3")))
+        assert find_courses(database, NOW) == ["C-3", "c-1", "c-2"]
+
+    def test_the_index_of_courses_with_waiters_is_used(self, engine: Engine) -> None:
+        """Of 10,000 courses, only those with waiters are read, and nothing is sorted."""
+        add_courses(engine, *(course(f"c-{n}", enrolled_count=3, has_waiters=n % 100 == 0) for n in range(1, 10_001)))
+        steps = plan(engine, courses_to_settle(NOW))
+        assert "ix_courses_has_waiters" in steps
+        assert "sort" not in steps.lower()
+        assert "b-tree" not in steps.lower()
+
+
+def course(course_id: str, **fields: Any) -> models.Course:
+    """Return a course with three seats, all free, and a waiter."""
+    times = {"create_time": 1, "update_time": 1}
+    counts = {"capacity": 3, "waitlisted_count": 1, "has_waiters": True}
+    return models.Course(course_id=course_id, **times, **{**counts, **fields})
+
+
+def add_courses(engine: Engine, *courses: models.Course) -> None:
+    with Session(engine) as session, session.begin():
+        session.add_all(courses)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))
+
+
+def plan(engine: Engine, query: Select[Any]) -> str:
+    """Return the steps of a query's plan."""
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    statement = query.compile(dialect=engine.dialect, compile_kwargs={"literal_binds": True})
+    with engine.connect() as connection:
+        return "\n".join(str(row[-1]) for row in connection.execute(text(f"{explain} {statement}")))
+
+
+class Lane:
+    """The work of a lane, batch by batch as the test ends them; every course that settles promotes one waiter."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        """Other outcomes, by course."""
+        self._batches: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+        self._allowed = threading.Semaphore(0)
+        self._over = False
+
+    def __call__(self, calls: Sequence[Call]) -> Sequence[Outcome]:
+        self._batches.put([name(one) for one in calls])
+        if not self._over:
+            self._allowed.acquire()
+        return [self.outcomes.get(name(one), Answer(None, (promotion(name(one)),))) for one in calls]
+
+    async def begun(self) -> list[str]:
+        """Wait until the next batch begins, and return its courses; those of callers have the prefix ``caller:``."""
+        return await asyncio.to_thread(self._batches.get, timeout=PATIENCE_S)
+
+    def end(self) -> None:
+        """End a batch."""
+        self._allowed.release()
+
+    def end_all(self) -> None:
+        """End this batch and every later one."""
+        self._over = True
+        self._allowed.release()
+
+
+def name(call: Call) -> str:
+    """Return the course of a command, with a prefix if it is a caller's."""
+    assert isinstance(call.command, Settle | CreateCourse)
+    return call.command.course_id if isinstance(call.command, Settle) else f"caller:{call.command.course_id}"
+
+
+def promotion(course_id: str) -> Event:
+    return Event("e", EventType.STUDENT_PROMOTED, NOW, "", "", course_id=course_id, enrollment_id=f"of-{course_id}")
+
+
+@pytest.fixture
+def lane() -> Lane:
+    return Lane()
+
+
+@pytest.fixture
+async def lanes(lane: Lane) -> AsyncIterator[Lanes[Call, Answer]]:
+    """One lane with batches of up to 100 calls."""
+    lanes = Lanes[Call, Answer]([Batcher(lane, "lane", Limits(max_batch=100))], key=lambda one: one.command.lane_key)
+    yield lanes
+    lane.end_all()
+    await lanes.close()
+
+
+Sweeping = Callable[..., Sweep]
+
+
+@pytest.fixture
+def sweep_of(lanes: Lanes[Call, Answer]) -> Sweeping:
+    """Make a sweep that finds so many courses, c-1, c-2 and so on, and begins with the first one."""
+
+    def make(courses: int, *, choose: Callable[[int], int] = lambda _count: 0, patience: float = 60) -> Sweep:
+        async def find() -> list[str]:
+            return names(1, courses)
+
+        return Sweep(find, lanes, choose=choose, patience=patience)
+
+    return make
+
+
+def names(first: int, last: int) -> list[str]:
+    """Return the ids of these courses."""
+    return [f"c-{number}" for number in range(first, last + 1)]
+
+
+class TestSettling:
+    """The courses are settled through the lanes of callers, which come first."""
+
+    async def test_the_caller_and_the_command(self, lanes: Lanes[Call, Answer]) -> None:
+        """The sweep is the caller, keeps the seats of completed students free, and stores no response."""
+        made: list[Call] = []
+
+        async def find() -> list[str]:
+            return ["c-1"]
+
+        def run(calls: Sequence[Call]) -> Sequence[Outcome]:
+            made.extend(calls)
+            return [Answer(one.pack(())) for one in calls]
+
+        await Sweep(find, Lanes([Batcher(run, "own")], key=name)).run()
+        (one,) = made
+        assert (one.command, one.caller, one.request_id) == (
+            Settle("c-1", reserve_completed=True),
+            "system:sweep",
+            "",
+        )
+        assert isinstance(one.response.FromString(one.pack(()).SerializeToString()), NoResponse)
+
+    async def test_at_most_16_in_flight(self, lane: Lane, sweep_of: Sweeping) -> None:
+        """Of many courses, 16 wait or are settled at the same time, and others follow as these are done."""
+        round = asyncio.create_task(sweep_of(40).run())
+        batches: list[list[str]] = []
+        for _ in range(4):
+            batches.append(await lane.begun())
+            lane.end()
+        assert await round == Swept(courses=40, promoted=40)
+        # The first course begins at once, while the others of the first 16 wait; each that is done is followed by one.
+        assert batches == [names(1, 1), names(2, 17), names(18, 33), names(34, 40)]
+
+    async def test_callers_first(self, lane: Lane, lanes: Lanes[Call, Answer], sweep_of: Sweeping) -> None:
+        """Callers that come after the sweep go before it, and it takes no place in their queue."""
+        round = asyncio.create_task(sweep_of(5).run())
+        assert await lane.begun() == ["c-1"]
+        callers = [asyncio.create_task(lanes.submit(call(CreateCourse(f"new-{n}")))) for n in (1, 2)]
+        await asyncio.sleep(0)
+        lane.end()
+        assert await lane.begun() == ["caller:new-1", "caller:new-2", *names(2, 5)]
+        lane.end()
+        await asyncio.gather(*callers)
+        assert await round == Swept(5, 5)
+
+    async def test_a_random_start(self, lane: Lane, sweep_of: Sweeping) -> None:
+        """The round begins with a course that is chosen by chance, and reaches all of them."""
+        counts: list[int] = []
+
+        def choose(count: int) -> int:
+            counts.append(count)
+            return 3
+
+        round = asyncio.create_task(sweep_of(5, choose=choose).run())
+        begun = await lane.begun()
+        lane.end()
+        begun += await lane.begun()
+        lane.end()
+        await round
+        assert (counts, begun) == ([5], ["c-4", "c-5", "c-1", "c-2", "c-3"])
+
+    async def test_nothing_to_do(self, sweep_of: Sweeping, log: Log) -> None:
+        """A round without courses sends nothing and logs nothing."""
+        assert await sweep_of(0).run() == Swept(0, 0)
+        assert log.lines == []
+
+    async def test_nothing_changes(self, lane: Lane, sweep_of: Sweeping, log: Log) -> None:
+        """A round in which no course promotes or skips anybody logs nothing."""
+        lane.outcomes = {course_id: Answer(None) for course_id in names(1, 3)}
+        lane.end_all()
+        assert await sweep_of(3).run() == Swept(0, 0)
+        assert log.lines == []
+
+    async def test_what_is_logged(self, lane: Lane, sweep_of: Sweeping, log: Log) -> None:
+        """Each promotion and skip has a line, as after a call, and the round has one."""
+        skip = promotion("c-2")._replace(type=EventType.PROMOTION_SKIPPED)
+        lane.outcomes = {"c-2": Answer(None, (skip, promotion("c-2"), promotion("c-2"))), "c-3": Answer(None)}
+        lane.end_all()
+        assert await sweep_of(3).run() == Swept(courses=2, promoted=3)
+        assert len(log.of("student_promoted")) == 3
+        assert len(log.of("promotion_skipped", course_id="c-2", enrollment_id="of-c-2")) == 1
+        assert log.lines[-1] == {"event": "courses_settled", "courses": 2, "promoted": 3, "level": "info"}
+
+
+class TestFailures:
+    """A course that cannot be settled does not end the repetition."""
+
+    async def test_a_deleted_course(self, lane: Lane, sweep_of: Sweeping, log: Log) -> None:
+        """A course that was deleted meanwhile is no failure."""
+        lane.outcomes = {"c-1": course_not_found("c-1")}
+        lane.end_all()
+        assert await sweep_of(20).run() == Swept(19, 19)
+        assert {line["level"] for line in log.lines} == {"info"}
+
+    @pytest.mark.parametrize("refusal", [overloaded(9, 1.0), shutting_down(), database_unavailable()], ids=str)
+    async def test_the_end_of_a_round(self, lane: Lane, sweep_of: Sweeping, log: Log, refusal: Refusal) -> None:
+        """No further course is settled if the server is overloaded or stopping, or the database does not answer."""
+        lane.outcomes = {"c-1": refusal}
+        lane.end_all()
+        assert await sweep_of(200).run() == Swept(15, 15)
+        assert {line["level"] for line in log.lines} == {"info"}
+
+    @pytest.mark.parametrize("error", [contention(), RuntimeError("It miscounts its waiters.")], ids=str)
+    async def test_other_failures(self, lane: Lane, sweep_of: Sweeping, log: Log, error: Exception) -> None:
+        """Any other failure is logged, and the round continues."""
+        lane.outcomes = {"c-1": error}
+        lane.end_all()
+        assert await sweep_of(20).run() == Swept(19, 19)
+        assert log.of("course_not_settled") == [
+            {"event": "course_not_settled", "course_id": "c-1", "error": str(error), "level": "warning"}
+        ]
+
+    async def test_the_wait_is_bounded(self, lane: Lane, sweep_of: Sweeping, log: Log) -> None:
+        """A lane that does not answer ends the round. What settles later is logged, and the rest never begins."""
+        assert await sweep_of(40, patience=0.01).run() == Swept(0, 0)
+        assert {line["event"] for line in log.lines} == {"course_not_settled"}
+        assert len(log.lines) == 16
+        assert await lane.begun() == ["c-1"]
+        lane.end()
+        await log.one("student_promoted", course_id="c-1")
+
+    async def test_a_server_that_stops(self, lane: Lane, lanes: Lanes[Call, Answer], sweep_of: Sweeping) -> None:
+        """A round that is cancelled ends, and only what has begun is settled."""
+        round = asyncio.create_task(sweep_of(40).run())
+        assert await lane.begun() == ["c-1"]
+        round.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await round
+        lane.end()
+        last = asyncio.create_task(lanes.submit(call(CreateCourse("new"))))
+        assert await lane.begun() == ["caller:new"]
+        lane.end()
+        await last
+
+    async def test_a_search_that_fails(self, lanes: Lanes[Call, Answer]) -> None:
+        """The round fails if the courses cannot be found."""
+        attempts = itertools.count(1)
+
+        async def find() -> list[str]:
+            next(attempts)
+            raise database_unavailable()
+
+        with pytest.raises(Refusal):
+            await Sweep(find, lanes).run()
+        assert next(attempts) == 2
