@@ -1,14 +1,11 @@
 """Blocked waiters, by example: a batch judges a waiter again only after a change that the judgement depends on.
 
-A batch remembers whom the rules have refused, so that a free seat with thousands of such waiters costs little. The
-memory must never show: a batch of several commands equals batches of one command each.
+A batch remembers whom the rules have refused, so that a free seat with thousands of such waiters costs little.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -33,11 +30,11 @@ from registrar_server.core.commands import (
     VoidCompletion,
 )
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Course, Enrollment, Event, Student
+from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import StudentState
 from registrar_server.errors import Refusal
-from tests.support.states import MONDAY, enrolled, enrollment, loaded_state, numbered_ids
+from tests.support.states import MONDAY, decide_all, enrolled, enrollment, loaded_state
 from tests.support.waitlists import (
     course_with_students,
     event_summaries,
@@ -52,7 +49,7 @@ Record = Student | Course | Enrollment
 
 PAID = Override(frozenset({"STUDENT_HOLD"}), "paid")
 SEAT_AND_PAID = Override(frozenset({"COURSE_FULL", "STUDENT_HOLD"}), "athlete, paid")
-BLOCK = [Settle("c-1"), Settle("c-1")]
+BLOCK: list[Command] = [Settle("c-1"), Settle("c-1")]
 """The first command skips the waiters whom the rules refuse; the second one finds them skipped, and blocks them."""
 
 
@@ -67,31 +64,6 @@ def outcome(state: State, command: Command) -> str:
         return str(decide(state, command))
     except Refusal as refused:
         return f"{refused.reason}: {refused.violations}"
-
-
-def in_one_batch(records: Iterable[Record], commands: Sequence[Command]) -> tuple[list[str], list[Event]]:
-    """Return the outcomes and the history of commands that one batch decides."""
-    state = loaded_state(*copy.deepcopy(list(records)))
-    return [outcome(state, command) for command in commands], state.journal.events
-
-
-def one_by_one(records: Iterable[Record], commands: Sequence[Command]) -> tuple[list[str], list[Event]]:
-    """Return the outcomes and the history of commands, each in a batch that loads what the last one wrote."""
-    new_id = numbered_ids()
-    rows = {row_id(record): copy.deepcopy(record) for record in records}
-    outcomes, events = [], []
-    for command in commands:
-        state = loaded_state(*rows.values(), new_id=new_id)
-        outcomes.append(outcome(state, command))
-        added = state.journal.added_enrollments.values()
-        rows.update((row_id(record), record) for record in (*added, *state.courses.values()))
-        events += state.journal.events
-    return outcomes, events
-
-
-def row_id(record: Record) -> str:
-    """Return the id of a record."""
-    return getattr(record, "enrollment_id", "") or getattr(record, "course_id", "") or record.student_id
 
 
 class TestBlocked:
@@ -116,8 +88,7 @@ class TestBlocked:
     def test_is_still_on_the_waitlist(self) -> None:
         """A blocked waiter keeps the position, and moves up when others leave."""
         state = state_with_waitlist("a", "bc", student_with_hold("b"), student_with_hold("c"), capacity=2)
-        for command in [*BLOCK, Unenroll("b", "c-1")]:
-            decide(state, command)
+        decide_all(state, *BLOCK, Unenroll("b", "c-1"))
         assert waitlist(state) == "c"
         assert enrolled(state, Enroll("c", "c-1", allow_existing=True)).waitlist_position == 1
 
@@ -187,8 +158,7 @@ class TestUnblocked:
     def test_a_newcomer_does_not_pass(self, records: list[Record], change: Command) -> None:
         """The change promotes nobody in c-1 by itself; the newcomer after it makes the course settle first."""
         state = loaded_state(*copy.deepcopy(records))
-        for command in BLOCK:
-            decide(state, command)
+        decide_all(state, *BLOCK)
         assert judged_again(state) == ""
         decide(state, change)
         assert judged_again(state) == "b"
@@ -202,8 +172,7 @@ class TestUnblocked:
     def test_not_by_changes_of_others(self, records: list[Record], change: Command) -> None:
         """What happens to another student does not matter to the judgement of this one."""
         state = loaded_state(*copy.deepcopy(records))
-        for command in [*BLOCK, change]:
-            decide(state, command)
+        decide_all(state, *BLOCK, change)
         assert judged_again(state) == ""
         assert enrolled(state, Enroll("z", "c-1")).state == "ENROLLED"
 
@@ -211,8 +180,7 @@ class TestUnblocked:
         """A hold blocks on every waitlist, and its release unblocks on every waitlist."""
         courses = [*course_with_students("a", "b", capacity=2), *course_with_students("a", "b", "c-2", capacity=2)]
         state = loaded_state(*students("a"), student_with_hold("b"), *courses)
-        for command in [*BLOCK, Settle("c-2"), Settle("c-2")]:
-            decide(state, command)
+        decide_all(state, *BLOCK, Settle("c-2"), Settle("c-2"))
         assert (judged_again(state, "c-1"), judged_again(state, "c-2")) == ("", "")
         decide(state, ReleaseHold("b", "BURSAR"))
         assert [letters(decide(state, Settle(course_id))) for course_id in ("c-1", "c-2")] == ["b", "b"]
@@ -220,8 +188,7 @@ class TestUnblocked:
     def test_in_the_order_of_the_queue(self) -> None:
         """A waiter who was blocked comes before those who are judged for the first time, and those who came since."""
         state = state_with_waitlist("a", "bcd", *map(student_with_hold, "bcd"), capacity=2)
-        for command in [*BLOCK, *(ReleaseHold(letter, "BURSAR") for letter in "dbc")]:
-            decide(state, command)
+        decide_all(state, *BLOCK, *(ReleaseHold(letter, "BURSAR") for letter in "dbc"))
         assert judged_again(state) == "bcd"
         assert letters(decide(state, Enroll("z", "c-1")).promoted) == "b"
         assert waitlist(state) == "cdz"
@@ -229,8 +196,7 @@ class TestUnblocked:
     def test_by_an_own_call(self) -> None:
         """The terms of a call may give a blocked waiter the seat, ahead of a waiter who can have it since now."""
         state = state_with_waitlist("a", "bc", student_with_hold("b"), student_with_hold("c"), capacity=2)
-        for command in [*BLOCK, ReleaseHold("c", "BURSAR")]:
-            decide(state, command)
+        decide_all(state, *BLOCK, ReleaseHold("c", "BURSAR"))
         result = decide(state, Enroll("b", "c-1", override=PAID))
         assert (result.enrollment.state, result.promoted, waitlist(state)) == ("ENROLLED", (), "c")
 
@@ -238,8 +204,7 @@ class TestUnblocked:
         """The seat that a swap gives up is not in the way of the caller's turn."""
         state = loaded_state(*copy.deepcopy(CONFLICT), enrollment("c", number=3), *students("c"))
         state.courses["c-1"].waitlisted_count += 1
-        for command in [PlaceHold("c", "BURSAR"), *BLOCK, ReleaseHold("c", "BURSAR")]:
-            decide(state, command)
+        decide_all(state, PlaceHold("c", "BURSAR"), *BLOCK, ReleaseHold("c", "BURSAR"))
         result = decide(state, Swap("b", "c-2", "c-1"))
         assert (result.enrollment.state, result.promoted, waitlist(state)) == ("ENROLLED", (), "c")
 
@@ -249,8 +214,7 @@ class TestUnblocked:
             *copy.deepcopy(HELD), Course("c-2"), enrollment("b", "COMPLETED", course_id="c-2", passed=True)
         )
         decide(state, UpdateCourse("c-1", {"prerequisite_course_ids": ("c-2",)}))
-        for command in [*BLOCK, VoidCompletion("c-2/b"), Settle("c-1")]:
-            decide(state, command)
+        decide_all(state, *BLOCK, VoidCompletion("c-2/b"), Settle("c-1"))
         skips = [event for event in state.journal.events if event.type == "PROMOTION_SKIPPED"]
         assert [[one.reason for one in skip.violations] for skip in skips] == [
             ["STUDENT_HOLD"],
@@ -260,8 +224,7 @@ class TestUnblocked:
     def test_by_a_new_course(self) -> None:
         """A course that is created may have the code of a prerequisite."""
         state = loaded_state(*copy.deepcopy(HELD))
-        for command in [*BLOCK, CreateCourse("c-9")]:
-            decide(state, command)
+        decide_all(state, *BLOCK, CreateCourse("c-9"))
         assert judged_again(state) == "b"
 
 
@@ -281,70 +244,16 @@ class TestGone:
     def test_stays_away(self, change: list[Command]) -> None:
         """The release of the hold finds no place to judge."""
         state = loaded_state(*copy.deepcopy(HELD))
-        for command in [*BLOCK, *change, ReleaseHold("b", "BURSAR")]:
-            decide(state, command)
+        decide_all(state, *BLOCK, *change, ReleaseHold("b", "BURSAR"))
         assert (judged_again(state), waitlist(state)) == ("", "")
 
     def test_comes_again(self) -> None:
         """The new place is behind all others; the hold still refuses it, until it is released."""
         state = state_with_waitlist("ac", "bd", student_with_hold("b"), student_with_hold("d"), capacity=3)
-        for command in [*BLOCK, Unenroll("b", "c-1"), UpdateCourse("c-1", {"capacity": 2})]:
-            decide(state, command)
+        decide_all(state, *BLOCK, Unenroll("b", "c-1"), UpdateCourse("c-1", {"capacity": 2}))
         assert enrolled(state, Enroll("b", "c-1", override=PAID)).waitlist_position == 2
         decide(state, PlaceHold("b", "LIBRARY"))
-        for command in [Unenroll("a", "c-1"), *BLOCK]:
-            decide(state, command)
+        decide_all(state, Unenroll("a", "c-1"), *BLOCK)
         assert (judged_again(state), waitlist(state)) == ("", "db")
         decide(state, ReleaseHold("b", "LIBRARY"))
         assert letters(decide(state, Settle("c-1"))) == "b"
-
-
-TUESDAY = (MONDAY[0]._replace(weekdays=(2,)),)
-HISTORY: list[Command] = [
-    Settle("c-1"),
-    Enroll("z", "c-1"),
-    Enroll("b", "c-1", allow_existing=True),
-    Enroll("b", "c-1", override=SEAT_AND_PAID),
-    Enroll("b", "c-4"),
-    Unenroll("a", "c-1"),
-    Unenroll("b", "c-1"),
-    Unenroll("b", "c-2"),
-    Swap("b", "c-2", "c-1"),
-    PlaceHold("b", "LIBRARY"),
-    ReleaseHold("b", "BURSAR"),
-    RecordCompletion("b", "c-3"),
-    VoidCompletion("c-3/b"),
-    UpdateCourse("c-2", {"state": "CANCELLED"}),
-    UpdateCourse("c-1", {"meetings": ()}),
-    Settle("c-1", reserve_completed=True),
-]
-"""Commands that block a waiter, or change a judgement."""
-
-
-@pytest.mark.parametrize(
-    ("student", "target"),
-    [
-        (student_with_hold("b"), {}),
-        (Student("b"), {"meetings": MONDAY + TUESDAY}),
-        (Student("b"), {"prerequisite_course_ids": ("c-3",)}),
-        (student_with_hold("b"), {"meetings": MONDAY + TUESDAY, "prerequisite_course_ids": ("c-3",)}),
-    ],
-    ids=["hold", "conflict", "prerequisite", "all"],
-)
-@pytest.mark.parametrize("prefix", [[], [Settle("c-1")], BLOCK])
-def test_a_batch_equals_its_commands_one_by_one(
-    student: Student, target: dict[str, Any], prefix: list[Command]
-) -> None:
-    """All pairs of these commands have the same results and the same history, whatever was blocked before."""
-    records = [
-        *students("acz"),
-        student,
-        *course_with_students("a", "bc", capacity=2, **target),
-        *course_with_students("b", "", "c-2", meetings=MONDAY),
-        Course("c-3", last_number=1),
-        enrollment("b", "COMPLETED", course_id="c-3", passed=bool(student.holds)),
-        Course("c-4", meetings=TUESDAY),
-    ]
-    for commands in itertools.product(HISTORY, repeat=2):
-        batch = [*prefix, *commands, Enroll("z", "c-1", allow_existing=True), Settle("c-1")]
-        assert in_one_batch(records, batch) == one_by_one(records, batch)

@@ -23,7 +23,7 @@ from registrar_server.core.decide import decide
 from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
 from registrar_server.errors import Reason, Violation
-from tests.support.states import MONDAY, NOW, enrolled, enrollment, loaded_state
+from tests.support.states import MONDAY, NOW, decide_all, enrolled, enrollment, loaded_state
 from tests.support.waitlists import UNPAID, event_summaries, state_with_waitlist, student_with_hold
 
 EVERY_RULE = Override(
@@ -54,8 +54,7 @@ def came_to_wait(student: Student, *records: Course | Enrollment, **fields: Any)
 
 def take_turn(state: State, *changes: Command) -> State:
     """Make changes, then give c-1 a seat, and return the state with the events of that alone."""
-    for command in changes:
-        decide(state, command)
+    decide_all(state, *changes)
     state.journal.events.clear()
     decide(state, UpdateCourse("c-1", {"capacity": 1}))
     return state
@@ -77,7 +76,7 @@ def assert_not_covered(state: State, rule: str, **values: str) -> None:
     """Assert that b was skipped for one violation of the rule, with these values among its own."""
     assert event_summaries(state) == ["COURSE_UPDATED", "PROMOTION_SKIPPED b"]
     (violation,) = state.journal.events[-1].violations
-    assert (violation.reason, violation.values | values) == (rule, violation.values)
+    assert (violation.reason, {**violation.values, **values}) == (rule, violation.values)
 
 
 class TestKept:

@@ -119,10 +119,11 @@ class TestUpdateCourse:
         elsewhere: dict[str, Any] = {"credits": 1_000, "term": "fall", "code": "MATH 1", "meetings": MONDAY}
         if "code" in obstacle:
             elsewhere["component"] = obstacle.get("component", "")
+        fields: dict[str, Any] = {"capacity": 2, "term": "fall"} | obstacle
         state = loaded_state(
             *students("ac"),
             Student("b", max_credits=3_000),
-            *course_with_students("a", "b", **{"capacity": 2, "term": "fall"} | obstacle),
+            *course_with_students("a", "b", **fields),
             *course_with_students("b", "", "c-2", **elsewhere),
         )
         assert decide(state, Settle("c-1")) == ()

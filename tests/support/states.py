@@ -84,6 +84,12 @@ def _load_transcript(state: State, enrollment: Enrollment, course: Course) -> No
         state.load_transcripts(passed=[passed])
 
 
+def decide_all(state: State, *commands: Command) -> None:
+    """Decide commands of one batch, none of which is refused."""
+    for command in commands:
+        decide(state, command)
+
+
 def enrolled(state: State, command: Enroll) -> Enrollment:
     """Decide an enrollment, and return it without the students who were promoted."""
     result: Enrolled = decide(state, command)
