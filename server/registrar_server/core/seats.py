@@ -48,6 +48,8 @@ class _Answer(NamedTuple):
     standing: EnrollmentState
     """ENROLLED or WAITLISTED."""
     verdict: Verdict
+    in_turn: bool = False
+    """Whether the bid is a waiter's turn."""
 
 
 def enroll(state: State, command: Enroll) -> Enrolled:
@@ -67,7 +69,7 @@ def enroll(state: State, command: Enroll) -> Enrolled:
     answer = _answer(state, bid)
     if current is not None and _stays(bid, answer):
         if not command.allow_existing:
-            raise _already_live(current)
+            raise _already_live(current, answer.verdict.refusing)
         promoted = waitlist.carry_out(state, answer.settlement)
         current.waitlist_position = state.position(current)
         return Enrolled(current, promoted)
@@ -104,7 +106,7 @@ def swap(state: State, command: Swap) -> Swapped:
     bid = Bid(student, target, there, command.override, command.comment, without=command.from_course_id)
     answer = _answer(state, bid)
     if there is not None and _stays(bid, answer):
-        raise _already_live(there)
+        raise _already_live(there, answer.verdict.refusing)
     late = judge(rules.drop_is_in_time(origin, current, state.now), command.override)
     _refuse(
         (*answer.verdict.refusing, *late.refusing),
@@ -143,12 +145,17 @@ def not_enrolled(student_id: str, course_id: str, needed: str) -> Refusal:
     )
 
 
-def _already_live(current: Enrollment) -> Refusal:
+def _already_live(current: Enrollment, obstacles: Iterable[Violation] = ()) -> Refusal:
+    """Return the refusal for a student with a live enrollment; the obstacles keep a waiter from a seat."""
     reason = Reason.ALREADY_WAITLISTED if current.waits else Reason.ALREADY_ENROLLED
     standing = "on the waitlist of" if current.waits else "enrolled in"
+    sentences = (
+        f'Student "{current.student_id}" is already {standing} "{current.course_id}".',
+        *(obstacle.description for obstacle in obstacles),
+    )
     return Refusal(
         reason,
-        f'Student "{current.student_id}" is already {standing} "{current.course_id}".',
+        " ".join(sentences),
         student_id=current.student_id,
         course_id=current.course_id,
         enrollment_id=current.enrollment_id,
@@ -159,7 +166,7 @@ def _answer(state: State, bid: Bid) -> _Answer:
     """Return what a bid would get, without changing anything."""
     settlement = waitlist.plan(state, bid.course, bid)
     if turn := settlement.turn_of(bid):
-        return _Answer(settlement, EnrollmentState.ENROLLED, turn.verdict)
+        return _Answer(settlement, EnrollmentState.ENROLLED, turn.verdict, in_turn=True)
     standing, no_seat = _standing(bid, settlement)
     return _Answer(settlement, standing, bid.verdict(state, no_seat))
 
@@ -179,8 +186,13 @@ def _standing(bid: Bid, settlement: Settlement) -> tuple[EnrollmentState, rules.
 
 
 def _stays(bid: Bid, answer: _Answer) -> bool:
-    """Return whether a waiter keeps the place: no seat is given, and no override asks for one out of turn."""
-    return bool(answer.verdict.refusing) and Reason.COURSE_FULL not in bid.override.rules
+    """Return whether a waiter keeps the place: no seat is given in turn, and no override asks for one out of turn."""
+    if answer.in_turn or Reason.COURSE_FULL in bid.override.rules:
+        return False
+    # A free seat without a turn is one outside of the window. A kept override of the window is not enough to pass the
+    # others who wait for it to open.
+    opens_window = any(violation.reason in rules.OF_WINDOW for violation in answer.verdict.set_aside)
+    return bool(answer.verdict.refusing) or not opens_window
 
 
 def _refuse(found: Iterable[Violation], **ids: str) -> None:
