@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, or_, select, text
 
 from registrar_server.core.commands import Settle
 from registrar_server.core.records import Event
@@ -24,7 +24,7 @@ from registrar_server.ledger.batching import Lanes
 from registrar_server.ledger.event_lines import log_events
 from registrar_server.ledger.ledger import Answer, Call, NoResponse
 from registrar_server.storage.database import Database
-from registrar_server.storage.models import HAS_WAITERS, Course
+from registrar_server.storage.models import Course
 
 SWEEPER = "system:sweep"
 """The caller of the sweep's commands, and so the actor of their events."""
@@ -54,7 +54,7 @@ def courses_to_settle(now: int) -> Select[str]:
     return (
         select(Course.course_id)
         .where(
-            HAS_WAITERS,
+            text("has_waiters"),  # As in the condition of the index: SQLite does not use it for ``has_waiters = 1``.
             Course.state == CourseState.OPEN,
             Course.delete_time.is_(None),
             or_(Course.enroll_open_time.is_(None), Course.enroll_open_time <= now),

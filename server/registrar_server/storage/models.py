@@ -69,9 +69,6 @@ UNCOUNTED = text(
 )
 """The condition of a completion that a server of an older version made or voided: ``counted`` is missing or wrong."""
 
-HAS_WAITERS = text("has_waiters")
-"""The condition of a course that has waiters."""
-
 HELD = text("hold_keys <> '[]'")
 """The condition of a student with a hold."""
 
@@ -141,8 +138,8 @@ class Course(Base):
         Index(
             "ix_courses_has_waiters",
             "course_id",
-            postgresql_where=HAS_WAITERS,
-            sqlite_where=HAS_WAITERS,
+            postgresql_where=text("has_waiters"),
+            sqlite_where=text("has_waiters"),
         ),
     )
 
