@@ -276,7 +276,7 @@ class TestEnrollStudentRefused:
     async def test_already_waitlisted(self, campus: Registrar) -> None:
         """A second place on a waitlist is refused, and the refusal names the existing enrollment."""
         enrollment = await queued(campus)
-        sentence = 'Student "s-1" is already on the waitlist of "ONE".'
+        sentence = 'Student "s-1" is already on the waitlist of "ONE". The only seat is taken in "ONE".'
         ids = {"student_id": "s-1", "course_id": "ONE", "enrollment_id": enrollment.enrollment_id}
         assert await refused(campus.enroll("s-1", "ONE")) == Failure(
             StatusCode.ALREADY_EXISTS,

@@ -100,7 +100,11 @@ class TestEnroll:
         ("live", "reason", "message"),
         [
             ("ENROLLED", Reason.ALREADY_ENROLLED, 'Student "ada" is already enrolled in "c-1".'),
-            ("WAITLISTED", Reason.ALREADY_WAITLISTED, 'Student "ada" is already on the waitlist of "c-1".'),
+            (
+                "WAITLISTED",
+                Reason.ALREADY_WAITLISTED,
+                'Student "ada" is already on the waitlist of "c-1". The only seat is taken in "c-1".',
+            ),
         ],
     )
     def test_already_live(self, live: str, reason: Reason, message: str) -> None:

@@ -233,6 +233,15 @@ class TestOutsideTheWindow:
         assert event_summaries(state) == ["STUDENT_PROMOTED c"]
         assert state.journal.events[0].reason == "by letter, in time"
 
+    def test_with_a_kept_override(self) -> None:
+        """The override of an earlier call is not enough: nobody in the queue gets a turn until the window opens."""
+        state = state_with_waitlist("a", "bc", capacity=2, enroll_close_time=NOW)
+        waiting = state.live("c", "c-1")
+        assert waiting is not None
+        waiting.bypassed_rules = ("ENROLLMENT_CLOSED",)
+        assert_keeps_waiting(state, "c")
+        assert decide(state, Enroll("c", "c-1", override=LATE)).enrollment.state == "ENROLLED"
+
     def test_without_a_free_seat(self) -> None:
         """An override of the window alone gives no seat over capacity."""
         assert_keeps_waiting(state_with_waitlist("a", "b", enroll_close_time=NOW), "b", override=LATE)

@@ -21,7 +21,7 @@ from tests.support.waitlists import (
 )
 
 SEAT = Override(frozenset({"COURSE_FULL"}), "athlete")
-GO_TO_WAITERS = 'The free seats in "c-1" go to those who wait for them'
+GO_TO_WAITERS = 'The free seats in "c-1" go to students ahead on the waitlist'
 
 
 class TestFreeSeat:

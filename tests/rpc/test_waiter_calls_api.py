@@ -371,7 +371,7 @@ class TestChosen:
         assert [(one.reason, one.values) for one in event.violations] == [
             (FULL, {"capacity": "1", "enrolled_count": "0"})
         ]
-        assert event.violations[0].description == 'The free seats in "ONE" go to those who wait for them.'
+        assert event.violations[0].description == 'The free seats in "ONE" go to students ahead on the waitlist.'
 
     async def test_the_settlement_takes_the_rules_of_the_chosen_one_from_the_new_override(
         self, client: AsyncRegistrarClient
