@@ -170,7 +170,7 @@ class Course(Base):
     term_key: Mapped[str | None] = mapped_column(Text)
     component_key: Mapped[str | None] = mapped_column(Text)
     keys_version: Mapped[int | None] = mapped_column(BigInteger)
-    completed_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    completed_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     has_waiters: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     enrollments: Mapped[list[Enrollment]] = relationship(back_populates="course", order_by="Enrollment.number")
