@@ -18,8 +18,8 @@ from registrar_server.storage.models import UNCOUNTED, Course, Enrollment
 
 CHUNK = 500
 
-_COMPLETIONS = select(Enrollment.course_id, Enrollment.enrollment_id).where(UNCOUNTED).order_by(Enrollment.course_id)
-_COURSES = (
+COMPLETIONS = select(Enrollment.course_id, Enrollment.enrollment_id).where(UNCOUNTED).order_by(Enrollment.course_id)
+COURSES = (
     select(Course.course_id, literal(""))
     .where(Course.has_waiters != (Course.waitlisted_count > 0))
     .order_by(Course.course_id)
@@ -33,7 +33,7 @@ def recount(database: Database, chunk: int = CHUNK, *, may_continue: Callable[[]
     ``may_continue`` returns False.
     """
     completed = 0
-    for uncounted in (_COMPLETIONS, _COURSES):
+    for uncounted in (COMPLETIONS, COURSES):
         query = uncounted.limit(chunk)
         while may_continue() and (rows := database.rows(query, calls=0)):
             _count(database, rows)
