@@ -34,24 +34,40 @@ INDEXES = {
 }
 PAGE = 1000
 
-COMPLETIONS = sa.text(
-    f"SELECT course_id, enrollment_id FROM enrollments WHERE ({UNCOUNTED}) AND course_id >= :after"
-    f" ORDER BY course_id LIMIT {PAGE}"
+ENROLLMENTS = sa.table("enrollments", *map(sa.column, ("course_id", "enrollment_id", "counted", "bypassed_violations")))
+COURSES = sa.table("courses", sa.column("course_id"))
+IS_UNCOUNTED = sa.text(f"({UNCOUNTED})")
+COMPLETIONS = (
+    sa.select(ENROLLMENTS.c.course_id, ENROLLMENTS.c.enrollment_id)
+    .where(IS_UNCOUNTED, ENROLLMENTS.c.course_id >= sa.bindparam("after"))
+    .order_by(ENROLLMENTS.c.course_id)
+    .limit(PAGE)
 )
-COURSES = sa.text(
-    "SELECT course_id, '' AS enrollment_id FROM courses WHERE has_waiters <> (waitlisted_count > 0)"
-    f" AND course_id >= :after ORDER BY course_id LIMIT {PAGE}"
+UNFLAGGED = (
+    sa.select(COURSES.c.course_id, sa.literal("").label("enrollment_id"))
+    .where(sa.text("has_waiters <> (waitlisted_count > 0)"), COURSES.c.course_id >= sa.bindparam("after"))
+    .order_by(COURSES.c.course_id)
+    .limit(PAGE)
 )
-# A completion counts if it ended a seat and is not void. The subquery is no EXISTS, which PostgreSQL may turn into a
-# scan of all events for each page.
-COUNT_COMPLETIONS = sa.text(
-    f"""
-    UPDATE enrollments SET counted = (state = 'COMPLETED' AND (
-        SELECT count(*) FROM events
-         WHERE events.student_id = enrollments.student_id AND events.enrollment_id = enrollments.enrollment_id
-           AND events.type = 'ENROLLMENT_COMPLETED' AND events.previous_state = 'ENROLLED') > 0)
-     WHERE enrollment_id IN :enrollments AND ({UNCOUNTED})"""
-).bindparams(sa.bindparam("enrollments", expanding=True))
+LOCK = (
+    sa.select(COURSES.c.course_id)
+    .where(COURSES.c.course_id.in_(sa.bindparam("courses", expanding=True)))
+    .order_by(COURSES.c.course_id)
+    .with_for_update(key_share=True)
+)
+# A completion counts if it ended a seat and is not void.
+COUNTS = sa.text(
+    """
+    (state = 'COMPLETED' AND enrollment_id IN (
+        SELECT events.enrollment_id FROM events
+         WHERE events.course_id IN :courses
+           AND events.type = 'ENROLLMENT_COMPLETED' AND events.previous_state = 'ENROLLED'))"""
+).bindparams(sa.bindparam("courses", expanding=True))
+COUNT_COMPLETIONS = (
+    sa.update(ENROLLMENTS)
+    .where(IS_UNCOUNTED, ENROLLMENTS.c.enrollment_id.in_(sa.bindparam("enrollments", expanding=True)))
+    .values(counted=COUNTS)
+)
 COUNT_COURSES = sa.text(
     """
     UPDATE courses SET has_waiters = waitlisted_count > 0, completed_count = (
@@ -74,7 +90,7 @@ def upgrade() -> None:
         for name in INDEXES:
             _create_index(name, concurrently=on_postgresql)
         _fill(COMPLETIONS)
-        _fill(COURSES)
+        _fill(UNFLAGGED)
         _restore_violations()
 
 
@@ -134,7 +150,7 @@ def _create_index(name: str, *, concurrently: bool) -> None:
     )
 
 
-def _fill(find: sa.TextClause) -> None:
+def _fill(find: sa.Select[Any]) -> None:
     """Complete the rows that a query finds, page by page in the order of courses."""
     bind = op.get_bind()
     after = ""
@@ -151,10 +167,8 @@ def _complete(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> None:
     all changes, and none follows before the commit. The courses are locked in the order in which servers lock them.
     """
     courses, ids = sorted({row.course_id for row in rows}), [row.enrollment_id for row in rows]
-    course_id: sa.ColumnClause[str] = sa.column("course_id")
-    lock = sa.select(course_id).select_from(sa.table("courses")).where(course_id.in_(courses)).order_by(course_id)
-    connection.execute(lock.with_for_update(key_share=True)).all()
-    connection.execute(COUNT_COMPLETIONS, {"enrollments": ids})
+    connection.execute(LOCK, {"courses": courses}).all()
+    connection.execute(COUNT_COMPLETIONS, {"courses": courses, "enrollments": ids})
     connection.execute(COUNT_COURSES, {"courses": courses})
 
 
@@ -162,11 +176,9 @@ def _restore_violations() -> None:
     """Give enrollments what the history has of them, after a downgrade: older versions record no such violations."""
     bind = op.get_bind()
     set_aside: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
-    for course_id, enrollment_id, violations in bind.execute(SET_ASIDE):
-        set_aside[course_id, enrollment_id] += json.loads(violations)
-    names = ("course_id", "enrollment_id", "bypassed_violations")
-    enrollments = sa.table("enrollments", *map(sa.column, names))
-    keep = sa.update(enrollments).values(bypassed_violations=sa.bindparam("kept", type_=DOCUMENT))
-    for (course_id, enrollment_id), kept in set_aside.items():
-        row = (enrollments.c.course_id == course_id, enrollments.c.enrollment_id == enrollment_id)
-        bind.execute(keep.where(*row), {"kept": kept})
+    for course_id, enrollment_id, document in bind.execute(SET_ASIDE):
+        set_aside[course_id, enrollment_id] += json.loads(document)
+    kept = sa.bindparam("kept", type_=DOCUMENT)
+    for (course_id, enrollment_id), violations in set_aside.items():
+        row = (ENROLLMENTS.c.course_id == course_id, ENROLLMENTS.c.enrollment_id == enrollment_id)
+        bind.execute(sa.update(ENROLLMENTS).where(*row).values(bypassed_violations=kept), {"kept": violations})

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, NullPool, create_engine, event, text
+from sqlalchemy import Engine, NullPool, create_engine, event
 
 from registrar_server import migrate
 from registrar_server.core.commands import (
@@ -31,7 +31,7 @@ from registrar_server.storage.database import Database
 from tests.support.comparison import enrollment_ids
 from tests.support.consistency import assert_consistent
 from tests.support.databases import described, execute
-from tests.support.ledgers import carry_out
+from tests.support.ledgers import carry_out, carry_out_on
 
 BEFORE_COUNTS = "20261126_1625"
 COUNTS = "20261126_1930"
@@ -128,44 +128,16 @@ def test_a_downgrade_restores_the_old_schema(before_counts: str) -> None:
     migrate.upgrade(before_counts)
 
 
-def test_many_completions_are_counted_page_by_page(before_counts: str) -> None:
-    """Courses with more completions than a page, and pages with more than one course."""
-    students = "INSERT INTO students (student_id, given_name, family_name, email, state, holds, version, create_time,"
-    students += " update_time, search_text) SELECT :id, '', '', '', 'ACTIVE', '[]', 1, 5, 5, '' FROM event_counter"
-    insert_many(before_counts, students)
-    for course_id in ("m-1", "m-2"):
-        copy = {"course_id": f"'{course_id}'"}
-        copy_rows(before_counts, "courses", "course_id = 'cop'", **copy, last_number="2500", capacity="NULL")
-        row = {"enrollment_id": "'e-' || :id || :course", "student_id": ":id", "number": ":number"}
-        name = {"course": course_id}
-        copy_rows(before_counts, "enrollments", "state = 'COMPLETED' AND number = 1", **copy, **row, named=name)
-        row = {"enrollment_id": row["enrollment_id"], "student_id": ":id"}
-        event = {**copy, **row, "event_id": "'v-' || :id || :course", "revision": "revision + :number * 10"}
-        condition = "type = 'ENROLLMENT_COMPLETED' AND course_id = 'cop'"
-        copy_rows(before_counts, "events", condition, **event, named=name)
-    migrate.upgrade(before_counts)
-    found = "SELECT course_id, completed_count FROM courses WHERE course_id LIKE 'm-%' ORDER BY course_id"
-    assert list(map(tuple, execute(before_counts, found))) == [("m-1", 2_500), ("m-2", 2_500)]
-
-
-def insert_many(url: str, statement: str, **named: object) -> None:
-    """Run a statement for 2,500 numbers, and their ids."""
-    with create_engine(url, poolclass=NullPool).begin() as connection:
-        numbers = [{"id": f"m-{number}", "number": number, **named} for number in range(1, 2_501)]
-        connection.execute(text(statement), numbers if ":id" in statement else {})
-
-
-def copy_rows(url: str, table: str, condition: str, *, named: dict[str, object] | None = None, **changed: str) -> None:
-    """Copy a row, with other values in some columns."""
-    names = [column["name"] for column in described_columns(url, table)]
-    values = ", ".join(changed.get(name, name) for name in names)
-    statement = f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM {table} WHERE {condition}"
-    insert_many(url, f"{statement} LIMIT 1", **named or {})
-
-
-def described_columns(url: str, table: str) -> list[dict[str, Any]]:
-    columns: list[dict[str, Any]] = described(url)[table]["columns"]
-    return columns
+def test_courses_with_more_completions_than_a_page(counted: str) -> None:
+    """A student who completes a course again and again counts each time."""
+    attempts = [command for _ in range(1_200) for command in (Enroll("s-1", "dig"), Complete("s-1", "dig", "A"))]
+    records = [RecordCompletion("s-1", "eth", "A")] * 1_200
+    carry_out_on(counted, CreateCourse("dig"), CreateCourse("eth"), *attempts, *records)
+    migrate.downgrade(counted, BEFORE_COUNTS)
+    migrate.upgrade(counted)
+    _, courses = stored_counts(counted)
+    assert courses == [*COURSES, ("dig", 1_200, False), ("eth", 0, False)]
+    assert_consistent(create_engine(counted, poolclass=NullPool))
 
 
 INTERRUPTED = {
@@ -255,7 +227,7 @@ def test_a_page_waits_for_the_course_and_then_counts_what_the_server_did(before_
         server.execute("SELECT 1 FROM courses WHERE course_id = 'art' FOR NO KEY UPDATE")
         threading.Thread(target=use_the_course, args=(threading.current_thread(),)).start()
 
-    listener = once_after("SELECT course_id, enrollment_id FROM enrollments", take_the_course)
+    listener = once_after("SELECT enrollments.course_id, enrollments.enrollment_id", take_the_course)
     event.listen(Engine, "after_cursor_execute", listener)
     migrate.upgrade(before_counts)
     event.remove(Engine, "after_cursor_execute", listener)
