@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from registrar_server import migrate
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
+from registrar_server.ledger.recounting import recount
 from registrar_server.ledger.rekeying import rekey
 from registrar_server.ledger.request_ids import purge_request_ids
 from registrar_server.ledger.sweeping import Sweep, Swept, find_courses
@@ -103,6 +104,7 @@ class Server:
             asyncio.create_task(self._health.watch(self._settings.health_interval)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._purge)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._rekey)),
+            asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._recount)),
         ]
         if self._settings.settle_interval:
             self._tasks.append(asyncio.create_task(_repeat(self._settings.settle_interval, self.sweep)))
@@ -162,6 +164,11 @@ class Server:
         """Complete the rows that a server of an older version wrote meanwhile."""
         if completed := await self._keep_house(rekey):
             log.info("rows_rekeyed", rows=completed)
+
+    async def _recount(self) -> None:
+        """Count what a server of an older version completed or changed meanwhile."""
+        if completed := await self._keep_house(recount):
+            log.info("rows_recounted", rows=completed)
 
     async def _keep_house(self, work: Callable[..., int]) -> int:
         """Run work on the database in a thread until the server stops; return the number of rows that it changed."""

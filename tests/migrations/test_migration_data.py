@@ -13,6 +13,7 @@ from tests.support.databases import described, execute
 DESCRIBE = "0002_describe_enrollments_in_events"
 BEFORE_WAITLISTS = "20261123_1610"
 BEFORE_VOIDED = "20261124_2345"
+VOIDED = "20261126_1625"
 
 #: Type, course, student, enrollment, its state, and the capacity and enrolled count after the event.
 OLD_EVENTS: list[tuple[str, str, str, str, str, int | None, int | None]] = [
@@ -128,7 +129,7 @@ def test_enrollments_can_be_voided_after_their_revision(before_waitlists: str) -
 
 def test_a_downgrade_is_refused_while_enrollments_are_voided(before_waitlists: str) -> None:
     """The previous version has no state for them, so nothing changes."""
-    migrate.upgrade(before_waitlists)
+    migrate.upgrade(before_waitlists, VOIDED)
     execute(before_waitlists, VOID)
     after = described(before_waitlists)
     with pytest.raises(migrate.MigrationError, match="ck_enrollments_state"):

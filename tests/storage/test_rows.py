@@ -24,9 +24,9 @@ from registrar_server.core.records import (
 from registrar_server.core.vocabulary import CourseState, EnrollmentState
 from registrar_server.errors import Violation
 from registrar_server.storage.rows import Selection, field_names, read_side_by_side, row_reader, row_writer
-from registrar_server.storage.statements import StoredResponse
+from registrar_server.storage.statements import StoredResponse, Uncounted
 
-RECORDS = (Student, Course, Enrollment, Event, EnrollmentKey, Commitment, Passed, Subject, StoredResponse)
+RECORDS = (Student, Course, Enrollment, Event, EnrollmentKey, Commitment, Passed, Subject, StoredResponse, Uncounted)
 STORABLE = (str, int, bool, bytes, type(None))
 
 

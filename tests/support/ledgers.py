@@ -37,6 +37,8 @@ class Receipt:
     def of(cls, result: Any) -> Self:
         """Make a receipt for the result of a decision; of several records, the first contains the others."""
         record, others = result, {}
+        if type(result) is tuple:  # The promoted enrollments of a settlement.
+            return cls({"promoted": json.loads(json.dumps(_plain(result)))})
         if isinstance(result, tuple):
             (_, record), *rest = result._asdict().items()  # type: ignore[attr-defined]  # All results are named tuples.
             others = {name: _plain(value) for name, value in rest}

@@ -61,6 +61,7 @@ EVENTS = (
         finds=(
             f'Event 26 (COMPLETION_VOIDED): {IN_BIO("id-26")} was "ENROLLED" before.',
             'Event 27 (ENROLLMENT_COMPLETED): previous_state is "COMPLETED", where the history comes to "VOIDED".',
+            f"{IN_BIO('id-26')}: counted is true, where the history comes to false.",
         ),
     ),
     case(
@@ -122,7 +123,46 @@ EVENTS = (
     case(
         "seat beyond capacity",
         "UPDATE events SET bypassed_rules = '[]' WHERE revision = 15",
+        finds=(
+            "Event 15 (STUDENT_ENROLLED): it sets COURSE_FULL aside, which is not in its bypassed_rules.",
+            "Event 15 (STUDENT_ENROLLED): it gives seat 2, where there are 1.",
+        ),
+    ),
+    case(
+        "seat beyond capacity of an older version",
+        "UPDATE events SET bypassed_rules = '[]', violations = '[]' WHERE revision = 15",
+        "UPDATE enrollments SET bypassed_violations = '[]' WHERE enrollment_id = 'id-18'",
         finds="Event 15 (STUDENT_ENROLLED): it gives seat 2, where there are 1.",
+    ),
+    case(
+        "violation whose rule is not named",
+        """UPDATE events SET violations = '[["STUDENT_HOLD","",{}],7]' WHERE revision = 28""",
+        """UPDATE enrollments SET bypassed_violations = '[["COURSE_FULL","",{}]]' WHERE enrollment_id = 'id-18'""",
+        """UPDATE events SET violations = '[["COURSE_FULL","",{}]]' WHERE revision = 15""",
+        finds=(
+            "Event 28 (STUDENT_UNENROLLED): it sets STUDENT_HOLD aside, which is not in its bypassed_rules.",
+            "Event 28 (STUDENT_UNENROLLED): it sets 7 aside, which is not in its bypassed_rules.",
+            f'{IN_ART("id-18")}: bypassed_violations is [["COURSE_FULL", "", {{}}]], where the history comes to'
+            ' [["COURSE_FULL", "", {}], ["STUDENT_HOLD", "", {}], 7].',
+        ),
+    ),
+    case(
+        "missing completion of a seat",
+        "UPDATE events SET type = 'COMPLETION_RECORDED' WHERE revision = 26",
+        finds=(
+            f'Event 26 (COMPLETION_RECORDED): {IN_BIO("id-26")} was "ENROLLED" before.',
+            f"{IN_BIO('id-26')}: counted is true, where the history comes to false.",
+        ),
+    ),
+    case(
+        "unenrollment by a sweep",
+        "UPDATE events SET actor = 'system:sweep' WHERE revision = 12",
+        finds="Event 12 (STUDENT_UNENROLLED): a sweep does nothing of this type.",
+    ),
+    case(
+        "change of a course by a sweep",
+        "UPDATE events SET actor = 'system:sweep' WHERE revision = 17",
+        finds="Event 17 (COURSE_UPDATED): a sweep does nothing of this type.",
     ),
     case(
         "seats beyond capacity 0",

@@ -23,6 +23,16 @@ COURSES = (
         finds='Course "bio": waitlisted_count is 3, where its enrollments come to 0.',
     ),
     case(
+        "completed seats",
+        "UPDATE courses SET completed_count = 2 WHERE course_id = 'bio'",
+        finds='Course "bio": completed_count is 2, where its enrollments come to 1.',
+    ),
+    case(
+        "flag of waiters",
+        "UPDATE courses SET has_waiters = TRUE WHERE course_id = 'bio'",
+        finds='Course "bio": has_waiters is true, where its enrollments come to false.',
+    ),
+    case(
         "last number",
         "UPDATE courses SET last_number = 3 WHERE course_id = 'bio'",
         finds='Course "bio": last_number is 3, where its enrollments come to 4.',
@@ -124,6 +134,38 @@ ENROLLMENTS = (
         "bypassed rules",
         "UPDATE enrollments SET bypassed_rules = '[]' WHERE enrollment_id = 'id-18'",
         finds=f'{IN_ART("id-18")}: bypassed_rules is [], where the history comes to ["COURSE_FULL"].',
+    ),
+    case(
+        "bypassed violations",
+        "UPDATE enrollments SET bypassed_violations = '[]' WHERE enrollment_id = 'id-18'",
+        finds=(
+            f"{IN_ART('id-18')}: bypassed_violations is [], where the history comes to"
+            ' [["COURSE_FULL", "The only seat is taken in \\"art\\".", {"capacity": "1", "enrolled_count": "1"}]].'
+        ),
+    ),
+    case(
+        "violations of another enrollment",
+        "UPDATE enrollments SET bypassed_violations = '[7]' WHERE enrollment_id = 'id-12'",
+        finds=f"{IN_ART('id-12')}: bypassed_violations is [7], where the history comes to [].",
+    ),
+    case(
+        "completion that does not count",
+        "UPDATE enrollments SET counted = FALSE WHERE enrollment_id = 'id-26'",
+        finds=(
+            'Course "bio": completed_count is 1, where its enrollments come to 0.',
+            f"{IN_BIO('id-26')}: counted is false, where the history comes to true.",
+        ),
+    ),
+    case(
+        "seat that counts as completed",
+        "UPDATE enrollments SET counted = TRUE WHERE enrollment_id = 'id-51'",
+        "UPDATE courses SET completed_count = 2 WHERE course_id = 'bio'",
+        finds=f"{IN_BIO('id-51')}: counted is true, where the history comes to null.",
+    ),
+    case(
+        "completion that was counted and is not any more",
+        "UPDATE enrollments SET counted = NULL WHERE enrollment_id = 'id-26'",
+        finds='Course "bio": completed_count is 1, where its enrollments come to 0.',
     ),
     case(
         "last skip",

@@ -75,7 +75,7 @@ class Database:
 
         return self._read(once, calls)
 
-    def rows(self, query: Select[Any], *, calls: int = 1) -> Sequence[Sequence[Any]]:
+    def rows(self, query: Select[*tuple[Any, ...]], *, calls: int = 1) -> Sequence[Sequence[Any]]:
         """Return the rows of a query. After a lost connection, retry once. ``calls`` is as for ``look``."""
 
         def once() -> Sequence[Sequence[Any]]:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Text,
+    TextClause,
     UniqueConstraint,
     false,
     text,
@@ -62,7 +63,8 @@ class Base(DeclarativeBase):
 KEYLESS = text("keys_version IS NULL OR keys_version <> version")
 """The condition of a row whose keys are missing or out of date, because a server of an older version wrote it."""
 
-
+LIVE = text(one_of("state", LIVE_STATES))
+WAITS = text(f"state = '{EnrollmentState.WAITLISTED}'")
 UNCOUNTED = text(
     f"(state IN ('{EnrollmentState.COMPLETED}', '{EnrollmentState.VOIDED}') AND counted IS NULL)"
     f" OR (state = '{EnrollmentState.VOIDED}' AND counted)"
@@ -73,8 +75,8 @@ HELD = text("hold_keys <> '[]'")
 """The condition of a student with a hold."""
 
 
-def _keyless(table: str, key: str) -> Index:
-    return Index(f"ix_{table}_keyless", key, postgresql_where=KEYLESS, sqlite_where=KEYLESS)
+def _partial(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
 
 
 class Student(Base):
@@ -87,8 +89,8 @@ class Student(Base):
     __table_args__ = (
         CheckConstraint(one_of("state", StudentState), name="state"),
         CheckConstraint("max_credits >= 0", name="max_credits"),
-        _keyless("students", "student_id"),
-        Index("ix_students_held", "student_id", postgresql_where=HELD, sqlite_where=HELD),
+        _partial("ix_students_keyless", "student_id", where=KEYLESS),
+        _partial("ix_students_held", "student_id", where=HELD),
     )
 
     student_id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -134,13 +136,8 @@ class Course(Base):
         Index(None, "term", "course_id"),
         Index(None, "code_key", "course_id"),
         Index(None, "term_key", "course_id"),
-        _keyless("courses", "course_id"),
-        Index(
-            "ix_courses_has_waiters",
-            "course_id",
-            postgresql_where=text("has_waiters"),
-            sqlite_where=text("has_waiters"),
-        ),
+        _partial("ix_courses_keyless", "course_id", where=KEYLESS),
+        _partial("ix_courses_has_waiters", "course_id", where=text("has_waiters")),
     )
 
     course_id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -170,7 +167,7 @@ class Course(Base):
     term_key: Mapped[str | None] = mapped_column(Text)
     component_key: Mapped[str | None] = mapped_column(Text)
     keys_version: Mapped[int | None] = mapped_column(BigInteger)
-    completed_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    completed_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
     has_waiters: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     enrollments: Mapped[list[Enrollment]] = relationship(back_populates="course", order_by="Enrollment.number")
@@ -193,24 +190,11 @@ class Enrollment(Base):
         CheckConstraint(f"({one_of('state', LIVE_STATES)}) = (end_time IS NULL)", name="end_time"),
         UniqueConstraint("course_id", "number"),
         UniqueConstraint("student_id", "course_id", "attempt"),
-        Index(
-            "uq_enrollments_live",
-            "student_id",
-            "course_id",
-            unique=True,
-            postgresql_where=text(one_of("state", LIVE_STATES)),
-            sqlite_where=text(one_of("state", LIVE_STATES)),
-        ),
-        Index(
-            "ix_enrollments_waitlist",
-            "course_id",
-            "number",
-            postgresql_where=text(f"state = '{EnrollmentState.WAITLISTED}'"),
-            sqlite_where=text(f"state = '{EnrollmentState.WAITLISTED}'"),
-        ),
+        _partial("uq_enrollments_live", "student_id", "course_id", where=LIVE, unique=True),
+        _partial("ix_enrollments_waitlist", "course_id", "number", where=WAITS),
         Index(None, "enrollment_id"),
         Index(None, "update_time", "course_id"),
-        Index("ix_enrollments_uncounted", "course_id", postgresql_where=UNCOUNTED, sqlite_where=UNCOUNTED),
+        _partial("ix_enrollments_uncounted", "course_id", where=UNCOUNTED),
     )
 
     course_id: Mapped[str] = mapped_column(ID, ForeignKey("courses.course_id"), primary_key=True)
@@ -251,14 +235,8 @@ class Event(Base):
         Index(None, "student_id", "revision"),
         Index(None, "type", "revision"),
         Index(None, "time", "revision"),
-        Index(
-            "ix_events_actor_revision",
-            "actor",
-            "revision",
-            # Most events have no actor, and nobody asks for those.
-            postgresql_where=text("actor <> ''"),
-            sqlite_where=text("actor <> ''"),
-        ),
+        # Most events have no actor, and nobody asks for those.
+        _partial("ix_events_actor_revision", "actor", "revision", where=text("actor <> ''")),
     )
 
     course_id: Mapped[str] = mapped_column(ID, primary_key=True)

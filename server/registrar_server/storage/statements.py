@@ -17,8 +17,9 @@ from registrar_server.core.records import (
     Subject,
 )
 from registrar_server.core.scope import MANY
-from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState
+from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState, EventType
 from registrar_server.storage.bulk import Append, Heads, Insert, Lock, Rows, Select, Statement, Update
+from registrar_server.storage.models import UNCOUNTED as IS_UNCOUNTED
 from registrar_server.storage.models import one_of
 from registrar_server.storage.rows import field_names, row_reader, row_writer
 
@@ -35,7 +36,7 @@ STUDENT_KEYS = ("hold_keys", "search_text", "sort_name", "keys_version")
 COURSE_KEYS = ("code_key", "term_key", "component_key", "search_text", "keys_version")
 """The columns that follow from others and serve queries only. Records compute them and are loaded without them."""
 COUNTERS = ("enrolled_count", "waitlisted_count", "completed_count", "last_number", "has_waiters")
-UNCOUNTED = tuple(column for column in COURSE_COLUMNS if column not in ("course_id", *COUNTERS))
+COURSE_FIELDS = tuple(column for column in COURSE_COLUMNS if column not in ("course_id", *COUNTERS))
 PROGRESS = (
     "state",
     "grade",
@@ -49,6 +50,13 @@ PROGRESS = (
     "bypassed_violations",
     "counted",
 )
+
+COUNTS = f"""enrollments.state = '{EnrollmentState.COMPLETED}' AND (
+    SELECT count(*) FROM events
+     WHERE events.student_id = enrollments.student_id AND events.enrollment_id = enrollments.enrollment_id
+       AND events.type = '{EventType.ENROLLMENT_COMPLETED}'
+       AND events.previous_state = '{EnrollmentState.ENROLLED}') > 0"""
+"""Whether an enrollment counts as completed: it ended a seat, and is not void."""
 
 SPARE_WAITERS = 16
 """The number of waiters loaded beyond the free seats, since the rules may keep some from being promoted."""
@@ -69,6 +77,20 @@ class StoredResponse(NamedTuple):
     fingerprint: bytes
     response: bytes
     create_time: int
+
+
+class Uncounted(NamedTuple):
+    """A completion with its ``counted`` as a server of an older version left it, and whether it counts."""
+
+    course_id: str
+    enrollment_id: str
+    counted: bool | None
+    counts: bool
+
+    @property
+    def row(self) -> tuple[str, str, bool]:
+        """The row of ``COUNT_ENROLLMENTS`` that counts the completion."""
+        return (self.course_id, self.enrollment_id, self.counts)
 
 
 def _select_records(
@@ -134,6 +156,14 @@ PASSED = _select_records(
     where=f"enrollments.state = '{EnrollmentState.COMPLETED}' AND enrollments.passed",
     join="courses",
 )
+UNCOUNTED = _select_records(
+    Uncounted,
+    "enrollments",
+    "enrollment_id",
+    columns=("course_id", "enrollment_id", "counted"),
+    computed={"counts": COUNTS},
+    where=f"({IS_UNCOUNTED.text})",
+)
 SUBJECTS = _select_records(Subject, "courses", "course_id")
 RESPONSES = _select_records(StoredResponse, "request_ids", "caller", "request_id")
 
@@ -142,10 +172,11 @@ INSERT_COURSES = Insert("courses", (), (*COURSE_COLUMNS, "has_waiters", *COURSE_
 INSERT_ENROLLMENTS = Insert("enrollments", (), ENROLLMENT_COLUMNS)
 INSERT_RESPONSES = Insert("request_ids", (), field_names(StoredResponse))
 UPDATE_STUDENTS = Update("students", ("student_id",), (*STUDENT_COLUMNS[1:], *STUDENT_KEYS))
-UPDATE_COURSES = Update("courses", ("course_id",), (*UNCOUNTED, *COURSE_KEYS))
+UPDATE_COURSES = Update("courses", ("course_id",), (*COURSE_FIELDS, *COURSE_KEYS))
 KEY_STUDENTS = Update("students", ("student_id",), STUDENT_KEYS)
 KEY_COURSES = Update("courses", ("course_id",), COURSE_KEYS)
 COUNT_COURSES = Update("courses", ("course_id",), COUNTERS)
+COUNT_ENROLLMENTS = Update("enrollments", ("course_id", "enrollment_id"), ("counted",))
 UPDATE_ENROLLMENTS = Update("enrollments", ("course_id", "enrollment_id"), PROGRESS)
 APPEND_EVENTS = Append("events", (), EVENT_COLUMNS, number="revision", counter="event_counter")
 
@@ -157,7 +188,7 @@ _student_row = row_writer(Student, (*UPDATE_STUDENTS.key, *UPDATE_STUDENTS.colum
 _course_row = row_writer(Course, (*UPDATE_COURSES.key, *UPDATE_COURSES.columns))
 student_keys_row = row_writer(Student, (*KEY_STUDENTS.key, *KEY_STUDENTS.columns))
 course_keys_row = row_writer(Course, (*KEY_COURSES.key, *KEY_COURSES.columns))
-_counters_row = row_writer(Course, (*COUNT_COURSES.key, *COUNT_COURSES.columns))
+counters_row = row_writer(Course, (*COUNT_COURSES.key, *COUNT_COURSES.columns))
 _progress_row = row_writer(Enrollment, (*UPDATE_ENROLLMENTS.key, *UPDATE_ENROLLMENTS.columns))
 
 
@@ -173,7 +204,7 @@ def writes(journal: Journal, responses: list[StoredResponse]) -> tuple[tuple[Sta
         (INSERT_COURSES, [_new_course_row(course) for _, course in sorted(journal.added_courses.items())]),
         (UPDATE_STUDENTS, list(map(_student_row, journal.changed_students.values()))),
         (UPDATE_COURSES, list(map(_course_row, journal.changed_courses.values()))),
-        (COUNT_COURSES, list(map(_counters_row, journal.counted_courses.values()))),
+        (COUNT_COURSES, list(map(counters_row, journal.counted_courses.values()))),
         (UPDATE_ENROLLMENTS, list(map(_progress_row, journal.changed_enrollments.values()))),
         (INSERT_ENROLLMENTS, list(map(_new_enrollment_row, journal.added_enrollments.values()))),
         (INSERT_RESPONSES, sorted(responses)),

@@ -27,6 +27,8 @@ COURSE_TRANSITIONS = {
     **dict.fromkeys(ENROLLMENT_TRANSITIONS, Transition(versions=0)),
     **dict.fromkeys(_OF_COMPLETIONS, Transition(befores=("known", "deleted"), after="", versions=0)),
 }
+_SWEEP = "system:sweep"
+_OF_SWEEPS = ("STUDENT_PROMOTED", "PROMOTION_SKIPPED")
 _SEAT_FIELDS = ("capacity", "enrolled_count", "waitlisted_count")
 
 _COURSES = select(
@@ -37,6 +39,8 @@ _COURSES = select(
     Course.enrolled_count,
     Course.waitlisted_count,
     Course.last_number,
+    Course.completed_count,
+    Course.has_waiters,
 ).order_by(Course.course_id)
 _ENROLLMENTS = select(
     Enrollment.course_id,
@@ -51,12 +55,15 @@ _ENROLLMENTS = select(
     Enrollment.end_time,
     cast(Enrollment.bypassed_rules, Text).label("bypassed_rules"),
     cast(Enrollment.last_skip, Text).label("last_skip"),
+    cast(Enrollment.bypassed_violations, Text).label("bypassed_violations"),
+    Enrollment.counted,
 ).order_by(Enrollment.course_id, Enrollment.number)
 _EVENTS = (
     select(
         Event.course_id,
         Event.revision,
         Event.type,
+        Event.actor,
         Event.student_id,
         Event.enrollment_id,
         Event.previous_state,
@@ -97,6 +104,7 @@ class _CourseReplay:
         self._lifecycle = Lifecycle(f'Course "{course_id}"', COURSE_TRANSITIONS)
         self._capacity: int | None = None
         self._counts = Counter[str]()
+        self._completed = 0
         self._enrollments: dict[str, EnrollmentReplay] = {}
         self._offsets: dict[str, Any] = {}
 
@@ -109,6 +117,8 @@ class _CourseReplay:
             yield from self._apply_capacity(event)
         elif transition := ENROLLMENT_TRANSITIONS.get(event.type):
             yield from self._apply_transition(event, transition)
+        if event.actor == _SWEEP:
+            yield from self._check_sweep(event)
         yield from self._compare_seats(event)
 
     def _apply_capacity(self, event: AnyRow) -> Iterator[str]:
@@ -125,7 +135,9 @@ class _CourseReplay:
             enrollment = self._enrollments[event.enrollment_id] = EnrollmentReplay(name, event.student_id)
         self._counts[enrollment.state] -= 1
         self._counts[transition.after] += 1
+        self._completed -= bool(enrollment.counted)
         yield from enrollment.apply(event, transition)
+        self._completed += bool(enrollment.counted)
         if transition.after == "ENROLLED" and self._exceeds_capacity(event):
             yield f"{event_name(event)}: it gives seat {event.enrolled_count}, where there are {self._capacity}."
 
@@ -133,6 +145,15 @@ class _CourseReplay:
         if self._capacity is None or (event.enrolled_count or 0) <= self._capacity:
             return False
         return "COURSE_FULL" not in decode_document(event.bypassed_rules)
+
+    def _check_sweep(self, event: AnyRow) -> Iterator[str]:
+        """Check that a sweep only settles, and gives no seat that a completion ended."""
+        if event.type not in _OF_SWEEPS:
+            yield f"{event_name(event)}: a sweep does nothing of this type."
+        taken = (event.enrolled_count or 0) + self._completed
+        if event.type == "STUDENT_PROMOTED" and self._capacity is not None and taken > self._capacity:
+            seats = f"seat {taken}, with {self._completed} completed, where there are {self._capacity}"
+            yield f"{event_name(event)}: the sweep gives {seats}."
 
     def _compare_seats(self, event: AnyRow) -> Iterator[str]:
         """Report a difference once, where it begins: a missing event shifts all later ones by the same amount."""
@@ -179,6 +200,9 @@ def _counters(course: AnyRow, rows: Sequence[AnyRow]) -> Iterator[Field]:
     yield ("enrolled_count", course.enrolled_count, states["ENROLLED"])
     yield ("waitlisted_count", course.waitlisted_count, states["WAITLISTED"])
     yield ("last_number", course.last_number, rows[-1].number if rows else 0)
+    # Each row's ``counted`` equals that of the replay, or awaits its count. So this also proves the counter.
+    yield ("completed_count", course.completed_count, sum(bool(row.counted) for row in rows))
+    yield ("has_waiters", course.has_waiters, states["WAITLISTED"] > 0)
 
 
 def _offset(stored: int | None, expected: int | None) -> Any:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from registrar_server.verify.snapshot import AnyRow
 from registrar_server.verify.wording import decode_document, differences, event_name, gap
 
 LIVE_ENROLLMENT_STATES = ("ENROLLED", "WAITLISTED")
+_COMPLETION_STATES = ("COMPLETED", "VOIDED")
 
 
 class EnrollmentTransition(NamedTuple):
@@ -35,6 +36,8 @@ ENROLLMENT_TRANSITIONS: Mapping[str, EnrollmentTransition] = MappingProxyType(
         "PROMOTION_SKIPPED": EnrollmentTransition(("WAITLISTED",), "WAITLISTED", versions=0),
     }
 )
+_RULES_OF = {"WAITLIST_FULL": "COURSE_FULL"}
+"""The rules that an override names for violations whose reason is another one."""
 _STATED_FIELDS = ("student_id", "previous_state", "state", "enrollment_version")
 
 
@@ -50,6 +53,9 @@ class EnrollmentReplay:
     passed: bool | None = None
     bypassed_rules: str = "[]"
     last_skip: str = "[]"
+    bypassed_violations: list[Any] = field(default_factory=list)
+    counted: bool | None = None
+    """Whether this completion ended a seat and is not void; None before it is a completion."""
 
     def apply(self, event: AnyRow, transition: EnrollmentTransition) -> Iterator[str]:
         """Apply the next event, and report where it contradicts its type or the events before it."""
@@ -60,10 +66,28 @@ class EnrollmentReplay:
         expected = (self.student_id, self.state, transition.after, self.version)
         if stated != expected:
             yield from differences(event_name(event), zip(_STATED_FIELDS, stated, expected, strict=True))
+        self._count(event, transition)
         self.state, self.grade, self.passed = transition.after, event.grade, event.passed
         self.bypassed_rules = event.bypassed_rules
         if event.type == "PROMOTION_SKIPPED":
             self.last_skip = event.violations
+        elif event.violations != "[]":
+            yield from self._set_aside(event)
+
+    def _count(self, event: AnyRow, transition: EnrollmentTransition) -> None:
+        if event.type == "ENROLLMENT_COMPLETED":
+            self.counted = self.counted or self.state == "ENROLLED"
+        elif transition.after in _COMPLETION_STATES:
+            self.counted = False
+
+    def _set_aside(self, event: AnyRow) -> Iterator[str]:
+        """Keep the violations that an override sets aside, and report those whose rule the event does not name."""
+        rules = decode_document(event.bypassed_rules)
+        for violation in _listed(decode_document(event.violations)):
+            self.bypassed_violations.append(violation)
+            rule = _rule_of(violation)
+            if rule not in rules:
+                yield f"{event_name(event)}: it sets {rule} aside, which is not in its bypassed_rules."
 
     def compare(self, row: AnyRow) -> Iterator[str]:
         """Report where the stored row differs from the result of the events."""
@@ -75,10 +99,28 @@ class EnrollmentReplay:
             ("passed", row.passed, self.passed),
             ("bypassed_rules", decode_document(row.bypassed_rules), decode_document(self.bypassed_rules)),
             ("last_skip", decode_document(row.last_skip), decode_document(self.last_skip)),
+            ("bypassed_violations", decode_document(row.bypassed_violations), self.bypassed_violations),
         )
         yield from differences(self.name, fields)
+        if not _awaits_count(row):
+            yield from differences(self.name, [("counted", row.counted, self.counted)])
         if (row.end_time is None) != (row.state in LIVE_ENROLLMENT_STATES):
             yield f"{self.name}: it is {row.state}, but has {'no' if row.end_time is None else 'an'} end_time."
+
+
+def _awaits_count(row: AnyRow) -> bool:
+    """Return whether a server of an older version wrote a completion, which the present servers count later."""
+    return (row.state in _COMPLETION_STATES and row.counted is None) or (row.state == "VOIDED" and row.counted)
+
+
+def _listed(document: Any) -> list[Any]:
+    return document if isinstance(document, list) else [document]
+
+
+def _rule_of(violation: Any) -> str:
+    """Return the rule that an override names to set a violation aside."""
+    reason = str(violation[0]) if isinstance(violation, list) and violation else str(violation)
+    return _RULES_OF.get(reason, reason)
 
 
 def number_gaps(name: str, rows: Sequence[AnyRow]) -> Iterator[str]:
