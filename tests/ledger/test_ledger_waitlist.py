@@ -20,10 +20,10 @@ from registrar_server.core.commands import (
     UpdateCourse,
     UpdateStudent,
 )
+from registrar_server.core.scope import SPARE_WAITERS
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Ledger
 from registrar_server.storage.database import Database
-from registrar_server.storage.statements import SPARE_WAITERS
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (
     OnceBefore,
