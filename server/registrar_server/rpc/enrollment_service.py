@@ -220,11 +220,12 @@ def _passed(request: pb.CompleteEnrollmentRequest | pb.RecordCompletionRequest) 
 
 
 def _enrolled(result: Enrolled) -> pb.EnrollStudentResponse:
-    return pb.EnrollStudentResponse(
-        enrollment=convert.enrollment(result.enrollment),
-        promoted=convert.listed(result.promoted),
-        promoted_count=len(result.promoted),
-    )
+    response = pb.EnrollStudentResponse()
+    convert.set_enrollment(response.enrollment, result.enrollment)
+    if result.promoted:
+        response.promoted.extend(convert.listed(result.promoted))
+        response.promoted_count = len(result.promoted)
+    return response
 
 
 def _swapped(result: Swapped) -> pb.SwapEnrollmentResponse:
