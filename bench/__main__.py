@@ -26,8 +26,8 @@ CAPTION = (
     " JSON log, level info, to a file; pgbench and the ORM baseline log nothing. In each round, {students:,} students"
     " enroll in the waitlisted course, which has {seats:,} seats, and {drops:,} of those with a seat drop. {waiters:,}"
     " students with holds wait for a course with free seats, and {alone:,} and {together:,} newcomers get some of them."
-    " Medians of {rounds} rounds [lowest..highest]; ratios compare samples of the same round. CPU and RSS are those of the server"
-    " process, without the database's."
+    " Medians of {rounds} rounds [lowest..highest]; ratios compare samples of the same round. CPU and RSS are those of"
+    " the server process, without the database's."
 )
 
 
@@ -50,7 +50,11 @@ def main() -> int:
 
 def _caption(stage: Stage, pace: Pace) -> str:
     caption = CAPTION.format(
-        postgresql=stage.version(), sync=stage.sync_ms(), rounds=pace.rounds, **pace.crowd._asdict(), **pace.queue._asdict()
+        postgresql=stage.version(),
+        sync=stage.sync_ms(),
+        rounds=pace.rounds,
+        **pace.crowd._asdict(),
+        **pace.queue._asdict(),
     )
     return textwrap.fill(caption, 120)
 

@@ -77,7 +77,8 @@ async def _prepare(channel: grpc.aio.Channel, server: psutil.Process, run: Run) 
         await CourseServiceStub(channel).CreateCourse(course_service_pb2.CreateCourseRequest(course=course))
     waiters = range(run.first_waiter, run.first_waiter + run.waiters)
     holds = (
-        student_service_pb2.PlaceHoldRequest(student_id=messages.student_id(number), code="BURSAR") for number in waiters
+        student_service_pb2.PlaceHoldRequest(student_id=messages.student_id(number), code="BURSAR")
+        for number in waiters
     )
     joining = _serialized(messages.enrollments(WITH_WAITERS, run.first_waiter), run.waiters)
     for method, requests in ((messages.ENROLL, joining), (messages.PLACE_HOLD, _serialized(holds, run.waiters))):

@@ -108,9 +108,7 @@ def _waitlisted(workload: str, database: str, first: float, aim: float) -> Targe
 
 def _blocked(workload: str, baseline: str, measure: Measure, database: str, first: float, aim: float) -> Target:
     # Each batch judges all waiters again, so that no newcomer passes one whom the rules allow by now.
-    return Target(
-        "blocked", measure, _registrar(workload, database), (_registrar(baseline, database),), first, aim
-    )
+    return Target("blocked", measure, _registrar(workload, database), (_registrar(baseline, database),), first, aim)
 
 
 def _grown(database: str) -> Target:

@@ -34,7 +34,7 @@ MAX_WAITERS = 4_000_000
 """More than the longest waitlist has places."""
 
 GROWTH = 8
-"""How many times as many spare waiters a batch loads after a run that lacked some. Each run judges all of them again."""
+"""By how much the number of spare waiters grows after a run that lacked some. Each run judges all of them again."""
 
 MAX_EXPECTED = 1_000
 """The most courses whose expected waiters are kept."""
