@@ -291,20 +291,20 @@ class TestLocks:
     def test_many_were_needed(self, url: str) -> None:
         """If the last batch needed many waiters, the next one locks as many at once."""
         *others, last = reversed(MANY_STUDENTS)
-        after = [*(PlaceHold(student_id, "BURSAR") for student_id in others), Unenroll("s-1", "c-1")]
+        after: list[Command] = [*(PlaceHold(student_id, "BURSAR") for student_id in others), Unenroll("s-1", "c-1")]
         assert self.locked(url, Unenroll(last, "c-1"), after=after) == MANY_STUDENTS
 
     def test_many_were_needed_and_no_seat_is_free(self, url: str) -> None:
         """While no seat is free, no waiter is locked, however many were needed before."""
         *others, _ = reversed(MANY_STUDENTS)
-        after = [*(PlaceHold(student_id, "BURSAR") for student_id in others), Unenroll("s-1", "c-1")]
+        after: list[Command] = [*(PlaceHold(student_id, "BURSAR") for student_id in others), Unenroll("s-1", "c-1")]
         assert self.locked(url, Enroll("s-2", "c-1"), after=after) == ["s-2"]
 
     def test_few_are_needed_again(self, url: str) -> None:
         """If the last batch needed few waiters, the next one locks as few as usual."""
         first, *others, last = reversed(MANY_STUDENTS)
         held = [first, *others]
-        after = [
+        after: list[Command] = [
             *(PlaceHold(student_id, "BURSAR") for student_id in held),
             Unenroll("s-1", "c-1"),
             *(ReleaseHold(student_id, "BURSAR") for student_id in held),
