@@ -95,7 +95,7 @@ async def _measure(
     channel: grpc.aio.Channel, server: psutil.Process, run: Run, pairing: Pairing, waiters: int
 ) -> list[Sample]:
     """Give the course a seat for each newcomer and one more, which stays free, and enroll the newcomers."""
-    before = (run.round_number) * run.newcomers
+    before = run.round_number * run.newcomers
     opened = await _set_capacity(channel, pairing, before + run.newcomers + 1)
     call: Any = channel.unary_unary(messages.ENROLL)
     requests = run.enrolling(pairing)
