@@ -26,7 +26,6 @@ class LoadedRows:
         """The enrollments that commands name by their ids."""
         self._attempts = Attempts()
         self._queues = Queues()
-        self.turns = self._queues.turns
         self._transcripts = Transcripts(self.courses)
 
     def load(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from registrar_server.core.records import Enrollment
 
@@ -88,18 +87,15 @@ class Queue:
 
 
 class Queues:
-    """The queues of a batch's courses, and what is known about their waiters.
+    """The queues of a batch's courses.
 
-    A waiter who was judged in this batch need not be judged again until something changes that the rules depend on. The
-    turn that the waiter would have is kept. If the rules refuse the waiter, and the history says so, the waiter is
-    blocked: the queue leaves the waiter out.
+    A blocked waiter was judged in this batch, and nothing has changed since that the rules depend on. Another judgement
+    would have the same result, so the queue leaves the waiter out.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, Queue] = {}
         self._blocked: defaultdict[str, list[Enrollment]] = defaultdict(list)
-        self.turns: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-        """The turns of waiters who were judged, by student and course."""
 
     def of(self, course_id: str) -> Queue:
         """Return the queue of a course."""
@@ -115,12 +111,10 @@ class Queues:
 
     def unblock(self, student_id: str) -> None:
         """Note that something has changed that a judgement of the student depends on."""
-        self.turns.pop(student_id, None)
         for waiter in self._blocked.pop(student_id, ()):
             self.of(waiter.course_id).show(waiter)
 
     def unblock_all(self) -> None:
         """Note that something has changed that the judgement of any student may depend on."""
-        self.turns.clear()
         for student_id in list(self._blocked):
             self.unblock(student_id)

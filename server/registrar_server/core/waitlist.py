@@ -80,7 +80,8 @@ def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int
         state.unblock(caller.student_id)
     turns, blocked = [], []
     for waiter in state.waiters(course.course_id):
-        turn = Turn(call, waiter, call.verdict(state)) if call and waiter is caller else _turn(state, course, waiter)
+        bid = call if call and waiter is caller else Bid(state.students[waiter.student_id], course, waiter)
+        turn = Turn(bid, waiter, bid.verdict(state))
         if not turn.verdict.refusing:
             turns.append(turn)
             free = free and free - 1
@@ -92,21 +93,7 @@ def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int
         elif waiter is not caller:
             blocked.append(waiter)
     state.block(blocked)
-    # If the command is refused, nothing changes, and the next one finds the same turns.
-    for turn in turns:
-        if turn.waiter is not caller:
-            state.turns[turn.waiter.student_id][course.course_id] = turn
     return Settlement(tuple(turns), free)
-
-
-def _turn(state: State, course: Course, waiter: Enrollment) -> Turn:
-    """Return the turn of a waiter who does not make the call; it may have been judged before."""
-    if waiter.student_id in state.turns:
-        known: Turn | None = state.turns[waiter.student_id].get(course.course_id)
-        if known is not None and known.waiter is waiter:
-            return known
-    bid = Bid(state.students[waiter.student_id], course, waiter)
-    return Turn(bid, waiter, bid.verdict(state))
 
 
 def _promotes(state: State, course: Course) -> bool:
