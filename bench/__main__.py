@@ -11,21 +11,23 @@ from pathlib import Path
 
 from bench import report, targets
 from bench.measurements import Case, Sample
-from bench.messages import ROUNDS, Crowd
+from bench.messages import ROUNDS, Crowd, Queue
 from bench.stage import NotFound, Pace, Stage
 from registrar_server import logs
 
 RESULTS = Path(__file__).with_name("results.json")
-USUAL = Pace(warm_up=1.0, seconds=3.0, rounds=3, crowd=Crowd(students=10_000, seats=1_000, drops=500))
-QUICK = Pace(warm_up=0.5, seconds=1.0, rounds=1, crowd=Crowd(students=1_000, seats=100, drops=50))
+QUEUE = Queue(waiters=5_000, alone=20, together=640)
+USUAL = Pace(warm_up=1.0, seconds=3.0, rounds=3, crowd=Crowd(students=10_000, seats=1_000, drops=500), queue=QUEUE)
+QUICK = Pace(warm_up=0.5, seconds=1.0, rounds=1, crowd=Crowd(students=1_000, seats=100, drops=50), queue=QUEUE)
 
 CAPTION = (
     "64 calls in flight unless the workload says otherwise. {postgresql} and SQLite, both durable (fsync on,"
     " synchronous FULL); one fsync takes {sync:.2f} ms here. The server runs with its default settings and writes its"
     " JSON log, level info, to a file; pgbench and the ORM baseline log nothing. In each round, {students:,} students"
-    " enroll in the waitlisted course, which has {seats:,} seats, and {drops:,} of those with a seat drop. Medians of"
-    " {rounds} rounds [lowest..highest]; ratios compare samples of the same round. CPU and RSS are those of the server"
-    " process, without the database's."
+    " enroll in the waitlisted course, which has {seats:,} seats, and {drops:,} of those with a seat drop. {waiters:,}"
+    " students with holds wait for a course with free seats, and {alone:,} and {together:,} newcomers get some of them."
+    " Medians of {rounds} rounds [lowest..highest]; ratios compare samples of the same round. CPU and RSS are those of"
+    " the server process, without the database's."
 )
 
 
@@ -48,7 +50,11 @@ def main() -> int:
 
 def _caption(stage: Stage, pace: Pace) -> str:
     caption = CAPTION.format(
-        postgresql=stage.version(), sync=stage.sync_ms(), rounds=pace.rounds, **pace.crowd._asdict()
+        postgresql=stage.version(),
+        sync=stage.sync_ms(),
+        rounds=pace.rounds,
+        **pace.crowd._asdict(),
+        **pace.queue._asdict(),
     )
     return textwrap.fill(caption, 120)
 

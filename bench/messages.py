@@ -22,6 +22,7 @@ MOST_PER_SECOND = 10_000
 ENROLL = "/registrar.v1.EnrollmentService/EnrollStudent"
 UNENROLL = "/registrar.v1.EnrollmentService/Unenroll"
 LIST = "/registrar.v1.EnrollmentService/ListCourses"
+PLACE_HOLD = "/registrar.v1.StudentService/PlaceHold"
 
 
 class Crowd(NamedTuple):
@@ -35,6 +36,16 @@ class Crowd(NamedTuple):
     def waiters(self) -> int:
         """The number of students who do not get a seat at first."""
         return self.students - self.seats
+
+
+class Queue(NamedTuple):
+    """How many students wait for a course that the rules keep them from, and how many newcomers enroll in a round."""
+
+    waiters: int
+    alone: int
+    """Newcomers who enroll one at a time."""
+    together: int
+    """Newcomers who enroll with many calls in flight."""
 
 
 class Pairing(NamedTuple):

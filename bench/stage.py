@@ -14,7 +14,7 @@ import grpc
 
 from bench import echo, measurements, messages, pgbench
 from bench.measurements import Case, Sample
-from bench.messages import ROUNDS, STORED, Crowd, Pairing
+from bench.messages import ROUNDS, STORED, Crowd, Pairing, Queue
 from bench.processes import Server, Worker
 from bench.stores import Store, Stores
 from registrar.v1 import enrollment_service_pb2 as pb
@@ -23,15 +23,18 @@ from tests.support import postgres
 
 GROWN = 1_000_000
 IN_FLIGHT = 64
+QUEUED = (measurements.UNBLOCKED_ONE, measurements.UNBLOCKED, measurements.BLOCKED_ONE, measurements.BLOCKED)
+"""The workloads of newcomers, in the order in which one run measures them."""
 
 
 class Pace(NamedTuple):
-    """The seconds of each run, the number of rounds, and the crowd of the waitlisted course in each round."""
+    """The seconds of each run, the number of rounds, the crowd of the waitlisted course, and the blocked queue."""
 
     warm_up: float
     seconds: float
     rounds: int
     crowd: Crowd
+    queue: Queue
 
 
 class NotFound(Exception):
@@ -53,8 +56,9 @@ class Stage:
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="registrar-bench-")))
             self._cluster = stack.enter_context(postgres.Cluster(durable=True))
             # pgbench starts its second run at a student 10,000 further on.
-            callers = 20_000 + int(messages.MOST_PER_SECOND * (self._pace.warm_up + self._pace.seconds))
-            self._seeded = Stores(self.folder, self._cluster, callers, self._pace.crowd)
+            self._callers = 20_000 + int(messages.MOST_PER_SECOND * (self._pace.warm_up + self._pace.seconds))
+            students = self._callers + self._pace.queue.waiters
+            self._seeded = Stores(self.folder, self._cluster, students, self._pace.crowd)
             self._stack = stack.pop_all()
         return self
 
@@ -82,6 +86,8 @@ class Stage:
                 return self._run_clients(case)
         if case.workload in (measurements.WAITLIST_ENROLL, measurements.WAITLIST_DROP):
             return self._run_waitlist(case, round_number)
+        if case.workload in QUEUED:
+            return self._run_blocked(case, round_number)
         return {case: self._run_load(case, round_number)}
 
     def _checked(self, found: dict[Case, Sample]) -> dict[Case, Sample]:
@@ -156,6 +162,21 @@ class Stage:
         )
         workloads = (measurements.WAITLIST_ENROLL, measurements.WAITLIST_DROP)
         return {case._replace(workload=workload): sample for workload, sample in zip(workloads, both, strict=True)}
+
+    def _run_blocked(self, case: Case, round_number: int) -> dict[Case, Sample]:
+        """Measure newcomers at a course with blocked waiters and at a course without waiters in one run."""
+        server = self._server(case)
+        first = messages.first_caller(_stored(case))
+        samples = self._worker("blocked_load").run_all(
+            address=server.address,
+            pid=server.pid,
+            round_number=round_number,
+            first_newcomer=first,
+            first_waiter=first + self._callers,
+            in_flight=IN_FLIGHT,
+            **self._pace.queue._asdict(),
+        )
+        return {case._replace(workload=workload): sample for workload, sample in zip(QUEUED, samples, strict=True)}
 
     def _worker(self, module: str) -> Worker:
         if module not in self._workers:

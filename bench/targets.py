@@ -106,6 +106,11 @@ def _waitlisted(workload: str, database: str, first: float, aim: float) -> Targe
     return Target("waitlist", Measure.RATE, _registrar(workload, database), against, first, aim)
 
 
+def _blocked(workload: str, baseline: str, measure: Measure, database: str, first: float, aim: float) -> Target:
+    # Each batch judges all waiters again, so that no newcomer passes one whom the rules allow by now.
+    return Target("blocked", measure, _registrar(workload, database), (_registrar(baseline, database),), first, aim)
+
+
 def _grown(database: str) -> Target:
     ours = _registrar(measurements.GROWN, database)
     return Target("grown", Measure.COST, ours, (_registrar(measurements.MANY, database),), 1.3, 1.1)
@@ -130,6 +135,10 @@ TARGETS = (
     _waitlisted(measurements.WAITLIST_DROP, POSTGRESQL, 0.4, 0.7),
     _waitlisted(measurements.WAITLIST_ENROLL, SQLITE, 0.7, 0.9),
     _waitlisted(measurements.WAITLIST_DROP, SQLITE, 0.4, 0.7),
+    _blocked(measurements.BLOCKED, measurements.UNBLOCKED, Measure.RATE, POSTGRESQL, 0.08, 0.3),
+    _blocked(measurements.BLOCKED_ONE, measurements.UNBLOCKED_ONE, Measure.LATENCY, POSTGRESQL, 150.0, 50.0),
+    _blocked(measurements.BLOCKED, measurements.UNBLOCKED, Measure.RATE, SQLITE, 0.08, 0.3),
+    _blocked(measurements.BLOCKED_ONE, measurements.UNBLOCKED_ONE, Measure.LATENCY, SQLITE, 150.0, 50.0),
     _by_hand(POSTGRESQL),
     _by_hand(SQLITE),
     _grown(POSTGRESQL),

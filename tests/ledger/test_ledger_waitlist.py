@@ -16,14 +16,15 @@ from registrar_server.core.commands import (
     Enroll,
     PlaceHold,
     RecordCompletion,
+    ReleaseHold,
     Unenroll,
     UpdateCourse,
     UpdateStudent,
 )
+from registrar_server.core.scope import SPARE_WAITERS
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Ledger
 from registrar_server.storage.database import Database
-from registrar_server.storage.statements import SPARE_WAITERS
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (
     OnceBefore,
@@ -255,8 +256,8 @@ class TestLocks:
         carry_out_on(postgresql_url, *(Enroll(student_id, "c-1") for student_id in ("s-1", *reversed(MANY_STUDENTS))))
         return postgresql_url
 
-    def locked(self, url: str, *commands: Command) -> list[str]:
-        """Return the students that are locked just before the commit of a batch."""
+    def locked(self, url: str, *commands: Command, after: Sequence[Command] = ()) -> list[str]:
+        """Return the students that are locked just before the commit of a batch, ``after`` batches of one command."""
         engine = create_engine(url)
         unlocked: list[str] = []
 
@@ -264,8 +265,11 @@ class TestLocks:
             with engine.connect() as connection:
                 unlocked.extend(connection.scalars(text("SELECT student_id FROM students FOR UPDATE SKIP LOCKED")))
 
-        database = WatchedDatabase(url, OnceBefore("commit", look))
-        carry_out(Ledger(database), *commands)
+        database = WatchedDatabase(url, OnceBefore("commit", look, skip=len(after)))
+        ledger = Ledger(database)
+        for command in after:
+            carry_out(ledger, command)
+        carry_out(ledger, *commands)
         database.close()
         engine.dispose()
         return sorted({*MANY_STUDENTS, "s-1", "s-2"} - {*unlocked})
@@ -283,3 +287,27 @@ class TestLocks:
     def test_no_seat_is_free(self, url: str) -> None:
         """A newcomer to a full course locks no waiter."""
         assert self.locked(url, Enroll("s-2", "c-1")) == ["s-2"]
+
+    def test_many_were_needed(self, url: str) -> None:
+        """If the last batch needed many waiters, the next one locks as many at once."""
+        *others, last = reversed(MANY_STUDENTS)
+        after: list[Command] = [*(PlaceHold(student_id, "BURSAR") for student_id in others), Unenroll("s-1", "c-1")]
+        assert self.locked(url, Unenroll(last, "c-1"), after=after) == MANY_STUDENTS
+
+    def test_many_were_needed_and_no_seat_is_free(self, url: str) -> None:
+        """While no seat is free, no waiter is locked, however many were needed before."""
+        *others, _ = reversed(MANY_STUDENTS)
+        after: list[Command] = [*(PlaceHold(student_id, "BURSAR") for student_id in others), Unenroll("s-1", "c-1")]
+        assert self.locked(url, Enroll("s-2", "c-1"), after=after) == ["s-2"]
+
+    def test_few_are_needed_again(self, url: str) -> None:
+        """If the last batch needed few waiters, the next one locks as few as usual."""
+        first, *others, last = reversed(MANY_STUDENTS)
+        held = [first, *others]
+        after: list[Command] = [
+            *(PlaceHold(student_id, "BURSAR") for student_id in held),
+            Unenroll("s-1", "c-1"),
+            *(ReleaseHold(student_id, "BURSAR") for student_id in held),
+            Unenroll(last, "c-1"),
+        ]
+        assert self.locked(url, Unenroll(first, "c-1"), after=after) == sorted([first, *others[: SPARE_WAITERS + 1]])

@@ -13,13 +13,18 @@ from registrar_server.core.commands import (
     Enroll,
     PlaceHold,
     RecordCompletion,
+    ReleaseHold,
     Swap,
     Unenroll,
     UpdateCourse,
 )
+from registrar_server.core.records import Course
+from registrar_server.core.scope import SPARE_WAITERS
 from registrar_server.ledger.ledger import Answer, Ledger
+from registrar_server.ledger.loading import MAX_EXPECTED, ExpectedWaiters
 from registrar_server.storage.database import Database
-from tests.support.ledgers import Receipt, WatchedDatabase, call, carry_out_on, promoted
+from tests.support.ledgers import Receipt, WatchedDatabase, call, carry_out, carry_out_on, promoted
+from tests.support.states import enrollment, loaded_state
 
 RunBatch = Callable[[Sequence[Command]], tuple[list[str], list[Answer]]]
 
@@ -108,7 +113,7 @@ class TestLongQueues:
     """The first waiter that the rules allow is found, however many are skipped."""
 
     def test_the_last_of_forty_is_promoted(self, run_batch: RunBatch) -> None:
-        """The batch restarts with twice as many waiters until there are enough, and commits once."""
+        """The batch restarts with several times as many waiters until there are enough, and commits once."""
         run_batch([Enroll(student_id, "c-1") for student_id in STUDENTS[2:42]])
         run_batch([PlaceHold(student_id, "BURSAR") for student_id in STUDENTS[2:41]])
         steps, (answer,) = run_batch([Unenroll("s-00", "c-1")])
@@ -141,3 +146,63 @@ class TestLongQueues:
         _, (answer,) = run_batch([UpdateCourse("c-1", {"capacity": None})])
         students = [event.student_id for event in answer.events if event.type == "STUDENT_PROMOTED"]
         assert students == STUDENTS[2:42]
+
+
+class TestExpectedWaiters:
+    """A ledger remembers how many waiters a course needed, so that the next batch loads as many at once."""
+
+    WAITERS = STUDENTS[2:42]
+    BLOCKED = WAITERS[:-1]
+
+    @pytest.fixture
+    def steps(self) -> list[str]:
+        """The steps of the database."""
+        return []
+
+    @pytest.fixture
+    def ledger(self, campus: str, steps: list[str]) -> Iterator[Ledger]:
+        """A ledger where forty students wait for c-1, of whom all but the last have a hold."""
+        database = WatchedDatabase(campus, steps.append)
+        ledger = Ledger(database)
+        carry_out(ledger, *(Enroll(student_id, "c-1") for student_id in self.WAITERS))
+        carry_out(ledger, *(PlaceHold(student_id, "BURSAR") for student_id in self.BLOCKED))
+        yield ledger
+        database.close()
+
+    def runs(self, ledger: Ledger, steps: list[str], *commands: Command) -> int:
+        """Carry out a batch that must succeed, and return how often it ran."""
+        steps.clear()
+        carry_out(ledger, *commands)
+        return steps.count("begin")
+
+    def test_the_next_batch_runs_once(self, ledger: Ledger, steps: list[str]) -> None:
+        """The first batch runs again with more waiters, and later ones load enough of them."""
+        assert self.runs(ledger, steps, UpdateCourse("c-1", {"capacity": 4})) > 1
+        assert self.runs(ledger, steps, Enroll("s-43", "c-1")) == 1
+
+    def test_a_preview_expects_them_too(self, ledger: Ledger, steps: list[str]) -> None:
+        """A preview reads as many waiters as the last batch needed, and a batch as many as the last preview."""
+        ledger.preview(call(Unenroll("s-00", "c-1")))
+        first = steps.count("look")
+        assert self.runs(ledger, steps, Unenroll("s-00", "c-1")) == 1
+        steps.clear()
+        ledger.preview(call(Unenroll("s-01", "c-1")))
+        assert steps.count("look") < first
+
+    def test_the_first_eligible_waiter_comes_first(self, ledger: Ledger) -> None:
+        """What a course needed before decides nothing: those who lost their holds are promoted in order."""
+        carry_out(ledger, Unenroll("s-00", "c-1"))
+        carry_out(ledger, ReleaseHold("s-30", "BURSAR"), ReleaseHold("s-20", "BURSAR"))
+        assert promoted(ledger.run([call(Unenroll("s-01", "c-1"))])[0]) == ["s-20"]
+        assert promoted(ledger.run([call(Unenroll("s-20", "c-1"))])[0]) == ["s-30"]
+
+    def test_memory_is_bounded(self) -> None:
+        """Only so many courses are remembered."""
+        expected, ids = ExpectedWaiters(), [f"c-{number}" for number in range(MAX_EXPECTED + 1)]
+        for course_id in ids:
+            waiters = [enrollment(f"s-{number}", number=number, course_id=course_id) for number in range(1, 20)]
+            state = loaded_state(Course(course_id), *waiters)
+            assert len(list(state.waiters(course_id))) == len(waiters)
+            expected.learn(state, [course_id])
+            assert expected.of([course_id]) == {course_id: len(waiters) + SPARE_WAITERS}
+        assert len(expected.of(ids)) <= MAX_EXPECTED

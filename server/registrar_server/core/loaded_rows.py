@@ -107,6 +107,10 @@ class LoadedRows:
         """
         return self._queues.of(course_id).waiters(self.courses[course_id].waitlisted_count)
 
+    def waiters_needed(self, course_id: str) -> int:
+        """Return the number of first waiters of a course that decisions have looked at."""
+        return self._queues.of(course_id).needed
+
     def position(self, waiter: Enrollment) -> int:
         """Return the position of a waiter on the waitlist, from 1."""
         return self._queues.of(waiter.course_id).position(waiter)

@@ -56,11 +56,15 @@ def judge(found: Sequence[Violation], override: Override, waiter: Enrollment | N
     """Return the verdict on violations, given the override of the call and the overrides that a waiter keeps."""
     if not found:
         return NO_VIOLATIONS
-    set_aside = tuple(violation for violation in found if violation.override_rule in override.rules)
-    others = (violation for violation in found if violation.override_rule not in override.rules)
-    if waiter is None:
-        return Verdict(set_aside, tuple(others))
-    return Verdict(set_aside, tuple(violation for violation in others if not covers(waiter, violation)))
+    # A long waitlist is judged as a whole, and most waiters neither make the call nor keep an override.
+    set_aside: Sequence[Violation] = ()
+    refusing = found
+    if rules := override.rules:
+        set_aside = [violation for violation in found if violation.override_rule in rules]
+        refusing = [violation for violation in found if violation.override_rule not in rules]
+    if waiter is not None and waiter.bypassed_rules:
+        refusing = [violation for violation in refusing if not covers(waiter, violation)]
+    return Verdict(tuple(set_aside), tuple(refusing))
 
 
 def covers(waiter: Enrollment, violation: Violation) -> bool:

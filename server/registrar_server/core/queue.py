@@ -29,6 +29,9 @@ class Queue:
         self._in_order = True
         self._positions: dict[int, int] = {}
         self._left: list[int] = []
+        self._hidden = 0
+        self.needed = 0
+        """The number of first waiters that decisions have looked at."""
 
     def load(self, waiters: Iterable[Enrollment], length: int) -> None:
         """Add the first waiters, or all of them; ``length`` is the number of students who wait for the course."""
@@ -45,7 +48,9 @@ class Queue:
         if not self._in_order:
             self._waiters = dict(sorted(self._waiters.items()))
             self._in_order = True
-        yield from self._waiters.values()
+        for needed, waiter in enumerate(self._waiters.values(), len(self._left) + self._hidden + 1):
+            self.needed = needed
+            yield waiter
         if length and not self._is_whole:
             raise OutOfWaiters(self._course_id)
 
@@ -67,9 +72,11 @@ class Queue:
     def hide(self, waiter: Enrollment) -> None:
         """Leave a waiter out of ``waiters``; the position stays."""
         del self._waiters[waiter.number]
+        self._hidden += 1
 
     def show(self, waiter: Enrollment) -> None:
         """Undo ``hide``, unless the waiter has left."""
+        self._hidden -= 1
         if waiter.waits:
             self._waiters[waiter.number] = waiter
             self._in_order = False

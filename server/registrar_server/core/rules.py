@@ -99,7 +99,7 @@ def subject_is_new(case: Case) -> Violations:
     Offerings of the same subject have the same non-empty code, term and component, compared by key.
     """
     course = case.course
-    if not (code := code_key(course.code)):
+    if not case.commitments or not (code := code_key(course.code)):
         return NONE
     # Few courses share a code, so the other keys are seldom needed.
     same_code = [other for other in case.commitments if code_key(other.code) == code]
@@ -147,7 +147,7 @@ def prerequisites_are_met(case: Case) -> Violations:
 
 def schedule_is_free(case: Case) -> Violations:
     """No meeting overlaps one of another course in which the student has a seat; each such course is a violation."""
-    if not case.course.meetings:
+    if not case.commitments or not case.course.meetings:
         return NONE
     conflicts = [
         _schedule_conflict(case.course, other, found)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 MANY = 1_000_000_000
 """More seats than any course has."""
 
+SPARE_WAITERS = 16
+"""The number of waiters loaded beyond the free seats, since the rules may keep some from being promoted."""
+
 
 @dataclass(slots=True)
 class Scope:
@@ -25,7 +28,10 @@ class Scope:
     """Students who ask for a seat: the values that the rules need are loaded."""
     openings: dict[str, int] = field(default_factory=dict)
     """Courses that may settle, each with the number of seats that the batch may free or add there. As many of the first
-    waiters as there may be free seats are loaded too, and locked with the other students."""
+    waiters as there may be free seats are loaded too, and ``SPARE_WAITERS`` more; their students are locked with the
+    others."""
+    spare: dict[str, int] = field(default_factory=dict)
+    """Courses that load another number of waiters than ``SPARE_WAITERS`` beyond the free seats."""
     prerequisites: set[str] = field(default_factory=set)
     """Courses that a command makes prerequisites of another course."""
     emptied_courses: set[str] = field(default_factory=set)
@@ -37,3 +43,8 @@ class Scope:
         """Add a course that may settle, and ``openings`` seats that the batch may free or add there."""
         self.courses.add(course_id)
         self.openings[course_id] = self.openings.get(course_id, 0) + openings
+
+    def heads(self) -> list[tuple[str, int, int]]:
+        """Return the courses that may settle, each with its openings and the number of spare waiters."""
+        spare = self.spare
+        return [(one, openings, spare.get(one, SPARE_WAITERS)) for one, openings in self.openings.items()]

@@ -165,7 +165,7 @@ def _already_live(current: Enrollment, obstacles: Iterable[Violation] = ()) -> R
 def _answer(state: State, bid: Bid) -> _Answer:
     """Return what a bid would get, without changing anything."""
     settlement = waitlist.plan(state, bid.course, bid)
-    if turn := settlement.turn_of(bid):
+    if bid.waiter is not None and (turn := settlement.turn_of(bid)):
         return _Answer(settlement, EnrollmentState.ENROLLED, turn.verdict, in_turn=True)
     standing, no_seat = _standing(bid, settlement)
     return _Answer(settlement, standing, bid.verdict(state, no_seat))

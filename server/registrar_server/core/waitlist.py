@@ -7,7 +7,7 @@ waiter's turn is a bid. The student who makes the call bids on the terms of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from registrar_server.core.overrides import NO_OVERRIDE, Override, Verdict, judge
@@ -15,7 +15,7 @@ from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.rules import NONE, Violations, outside_window, violations
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import CourseState
-from registrar_server.errors import Reason, Violation
+from registrar_server.errors import Violation
 
 
 class Bid(NamedTuple):
@@ -34,7 +34,8 @@ class Bid(NamedTuple):
     def verdict(self, state: State, no_seat: Violations = NONE) -> Verdict:
         """Return the verdict of the rules; ``no_seat`` adds the violation of a course without a free seat."""
         found = violations(state.case(self.student, self.course, without=self.without))
-        return judge([*found, *no_seat], self.override, self.waiter)
+        found.extend(no_seat)
+        return judge(found, self.override, self.waiter)
 
     def reason(self, verdict: Verdict) -> str:
         """Return the reason of the override if it was needed."""
@@ -89,8 +90,8 @@ def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int
             free = free and free - 1
             if free == 0:
                 break
-        elif _grounds(turn.verdict.refusing) != _grounds(waiter.last_skip):
-            # The history reports a skip again only if its reasons differ from those of the last one.
+        elif not _alike(turn.verdict.refusing, waiter.last_skip):
+            # The history reports a skip again only if its grounds differ from those of the last one.
             turns.append(turn)
         elif waiter is not caller:
             blocked.append(waiter)
@@ -105,9 +106,14 @@ def _promotes(state: State, course: Course) -> bool:
     return not outside_window(course, state.now)
 
 
-def _grounds(found: Iterable[Violation]) -> list[tuple[Reason, Mapping[str, str]]]:
-    """Return what decides a skip: the rules and their values, but not the sentences."""
-    return [(violation.reason, violation.values) for violation in found]
+def _alike(some: Sequence[Violation], others: Sequence[Violation]) -> bool:
+    """Return whether the grounds of two skips are equal: the rules and their values, but not the sentences."""
+    if len(some) != len(others):
+        return False
+    for one, other in zip(some, others, strict=True):
+        if one.reason is not other.reason or one.values != other.values:
+            return False
+    return True
 
 
 def carry_out(state: State, settlement: Settlement) -> tuple[Enrollment, ...]:

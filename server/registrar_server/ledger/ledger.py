@@ -20,7 +20,7 @@ from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.records import Event
 from registrar_server.core.state import State
 from registrar_server.errors import Reason, Refusal, contention, database_unavailable
-from registrar_server.ledger.loading import Unlocked, Widened, load_without_locks, lock_and_load
+from registrar_server.ledger.loading import ExpectedWaiters, Unlocked, Widened, load_without_locks, lock_and_load
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
 from registrar_server.storage.database import Database, Transaction
@@ -98,6 +98,7 @@ class Ledger:
         self._clock = clock
         self._new_id = new_id
         self._pause = pause
+        self._expected = ExpectedWaiters()
 
     def run(self, calls: Sequence[Call]) -> list[Outcome]:
         """Carry out a batch in one transaction, and return an answer or an error for each call, in order.
@@ -124,7 +125,7 @@ class Ledger:
 
     def _run_repeatedly(self, calls: Sequence[Call]) -> list[Outcome]:
         """Run the batch, and retry what was certainly rolled back and may succeed the next time."""
-        widened = Widened()
+        widened = Widened(self._expected)
         tries = 0
         while True:
             try:
@@ -152,6 +153,7 @@ class Ledger:
             stopwatch.enter("database")
             transaction.commit(*statements.writes(state.journal, responses.added))
         stopwatch.enter("packed")
+        self._expected.learn(state, scope.spare)
         if state.journal.events or responses.added:  # Otherwise the commit had nothing to write.
             self._database.availability.succeeded("writing")
         return outcomes
@@ -162,7 +164,7 @@ class Ledger:
         The ids, times and etags that the server would create are empty. Raises DATABASE_UNAVAILABLE or CONTENTION if
         the database cannot be read.
         """
-        widened = Widened()
+        widened = Widened(self._expected)
         while True:
             try:
                 result, state = self._database.look(lambda transaction: self._preview(transaction, call, widened))
@@ -177,8 +179,11 @@ class Ledger:
                 return call.pack(result)
 
     def _preview(self, transaction: Transaction, call: Call, widened: Widened) -> tuple[Any, State]:
-        state = load_without_locks(transaction, widened.scope([call.command]), clock=self._clock)
-        return decide(state, call.command), state
+        scope = widened.scope([call.command])
+        state = load_without_locks(transaction, scope, clock=self._clock)
+        result = decide(state, call.command)
+        self._expected.learn(state, scope.spare)
+        return result, state
 
 
 def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:

@@ -21,7 +21,7 @@ from typing import Any
 from registrar_server.core.commands import Command
 from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.records import Enrollment
-from registrar_server.core.scope import Scope
+from registrar_server.core.scope import SPARE_WAITERS, Scope
 from registrar_server.core.state import State
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
@@ -33,6 +33,12 @@ RequestKey = tuple[str, str]
 MAX_WAITERS = 4_000_000
 """More than the longest waitlist has places."""
 
+GROWTH = 8
+"""By how much the number of spare waiters grows after a run that lacked some. Each run judges all of them again."""
+
+MAX_EXPECTED = 1_000
+"""The most courses whose expected waiters are kept."""
+
 
 class Unlocked(Exception):
     """The batch needs locks on rows that it found only after it took its locks; it runs again with these rows too."""
@@ -43,33 +49,64 @@ class Unlocked(Exception):
         self.students = students
 
 
+class ExpectedWaiters:
+    """How many waiters courses needed when they last settled, so that later batches load as many at once.
+
+    This saves runs and never changes a decision: a batch that loads too few waiters runs again, and waiters that it
+    does not need change nothing. All threads share it.
+    """
+
+    def __init__(self) -> None:
+        self._expected: dict[str, int] = {}
+
+    def of(self, courses: Iterable[str]) -> dict[str, int]:
+        """Return the expected number of spare waiters of those courses that need more than usual."""
+        expected = self._expected
+        return {one: spare for one in courses if (spare := expected.get(one))} if expected else {}
+
+    def learn(self, state: State, courses: Iterable[str]) -> None:
+        """Note how many waiters of these courses a batch has needed. A course that did not settle teaches nothing."""
+        for course_id in courses:
+            needed = state.waiters_needed(course_id)
+            if needed > SPARE_WAITERS:
+                if len(self._expected) >= MAX_EXPECTED:
+                    self._expected.clear()
+                self._expected[course_id] = needed + SPARE_WAITERS
+            elif needed:
+                self._expected.pop(course_id, None)
+
+
 @dataclass(slots=True)
 class Widened:
     """The rows that earlier runs of a batch lacked, beyond those that its commands name."""
 
+    expected: ExpectedWaiters
     courses: set[str] = field(default_factory=set)
     students: set[str] = field(default_factory=set)
-    waiters: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    spare: dict[str, int] = field(default_factory=dict)
 
     def widen(self, missing: Unlocked | OutOfWaiters) -> None:
-        """Add what was missing; for waiters, twice as many as before."""
+        """Add what was missing; for waiters, several times as many as before."""
         if isinstance(missing, Unlocked):
             self.courses.update(missing.courses)
             self.students.update(missing.students)
             return
-        more = max(statements.SPARE_WAITERS, 2 * self.waiters[missing.course_id])
-        if more > MAX_WAITERS:
+        course_id = missing.course_id
+        spare = self.spare.get(course_id) or self.expected.of([course_id]).get(course_id, SPARE_WAITERS)
+        if spare >= MAX_WAITERS:
             # No waitlist is that long: the course counts more waiters than exist, and the batch would never end.
-            raise RuntimeError(f'Course "{missing.course_id}" miscounts its waiters; see registrar-server verify.')
-        self.waiters[missing.course_id] = more
+            raise RuntimeError(f'Course "{course_id}" miscounts its waiters; see registrar-server verify.')
+        self.spare[course_id] = min(GROWTH * spare, MAX_WAITERS)
 
     def scope(self, commands: Iterable[Command]) -> Scope:
         """Return everything that the next run has to lock and load."""
         scope = Scope(courses=set(self.courses), students=set(self.students))
         for command in commands:
             command.touch(scope)
-        for course_id, more in self.waiters.items():
-            scope.settle(course_id, more)
+        scope.spare = self.expected.of(scope.openings) | self.spare
+        for course_id in self.spare:
+            # The batch needs waiters, so it frees a seat, whether its commands say so or not.
+            scope.settle(course_id, 1)
         return scope
 
 
@@ -130,8 +167,8 @@ def _look_ahead(transaction: Transaction, scope: Scope) -> None:
 
 def _locks(scope: Scope) -> dict[Query[Any], Rows]:
     # A row names a student, or a course whose first waiters are locked; the other id is empty.
-    students = [(student_id, "", 0) for student_id in scope.students]
-    queues = [("", *opening) for opening in scope.openings.items()]
+    students = [(student_id, "", 0, 0) for student_id in scope.students]
+    queues = [("", *head) for head in scope.heads()]
     return {statements.LOCK_COURSES: id_rows(scope.courses), statements.LOCK_STUDENTS: [*students, *queues]}
 
 
@@ -142,7 +179,7 @@ def _queries(scope: Scope) -> dict[Query[Any], Rows]:
         statements.ATTEMPTS: list(scope.pairs),
         statements.LIVE_OF_STUDENTS: id_rows(scope.emptied_students),
         statements.LIVE_OF_COURSES: id_rows(scope.emptied_courses),
-        statements.WAITERS: list(scope.openings.items()),
+        statements.WAITERS: scope.heads(),
         statements.COMMITMENTS: id_rows(scope.seekers),
     }
 

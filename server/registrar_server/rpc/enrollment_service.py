@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceServicer
 from registrar_server.core.commands import (
@@ -220,11 +222,10 @@ def _passed(request: pb.CompleteEnrollmentRequest | pb.RecordCompletionRequest) 
 
 
 def _enrolled(result: Enrolled) -> pb.EnrollStudentResponse:
-    return pb.EnrollStudentResponse(
-        enrollment=convert.enrollment(result.enrollment),
-        promoted=convert.listed(result.promoted),
-        promoted_count=len(result.promoted),
-    )
+    response = pb.EnrollStudentResponse()
+    convert.set_enrollment(response.enrollment, result.enrollment)
+    _set_promoted(response, result.promoted)
+    return response
 
 
 def _swapped(result: Swapped) -> pb.SwapEnrollmentResponse:
@@ -237,11 +238,18 @@ def _swapped(result: Swapped) -> pb.SwapEnrollmentResponse:
 
 
 def _unenrolled(result: Unenrolled) -> pb.UnenrollResponse:
-    return pb.UnenrollResponse(
-        enrollment=convert.enrollment(result.enrollment) if result.enrollment else None,
-        promoted=convert.listed(result.promoted),
-        promoted_count=len(result.promoted),
-    )
+    response = pb.UnenrollResponse()
+    if result.enrollment:
+        convert.set_enrollment(response.enrollment, result.enrollment)
+    _set_promoted(response, result.promoted)
+    return response
+
+
+def _set_promoted(response: pb.EnrollStudentResponse | pb.UnenrollResponse, promoted: Sequence[Enrollment]) -> None:
+    """Fill in the promoted enrollments, which most responses lack."""
+    if promoted:
+        response.promoted.extend(convert.listed(promoted))
+        response.promoted_count = len(promoted)
 
 
 def _student_course(message: pb.StudentCourse, entry: StudentCourse) -> None:

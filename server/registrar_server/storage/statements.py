@@ -58,10 +58,7 @@ COUNTS = f"""enrollments.state = '{EnrollmentState.COMPLETED}' AND (
        AND events.previous_state = '{EnrollmentState.ENROLLED}') > 0"""
 """Whether an enrollment counts as completed: it ended a seat, and is not void."""
 
-SPARE_WAITERS = 16
-"""The number of waiters loaded beyond the free seats, since the rules may keep some from being promoted."""
-
-_ROOM = f"coalesce(courses.capacity - courses.enrolled_count, {MANY}) + given.number"
+_ROOM = f"coalesce(courses.capacity - courses.enrolled_count, {MANY}) + given.openings"
 
 POSITION = f"""CASE WHEN enrollments.state <> '{EnrollmentState.WAITLISTED}' THEN 0 ELSE (
     SELECT count(*) FROM enrollments AS ahead WHERE ahead.course_id = enrollments.course_id
@@ -122,11 +119,12 @@ WAITERS = Heads(
     columns=ENROLLMENT_COLUMNS,
     where=WAITS,
     order="number",
-    limit=f"CASE WHEN courses.waitlisted_count > 0 AND {_ROOM} > 0 THEN {_ROOM} + {SPARE_WAITERS} ELSE 0 END",
+    limit=f"CASE WHEN courses.waitlisted_count > 0 AND {_ROOM} > 0 THEN {_ROOM} + given.spare ELSE 0 END",
+    given=("openings", "spare"),
     read=row_reader(Enrollment, ENROLLMENT_COLUMNS),
 )
-"""The first waiters of each course, as many as may get a seat. The number given with a course is the number of seats
-that the batch may free or add there."""
+"""The first waiters of each course, as many as may get a seat, and some to spare. The numbers given with a course are
+the number of seats that the batch may free or add there, and that of waiters to spare."""
 
 LOCK_COURSES = Lock("courses", ("course_id",))
 LOCK_STUDENTS = Lock("students", ("student_id",), heads=WAITERS)

@@ -31,10 +31,10 @@ def _writers(statement: Statement) -> tuple[Callable[[Sequence[Any]], str], ...]
             given = columns
         case Update(key=key, columns=columns):
             given = (*key, *columns)
-        case Lock(heads=Heads()):
-            return (_array_of_text, _array_of_text, _array)
-        case Heads():
-            return (_array_of_text, _array)
+        case Lock(heads=Heads(given=numbers)):
+            return (_array_of_text, _array_of_text, *(_array for _ in numbers))
+        case Heads(given=numbers):
+            return (_array_of_text, *(_array for _ in numbers))
         case _:
             given = statement.key
     types = (type_name(statement.model.c[column]) for column in given)

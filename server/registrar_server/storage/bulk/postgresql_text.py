@@ -55,14 +55,16 @@ def _joined(select: Select[Any]) -> str:
 @_render.register(Heads)
 def _heads(heads: Heads[Any]) -> str:
     shown = ", ".join(_shown(heads.model.c[column], "head") for column in heads.columns)
-    return _heads_of(heads, shown, f"unnest({_arrays(heads.model, heads.key)}, $2::bigint[])")
+    return _heads_of(heads, shown, first=1)
 
 
-def _heads_of(heads: Heads[Any], shown: str, given: str) -> str:
+def _heads_of(heads: Heads[Any], shown: str, first: int) -> str:
     (key,) = heads.key
+    numbers = "".join(f", ${place}::bigint[]" for place, _ in enumerate(heads.given, start=first + 1))
+    given = f"unnest({_arrays(heads.model, heads.key, first)}{numbers}) AS given ({', '.join((key, *heads.given))})"
     of_group = f"{heads.table}.{key} = {heads.groups}.{key} AND {heads.where}"
     head = f"SELECT * FROM {heads.table} WHERE {of_group} ORDER BY {heads.order} LIMIT {heads.limit}"
-    groups = f"{given} AS given ({key}, number) JOIN {heads.groups} ON {heads.groups}.{key} = given.{key}"
+    groups = f"{given} JOIN {heads.groups} ON {heads.groups}.{key} = given.{key}"
     return f"SELECT {shown} FROM {groups} CROSS JOIN LATERAL ({head}) AS head WHERE {heads.limit} > 0"
 
 
@@ -71,8 +73,7 @@ def _lock(lock: Lock) -> str:
     key = ", ".join(lock.key)
     condition = _key(lock)
     if lock.heads is not None:
-        given = f"unnest({_arrays(lock.heads.model, lock.heads.key, first=2)}, $3::bigint[])"
-        heads = _heads_of(lock.heads, f"head.{key}", given)
+        heads = _heads_of(lock.heads, f"head.{key}", first=2)
         # As one array, all keys are known before the first lock is taken, and the planner looks them up by index.
         condition = f"{key} = ANY(ARRAY(SELECT unnest({_arrays(lock.model, lock.key)}) UNION ALL {heads}))"
     return f"SELECT {key} FROM {lock.table} WHERE {condition} ORDER BY {key} FOR NO KEY UPDATE"

@@ -73,8 +73,8 @@ class Select(Query[Found]):
 class Heads(Query[Found]):
     """Select the first rows of each group: at most ``limit`` rows, in the order of ``order``.
 
-    ``groups`` is the table whose rows are the groups, identified by ``key``. Each key comes with a number, which
-    ``limit`` may use as ``given.number``, next to the columns of the group.
+    ``groups`` is the table whose rows are the groups, identified by ``key``. Each key comes with the numbers that
+    ``given`` names, which ``limit`` may use as ``given.number`` and so on, next to the columns of the group.
     """
 
     groups: str
@@ -82,6 +82,7 @@ class Heads(Query[Found]):
     where: str
     order: str
     limit: str
+    given: tuple[str, ...] = ("number",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ class Lock(Query[str]):
     the lock and then return what it saw before the wait. FOR NO KEY UPDATE does not block foreign-key checks.
 
     With ``heads``, the rows that the heads refer to are locked too, all in one order. Each row of parameters then has
-    the key of a row, the key of a group, and the group's number; one of the two keys is empty.
+    the key of a row, the key of a group, and the group's numbers; one of the two keys is empty.
     """
 
     read: Callable[[Sequence[Any]], str] = field(default=itemgetter(0), kw_only=True)

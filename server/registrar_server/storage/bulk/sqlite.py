@@ -82,7 +82,8 @@ def _head(heads: Heads[Any]) -> str:
 
 @cache
 def _lengths(heads: Heads[Any]) -> str:
-    given = "SELECT json_extract(value, '$[0]') AS key, json_extract(value, '$[1]') AS number FROM json_each(?)"
+    numbers = (f", json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(heads.given, start=1))
+    given = f"SELECT json_extract(value, '$[0]') AS key{''.join(numbers)} FROM json_each(?)"
     group = f"{heads.groups}.{heads.key[0]}"
     lengths = f"SELECT {group} AS key, {heads.limit} AS length FROM ({given}) AS given"
     return f"SELECT key, length FROM ({lengths} JOIN {heads.groups} ON {group} = given.key) WHERE length > 0"
