@@ -169,61 +169,55 @@ def _weighted(draw: st.DrawFn, weights: Sequence[tuple[int, st.SearchStrategy[Dr
     return draw(kinds[draw(st.integers(0, len(kinds) - 1))])
 
 
-#: Obstacles between a student and a seat in one course, given another course: commands that make them, and remove them.
-_OBSTACLES: tuple[tuple[Callable[[str, str, str], Command], Callable[[str, str, str], Command]], ...] = (
-    (lambda me, _, __: PlaceHold(me, "BURSAR", "unpaid"), lambda me, _, __: ReleaseHold(me, "bursar")),
-    (lambda me, _, __: PlaceHold(me, "LIBRARY"), lambda me, _, __: ReleaseHold(me, "LIBRARY")),
-    (lambda me, _, other: Enroll(me, other, override=EVERY_RULE), lambda me, _, other: Unenroll(me, other)),
-    (
-        lambda me, _, __: UpdateStudent(me, {"max_credits": 0}),
-        lambda me, _, __: UpdateStudent(me, {"max_credits": None}),
-    ),
+Obstacle = Callable[[str, str, str], tuple[Command, Command]]
+"""Makes two commands for a student, a course and another course: the first keeps the student from a seat in the course,
+the second ends that."""
+
+_OBSTACLES: tuple[Obstacle, ...] = (
+    lambda me, here, other: (PlaceHold(me, "BURSAR", "unpaid"), ReleaseHold(me, "bursar")),
+    lambda me, here, other: (PlaceHold(me, "LIBRARY"), ReleaseHold(me, "LIBRARY")),
+    lambda me, here, other: (Enroll(me, other, override=EVERY_RULE), Unenroll(me, other)),
+    lambda me, here, other: (UpdateStudent(me, {"max_credits": 0}), UpdateStudent(me, {"max_credits": None})),
 )
-_CONTENT_OBSTACLES = (
+_CONTENT_OBSTACLES: tuple[Obstacle, ...] = (
     *_OBSTACLES,
-    (
-        lambda _, here, other: UpdateCourse(here, {"prerequisite_course_ids": (other, "c-3")}),
-        lambda me, _, other: RecordCompletion(me, other, "T", True),
+    lambda me, here, other: (
+        UpdateCourse(here, {"prerequisite_course_ids": (other, "c-3")}),
+        RecordCompletion(me, other, "T", True),
     ),
-    (
-        lambda _, here, other: UpdateCourse(here, {"meetings": (MONDAYS,), "credits": 3000}),
-        lambda _, here, other: UpdateCourse(here, {"meetings": (AFTERWARDS,), "credits": 1500}),
+    lambda me, here, other: (
+        UpdateCourse(here, {"meetings": (MONDAYS,), "credits": 3000}),
+        UpdateCourse(here, {"meetings": (AFTERWARDS,), "credits": 1500}),
     ),
 )
 
 
 @st.composite
-def _scenes(draw: st.DrawFn, courses: Sequence[str], obstacles: Any) -> tuple[Command, ...]:
+def _scenes(draw: st.DrawFn, courses: Sequence[str], obstacles: Sequence[Obstacle]) -> tuple[Command, ...]:
     """Draw the story of one student who waits for a seat in one of the courses while obstacles come and go."""
     me, someone = draw(st.permutations(_MANY))[:2]
     here = draw(st.sampled_from(courses))
     other = draw(st.sampled_from([one for one in _MANY_COURSES if one != here]))
-    before, after = draw(st.sampled_from(obstacles)), draw(st.sampled_from(obstacles))
-    chances = [
-        st.just(Settle(here, reserve_completed=True)),
+    first, second = (draw(st.sampled_from(obstacles))(me, here, other) for _ in range(2))
+    mine = st.just(me), st.just(here)
+    fewer = {"capacity": st.sampled_from([0, 0, 1, 2]), "waitlist_capacity": st.just(7)}
+    waits = st.sampled_from([NO_OVERRIDE, NO_OVERRIDE, RULES_BUT_SEATS, draw(OVERRIDES)])
+    frees = st.sampled_from([UpdateCourse(here, {"capacity": 7}), Complete(someone, here), Unenroll(someone, here)])
+    chances = st.one_of(
         st.builds(Settle, st.just(here), st.booleans()),
-        st.builds(Enroll, st.just(me), st.just(here), RARELY, override=OVERRIDES, comment=COMMENTS),
+        st.just(Settle(here, reserve_completed=True)),
+        st.builds(Enroll, *mine, RARELY, override=OVERRIDES, comment=COMMENTS),
         st.builds(Swap, st.just(me), st.just(other), st.just(here), OVERRIDES),
         st.builds(Enroll, st.just(someone), st.just(here), override=OVERRIDES),
         st.builds(UpdateCourse, st.just(here), st.fixed_dictionaries({"capacity": st.integers(1, 5)})),
-    ]
-    frees = [UpdateCourse(here, {"capacity": 7}), Complete(someone, here), Unenroll(someone, here)]
-    fewer = {"capacity": st.sampled_from([0, 0, 1, 2]), "waitlist_capacity": st.just(7)}
-    waits = st.sampled_from([NO_OVERRIDE, NO_OVERRIDE, RULES_BUT_SEATS, draw(OVERRIDES)])
+    )
+    joins = [Unenroll(me, here, override=EVERY_RULE), Enroll(someone, here, override=EVERY_RULE), first[0]]
     story = [
-        st.just(Unenroll(me, here, override=EVERY_RULE)),
-        st.just(Enroll(someone, here, override=EVERY_RULE)),
-        st.just(before[0](me, here, other)),
+        *map(st.just, joins),
         st.builds(UpdateCourse, st.just(here), st.fixed_dictionaries(fewer)),
-        st.builds(Enroll, st.just(me), st.just(here), override=waits),
-        st.just(after[0](me, here, other)),
-        st.sampled_from(frees),
-        st.sampled_from(frees),
-        st.one_of(chances),
-        st.just(before[1](me, here, other)),
-        st.just(after[1](me, here, other)),
-        st.one_of(chances),
-        st.one_of(chances),
+        st.builds(Enroll, *mine, override=waits),
+        *(st.just(second[0]), frees, frees, chances),
+        *(st.just(first[1]), st.just(second[1]), chances, chances),
         st.just(Settle(here, reserve_completed=True)),
     ]
     left_out = draw(st.sets(st.integers(0, len(story) - 1), max_size=3))
@@ -251,6 +245,11 @@ STEPS: st.SearchStrategy[tuple[Command, ...]] = _weighted(
 def commands_about(course_id: str) -> Commands:
     """Return commands about the seats of one course; swaps from it name another course."""
     return _weighted(_seat_commands(st.just(course_id)))
+
+
+def scenes_about(course_id: str) -> st.SearchStrategy[tuple[Command, ...]]:
+    """Return scenes about one student who waits in one course, without changes of the content of a course."""
+    return _scenes([course_id], _OBSTACLES)
 
 
 #: Commands to begin with; otherwise most commands would be refused because nothing exists yet.

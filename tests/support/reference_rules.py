@@ -97,10 +97,11 @@ class Rules:
         found = ((row, self.violations(self.students[row.student_id], course)) for row in waiting)
         return [row.student_id for row, violated in found if not judge(violated, frozenset(), row)[1]]
 
-    def seats_left(self, course_id: str) -> int:
-        """Return how many seats of a course nobody has or had to the end: those that a sweep may give."""
-        course = self.courses[course_id]
-        return self.free(course) - self.completed(course)
+    def waiters_that_a_sweep_forgot(self) -> list[tuple[str, str]]:
+        """Return the eligible waiters of all courses that promote and have more free seats than completions."""
+        found = (course for course in self.courses.values() if self.promotes(course))
+        open_courses = [course.key for course in found if self.free(course) - self.completed(course) > 0]
+        return [(key, student_id) for key in open_courses for student_id in self.eligible_waiters(key)]
 
     def promotes(self, course: Resource) -> bool:
         """Return whether a course promotes waiters now."""
