@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
 from registrar_server.ledger.ledger import Answer, Call, Ledger
-from registrar_server.storage import models
+from registrar_server.storage import models, statements
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, comparable, enrollment_ids
 from tests.support.consistency import assert_consistent
@@ -142,6 +143,23 @@ def campus(engine: Engine, database_url: str) -> Iterator[type[Campus]]:
     database.close()
 
 
+@pytest.fixture
+def _few_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load only as many waiters as seats may become free, so that most batches run out of waiters and run again."""
+    waiters = statements.WAITERS
+    few = replace(waiters, limit=waiters.limit.replace(f"+ {statements.SPARE_WAITERS} ELSE", "ELSE"))
+    assert few.limit != waiters.limit
+    monkeypatch.setattr(statements, "WAITERS", few)
+    monkeypatch.setattr(statements, "LOCK_STUDENTS", replace(statements.LOCK_STUDENTS, heads=few))
+    monkeypatch.setattr(statements, "SPARE_WAITERS", 1)
+
+
 def test_does_as_the_reference_does(campus: type[Campus]) -> None:
     """Outcomes, rows and history are those of the reference."""
+    run_state_machine_as_test(campus, settings=QUICK)
+
+
+@pytest.mark.usefixtures("_few_waiters")
+def test_it_does_not_matter_how_many_waiters_are_loaded(campus: type[Campus]) -> None:
+    """Outcomes, rows and history are the same if a batch first loads too few waiters."""
     run_state_machine_as_test(campus, settings=QUICK)
