@@ -34,7 +34,7 @@ from tests.support.histories import (
     result_of_event,
     result_of_refusal,
 )
-from tests.support.ledgers import call
+from tests.support.ledgers import call, fields
 from tests.support.properties import scaled
 from tests.support.reference import Reference
 from tests.support.reference_rules import Result
@@ -120,7 +120,8 @@ class Campus(RuleBasedStateMachine):
         expected = copy.deepcopy(self.reference).do(as_named(command, ids))
         result: Result = ()
         try:
-            result = result_of(next(self.ledgers).preview(call(by_real_ids(command, ids))).fields)
+            response = next(self.ledgers).preview(call(by_real_ids(command, ids)))
+            result = result_of(fields(Answer(response)))
         except Refusal as refusal:
             result = result_of_refusal(refusal)
         assert without_versions(result) == without_versions(expected)

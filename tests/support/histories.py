@@ -169,24 +169,35 @@ def _weighted(draw: st.DrawFn, weights: Sequence[tuple[int, st.SearchStrategy[Dr
     return draw(kinds[draw(st.integers(0, len(kinds) - 1))])
 
 
-Obstacle = Callable[[str, str, str], tuple[Command, Command]]
-"""Makes two commands for a student, a course and another course: the first keeps the student from a seat in the course,
-the second ends that."""
+Obstacle = Callable[[str, str, str], tuple[tuple[Command, ...], Command]]
+"""Makes commands for a student, a course and another course: the first ones keep the student from a seat in the course,
+the last one ends that."""
 
 _OBSTACLES: tuple[Obstacle, ...] = (
-    lambda me, here, other: (PlaceHold(me, "BURSAR", "unpaid"), ReleaseHold(me, "bursar")),
-    lambda me, here, other: (PlaceHold(me, "LIBRARY"), ReleaseHold(me, "LIBRARY")),
-    lambda me, here, other: (Enroll(me, other, override=EVERY_RULE), Unenroll(me, other)),
-    lambda me, here, other: (UpdateStudent(me, {"max_credits": 0}), UpdateStudent(me, {"max_credits": None})),
+    lambda me, here, other: ((PlaceHold(me, "BURSAR", "unpaid"),), ReleaseHold(me, "bursar")),
+    lambda me, here, other: ((PlaceHold(me, "LIBRARY"),), ReleaseHold(me, "LIBRARY")),
+    lambda me, here, other: (
+        (UpdateStudent(me, {"max_credits": 3000}), Enroll(me, other, override=EVERY_RULE)),
+        Unenroll(me, other, override=EVERY_RULE),
+    ),
+    lambda me, here, other: ((UpdateStudent(me, {"max_credits": 0}),), UpdateStudent(me, {"max_credits": None})),
 )
 _CONTENT_OBSTACLES: tuple[Obstacle, ...] = (
     *_OBSTACLES,
     lambda me, here, other: (
-        UpdateCourse(here, {"prerequisite_course_ids": (other, "c-3")}),
+        (UpdateCourse(here, {"prerequisite_course_ids": (other,)}), VoidCompletion(f"{other}#4")),
         RecordCompletion(me, other, "T", True),
     ),
     lambda me, here, other: (
-        UpdateCourse(here, {"meetings": (MONDAYS,), "credits": 3000}),
+        (RecordCompletion(me, other, "F", False), UpdateCourse(here, {"prerequisite_course_ids": (other,)})),
+        Complete(me, other, "A", True),
+    ),
+    lambda me, here, other: (
+        (UpdateCourse(other, {"meetings": (MONDAYS,)}), Enroll(me, other, override=EVERY_RULE)),
+        UpdateCourse(other, {"meetings": ()}),
+    ),
+    lambda me, here, other: (
+        (UpdateCourse(here, {"meetings": (MONDAYS,), "credits": 3000}),),
         UpdateCourse(here, {"meetings": (AFTERWARDS,), "credits": 1500}),
     ),
 )
@@ -198,30 +209,52 @@ def _scenes(draw: st.DrawFn, courses: Sequence[str], obstacles: Sequence[Obstacl
     me, someone = draw(st.permutations(_MANY))[:2]
     here = draw(st.sampled_from(courses))
     other = draw(st.sampled_from([one for one in _MANY_COURSES if one != here]))
-    first, second = (draw(st.sampled_from(obstacles))(me, here, other) for _ in range(2))
+    (before, after), (meanwhile, later) = (draw(st.sampled_from(obstacles))(me, here, other) for _ in range(2))
     mine = st.just(me), st.just(here)
     fewer = {"capacity": st.sampled_from([0, 0, 1, 2]), "waitlist_capacity": st.just(7)}
     waits = st.sampled_from([NO_OVERRIDE, NO_OVERRIDE, RULES_BUT_SEATS, draw(OVERRIDES)])
-    frees = st.sampled_from([UpdateCourse(here, {"capacity": 7}), Complete(someone, here), Unenroll(someone, here)])
-    chances = st.one_of(
-        st.builds(Settle, st.just(here), st.booleans()),
-        st.just(Settle(here, reserve_completed=True)),
+    frees: Commands = st.sampled_from(
+        [UpdateCourse(here, {"capacity": 7}), Complete(someone, here), Unenroll(someone, here)]
+    )
+    settles = st.builds(Settle, st.just(here), st.booleans())
+    chances: Commands = st.one_of(
+        settles,
         st.builds(Enroll, *mine, RARELY, override=OVERRIDES, comment=COMMENTS),
         st.builds(Swap, st.just(me), st.just(other), st.just(here), OVERRIDES),
         st.builds(Enroll, st.just(someone), st.just(here), override=OVERRIDES),
         st.builds(UpdateCourse, st.just(here), st.fixed_dictionaries({"capacity": st.integers(1, 5)})),
     )
-    joins = [Unenroll(me, here, override=EVERY_RULE), Enroll(someone, here, override=EVERY_RULE), first[0]]
-    story = [
-        *map(st.just, joins),
+    joins: list[Command] = [Unenroll(me, here, override=EVERY_RULE), Enroll(someone, here, override=EVERY_RULE)]
+    story: list[Commands] = [
+        *map(st.just, [*joins, *before]),
         st.builds(UpdateCourse, st.just(here), st.fixed_dictionaries(fewer)),
-        st.builds(Enroll, *mine, override=waits),
-        *(st.just(second[0]), frees, frees, chances),
-        *(st.just(first[1]), st.just(second[1]), chances, chances),
+        *(st.builds(Enroll, *mine, override=waits), frees, frees, settles),
+        *(*map(st.just, meanwhile), settles, chances, st.just(after), settles, st.just(later), chances, chances),
         st.just(Settle(here, reserve_completed=True)),
     ]
     left_out = draw(st.sets(st.integers(0, len(story) - 1), max_size=3))
     return tuple(draw(step) for number, step in enumerate(story) if number not in left_out)
+
+
+@st.composite
+def _rivalries(draw: st.DrawFn, courses: Sequence[str]) -> tuple[Command, ...]:
+    """Draw the story of two students with holds who wait for one free seat."""
+    me, rival = draw(st.permutations(_MANY))[:2]
+    here = draw(st.sampled_from(courses))
+    ahead, behind = (draw(st.sampled_from(["BURSAR", "LIBRARY"])) for _ in range(2))
+    settles = [Settle(here)] * draw(st.integers(1, 3))
+    waits = [Enroll(student_id, here, override=RULES_BUT_SEATS) for student_id in (me, rival)]
+    ends: list[Command] = [
+        ReleaseHold(rival, behind),
+        ReleaseHold(me, ahead),
+        Unenroll(rival, here),
+        Complete(me, here),
+    ]
+    start: list[Command] = [Unenroll(student_id, here, override=EVERY_RULE) for student_id in _MANY]
+    start += [UpdateCourse(here, {"capacity": 0, "waitlist_capacity": 5, "state": "OPEN"}), *waits]
+    start += [PlaceHold(me, ahead), PlaceHold(rival, behind), UpdateCourse(here, {"capacity": 1}), *settles]
+    calls = st.builds(Enroll, st.sampled_from([me, rival]), st.just(here), st.booleans(), override=OVERRIDES)
+    return (*start, draw(st.sampled_from(ends)), draw(calls), *settles)
 
 
 SWEEP: tuple[Command, ...] = tuple(Settle(f"c-{number}", reserve_completed=True) for number in range(1, 5))
@@ -232,11 +265,13 @@ COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES, *_CON
 #: All commands except changes of the content of a course.
 LOCAL_COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES])
 #: Single commands, several about one student and one course, and now and then a sweep.
-SCENES: st.SearchStrategy[tuple[Command, ...]] = _scenes(_MANY_COURSES, _CONTENT_OBSTACLES)
+SCENES: st.SearchStrategy[tuple[Command, ...]] = _weighted(
+    [(3, _scenes(_MANY_COURSES, _CONTENT_OBSTACLES)), (1, _rivalries(_MANY_COURSES))]
+)
 STEPS: st.SearchStrategy[tuple[Command, ...]] = _weighted(
     [
         (12, COMMANDS.map(lambda command: (command,))),
-        (5, SCENES),
+        (4, SCENES),
         (1, st.just(SWEEP)),
     ]
 )

@@ -199,23 +199,23 @@ def judge(
 
 def covers(row: Enrollment, violation: Violation) -> bool:
     """Return whether the overrides that an enrollment keeps were given for this violation."""
+    reason, cause = violation
     rule = rule_of(violation)
     if rule not in row.bypassed:
         return False
     before = [one for one in row.kept if rule_of(one) == rule]
     if not before:
         return True
-    reason, cause = violation
     match reason:
         case "STUDENT_HOLD":
-            return cause[0].casefold() in {code.casefold() for _, (code, _) in before}
+            return str(cause[0]).casefold() in {code.casefold() for _, (code, _) in before}
         case "DUPLICATE_COURSE" | "SCHEDULE_CONFLICT":
             return cause[0] in {other for _, (other, _) in before}
         case "PREREQUISITE_UNMET":
             return all(any(one in missing for _, missing in before) for one in cause)
         case "CREDIT_LIMIT_EXCEEDED":
             totals = [taken + asked for _, (_, taken, asked, _) in [violation, *before]]
-            return totals[0] <= max(totals[1:])
+            return bool(totals[0] <= max(totals[1:]))
     return True
 
 
