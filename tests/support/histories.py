@@ -189,7 +189,11 @@ _CONTENT_OBSTACLES: tuple[Obstacle, ...] = (
         RecordCompletion(me, other, "T", True),
     ),
     lambda me, here, other: (
-        (RecordCompletion(me, other, "F", False), UpdateCourse(here, {"prerequisite_course_ids": (other,)})),
+        (
+            Unenroll(me, other),
+            RecordCompletion(me, other, "F", False),
+            UpdateCourse(here, {"prerequisite_course_ids": (other,)}),
+        ),
         Complete(me, other, "A", True),
     ),
     lambda me, here, other: (
@@ -238,23 +242,27 @@ def _scenes(draw: st.DrawFn, courses: Sequence[str], obstacles: Sequence[Obstacl
 
 @st.composite
 def _rivalries(draw: st.DrawFn, courses: Sequence[str]) -> tuple[Command, ...]:
-    """Draw the story of two students with holds who wait for one free seat."""
+    """Draw the story of two students with overrides and holds who wait for one free seat."""
     me, rival = draw(st.permutations(_MANY))[:2]
-    here = draw(st.sampled_from(courses))
-    ahead, behind = (draw(st.sampled_from(["BURSAR", "LIBRARY"])) for _ in range(2))
-    settles = [Settle(here)] * draw(st.integers(1, 3))
-    waits = [Enroll(student_id, here, override=RULES_BUT_SEATS) for student_id in (me, rival)]
-    ends: list[Command] = [
-        ReleaseHold(rival, behind),
-        ReleaseHold(me, ahead),
-        Unenroll(rival, here),
-        Complete(me, here),
-    ]
+    here, other = draw(st.permutations(courses))[:2]
+    settles = [Settle(here, draw(st.booleans()))] * draw(st.sampled_from([1, 1, 2, 3]))
+    wanted = draw(st.sampled_from([(), (), (other,)]))
+    values = {"capacity": 0, "waitlist_capacity": 5, "state": "OPEN", "prerequisite_course_ids": wanted}
+    joins = [Enroll(student_id, here, override=RULES_BUT_SEATS) for student_id in (me, rival)]
     start: list[Command] = [Unenroll(student_id, here, override=EVERY_RULE) for student_id in _MANY]
-    start += [UpdateCourse(here, {"capacity": 0, "waitlist_capacity": 5, "state": "OPEN"}), *waits]
-    start += [PlaceHold(me, ahead), PlaceHold(rival, behind), UpdateCourse(here, {"capacity": 1}), *settles]
-    calls = st.builds(Enroll, st.sampled_from([me, rival]), st.just(here), st.booleans(), override=OVERRIDES)
-    return (*start, draw(st.sampled_from(ends)), draw(calls), *settles)
+    start += [Enroll(me, other, override=EVERY_RULE)] * draw(st.integers(0, 1))
+    start += [UpdateCourse(here, values), PlaceHold(me, draw(CODES)), *joins, PlaceHold(me, draw(CODES))]
+    start += [PlaceHold(rival, "LIBRARY"), UpdateCourse(here, {"capacity": 1}), *settles]
+    releases: list[Command] = [ReleaseHold(rival, "LIBRARY"), ReleaseHold(me, "BURSAR"), ReleaseHold(me, "LIBRARY")]
+    turns = [
+        *(*releases, *releases, Unenroll(rival, here), Complete(me, here), Enroll(me, other, override=EVERY_RULE)),
+        *(VoidCompletion(f"{other}#4"), VoidCompletion(f"{other}#5"), RecordCompletion(me, other, "T", True)),
+    ]
+    calls: Commands = st.one_of(
+        st.builds(Enroll, st.sampled_from([me, me, rival]), st.just(here), st.booleans(), override=OVERRIDES),
+        st.builds(Swap, st.just(me), st.just(other), st.just(here), OVERRIDES),
+    )
+    return (*start, draw(st.sampled_from(turns)), *settles[1:], draw(calls), *settles)
 
 
 SWEEP: tuple[Command, ...] = tuple(Settle(f"c-{number}", reserve_completed=True) for number in range(1, 5))
@@ -266,12 +274,12 @@ COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES, *_CON
 LOCAL_COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES])
 #: Single commands, several about one student and one course, and now and then a sweep.
 SCENES: st.SearchStrategy[tuple[Command, ...]] = _weighted(
-    [(3, _scenes(_MANY_COURSES, _CONTENT_OBSTACLES)), (1, _rivalries(_MANY_COURSES))]
+    [(1, _scenes(_MANY_COURSES, _CONTENT_OBSTACLES)), (1, _rivalries(_MANY_COURSES))]
 )
 STEPS: st.SearchStrategy[tuple[Command, ...]] = _weighted(
     [
         (12, COMMANDS.map(lambda command: (command,))),
-        (4, SCENES),
+        (5, SCENES),
         (1, st.just(SWEEP)),
     ]
 )
