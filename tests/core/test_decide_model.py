@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 
-from hypothesis import given, settings
+from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
-from registrar_server.core.commands import Command, Enroll
+from registrar_server.core.commands import Command, Enroll, Swap
 from registrar_server.core.decide import decide
 from registrar_server.core.records import Course, Enrollment, Event, Student
 from registrar_server.core.state import State
 from registrar_server.errors import Refusal
-from tests.support.histories import COMMANDS, FOUNDATION, TIMETABLES, by_real_ids, result_of, result_of_refusal
+from tests.support.histories import (
+    FOUNDATION,
+    STEPS,
+    SWEEP,
+    TIMETABLES,
+    by_real_ids,
+    result_of,
+    result_of_event,
+    result_of_refusal,
+)
 from tests.support.ledgers import Receipt
 from tests.support.properties import scaled
-from tests.support.reference import Reference, Result
+from tests.support.reference import Reference
+from tests.support.reference_rules import Result
 from tests.support.states import NOW, loaded_state, numbered_ids, set_positions
 
 HISTORIES = st.tuples(
     st.one_of(st.just(()), TIMETABLES),
-    st.lists(COMMANDS, min_size=30, max_size=60),
-).map(lambda parts: [*FOUNDATION, *parts[0], *parts[1]])
-CUTS = st.lists(st.integers(0, 60), max_size=10)
+    st.lists(STEPS, min_size=10, max_size=30),
+).map(lambda parts: [*FOUNDATION, *parts[0], *itertools.chain.from_iterable(parts[1])])
+CUTS = st.lists(st.integers(0, 75), max_size=10)
 
 
 class FakeDatabase:
@@ -63,6 +74,12 @@ class FakeDatabase:
         ends = sorted({0, len(commands), *(cut for cut in cuts if cut < len(commands))})
         return [result for start, end in itertools.pairwise(ends) for result in self.run(commands[start:end])]
 
+    def forget_kept_facts(self, numbers: Collection[int]) -> None:
+        """Remove what overrides were given for, as if servers of an older version had enrolled the students."""
+        for row in self.enrollments.values():
+            if row.number in numbers:
+                row.bypassed_violations = ()
+
     def contents(self) -> object:
         """Return everything that is stored."""
         return copy.deepcopy((self.students, self.courses, self.enrollments, self.events))
@@ -76,13 +93,9 @@ def outcome(state: State, command: Command) -> Result:
         return result_of_refusal(refusal)
 
 
-@settings(max_examples=scaled(200), deadline=None)
-@given(HISTORIES, CUTS)
-def test_decides_as_the_reference_does(commands: list[Command], cuts: list[int]) -> None:
-    """Every result, event and record agrees with the reference, which runs one command at a time."""
-    reference, database = Reference(NOW), FakeDatabase()
-    assert database.run_split(commands, cuts) == [reference.do(command) for command in commands]
-    assert [(event.type, event.student_id, event.course_id) for event in database.events] == reference.events
+def assert_agree(database: FakeDatabase, reference: Reference) -> None:
+    """Assert that all records and events are those of the reference."""
+    assert list(map(result_of_event, database.events)) == reference.events
     assert [result_of(Receipt.of(course).fields) for course in database.courses.values()] == [
         reference.course(course_id) for course_id in database.courses
     ]
@@ -95,6 +108,46 @@ def test_decides_as_the_reference_does(commands: list[Command], cuts: list[int])
     assert enrollments == sorted(map(reference.enrollment, reference.rows), key=str)
 
 
+@settings(max_examples=scaled(200), deadline=None)
+@given(HISTORIES, CUTS)
+def test_decides_as_the_reference_does(commands: list[Command], cuts: list[int]) -> None:
+    """Every result, event and record agrees with the reference, which runs one command at a time."""
+    reference, database = Reference(NOW), FakeDatabase()
+    assert database.run_split(commands, cuts) == [reference.do(command) for command in commands]
+    assert_agree(database, reference)
+    for situation in +reference.situations:
+        event(situation)
+
+
+def test_the_histories_reach_the_rare_cases() -> None:
+    """The random commands lead to each situation that the rules of waiting have to decide."""
+    reached: Counter[str] = Counter()
+
+    @settings(max_examples=150, deadline=None, derandomize=True, phases=[Phase.generate], database=None)
+    @given(HISTORIES)
+    def collect(commands: list[Command]) -> None:
+        reference = Reference(NOW)
+        for command in commands:
+            reference.do(command)
+        reached.update(reference.situations)
+
+    collect()
+    assert +reached == reached
+
+
+@settings(max_examples=scaled(50), deadline=None)
+@given(HISTORIES, st.sets(st.integers(1, 20), min_size=8), st.integers(3, 8))
+def test_overrides_from_before_their_facts_were_kept(commands: list[Command], numbers: set[int], size: int) -> None:
+    """An override of which only the rule is known covers it whole, as the reference says."""
+    reference, database = Reference(NOW), FakeDatabase()
+    for start in range(0, len(commands), size):
+        batch = commands[start : start + size]
+        assert list(database.run(batch)) == [reference.do(command) for command in batch]
+        database.forget_kept_facts(numbers)
+        reference.forget_kept_facts(numbers)
+    assert_agree(database, reference)
+
+
 @settings(max_examples=scaled(100), deadline=None)
 @given(HISTORIES, CUTS)
 def test_the_size_of_batches_does_not_matter(commands: list[Command], cuts: list[int]) -> None:
@@ -104,19 +157,38 @@ def test_the_size_of_batches_does_not_matter(commands: list[Command], cuts: list
     assert whole.contents() == cut.contents()
 
 
-def gives_free_seat(result: Result) -> bool:
-    """Return whether a newcomer, whose enrollment has version 1, got a seat within capacity."""
-    is_newcomer = result[0] == "enrollment" and result[10] == 1
-    return is_newcomer and result[5] == "ENROLLED" and "COURSE_FULL" not in result[9]
+@settings(max_examples=scaled(100), deadline=None)
+@given(HISTORIES, CUTS)
+def test_after_a_sweep_no_eligible_waiter_is_left_beside_a_free_seat(commands: list[Command], cuts: list[int]) -> None:
+    """A course in its window has no eligible waiter left if it has more free seats than completions.
+
+    The same sweep again changes nothing, whether it is in a batch of its own or in one with other commands.
+    """
+    reference, database = Reference(NOW), FakeDatabase()
+    swept = [*commands, *SWEEP]
+    assert database.run_split(swept, cuts) == [reference.do(command) for command in swept]
+    assert_agree(database, reference)
+    assert not reference.waiters_that_a_sweep_forgot()
+    before = database.contents()
+    database.run_split(SWEEP, [])
+    assert database.contents() == before
 
 
-def assert_no_eligible_waiter(reference: Reference, course_id: str) -> None:
-    """Assert that the rules keep every remaining waiter from the seat that a newcomer got."""
-    course = reference.courses[course_id]
-    for row in reference.rows:
-        if row.course_id == course_id and row.state == "WAITLISTED":
-            violated = {reason for reason, _ in reference.violations(reference.students[row.student_id], course)}
-            assert violated - row.bypassed or violated & {"ENROLLMENT_NOT_OPEN", "ENROLLMENT_CLOSED"}
+def passes_waiters(reference: Reference, command: Command) -> list[str]:
+    """Carry out a command and return the eligible waiters whom its newcomer has passed within capacity."""
+    if isinstance(command, Swap):
+        course_id = command.to_course_id
+    elif isinstance(command, Enroll):
+        course_id = command.course_id
+    else:
+        reference.do(command)
+        return []
+    rows = len(reference.rows)
+    reference.do(command)
+    added = reference.rows[rows:]
+    gives_free_seat = any(row.state == "ENROLLED" and "COURSE_FULL" not in row.bypassed for row in added)
+    promotes = gives_free_seat and reference.promotes(reference.courses[course_id])
+    return reference.eligible_waiters(course_id) if promotes else []
 
 
 @settings(max_examples=scaled(100), deadline=None)
@@ -124,24 +196,32 @@ def assert_no_eligible_waiter(reference: Reference, course_id: str) -> None:
 def test_seats_are_not_oversold_and_eligible_waiters_not_passed_over(commands: list[Command], cuts: list[int]) -> None:
     """Only an override gives a seat over capacity, and no newcomer takes a seat that a waiter could have had.
 
-    The counters equal the rows, and a student has at most one live enrollment in a course.
+    The counters equal the rows and the history, and a student has at most one live enrollment in a course.
     """
     database, reference = FakeDatabase(), Reference(NOW)
     database.run_split(commands, cuts)
     for command in commands:
-        result = reference.do(command)
-        if isinstance(command, Enroll) and not command.allow_existing and gives_free_seat(result):
-            assert_no_eligible_waiter(reference, command.course_id)
+        assert not passes_waiters(reference, command)
+    assert_agree(database, reference)
     live = [(row.course_id, row.student_id) for row in database.enrollments.values() if row.live]
     assert len(live) == len(set(live))
     for course in database.courses.values():
-        of_course = [row for row in database.enrollments.values() if row.course_id == course.course_id]
-        assert course.enrolled_count == sum(row.state == "ENROLLED" for row in of_course)
-        assert course.waitlisted_count == sum(row.waits for row in of_course)
-    for event in database.events:
-        takes_seat = (
-            event.type in ("STUDENT_ENROLLED", "STUDENT_PROMOTED") and "COURSE_FULL" not in event.bypassed_rules
-        )
-        if takes_seat and event.capacity is not None:
-            assert event.enrolled_count is not None
-            assert event.enrolled_count <= event.capacity
+        assert_counted(course, database)
+    for recorded in database.events:
+        takes_seat = recorded.type in ("STUDENT_ENROLLED", "STUDENT_PROMOTED")
+        if takes_seat and "COURSE_FULL" not in recorded.bypassed_rules and recorded.capacity is not None:
+            assert recorded.enrolled_count is not None
+            assert recorded.enrolled_count <= recorded.capacity
+
+
+def assert_counted(course: Course, database: FakeDatabase) -> None:
+    """Assert that the counters of a course equal its rows, and its completions those of the history."""
+    of_course = [row for row in database.enrollments.values() if row.course_id == course.course_id]
+    assert course.enrolled_count == sum(row.state == "ENROLLED" for row in of_course)
+    assert course.waitlisted_count == sum(row.waits for row in of_course)
+    events = [one for one in database.events if one.course_id == course.course_id]
+    ended = {
+        one.enrollment_id for one in events if (one.type, one.previous_state) == ("ENROLLMENT_COMPLETED", "ENROLLED")
+    }
+    voided = {one.enrollment_id for one in events if one.type == "COMPLETION_VOIDED"}
+    assert course.completed_count == len(ended - voided) == sum(row.counted is True for row in of_course)

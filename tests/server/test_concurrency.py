@@ -13,11 +13,15 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc import StatusCode
 from sqlalchemy import Engine, create_engine, text
 
+from registrar.v1.course_pb2 import Course
+from registrar.v1.course_service_pb2 import SettleCourseRequest, UpdateCourseRequest
 from registrar.v1.enrollment_service_pb2 import EnrollStudentRequest, EnrollStudentResponse
+from registrar.v1.student_service_pb2 import PlaceHoldRequest, ReleaseHoldRequest
 from tests.support.consistency import assert_consistent
 from tests.support.refusals import Failure, info, refused
 from tests.support.servers import Gate, Log, Registrar, calling, registrar_on, server_process, server_processes, serving
@@ -98,6 +102,65 @@ class TestTheLastSeats:
         assert outcomes == {"OK": 30, "COURSE_FULL": 34}
         assert seats(engine) == (40, 40)
         assert_consistent(engine)
+
+
+class TestSettling:
+    """Two servers settle one course at once, on demand and for the waiters' own calls."""
+
+    async def test_two_processes(self, postgresql_url: str, tmp_path: Path) -> None:
+        """The free seats go to waiters whose holds were just released, each once, and no call meets CONTENTION."""
+        async with server_processes(2, postgresql_url, tmp_path) as servers:
+            promoted = await settle_from_many_callers([await server.address() for server in servers])
+        with engine_on(postgresql_url) as engine:
+            assert_given_once(engine, promoted)
+
+    async def test_two_in_one_process(self, database_url: str, engine: Engine) -> None:
+        """The same with two servers that share only the database."""
+        async with serving(database_url) as one, serving(database_url) as other:
+            promoted = await settle_from_many_callers([one.address, other.address])
+        assert_given_once(engine, promoted)
+
+
+async def settle_from_many_callers(addresses: Sequence[str]) -> list[str]:
+    """Release the holds of 54 waiters for 30 free seats at once, and return who was promoted, as the calls say.
+
+    Each caller settles after releasing a hold: by SettleCourse, or by the own call of the waiter.
+    """
+    async with AsyncExitStack() as stack:
+        places = [addresses[number % len(addresses)] for number in range(len(CALLERS))]
+        callers = [await stack.enter_async_context(calling(place)) for place in places]
+        first, seated, waiting = callers[0], CALLERS[:10], CALLERS[10:]
+        await first.add_course("CS-101", capacity=10, waitlist_capacity=60)
+        await asyncio.gather(*map(first.add_student, CALLERS))
+        for names in (seated, waiting):
+            await asyncio.gather(*(first.enroll(name, "CS-101") for name in names))
+        holds = [PlaceHoldRequest(student_id=name, code="BURSAR") for name in waiting]
+        await asyncio.gather(*map(first.students.PlaceHold, holds))
+        course = Course(course_id="CS-101", capacity=40)
+        await first.courses.UpdateCourse(UpdateCourseRequest(course=course, update_mask=FieldMask(paths=["capacity"])))
+
+        async def release(caller: Registrar, name: str, *, own_call: bool) -> list[str]:
+            await caller.students.ReleaseHold(ReleaseHoldRequest(student_id=name, code="BURSAR"))
+            if not own_call:
+                settled = await caller.courses.SettleCourse(SettleCourseRequest(course_id="CS-101"))
+                return [enrollment.student_id for enrollment in settled.promoted]
+            request = EnrollStudentRequest(student_id=name, course_id="CS-101", allow_existing=True)
+            answer = await caller.enrollments.EnrollStudent(request)
+            return [enrollment.student_id for enrollment in answer.promoted]
+
+        calls = [
+            release(caller, name, own_call=number % 3 == 0)
+            for number, (caller, name) in enumerate(zip(callers, waiting, strict=False))
+        ]
+        return [student_id for found in await asyncio.gather(*calls) for student_id in found]
+
+
+def assert_given_once(engine: Engine, promoted: Sequence[str]) -> None:
+    """Assert that all 40 seats are taken, and that no two calls report the promotion of one student."""
+    assert seats(engine) == (40, 40)
+    assert len(set(promoted)) == len(promoted) > 0
+    assert set(promoted) <= set(enrolled(engine)) - set(CALLERS[:10])
+    assert_consistent(engine)
 
 
 class TestOneStudentManyCalls:

@@ -24,23 +24,50 @@ from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, comparable, enrollment_ids
 from tests.support.consistency import assert_consistent
-from tests.support.histories import FOUNDATION, LOCAL_COMMANDS, as_named, by_real_ids, commands_about
+from tests.support.histories import (
+    FOUNDATION,
+    LOCAL_COMMANDS,
+    SWEEP,
+    as_named,
+    by_real_ids,
+    commands_about,
+    result_of_event,
+    scenes_about,
+)
 from tests.support.ledgers import call
 from tests.support.properties import scaled
-from tests.support.reference import Reference, Result
+from tests.support.reference import Reference
+from tests.support.reference_rules import Result
 from tests.support.states import NOW
 
-PROCESSES = 4
+PROCESSES = 5
+Batches = list[Sequence[Command]]
 
 
-def batches(commands: st.SearchStrategy[Command]) -> st.SearchStrategy[list[list[Command]]]:
-    """Return a strategy for many small batches, so that those of other processes run in between."""
-    return st.lists(st.lists(commands, min_size=1, max_size=3), min_size=15, max_size=25)
+def batches(commands: st.SearchStrategy[Command], *course_ids: str) -> st.SearchStrategy[Batches]:
+    """Return a strategy for many small batches, so that those of other processes run in between.
+
+    Some of them tell a scene about one student who waits in one of the courses.
+    """
+    several = st.lists(st.lists(commands, min_size=1, max_size=3), min_size=3, max_size=5)
+    scenes = st.one_of(*map(scenes_about, course_ids)).map(in_threes)
+    parts = st.lists(st.tuples(several, scenes), min_size=2, max_size=2)
+    return parts.map(lambda drawn: [batch for part in drawn for batches in part for batch in batches])
 
 
+def in_threes(commands: Sequence[Command]) -> Batches:
+    """Split commands into small batches."""
+    return [commands[start : start + 3] for start in range(0, len(commands), 3)]
+
+
+COURSES = ("c-1", "c-2", "c-3")
 #: Three processes each use one course, so that the locks of courses do not serialize them: they compete for students.
-#: The last process uses all courses.
-PLANS = st.tuples(*(batches(commands_about(course_id)) for course_id in ("c-1", "c-2", "c-3")), batches(LOCAL_COMMANDS))
+#: One process uses all courses.
+PLANS = st.tuples(
+    *(batches(commands_about(course_id), course_id) for course_id in COURSES), batches(LOCAL_COMMANDS, *COURSES)
+)
+#: The last process sweeps: it settles one course after the other, and then all of them at once.
+SWEEPS: Batches = [*([settle] for settle in SWEEP), SWEEP] * 4
 
 
 class Done(NamedTuple):
@@ -79,7 +106,10 @@ def work(url: str, name: str, batches: Sequence[Sequence[Command]]) -> list[Done
 
 
 def test_concurrent_batches_are_serializable(workers: ProcessPoolExecutor, database_url: str, engine: Engine) -> None:
-    """Concurrent batches have the outcomes, events and rows of the same commands in the order of their revisions."""
+    """Concurrent batches have the outcomes, events and rows of the same commands in the order of their revisions.
+
+    This includes sweeps. After the last one, no eligible waiter is left beside a free seat.
+    """
 
     @settings(
         max_examples=scaled(8),
@@ -89,19 +119,21 @@ def test_concurrent_batches_are_serializable(workers: ProcessPoolExecutor, datab
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example, HealthCheck.data_too_large],
     )
     @given(PLANS)
-    def interleave(plans: Sequence[list[list[Command]]]) -> None:
+    def interleave(plans: Sequence[Batches]) -> None:
         clear_database(engine)
         done = work(database_url, "founder", [FOUNDATION])
         names = [f"worker-{number}" for number in range(PROCESSES)]
-        for found in workers.map(work, [database_url] * PROCESSES, names, plans):
+        for found in workers.map(work, [database_url] * PROCESSES, names, [*plans, SWEEPS]):
             done += found
-        assert_replayable(engine, {one.request_id: one for one in done})
+        done += work(database_url, "last-sweep", [SWEEP])
+        reference = replay(engine, {one.request_id: one for one in done})
+        assert not reference.waiters_that_a_sweep_forgot()
         assert_consistent(engine)
 
     interleave()
 
 
-def assert_replayable(engine: Engine, done: dict[str, Done]) -> None:
+def replay(engine: Engine, done: dict[str, Done]) -> Reference:
     """Assert that the reference produces the same history from the commands in the order of their events."""
     with Session(engine) as session:
         events = session.scalars(select(models.Event).order_by(models.Event.revision)).all()
@@ -109,7 +141,8 @@ def assert_replayable(engine: Engine, done: dict[str, Done]) -> None:
     reference = Reference(NOW)
     for request_id in dict.fromkeys(event.request_id for event in events):
         assert reference.do(done[request_id].command) == done[request_id].outcome
-    assert [(event.type, event.student_id, event.course_id) for event in events] == reference.events
+    assert list(map(result_of_event, events)) == reference.events
     stored = sorted((row.course_id, row.student_id, row.state, row.version) for row in rows)
     assert stored == sorted((row.course_id, row.student_id, row.state, row.version) for row in reference.rows)
-    assert not [one for one in done.values() if one.outcome[0] == "refused" and "CONTENTION" in one.outcome]
+    assert not [one for one in done.values() if one.outcome == ("refused", "CONTENTION")]
+    return reference

@@ -10,7 +10,7 @@ from registrar_server.ledger.ledger import Outcome
 from registrar_server.storage import models
 from tests.support.histories import result_of, result_of_refusal
 from tests.support.ledgers import fields
-from tests.support.reference import Result
+from tests.support.reference_rules import Result
 
 
 def comparable(outcome: Outcome) -> Result:

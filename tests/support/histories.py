@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
@@ -23,6 +23,7 @@ from registrar_server.core.commands import (
     PlaceHold,
     RecordCompletion,
     ReleaseHold,
+    Settle,
     Swap,
     UndeleteCourse,
     UndeleteStudent,
@@ -33,15 +34,18 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.records import Meeting
 from registrar_server.errors import OVERRIDABLE, Refusal
-from tests.support.reference import Result
+from tests.support.reference_rules import Result
 from tests.support.states import NOW
 
 # Many students and few courses make long waitlists. The last student and the last course do not exist at first.
-STUDENTS = st.sampled_from([*["s-1", "s-2", "s-3", "s-4", "s-5"] * 4, "s-6"])
+_MANY = tuple(f"s-{number}" for number in range(1, 8))
+STUDENTS = st.sampled_from([*_MANY * 4, "s-8"])
+_MANY_COURSES = ("c-1", "c-2", "c-3")
 COURSES = st.sampled_from([*["c-1", "c-1", "c-2", "c-2", "c-3"] * 2, "c-4"])
 #: Numbers of enrollments in their courses. Those that begin as completions are the most frequent.
 NUMBERS = st.sampled_from([1, 2, 3, 4, 4, 5, 5, 6, 7, 8, 10, 12])
 RARELY = st.sampled_from([False, False, False, True])
+COMMENTS = st.sampled_from(["", "", "by mail"])
 
 _NINE, _TEN, _NOON = 9 * 3600, 10 * 3600, 12 * 3600
 MONDAYS = Meeting((1,), _NINE, _TEN, "2018-09-03", "2018-12-10", "")
@@ -54,8 +58,8 @@ TO_BE_ANNOUNCED = Meeting((), None, None, "2018-09-03", "2018-12-10", "")
 
 _TIMES = st.sampled_from([None, NOW - 1, NOW, NOW + 1])
 _STATES = st.sampled_from(["OPEN", "CANCELLED"])
-_CAPACITY = {"capacity": st.sampled_from([1, 2, 0, 3, None])}
-_SEATS = _CAPACITY | {"waitlist_capacity": st.sampled_from([3, 3, 1, 0, None])}
+_CAPACITY = {"capacity": st.sampled_from([1, 1, 2, 2, 2, 0, 3, 3, 4, None])}
+_SEATS = _CAPACITY | {"waitlist_capacity": st.sampled_from([5, 5, 3, 1, 0, None])}
 _CONTENT = {
     "credits": st.sampled_from([0, 1500, 3000]),
     "term": st.sampled_from(["", "fall 1", " Fall  1", "spring"]),
@@ -68,6 +72,7 @@ _CONTENT = {
     "state": _STATES,
     "prerequisite_course_ids": st.sampled_from([(), (), (), ("c-1",), ("c-2", "c-3"), ("c-4",)]),
 }
+_CAPACITIES = st.fixed_dictionaries(_CAPACITY)
 _RULES = {"enroll_open_time": _TIMES, "enroll_close_time": _TIMES, "drop_deadline_time": _TIMES}
 COURSE_VALUES = st.one_of(
     st.fixed_dictionaries({}, optional=_SEATS),
@@ -84,36 +89,41 @@ STUDENT_VALUES = st.fixed_dictionaries(
 )
 VERSIONS = st.sampled_from(["", "", "", "1", "2", "3"])
 CODES = st.sampled_from(["BURSAR", "Bursar", "LIBRARY"])
+EVERY_RULE = Override(frozenset(OVERRIDABLE), "every rule")
+RULES_BUT_SEATS = Override(frozenset(OVERRIDABLE - {"COURSE_FULL"}), "every rule but the seats")
 _RULE_SETS = st.sets(st.sampled_from(sorted(OVERRIDABLE)), min_size=1).map(frozenset)
 OVERRIDES = st.one_of(
     st.just(NO_OVERRIDE),
     st.just(NO_OVERRIDE),
     st.just(Override(frozenset({"COURSE_FULL"}), "because")),
-    st.just(Override(frozenset(OVERRIDABLE), "every rule")),
+    st.just(EVERY_RULE),
+    st.just(RULES_BUT_SEATS),
     st.builds(Override, _RULE_SETS, st.just("because")),
 )
 
+Drawn = TypeVar("Drawn")
 Commands = st.SearchStrategy[Command]
 Weights = list[tuple[int, Commands]]
 
 
 def _seat_commands(courses: st.SearchStrategy[str]) -> Weights:
     """Return commands about the seats of some courses, with weights, which ``one_of`` does not have."""
-    lenient = {"allow_existing": RARELY, "no_waitlist": RARELY}
-    other = st.sampled_from(["c-1", "c-2", "c-3", "c-4"])
-    swaps = st.builds(Swap, STUDENTS, courses, other, OVERRIDES)
+    lenient = {"allow_existing": RARELY, "no_waitlist": RARELY, "comment": COMMENTS}
+    other = st.sampled_from(["c-1", "c-2", "c-3", "c-1", "c-2", "c-3", "c-4"])
+    swaps = st.builds(Swap, STUDENTS, courses, other, OVERRIDES, COMMENTS)
     grades = st.sampled_from(["", "A"])
     names = st.builds("{}#{}".format, courses, NUMBERS)
     reasons = st.sampled_from(["", "wrong student"])
     etags = st.one_of(st.just(""), st.builds("{}/{}".format, names, VERSIONS.filter(bool)))
     return [
-        (14, st.builds(Enroll, STUDENTS, courses, **lenient, override=OVERRIDES)),
-        (7, st.builds(Unenroll, STUDENTS, courses, allow_missing=RARELY, override=OVERRIDES)),
-        (4, swaps.filter(lambda swap: swap.from_course_id != swap.to_course_id)),
-        (2, st.builds(Complete, STUDENTS, courses, grade=grades, passed=st.booleans(), etag=etags)),
+        (16, st.builds(Enroll, STUDENTS, courses, **lenient, override=OVERRIDES)),
+        (6, st.builds(Unenroll, STUDENTS, courses, RARELY, OVERRIDES, reasons, COMMENTS)),
+        (7, swaps.filter(lambda swap: swap.from_course_id != swap.to_course_id)),
+        (3, st.builds(Complete, STUDENTS, courses, grade=grades, passed=st.booleans(), etag=etags)),
         (3, _if_unchanged(st.builds(CompleteById, names, grade=grades, passed=st.booleans(), etag=VERSIONS))),
         (3, _if_unchanged(st.builds(VoidCompletion, names, reason=reasons, etag=VERSIONS))),
         (3, st.builds(UpdateCourse, courses, values=st.fixed_dictionaries(_CAPACITY))),
+        (3, st.builds(Settle, courses, reserve_completed=st.booleans())),
     ]
 
 
@@ -128,13 +138,12 @@ def _if_unchanged(commands: st.SearchStrategy[Any]) -> Commands:
     return commands.map(etagged)
 
 
-_CAPACITIES = st.fixed_dictionaries(_CAPACITY)
 _LOCAL_VALUES = st.fixed_dictionaries({}, optional=_SEATS | _RULES)
 #: Commands about students, and changes of a course that affect only its own seats.
 _LOCAL_CHANGES: Weights = [
-    (2, st.builds(RecordCompletion, STUDENTS, COURSES, st.just("T"), st.booleans(), allow_existing=st.booleans())),
-    (1, st.builds(PlaceHold, STUDENTS, CODES, reason=st.sampled_from(["", "unpaid"]))),
-    (1, st.builds(ReleaseHold, STUDENTS, CODES)),
+    (2, st.builds(RecordCompletion, STUDENTS, COURSES, st.just("T"), st.booleans(), COMMENTS, st.booleans())),
+    (4, st.builds(PlaceHold, STUDENTS, CODES, reason=st.sampled_from(["", "unpaid"]))),
+    (4, st.builds(ReleaseHold, STUDENTS, CODES)),
     (1, _if_unchanged(st.builds(UpdateStudent, STUDENTS, values=STUDENT_VALUES, etag=VERSIONS))),
     (1, _if_unchanged(st.builds(UpdateStudent, STUDENTS, STUDENT_VALUES, etag=VERSIONS, creation=STUDENT_VALUES))),
     (1, st.builds(CreateStudent, STUDENTS, values=STUDENT_VALUES)),
@@ -155,15 +164,125 @@ _CONTENT_CHANGES: Weights = [
 
 
 @st.composite
-def _weighted(draw: st.DrawFn, weights: Weights) -> Command:
+def _weighted(draw: st.DrawFn, weights: Sequence[tuple[int, st.SearchStrategy[Drawn]]]) -> Drawn:
     kinds = [kind for weight, kind in weights for _ in range(weight)]
     return draw(kinds[draw(st.integers(0, len(kinds) - 1))])
 
+
+Obstacle = Callable[[str, str, str], tuple[tuple[Command, ...], Command]]
+"""Makes commands for a student, a course and another course: the first ones keep the student from a seat in the course,
+the last one ends that."""
+
+_OBSTACLES: tuple[Obstacle, ...] = (
+    lambda me, here, other: ((PlaceHold(me, "BURSAR", "unpaid"),), ReleaseHold(me, "bursar")),
+    lambda me, here, other: ((PlaceHold(me, "LIBRARY"),), ReleaseHold(me, "LIBRARY")),
+    lambda me, here, other: (
+        (UpdateStudent(me, {"max_credits": 3000}), Enroll(me, other, override=EVERY_RULE)),
+        Unenroll(me, other, override=EVERY_RULE),
+    ),
+    lambda me, here, other: ((UpdateStudent(me, {"max_credits": 0}),), UpdateStudent(me, {"max_credits": None})),
+)
+_CONTENT_OBSTACLES: tuple[Obstacle, ...] = (
+    *_OBSTACLES,
+    lambda me, here, other: (
+        (UpdateCourse(here, {"prerequisite_course_ids": (other,)}), VoidCompletion(f"{other}#4")),
+        RecordCompletion(me, other, "T", True),
+    ),
+    lambda me, here, other: (
+        (
+            Unenroll(me, other),
+            RecordCompletion(me, other, "F", False),
+            UpdateCourse(here, {"prerequisite_course_ids": (other,)}),
+        ),
+        Complete(me, other, "A", True),
+    ),
+    lambda me, here, other: (
+        (UpdateCourse(other, {"meetings": (MONDAYS,)}), Enroll(me, other, override=EVERY_RULE)),
+        UpdateCourse(other, {"meetings": ()}),
+    ),
+    lambda me, here, other: (
+        (UpdateCourse(here, {"meetings": (MONDAYS,), "credits": 3000}),),
+        UpdateCourse(here, {"meetings": (AFTERWARDS,), "credits": 1500}),
+    ),
+)
+
+
+@st.composite
+def _scenes(draw: st.DrawFn, courses: Sequence[str], obstacles: Sequence[Obstacle]) -> tuple[Command, ...]:
+    """Draw the story of one student who waits for a seat in one of the courses while obstacles come and go."""
+    me, someone = draw(st.permutations(_MANY))[:2]
+    here = draw(st.sampled_from(courses))
+    other = draw(st.sampled_from([one for one in _MANY_COURSES if one != here]))
+    (before, after), (meanwhile, later) = (draw(st.sampled_from(obstacles))(me, here, other) for _ in range(2))
+    mine = st.just(me), st.just(here)
+    fewer = {"capacity": st.sampled_from([0, 0, 1, 2]), "waitlist_capacity": st.just(7)}
+    waits = st.sampled_from([NO_OVERRIDE, NO_OVERRIDE, RULES_BUT_SEATS, draw(OVERRIDES)])
+    frees: Commands = st.sampled_from(
+        [UpdateCourse(here, {"capacity": 7}), Complete(someone, here), Unenroll(someone, here)]
+    )
+    settles = st.builds(Settle, st.just(here), st.booleans())
+    chances: Commands = st.one_of(
+        settles,
+        st.builds(Enroll, *mine, RARELY, override=OVERRIDES, comment=COMMENTS),
+        st.builds(Swap, st.just(me), st.just(other), st.just(here), OVERRIDES),
+        st.builds(Enroll, st.just(someone), st.just(here), override=OVERRIDES),
+        st.builds(UpdateCourse, st.just(here), st.fixed_dictionaries({"capacity": st.integers(1, 5)})),
+    )
+    joins: list[Command] = [Unenroll(me, here, override=EVERY_RULE), Enroll(someone, here, override=EVERY_RULE)]
+    story: list[Commands] = [
+        *map(st.just, [*joins, *before]),
+        st.builds(UpdateCourse, st.just(here), st.fixed_dictionaries(fewer)),
+        *(st.builds(Enroll, *mine, override=waits), frees, frees, settles),
+        *(*map(st.just, meanwhile), settles, chances, st.just(after), settles, st.just(later), chances, chances),
+        st.just(Settle(here, reserve_completed=True)),
+    ]
+    left_out = draw(st.sets(st.integers(0, len(story) - 1), max_size=3))
+    return tuple(draw(step) for number, step in enumerate(story) if number not in left_out)
+
+
+@st.composite
+def _rivalries(draw: st.DrawFn, courses: Sequence[str]) -> tuple[Command, ...]:
+    """Draw the story of two students with overrides and holds who wait for one free seat."""
+    me, rival = draw(st.permutations(_MANY))[:2]
+    here, other = draw(st.permutations(courses))[:2]
+    settles = [Settle(here, draw(st.booleans()))] * draw(st.sampled_from([1, 1, 2, 3]))
+    wanted = draw(st.sampled_from([(), (), (other,)]))
+    values = {"capacity": 0, "waitlist_capacity": 5, "state": "OPEN", "prerequisite_course_ids": wanted}
+    joins = [Enroll(student_id, here, override=RULES_BUT_SEATS) for student_id in (me, rival)]
+    start: list[Command] = [Unenroll(student_id, here, override=EVERY_RULE) for student_id in _MANY]
+    start += [Enroll(me, other, override=EVERY_RULE)] * draw(st.integers(0, 1))
+    start += [UpdateCourse(here, values), PlaceHold(me, draw(CODES)), *joins, PlaceHold(me, draw(CODES))]
+    start += [PlaceHold(rival, "LIBRARY"), UpdateCourse(here, {"capacity": 1}), *settles]
+    releases: list[Command] = [ReleaseHold(rival, "LIBRARY"), ReleaseHold(me, "BURSAR"), ReleaseHold(me, "LIBRARY")]
+    turns = [
+        *(*releases, *releases, Unenroll(rival, here), Complete(me, here), Enroll(me, other, override=EVERY_RULE)),
+        *(VoidCompletion(f"{other}#4"), VoidCompletion(f"{other}#5"), RecordCompletion(me, other, "T", True)),
+    ]
+    calls: Commands = st.one_of(
+        st.builds(Enroll, st.sampled_from([me, me, rival]), st.just(here), st.booleans(), override=OVERRIDES),
+        st.builds(Swap, st.just(me), st.just(other), st.just(here), OVERRIDES),
+    )
+    return (*start, draw(st.sampled_from(turns)), *settles[1:], draw(calls), *settles)
+
+
+SWEEP: tuple[Command, ...] = tuple(Settle(f"c-{number}", reserve_completed=True) for number in range(1, 5))
+"""What a sweep does: it settles each course, but leaves free what completions left."""
 
 #: All commands.
 COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES, *_CONTENT_CHANGES])
 #: All commands except changes of the content of a course.
 LOCAL_COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES])
+#: Single commands, several about one student and one course, and now and then a sweep.
+SCENES: st.SearchStrategy[tuple[Command, ...]] = _weighted(
+    [(1, _scenes(_MANY_COURSES, _CONTENT_OBSTACLES)), (1, _rivalries(_MANY_COURSES))]
+)
+STEPS: st.SearchStrategy[tuple[Command, ...]] = _weighted(
+    [
+        (12, COMMANDS.map(lambda command: (command,))),
+        (5, SCENES),
+        (1, st.just(SWEEP)),
+    ]
+)
 
 
 def commands_about(course_id: str) -> Commands:
@@ -171,15 +290,23 @@ def commands_about(course_id: str) -> Commands:
     return _weighted(_seat_commands(st.just(course_id)))
 
 
+def scenes_about(course_id: str) -> st.SearchStrategy[tuple[Command, ...]]:
+    """Return scenes about one student who waits in one course, without changes of the content of a course."""
+    return _scenes([course_id], _OBSTACLES)
+
+
 #: Commands to begin with; otherwise most commands would be refused because nothing exists yet.
 FOUNDATION: tuple[Command, ...] = (
-    *(CreateStudent(f"s-{number}", {"max_credits": 4500}) for number in range(1, 6)),
-    CreateCourse("c-1", {"capacity": 1, "waitlist_capacity": 4, "credits": 1500}),
-    CreateCourse("c-2", {"capacity": 1, "waitlist_capacity": 3, "credits": 3000, "meetings": (MONDAYS,)}),
+    *(CreateStudent(student_id, {"max_credits": 4500}) for student_id in _MANY),
+    CreateCourse("c-1", {"capacity": 1, "waitlist_capacity": 6, "credits": 1500}),
+    CreateCourse("c-2", {"capacity": 1, "waitlist_capacity": 4, "credits": 3000, "meetings": (MONDAYS,)}),
     CreateCourse("c-3", {"capacity": 1, "waitlist_capacity": 3, "meetings": (OVERLAPPING_MONDAYS,), "code": "MATH 1"}),
     *(Enroll(f"s-{number}", "c-1") for number in (1, 2, 3)),
     *(Enroll(f"s-{number}", "c-2") for number in (2, 1, 4)),
     *(RecordCompletion("s-1", course_id, "T", passed) for course_id in ("c-1", "c-2") for passed in (True, False)),
+    *(Enroll(f"s-{number}", "c-1") for number in (4, 5, 6, 7)),
+    *(Enroll(f"s-{number}", "c-2", override=Override(frozenset({"SCHEDULE_CONFLICT"}), "agreed")) for number in (6, 5)),
+    *(Enroll(f"s-{number}", "c-3") for number in (7, 3, 4)),
 )
 
 _TIMETABLE = {name: _CONTENT[name] for name in ("term", "code", "component", "meetings")}
@@ -191,7 +318,7 @@ def _offering(course_id: str) -> Commands:
 
 
 #: Commands that give each course more seats and a place in the timetable: students get seats in several courses.
-TIMETABLES: st.SearchStrategy[tuple[Command, ...]] = st.tuples(*map(_offering, ("c-1", "c-2", "c-3")))
+TIMETABLES: st.SearchStrategy[tuple[Command, ...]] = st.tuples(*map(_offering, _MANY_COURSES))
 
 
 def by_real_ids(command: Command, ids: Mapping[str, str]) -> Command:
@@ -224,6 +351,8 @@ def result_of(record: Mapping[str, Any]) -> Result:
     if not record:
         return ("nothing",)
     promoted = ((one["course_id"], one["student_id"]) for one in record.get("promoted", ()))
+    if record.keys() == {"promoted"}:
+        return tuple(promoted)
     if "enrollment_id" in record:
         return (*_enrollment(record), *(_enrollment(record["dropped"]) if "dropped" in record else ()), *promoted)
     dropped = itertools.chain.from_iterable(map(_enrollment, record.get("dropped", ())))
@@ -231,7 +360,7 @@ def result_of(record: Mapping[str, Any]) -> Result:
 
 
 def _course(record: Mapping[str, Any]) -> Result:
-    counts = (record["enrolled_count"], record["waitlisted_count"])
+    counts = (record["enrolled_count"], record["waitlisted_count"], record["completed_count"])
     deleted = record["delete_time"] is not None
     return ("course", record["course_id"], record["version"], deleted, record["capacity"], *counts)
 
@@ -243,9 +372,20 @@ def _student(record: Mapping[str, Any]) -> Result:
 
 
 def _enrollment(record: Mapping[str, Any]) -> Result:
-    names = ("course_id", "student_id", "number", "attempt", "state", "waitlist_position", "grade", "passed")
+    names = ("course_id", "student_id", "number", "attempt", "state", "waitlist_position", "grade", "passed", "counted")
     visible = (record[name] for name in names)
-    return ("enrollment", *visible, tuple(sorted(record["bypassed_rules"])), record["version"])
+    rules, violations = tuple(sorted(record["bypassed_rules"])), _reasons(record["bypassed_violations"])
+    return ("enrollment", *visible, rules, violations, record["version"])
+
+
+def _reasons(violations: Iterable[Sequence[Any]]) -> tuple[str, ...]:
+    return tuple(violation[0] for violation in violations)
+
+
+def result_of_event(event: Any) -> Result:
+    """Return an event, or its row, in the terms of the reference."""
+    texts = (event.type, event.student_id, event.course_id, event.reason, event.comment)
+    return (*texts, _reasons(event.violations))
 
 
 def result_of_refusal(refusal: Refusal) -> Result:

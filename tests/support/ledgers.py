@@ -35,10 +35,13 @@ class Receipt:
 
     @classmethod
     def of(cls, result: Any) -> Self:
-        """Make a receipt for the result of a decision; of several records, the first contains the others."""
+        """Make a receipt for the result of a decision; of several records, the first contains the others.
+
+        A plain tuple has the promoted enrollments only.
+        """
         record, others = result, {}
-        if type(result) is tuple:  # The promoted enrollments of a settlement.
-            return cls({"promoted": json.loads(json.dumps(_plain(result)))})
+        if type(result) is tuple:
+            return cls(json.loads(json.dumps({"promoted": _plain(result)})))
         if isinstance(result, tuple):
             (_, record), *rest = result._asdict().items()  # type: ignore[attr-defined]  # All results are named tuples.
             others = {name: _plain(value) for name, value in rest}
