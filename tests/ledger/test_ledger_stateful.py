@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,10 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from registrar_server.core import scope
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
+from registrar_server.ledger import loading
 from registrar_server.ledger.ledger import Answer, Call, Ledger
-from registrar_server.storage import models, statements
+from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, comparable, enrollment_ids
 from tests.support.consistency import assert_consistent
@@ -146,13 +147,9 @@ def campus(engine: Engine, database_url: str) -> Iterator[type[Campus]]:
 
 @pytest.fixture
 def _few_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load only as many waiters as seats may become free, so that most batches run out of waiters and run again."""
-    waiters = statements.WAITERS
-    few = replace(waiters, limit=waiters.limit.replace(f"+ {statements.SPARE_WAITERS} ELSE", "ELSE"))
-    assert few.limit != waiters.limit
-    monkeypatch.setattr(statements, "WAITERS", few)
-    monkeypatch.setattr(statements, "LOCK_STUDENTS", replace(statements.LOCK_STUDENTS, heads=few))
-    monkeypatch.setattr(statements, "SPARE_WAITERS", 1)
+    """Load only one waiter more than seats may become free, so that most batches run out of waiters and run again."""
+    for module in (scope, loading):
+        monkeypatch.setattr(module, "SPARE_WAITERS", 1)
 
 
 def test_does_as_the_reference_does(campus: type[Campus]) -> None:

@@ -117,8 +117,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Queues):
         value.unblock_all()
     if isinstance(value, Queue):
-        # Whether the waiters have to be sorted before they are read again is no content.
-        value._in_order = True
+        # Whether the waiters have to be sorted before they are read again is no content, nor how many were looked at.
+        value._in_order, value.needed = True, 0
     if isinstance(value, Attempts | Queue | Queues | Transcripts):
         return _plain(vars(value))
     if isinstance(value, dict):
