@@ -137,8 +137,15 @@ class Seats(Rules):
         return Offer(turns, state, *judge(violated, ask.override.rules, waiting))
 
     def _stays(self, ask: Ask, offer: Offer) -> bool:
-        """Return whether a waiter keeps the place: no seat is left, and the call does not choose the waiter."""
-        return bool(offer.refusing) and "COURSE_FULL" not in ask.override.rules
+        """Return whether a waiter keeps the place: no seat is left, and the call does not choose the waiter.
+
+        Outside of the window there are no turns, and only an override of the call itself takes a free seat.
+        """
+        if offer.in_turn or "COURSE_FULL" in ask.override.rules:
+            return False
+        opened = any(reason.startswith("ENROLLMENT_") for reason, _ in offer.set_aside)
+        self.situations["a kept override does not open the window"] += not offer.refusing and not opened
+        return bool(offer.refusing) or not opened
 
     def _seat(self, ask: Ask, offer: Offer, waiting: Enrollment | None) -> tuple[Enrollment, list[Enrollment]]:
         """Give the student what was offered, and return the enrollment with the others who were promoted."""
