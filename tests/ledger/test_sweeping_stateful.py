@@ -1,0 +1,129 @@
+"""The memory of the sweep, on both databases: rounds among random commands find every eligible waiter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from sqlalchemy import Engine
+
+from registrar_server.core.commands import (
+    Command,
+    Complete,
+    PlaceHold,
+    ReleaseHold,
+    UpdateCourse,
+    UpdateStudent,
+)
+from registrar_server.ledger.ledger import Answer
+from registrar_server.ledger.unsettled import find_courses
+from registrar_server.storage.database import Database
+from tests.support.comparison import clear_database, enrollment_ids
+from tests.support.consistency import assert_consistent
+from tests.support.histories import CODES, COMMANDS, FOUNDATION, STUDENTS, TIMETABLES, by_real_ids
+from tests.support.ledgers import Receipt, call
+from tests.support.properties import scaled
+from tests.support.rounds import Rounds, settlement
+from tests.support.states import NOW
+
+QUICK = settings(
+    max_examples=scaled(15),
+    stateful_step_count=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+#: Free seats in c-1 and c-2, and waiters whom holds keep from them. c-2 also has a seat that a student completed.
+BLOCKED: tuple[Command, ...] = (
+    *(PlaceHold(f"s-{number}", "BURSAR") for number in range(1, 6)),
+    Complete("s-2", "c-2", "A", passed=True),
+    *(UpdateCourse(course_id, {"capacity": 3}) for course_id in ("c-1", "c-2")),
+)
+#: Obstacles that come and go, beside all commands.
+CHANGES: st.SearchStrategy[Command] = st.one_of(
+    COMMANDS,
+    st.builds(PlaceHold, STUDENTS, CODES),
+    st.builds(ReleaseHold, STUDENTS, CODES),
+    st.builds(UpdateStudent, STUDENTS, st.fixed_dictionaries({"max_credits": st.sampled_from([None, 1500, 4500])})),
+)
+NOBODY = Receipt({"promoted": []})
+FEW = st.lists(CHANGES, max_size=3)
+
+
+class SweptCampus(RuleBasedStateMachine):
+    """A ledger on a database that is empty at first, and a sweep that remembers what it settled."""
+
+    database: Database
+    engine: Engine
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.Runner()
+
+    @initialize(timetable=st.one_of(st.just(()), TIMETABLES))
+    def create_campus(self, timetable: tuple[Command, ...]) -> None:
+        """Begin with waiters beside free seats."""
+        clear_database(self.engine)
+        self.rounds = Rounds(self.database)
+        self.rounds.do(*FOUNDATION, *timetable, *BLOCKED)
+        self.run_round()
+
+    @rule(now=st.sampled_from([NOW - 1, NOW, NOW + 1]))
+    def let_time_pass(self, now: int) -> None:
+        """Windows open and close; the clock can also go back."""
+        self.rounds.now = now
+
+    @rule(commands=FEW)
+    def change(self, commands: list[Command]) -> None:
+        """Carry out commands, some of which are refused."""
+        ids = enrollment_ids(self.engine)
+        self.rounds.ledger.run([call(by_real_ids(command, ids)) for command in commands])
+
+    @rule(commands=FEW, failing=st.sets(st.sampled_from(["c-1", "c-2", "c-3"]), max_size=1))
+    def run_disturbed_round(self, commands: list[Command], failing: set[str]) -> None:
+        """Run a round during which commands come and a course cannot be settled."""
+        self.rounds.failing, self.rounds.meanwhile = failing, lambda: self.change(commands)
+        self.loop.run(self.rounds.run())
+        self.rounds.failing, self.rounds.meanwhile = set(), lambda: None
+
+    @rule()
+    def run_round(self) -> None:
+        """After a round, no free seat has an eligible waiter."""
+        self.loop.run(self.rounds.run())
+        settlements = [settlement(course_id) for course_id in find_courses(self.database, self.rounds.now)]
+        for one in settlements:
+            assert self.rounds.ledger.preview(one) == NOBODY
+
+    @rule()
+    def run_rounds(self) -> None:
+        """After a round that changed nothing, settling every course would change nothing either."""
+        self.run_round()
+        while self.rounds.events:
+            self.run_round()
+        settlements = [settlement(course_id) for course_id in find_courses(self.database, self.rounds.now)]
+        for outcome in self.rounds.ledger.run(settlements):
+            assert isinstance(outcome, Answer)
+            assert not outcome.events
+
+    def teardown(self) -> None:
+        """The history, the counters and the rows agree."""
+        self.loop.run(self.rounds.close())
+        self.loop.close()
+        assert_consistent(self.engine)
+
+
+@pytest.fixture
+def campus(engine: Engine, database_url: str) -> Iterator[type[SweptCampus]]:
+    """The state machine, on a migrated database."""
+    database = Database(database_url)
+    yield type("SweptCampusOnDatabase", (SweptCampus,), {"engine": engine, "database": database})
+    database.close()
+
+
+def test_finds_every_eligible_waiter(campus: type[SweptCampus]) -> None:
+    """Rounds that leave out what they remember lead to the same as rounds that settle every course."""
+    run_state_machine_as_test(campus, settings=QUICK)
