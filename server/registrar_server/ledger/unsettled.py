@@ -104,11 +104,11 @@ def changed_courses(revision: int) -> CompoundSelect[str]:
 
     The events of the course itself include those that change the number of its free seats.
     """
-    later = Event.revision > revision
+    later = select(Event.course_id, Event.student_id).where(Event.revision > revision).cte("later")
     waiting = select(Enrollment.course_id).where(
-        # Both as in the conditions of indexes.
+        # Both conditions are literal, as in partial indexes.
         text(one_of("enrollments.state", LIVE_STATES)),
         text(one_of("enrollments.state", [EnrollmentState.WAITLISTED])),
-        Enrollment.student_id.in_(select(Event.student_id).where(later)),
+        Enrollment.student_id.in_(select(later.c.student_id)),
     )
-    return union(select(Event.course_id).where(later), waiting)
+    return union(select(later.c.course_id), waiting)
