@@ -14,44 +14,55 @@ from sqlalchemy import Engine
 from registrar_server.core.commands import (
     Command,
     Complete,
+    Enroll,
     PlaceHold,
     ReleaseHold,
+    Unenroll,
     UpdateCourse,
     UpdateStudent,
+    VoidCompletion,
 )
 from registrar_server.ledger.ledger import Answer
 from registrar_server.ledger.unsettled import find_courses
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, enrollment_ids
 from tests.support.consistency import assert_consistent
-from tests.support.histories import CODES, COMMANDS, FOUNDATION, STUDENTS, TIMETABLES, by_real_ids
+from tests.support.histories import AFTERWARDS, CODES, COMMANDS, COURSES, FOUNDATION, STUDENTS, TIMETABLES, by_real_ids
 from tests.support.ledgers import Receipt, call
 from tests.support.properties import scaled
 from tests.support.rounds import Rounds, settlement
 from tests.support.states import NOW
 
 QUICK = settings(
-    max_examples=scaled(15),
-    stateful_step_count=15,
+    max_examples=scaled(30),
+    stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 
-#: Free seats in c-1 and c-2, and waiters whom holds keep from them. c-2 also has a seat that a student completed.
+#: Free seats in c-1 and c-2, and waiters whom different rules keep from them. One seat more in c-2 is completed.
 BLOCKED: tuple[Command, ...] = (
-    *(PlaceHold(f"s-{number}", "BURSAR") for number in range(1, 6)),
+    UpdateCourse("c-3", {"capacity": 3, "meetings": (AFTERWARDS,), "term": "", "code": ""}),
+    Enroll("s-3", "c-3"),
+    PlaceHold("s-2", "BURSAR"),
+    PlaceHold("s-1", "LIBRARY"),
+    UpdateStudent("s-4", {"max_credits": 0}),
     Complete("s-2", "c-2", "A", passed=True),
-    *(UpdateCourse(course_id, {"capacity": 3}) for course_id in ("c-1", "c-2")),
+    UpdateCourse("c-1", {"capacity": 2, "meetings": (AFTERWARDS,), "term": "", "code": ""}),
+    UpdateCourse("c-2", {"capacity": 2, "credits": 3000}),
 )
-#: Obstacles that come and go, beside all commands.
-CHANGES: st.SearchStrategy[Command] = st.one_of(
-    COMMANDS,
+#: Obstacles that come and go.
+OBSTACLES: st.SearchStrategy[Command] = st.one_of(
     st.builds(PlaceHold, STUDENTS, CODES),
     st.builds(ReleaseHold, STUDENTS, CODES),
-    st.builds(UpdateStudent, STUDENTS, st.fixed_dictionaries({"max_credits": st.sampled_from([None, 1500, 4500])})),
+    st.builds(UpdateStudent, STUDENTS, st.fixed_dictionaries({"max_credits": st.sampled_from([None, 0, 4500])})),
+    st.builds(UpdateCourse, st.just("c-3"), st.fixed_dictionaries({"state": st.sampled_from(["OPEN", "CANCELLED"])})),
+    st.builds(UpdateCourse, st.just("c-3"), st.fixed_dictionaries({"meetings": st.sampled_from([(), (AFTERWARDS,)])})),
+    st.builds(VoidCompletion, st.just("c-2#1")),
+    st.builds(Unenroll, STUDENTS, COURSES),
 )
+FEW = st.lists(st.one_of(OBSTACLES, OBSTACLES, COMMANDS), max_size=3)
 NOBODY = Receipt({"promoted": []})
-FEW = st.lists(CHANGES, max_size=3)
 
 
 class SweptCampus(RuleBasedStateMachine):
@@ -69,7 +80,7 @@ class SweptCampus(RuleBasedStateMachine):
         """Begin with waiters beside free seats."""
         clear_database(self.engine)
         self.rounds = Rounds(self.database)
-        self.rounds.do(*FOUNDATION, *timetable, *BLOCKED)
+        self.rounds.do(*FOUNDATION, *BLOCKED, *timetable)
         self.run_round()
 
     @rule(now=st.sampled_from([NOW - 1, NOW, NOW + 1]))
@@ -89,6 +100,12 @@ class SweptCampus(RuleBasedStateMachine):
         self.rounds.failing, self.rounds.meanwhile = failing, lambda: self.change(commands)
         self.loop.run(self.rounds.run())
         self.rounds.failing, self.rounds.meanwhile = set(), lambda: None
+
+    @rule(commands=FEW)
+    def run_round_after(self, commands: list[Command]) -> None:
+        """Carry out commands, and run a round."""
+        self.change(commands)
+        self.run_round()
 
     @rule()
     def run_round(self) -> None:

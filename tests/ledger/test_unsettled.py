@@ -315,11 +315,9 @@ class TestRemembering:
 
 def seated(engine: Engine, course_id: str) -> list[str]:
     """Return the students with a seat in a course."""
-    query = text(
-        f"SELECT student_id FROM enrollments WHERE state = 'ENROLLED' AND course_id = '{course_id}' ORDER BY 1"
-    )
+    query = text("SELECT student_id FROM enrollments WHERE state = 'ENROLLED' AND course_id = :course_id ORDER BY 1")
     with engine.connect() as connection:
-        return list(connection.execute(query).scalars())
+        return list(connection.execute(query, {"course_id": course_id}).scalars())
 
 
 class TestSearchingTheHistory:
