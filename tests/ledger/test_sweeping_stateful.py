@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,7 +22,7 @@ from registrar_server.core.commands import (
     UpdateStudent,
     VoidCompletion,
 )
-from registrar_server.ledger.ledger import Answer
+from registrar_server.ledger.ledger import Answer, Call
 from registrar_server.ledger.unsettled import find_courses
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, enrollment_ids
@@ -61,7 +61,7 @@ OBSTACLES: st.SearchStrategy[Command] = st.one_of(
     st.builds(VoidCompletion, st.just("c-2#1")),
     st.builds(Unenroll, STUDENTS, COURSES),
 )
-FEW = st.lists(st.one_of(OBSTACLES, OBSTACLES, COMMANDS), max_size=3)
+FEW = st.lists(st.one_of(OBSTACLES, OBSTACLES, COMMANDS), min_size=1, max_size=3)
 NOBODY = Receipt({"promoted": []})
 
 
@@ -81,50 +81,47 @@ class SweptCampus(RuleBasedStateMachine):
         clear_database(self.engine)
         self.rounds = Rounds(self.database)
         self.rounds.do(*FOUNDATION, *BLOCKED, *timetable)
-        self.run_round()
+        self.run_round(())
 
     @rule(now=st.sampled_from([NOW - 1, NOW, NOW + 1]))
     def let_time_pass(self, now: int) -> None:
         """Windows open and close; the clock can also go back."""
         self.rounds.now = now
 
-    @rule(commands=FEW)
-    def change(self, commands: list[Command]) -> None:
+    def change(self, commands: Sequence[Command]) -> None:
         """Carry out commands, some of which are refused."""
         ids = enrollment_ids(self.engine)
         self.rounds.ledger.run([call(by_real_ids(command, ids)) for command in commands])
 
-    @rule(commands=FEW, failing=st.sets(st.sampled_from(["c-1", "c-2", "c-3"]), max_size=1))
-    def run_disturbed_round(self, commands: list[Command], failing: set[str]) -> None:
+    @rule(before=FEW, meanwhile=FEW, failing=st.sampled_from(["c-1", "c-2", "c-3"]))
+    def run_disturbed_round(self, before: Sequence[Command], meanwhile: Sequence[Command], failing: str) -> None:
         """Run a round during which commands come and a course cannot be settled."""
-        self.rounds.failing, self.rounds.meanwhile = failing, lambda: self.change(commands)
+        self.change(before)
+        self.rounds.failing, self.rounds.meanwhile = {failing}, lambda: self.change(meanwhile)
         self.loop.run(self.rounds.run())
         self.rounds.failing, self.rounds.meanwhile = set(), lambda: None
 
     @rule(commands=FEW)
-    def run_round_after(self, commands: list[Command]) -> None:
-        """Carry out commands, and run a round."""
+    def run_round(self, commands: Sequence[Command]) -> None:
+        """After commands and a round, no free seat has an eligible waiter."""
         self.change(commands)
-        self.run_round()
-
-    @rule()
-    def run_round(self) -> None:
-        """After a round, no free seat has an eligible waiter."""
         self.loop.run(self.rounds.run())
-        settlements = [settlement(course_id) for course_id in find_courses(self.database, self.rounds.now)]
-        for one in settlements:
+        for one in self.settlements():
             assert self.rounds.ledger.preview(one) == NOBODY
 
-    @rule()
-    def run_rounds(self) -> None:
+    @rule(commands=FEW)
+    def run_rounds(self, commands: Sequence[Command]) -> None:
         """After a round that changed nothing, settling every course would change nothing either."""
-        self.run_round()
+        self.run_round(commands)
         while self.rounds.events:
-            self.run_round()
-        settlements = [settlement(course_id) for course_id in find_courses(self.database, self.rounds.now)]
-        for outcome in self.rounds.ledger.run(settlements):
+            self.run_round(())
+        for outcome in self.rounds.ledger.run(self.settlements()):
             assert isinstance(outcome, Answer)
             assert not outcome.events
+
+    def settlements(self) -> list[Call]:
+        """Return the calls of a sweep that remembers nothing."""
+        return [settlement(course_id) for course_id in find_courses(self.database, self.rounds.now)]
 
     def teardown(self) -> None:
         """The history, the counters and the rows agree."""
