@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Engine, Executable, insert, text
+from sqlalchemy import Engine, Select, insert, text
 from sqlalchemy.orm import Session
 
 from registrar_server.core.commands import (
@@ -126,7 +126,7 @@ def analyze(engine: Engine) -> None:
         connection.execute(text("ANALYZE"))
 
 
-def plan(engine: Engine, query: Executable) -> str:
+def plan(engine: Engine, query: Select[Any]) -> str:
     """Return the steps of a query's plan."""
     explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
     statement = query.compile(dialect=engine.dialect, compile_kwargs={"literal_binds": True})
@@ -337,7 +337,7 @@ class TestSearchingTheHistory:
         return last - 10
 
     @pytest.mark.parametrize("query", [changed_courses, changes_of_courses])
-    def test_the_indexes_are_used(self, engine: Engine, revision: int, query: Callable[[int], Executable]) -> None:
+    def test_the_indexes_are_used(self, engine: Engine, revision: int, query: Callable[[int], Select[Any]]) -> None:
         """Events are found by revision, and waiters by the students of these events."""
         steps = plan(engine, query(revision))
         assert re.search(r"ix_events_(type_)?revision", steps)

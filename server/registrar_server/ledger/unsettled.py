@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Self
 
-from sqlalchemy import CompoundSelect, Select, or_, select, text, union
+from sqlalchemy import Select, or_, select, text, union
 
 from registrar_server.core.vocabulary import LIVE_STATES, CourseState, EnrollmentState, EventType
 from registrar_server.storage.database import Database
@@ -99,7 +99,7 @@ def changes_of_courses(revision: int) -> Select[int]:
     return select(Event.revision).where(Event.type.in_(_OF_COURSES), Event.revision > revision).limit(1)
 
 
-def changed_courses(revision: int) -> CompoundSelect[str]:
+def changed_courses(revision: int) -> Select[str]:
     """Return the query for the courses with an event after ``revision``, of the course or of one of its waiters.
 
     The events of the course itself include those that change the number of its free seats.
@@ -111,4 +111,5 @@ def changed_courses(revision: int) -> CompoundSelect[str]:
         text(one_of("enrollments.state", [EnrollmentState.WAITLISTED])),
         Enrollment.student_id.in_(select(later.c.student_id)),
     )
-    return union(select(later.c.course_id), waiting)
+    changed = union(select(later.c.course_id), waiting).subquery()
+    return select(changed.c.course_id)
