@@ -34,7 +34,7 @@ from tests.support.rounds import Rounds, settlement
 from tests.support.states import NOW
 
 QUICK = settings(
-    max_examples=scaled(30),
+    max_examples=scaled(15),
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
