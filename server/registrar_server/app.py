@@ -18,7 +18,8 @@ from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_no
 from registrar_server.ledger.recounting import recount
 from registrar_server.ledger.rekeying import rekey
 from registrar_server.ledger.request_ids import purge_request_ids
-from registrar_server.ledger.sweeping import Sweep, Swept, find_courses
+from registrar_server.ledger.sweeping import Sweep, Swept
+from registrar_server.ledger.unsettled import Memory, Unsettled, find_unsettled
 from registrar_server.ledger.write_probe import probe_writes
 from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.query_threads import QueryThreads
@@ -73,7 +74,7 @@ class Server:
         self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
         self._queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         reads = Reads(reader, self._lookups, self._queries)
-        self._sweep = Sweep(self._find_courses, self._changes)
+        self._sweep = Sweep(self._find_unsettled, self._changes)
         self._dispatcher = Dispatcher(
             ledger,
             Twins(self._changes, settings.max_waiting),
@@ -151,9 +152,9 @@ class Server:
         """Give the free seats of all courses to their waiters, as every ``settle_interval``; return what changed."""
         return await self._sweep.run()
 
-    async def _find_courses(self) -> list[str]:
+    async def _find_unsettled(self, memory: Memory) -> Unsettled:
         """Find the courses to settle in a thread for queries, since nothing is written."""
-        return await self._queries.run(find_courses, self._database, microseconds_now())
+        return await self._queries.run(find_unsettled, self._database, microseconds_now(), memory)
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)

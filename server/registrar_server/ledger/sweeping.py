@@ -1,8 +1,8 @@
 """The sweep: finds the courses that have waiters and a free seat, and settles them.
 
 Most changes settle their course at once. The sweep catches the others, such as a hold that is released, a conflict that
-is dropped in another course, or a window that opens. It runs beside callers and yields to them. Several servers may
-sweep one database at once.
+is dropped in another course, or a window that opens. It runs beside callers and yields to them. It remembers courses
+whose waiters the rules refuse. Several servers may sweep one database at once; each has its own memory.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import Select, or_, select, text
 
 from registrar_server.core.commands import Settle
 from registrar_server.core.records import Event
-from registrar_server.core.vocabulary import CourseState, EventType
+from registrar_server.core.vocabulary import EventType
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.batching import Lanes
 from registrar_server.ledger.event_lines import log_events
 from registrar_server.ledger.ledger import Answer, Call, NoResponse
-from registrar_server.storage.database import Database
-from registrar_server.storage.models import Course
+from registrar_server.ledger.unsettled import Memory, Unsettled
 
 SWEEPER = "system:sweep"
 """The caller of the sweep's commands, and so the actor of their events."""
@@ -45,37 +43,15 @@ class Swept(NamedTuple):
     promoted: int
 
 
-def courses_to_settle(now: int) -> Select[str]:
-    """Return the query for the courses that promote at ``now`` and have waiters and a free seat, in order of id.
-
-    As many seats stay free as students have completed, because a finished course promotes nobody.
-    """
-    free = Course.capacity - Course.enrolled_count - Course.completed_count
-    return (
-        select(Course.course_id)
-        .where(
-            text("has_waiters"),  # As in the condition of the index: SQLite does not use it for ``has_waiters = 1``.
-            Course.state == CourseState.OPEN,
-            Course.delete_time.is_(None),
-            or_(Course.enroll_open_time.is_(None), Course.enroll_open_time <= now),
-            or_(Course.enroll_close_time.is_(None), Course.enroll_close_time > now),
-            or_(Course.capacity.is_(None), free > 0),
-        )
-        .order_by(Course.course_id)
-    )
-
-
-def find_courses(database: Database, now: int) -> list[str]:
-    """Return the ids of the courses to settle at ``now``, in microseconds since 1970 UTC."""
-    return [row[0] for row in database.rows(courses_to_settle(now), calls=0)]
-
-
 class Sweep:
-    """Settles the courses that ``find`` returns, through the lanes. Tests may inject the choice of the first course."""
+    """Settles the courses that ``find`` returns, through the lanes. Tests may inject the choice of the first course.
+
+    ``find`` gets what the sweep remembers of the rounds before.
+    """
 
     def __init__(
         self,
-        find: Callable[[], Awaitable[Sequence[str]]],
+        find: Callable[[Memory], Awaitable[Unsettled]],
         lanes: Lanes[Call, Answer],
         *,
         choose: Callable[[int], int] = random.randrange,
@@ -85,34 +61,33 @@ class Sweep:
         self._lanes = lanes
         self._choose = choose
         self._patience = patience
+        self._memory = Memory()
 
     async def run(self) -> Swept:
         """Settle each course that has waiters and a free seat once, and return and log what changed.
 
-        The round begins with a random course, so that rounds that end early do not always reach the same courses. It
-        ends early if the server is overloaded or stopping, or if the database does not answer. Raises the error if the
-        courses cannot be found.
+        A course that was settled without an error is not settled again until something changes that the rules depend
+        on. The round begins with a random course, so that rounds that end early do not always reach the same courses.
+        It ends early if the server is overloaded or stopping, or if the database does not answer. Raises the error if
+        the courses cannot be found.
         """
-        left = deque(await self._find())
+        found = await self._find(self._memory)
+        left = deque(found.courses)
         if left:
             left.rotate(-self._choose(len(left)))
-        changes: list[Sequence[Event]] = []
+        settled: dict[str, Sequence[Event]] = {}
         async with asyncio.TaskGroup() as group:
             for _ in range(min(MAX_IN_FLIGHT, len(left))):
-                group.create_task(self._settle_all(left, changes))
-        promoted = sum(event.type is EventType.STUDENT_PROMOTED for events in changes for event in events)
-        swept = Swept(len(changes), promoted)
-        if swept.courses:
-            log.info("courses_settled", courses=swept.courses, promoted=swept.promoted)
-        return swept
+                group.create_task(self._settle_all(left, settled))
+        self._memory = found.memory.and_settled(settled)
+        return _report(settled.values())
 
-    async def _settle_all(self, left: deque[str], changes: list[Sequence[Event]]) -> None:
-        """Settle one course after the other until none is left, and collect the events."""
+    async def _settle_all(self, left: deque[str], settled: dict[str, Sequence[Event]]) -> None:
+        """Settle one course after the other until none is left, and collect the events by course."""
         while left:
             course_id = left.popleft()
             try:
-                if events := await self._settle(course_id):
-                    changes.append(events)
+                settled[course_id] = await self._settle(course_id)
             except Exception as error:
                 if _ends_round(error):
                     left.clear()
@@ -132,6 +107,16 @@ class Sweep:
             raise
         log_events(answer.events)
         return answer.events
+
+
+def _report(settled: Iterable[Sequence[Event]]) -> Swept:
+    """Return and log what a round changed, given the events of each course."""
+    changes = list(filter(None, settled))
+    promoted = sum(event.type is EventType.STUDENT_PROMOTED for events in changes for event in events)
+    swept = Swept(len(changes), promoted)
+    if swept.courses:
+        log.info("courses_settled", courses=swept.courses, promoted=swept.promoted)
+    return swept
 
 
 def _no_response(_promoted: object) -> NoResponse:
