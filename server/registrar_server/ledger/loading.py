@@ -166,10 +166,8 @@ def _look_ahead(transaction: Transaction, scope: Scope) -> None:
 
 
 def _locks(scope: Scope) -> dict[Query[Any], Rows]:
-    # A row names a student, or a course whose first waiters are locked; the other id is empty.
-    students = [(student_id, "", 0, 0) for student_id in scope.students]
-    queues = [("", *head) for head in scope.heads()]
-    return {statements.LOCK_COURSES: id_rows(scope.courses), statements.LOCK_STUDENTS: [*students, *queues]}
+    students = statements.student_locks(scope.students, scope.heads())
+    return {statements.LOCK_COURSES: id_rows(scope.courses), statements.LOCK_STUDENTS: students}
 
 
 def _queries(scope: Scope) -> dict[Query[Any], Rows]:

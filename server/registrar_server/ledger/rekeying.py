@@ -35,9 +35,9 @@ def rekey(database: Database, chunk: int = CHUNK, *, may_continue: Callable[[], 
 
 
 def _rekey_students(database: Database, ids: Rows) -> None:
-    locked = [(*row, "", 0) for row in ids]
+    locks = statements.student_locks(row[0] for row in ids)
     with database.transaction() as transaction:
-        found = transaction.read({statements.LOCK_STUDENTS: locked, statements.STUDENTS: ids})
+        found = transaction.read({statements.LOCK_STUDENTS: locks, statements.STUDENTS: ids})
         rows = list(map(statements.student_keys_row, found[statements.STUDENTS]))
         transaction.commit((statements.KEY_STUDENTS, rows))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from registrar_server.core.journal import Journal
@@ -188,6 +188,15 @@ student_keys_row = row_writer(Student, (*KEY_STUDENTS.key, *KEY_STUDENTS.columns
 course_keys_row = row_writer(Course, (*KEY_COURSES.key, *KEY_COURSES.columns))
 counters_row = row_writer(Course, (*COUNT_COURSES.key, *COUNT_COURSES.columns))
 _progress_row = row_writer(Enrollment, (*UPDATE_ENROLLMENTS.key, *UPDATE_ENROLLMENTS.columns))
+
+
+def student_locks(student_ids: Iterable[str], heads: Iterable[tuple[str, int, int]] = ()) -> Rows:
+    """Return the parameters of ``LOCK_STUDENTS``: students, and courses whose first waiters' students are locked.
+
+    Each course comes with the numbers that ``WAITERS`` takes.
+    """
+    # A row names a student or a course; the other id is empty.
+    return [*((student_id, "", 0, 0) for student_id in student_ids), *(("", *head) for head in heads)]
 
 
 def writes(journal: Journal, responses: list[StoredResponse]) -> tuple[tuple[Statement, Rows], ...]:
