@@ -240,29 +240,61 @@ def _scenes(draw: st.DrawFn, courses: Sequence[str], obstacles: Sequence[Obstacl
     return tuple(draw(step) for number, step in enumerate(story) if number not in left_out)
 
 
+#: Changes of a course after which it settles, although they affect few students.
+_SMALL_CHANGES = st.one_of(
+    st.fixed_dictionaries({"term": st.sampled_from(["summer", "winter", ""])}),
+    st.fixed_dictionaries({"code": st.sampled_from(["BIO 1", "BIO 2", "bio1"])}),
+    st.fixed_dictionaries({"component": st.sampled_from(["LAB", "LEC", ""])}),
+    st.fixed_dictionaries({"credits": st.sampled_from([0, 500, 1000])}),
+    st.fixed_dictionaries({"meetings": st.sampled_from([(), (AFTERWARDS,), (TO_BE_ANNOUNCED,)])}),
+    st.fixed_dictionaries({"enroll_open_time": st.sampled_from([None, NOW - 1, NOW])}),
+    st.fixed_dictionaries({"enroll_close_time": st.sampled_from([None, NOW + 1, NOW + 2])}),
+    st.fixed_dictionaries({"prerequisite_course_ids": st.just(())}),
+)
+
+
 @st.composite
 def _rivalries(draw: st.DrawFn, courses: Sequence[str]) -> tuple[Command, ...]:
     """Draw the story of two students with overrides and holds who wait for one free seat."""
     me, rival = draw(st.permutations(_MANY))[:2]
-    here, other = draw(st.permutations(courses))[:2]
+    here, other, third = draw(st.permutations(courses))
     settles = [Settle(here, draw(st.booleans()))] * draw(st.sampled_from([1, 1, 2, 3]))
-    wanted = draw(st.sampled_from([(), (), (other,)]))
+    wanted = draw(st.sampled_from([(), (other,)]))
+    limit = draw(st.sampled_from([None, None, 0, 1500]))
     values = {"capacity": 0, "waitlist_capacity": 5, "state": "OPEN", "prerequisite_course_ids": wanted}
     joins = [Enroll(student_id, here, override=RULES_BUT_SEATS) for student_id in (me, rival)]
     start: list[Command] = [Unenroll(student_id, here, override=EVERY_RULE) for student_id in _MANY]
     start += [Enroll(me, other, override=EVERY_RULE)] * draw(st.integers(0, 1))
-    start += [UpdateCourse(here, values), PlaceHold(me, draw(CODES)), *joins, PlaceHold(me, draw(CODES))]
+    start += [UpdateCourse(here, values), UpdateStudent(me, {"max_credits": limit}), PlaceHold(me, draw(CODES))]
+    start += [*joins, PlaceHold(me, draw(CODES))]
     start += [PlaceHold(rival, "LIBRARY"), UpdateCourse(here, {"capacity": 1}), *settles]
     releases: list[Command] = [ReleaseHold(rival, "LIBRARY"), ReleaseHold(me, "BURSAR"), ReleaseHold(me, "LIBRARY")]
-    turns = [
-        *(*releases, *releases, Unenroll(rival, here), Complete(me, here), Enroll(me, other, override=EVERY_RULE)),
-        *(VoidCompletion(f"{other}#4"), VoidCompletion(f"{other}#5"), RecordCompletion(me, other, "T", True)),
+    changes: list[Command] = [*releases, Unenroll(rival, here), Complete(me, here), VoidCompletion(f"{other}#4")]
+    changes += [Enroll(me, other, override=EVERY_RULE), RecordCompletion(me, other, "T", True)]
+    changes += [UpdateCourse(here, {"prerequisite_course_ids": (other, third)})]
+    turns: list[list[Command]] = [
+        *([change] for change in changes),
+        *([release, Settle(here, reserve_completed=True)] for release in releases),
+        [ReleaseHold(rival, "LIBRARY"), Enroll(me, here, allow_existing=True)],
+        *([release, UpdateCourse(here, draw(_SMALL_CHANGES))] for release in releases),
+        [UpdateCourse(here, {"state": "CANCELLED"}), *releases, UpdateCourse(here, {"state": "OPEN"})],
     ]
     calls: Commands = st.one_of(
         st.builds(Enroll, st.sampled_from([me, me, rival]), st.just(here), st.booleans(), override=OVERRIDES),
         st.builds(Swap, st.just(me), st.just(other), st.just(here), OVERRIDES),
     )
-    return (*start, draw(st.sampled_from(turns)), *settles[1:], draw(calls), *settles)
+    return (*start, *draw(st.sampled_from(turns)), *settles[1:], draw(calls), *settles)
+
+
+@st.composite
+def _regrets(draw: st.DrawFn, courses: Sequence[str]) -> tuple[Command, ...]:
+    """Draw the story of a completed seat, which a sweep leaves free until the completion is void."""
+    here = draw(st.sampled_from(courses))
+    name = f"{here}#{draw(st.sampled_from([1, 1, 2, 3, 6, 7, 8, 9]))}"
+    sweep = Settle(here, reserve_completed=True)
+    completions: list[Command] = [CompleteById(name, "A", passed=True)]
+    completions += [CompleteById(name, "B", passed=True)] * draw(st.integers(0, 1))
+    return (*completions, sweep, VoidCompletion(name, "not finished"), draw(st.sampled_from([sweep, Settle(here)])))
 
 
 SWEEP: tuple[Command, ...] = tuple(Settle(f"c-{number}", reserve_completed=True) for number in range(1, 5))
@@ -274,7 +306,7 @@ COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES, *_CON
 LOCAL_COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES])
 #: Single commands, several about one student and one course, and now and then a sweep.
 SCENES: st.SearchStrategy[tuple[Command, ...]] = _weighted(
-    [(1, _scenes(_MANY_COURSES, _CONTENT_OBSTACLES)), (1, _rivalries(_MANY_COURSES))]
+    [(2, _scenes(_MANY_COURSES, _CONTENT_OBSTACLES)), (2, _rivalries(_MANY_COURSES)), (1, _regrets(_MANY_COURSES))]
 )
 STEPS: st.SearchStrategy[tuple[Command, ...]] = _weighted(
     [
@@ -292,7 +324,7 @@ def commands_about(course_id: str) -> Commands:
 
 def scenes_about(course_id: str) -> st.SearchStrategy[tuple[Command, ...]]:
     """Return scenes about one student who waits in one course, without changes of the content of a course."""
-    return _scenes([course_id], _OBSTACLES)
+    return st.one_of(_scenes([course_id], _OBSTACLES), _regrets([course_id]))
 
 
 #: Commands to begin with; otherwise most commands would be refused because nothing exists yet.
