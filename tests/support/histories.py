@@ -256,34 +256,41 @@ _SMALL_CHANGES = st.one_of(
 @st.composite
 def _rivalries(draw: st.DrawFn, courses: Sequence[str]) -> tuple[Command, ...]:
     """Draw the story of two students with overrides and holds who wait for one free seat."""
-    me, rival = draw(st.permutations(_MANY))[:2]
+    me, rival, newcomer = draw(st.permutations(_MANY))[:3]
     here, other, third = draw(st.permutations(courses))
     settles = [Settle(here, draw(st.booleans()))] * draw(st.sampled_from([1, 1, 2, 3]))
     wanted = draw(st.sampled_from([(), (other,)]))
     limit = draw(st.sampled_from([None, None, 0, 1500]))
+    closes = draw(st.sampled_from([None, None, None, NOW]))
     values = {"capacity": 0, "waitlist_capacity": 5, "state": "OPEN", "prerequisite_course_ids": wanted}
+    values |= {"enroll_open_time": None, "enroll_close_time": closes}
     joins = [Enroll(student_id, here, override=RULES_BUT_SEATS) for student_id in (me, rival)]
     start: list[Command] = [Unenroll(student_id, here, override=EVERY_RULE) for student_id in _MANY]
     start += [Enroll(me, other, override=EVERY_RULE)] * draw(st.integers(0, 1))
-    start += [UpdateCourse(here, values), UpdateStudent(me, {"max_credits": limit}), PlaceHold(me, draw(CODES))]
-    start += [*joins, PlaceHold(me, draw(CODES))]
+    code, another = draw(st.sampled_from([("BURSAR", "LIBRARY"), ("LIBRARY", "BURSAR"), ("Bursar", "BURSAR")]))
+    start += [UpdateCourse(here, values), UpdateStudent(me, {"max_credits": limit}), PlaceHold(me, code)]
+    start += [*joins, PlaceHold(me, another)]
     start += [PlaceHold(rival, "LIBRARY"), UpdateCourse(here, {"capacity": 1}), *settles]
     releases: list[Command] = [ReleaseHold(rival, "LIBRARY"), ReleaseHold(me, "BURSAR"), ReleaseHold(me, "LIBRARY")]
     changes: list[Command] = [*releases, Unenroll(rival, here), Complete(me, here), VoidCompletion(f"{other}#4")]
-    changes += [Enroll(me, other, override=EVERY_RULE), RecordCompletion(me, other, "T", True)]
-    changes += [UpdateCourse(here, {"prerequisite_course_ids": (other, third)})]
+    changes += [Enroll(me, other, override=EVERY_RULE), Unenroll(me, other, override=EVERY_RULE)]
+    changes += [RecordCompletion(me, other, "T", True), UpdateCourse(here, {"prerequisite_course_ids": (other, third)})]
     turns: list[list[Command]] = [
         *([change] for change in changes),
         *([release, Settle(here, reserve_completed=True)] for release in releases),
         [ReleaseHold(rival, "LIBRARY"), Enroll(me, here, allow_existing=True)],
         *([release, UpdateCourse(here, draw(_SMALL_CHANGES))] for release in releases),
+        *([release, UpdateCourse(here, {"capacity": 1})] for release in releases),
+        *([UpdateCourse(here, {"waitlist_capacity": 2}), release, Enroll(newcomer, here)] for release in releases),
         [UpdateCourse(here, {"state": "CANCELLED"}), *releases, UpdateCourse(here, {"state": "OPEN"})],
+        [UpdateCourse(here, {"enroll_close_time": NOW}), *releases, Settle(here)],
     ]
     calls: Commands = st.one_of(
         st.builds(Enroll, st.sampled_from([me, me, rival]), st.just(here), st.booleans(), override=OVERRIDES),
         st.builds(Swap, st.just(me), st.just(other), st.just(here), OVERRIDES),
     )
-    return (*start, *draw(st.sampled_from(turns)), *settles[1:], draw(calls), *settles)
+    drawn = draw(st.lists(st.sampled_from(turns), min_size=1, max_size=4))
+    return (*start, *(command for turn in drawn for command in (*turn, *settles[1:])), draw(calls), *settles)
 
 
 @st.composite
