@@ -17,8 +17,6 @@ from registrar_server.core.state import State
 from registrar_server.errors import Refusal
 from tests.support.histories import (
     FOUNDATION,
-    STEPS,
-    SWEEP,
     TIMETABLES,
     by_real_ids,
     result_of,
@@ -29,6 +27,7 @@ from tests.support.ledgers import Receipt
 from tests.support.properties import scaled
 from tests.support.reference import Reference
 from tests.support.reference_rules import Result
+from tests.support.scenes import STEPS, SWEEP
 from tests.support.states import NOW, loaded_state, numbered_ids, set_positions
 
 HISTORIES = st.tuples(

@@ -25,9 +25,6 @@ from tests.support.consistency import assert_consistent
 from tests.support.histories import (
     COMMANDS,
     FOUNDATION,
-    SCENES,
-    STEPS,
-    SWEEP,
     TIMETABLES,
     as_named,
     by_real_ids,
@@ -39,6 +36,7 @@ from tests.support.ledgers import call, fields
 from tests.support.properties import scaled
 from tests.support.reference import Reference
 from tests.support.reference_rules import Result
+from tests.support.scenes import SCENES, STEPS, SWEEP
 from tests.support.states import NOW
 
 QUICK = settings(

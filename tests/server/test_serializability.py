@@ -27,17 +27,16 @@ from tests.support.consistency import assert_consistent
 from tests.support.histories import (
     FOUNDATION,
     LOCAL_COMMANDS,
-    SWEEP,
     as_named,
     by_real_ids,
     commands_about,
     result_of_event,
-    scenes_about,
 )
 from tests.support.ledgers import call
 from tests.support.properties import scaled
 from tests.support.reference import Reference
 from tests.support.reference_rules import Result
+from tests.support.scenes import SWEEP, scenes_about
 from tests.support.states import NOW
 
 PROCESSES = 5

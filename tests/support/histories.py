@@ -38,9 +38,9 @@ from tests.support.reference_rules import Result
 from tests.support.states import NOW
 
 # Many students and few courses make long waitlists. The last student and the last course do not exist at first.
-_MANY = tuple(f"s-{number}" for number in range(1, 8))
-STUDENTS = st.sampled_from([*_MANY * 4, "s-8"])
-_MANY_COURSES = ("c-1", "c-2", "c-3")
+MANY_STUDENTS = tuple(f"s-{number}" for number in range(1, 8))
+STUDENTS = st.sampled_from([*MANY_STUDENTS * 4, "s-8"])
+MANY_COURSES = ("c-1", "c-2", "c-3")
 COURSES = st.sampled_from([*["c-1", "c-1", "c-2", "c-2", "c-3"] * 2, "c-4"])
 #: Numbers of enrollments in their courses. Those that begin as completions are the most frequent.
 NUMBERS = st.sampled_from([1, 2, 3, 4, 4, 5, 5, 6, 7, 8, 10, 12])
@@ -164,140 +164,26 @@ _CONTENT_CHANGES: Weights = [
 
 
 @st.composite
-def _weighted(draw: st.DrawFn, weights: Sequence[tuple[int, st.SearchStrategy[Drawn]]]) -> Drawn:
+def weighted(draw: st.DrawFn, weights: Sequence[tuple[int, st.SearchStrategy[Drawn]]]) -> Drawn:
+    """Draw from one of several strategies, which have weights."""
     kinds = [kind for weight, kind in weights for _ in range(weight)]
     return draw(kinds[draw(st.integers(0, len(kinds) - 1))])
 
 
-Obstacle = Callable[[str, str, str], tuple[tuple[Command, ...], Command]]
-"""Makes commands for a student, a course and another course: the first ones keep the student from a seat in the course,
-the last one ends that."""
-
-_OBSTACLES: tuple[Obstacle, ...] = (
-    lambda me, here, other: ((PlaceHold(me, "BURSAR", "unpaid"),), ReleaseHold(me, "bursar")),
-    lambda me, here, other: ((PlaceHold(me, "LIBRARY"),), ReleaseHold(me, "LIBRARY")),
-    lambda me, here, other: (
-        (UpdateStudent(me, {"max_credits": 3000}), Enroll(me, other, override=EVERY_RULE)),
-        Unenroll(me, other, override=EVERY_RULE),
-    ),
-    lambda me, here, other: ((UpdateStudent(me, {"max_credits": 0}),), UpdateStudent(me, {"max_credits": None})),
-)
-_CONTENT_OBSTACLES: tuple[Obstacle, ...] = (
-    *_OBSTACLES,
-    lambda me, here, other: (
-        (UpdateCourse(here, {"prerequisite_course_ids": (other,)}), VoidCompletion(f"{other}#4")),
-        RecordCompletion(me, other, "T", True),
-    ),
-    lambda me, here, other: (
-        (
-            Unenroll(me, other),
-            RecordCompletion(me, other, "F", False),
-            UpdateCourse(here, {"prerequisite_course_ids": (other,)}),
-        ),
-        Complete(me, other, "A", True),
-    ),
-    lambda me, here, other: (
-        (UpdateCourse(other, {"meetings": (MONDAYS,)}), Enroll(me, other, override=EVERY_RULE)),
-        UpdateCourse(other, {"meetings": ()}),
-    ),
-    lambda me, here, other: (
-        (UpdateCourse(here, {"meetings": (MONDAYS,), "credits": 3000}),),
-        UpdateCourse(here, {"meetings": (AFTERWARDS,), "credits": 1500}),
-    ),
-)
-
-
-@st.composite
-def _scenes(draw: st.DrawFn, courses: Sequence[str], obstacles: Sequence[Obstacle]) -> tuple[Command, ...]:
-    """Draw the story of one student who waits for a seat in one of the courses while obstacles come and go."""
-    me, someone = draw(st.permutations(_MANY))[:2]
-    here = draw(st.sampled_from(courses))
-    other = draw(st.sampled_from([one for one in _MANY_COURSES if one != here]))
-    (before, after), (meanwhile, later) = (draw(st.sampled_from(obstacles))(me, here, other) for _ in range(2))
-    mine = st.just(me), st.just(here)
-    fewer = {"capacity": st.sampled_from([0, 0, 1, 2]), "waitlist_capacity": st.just(7)}
-    waits = st.sampled_from([NO_OVERRIDE, NO_OVERRIDE, RULES_BUT_SEATS, draw(OVERRIDES)])
-    frees: Commands = st.sampled_from(
-        [UpdateCourse(here, {"capacity": 7}), Complete(someone, here), Unenroll(someone, here)]
-    )
-    settles = st.builds(Settle, st.just(here), st.booleans())
-    chances: Commands = st.one_of(
-        settles,
-        st.builds(Enroll, *mine, RARELY, override=OVERRIDES, comment=COMMENTS),
-        st.builds(Swap, st.just(me), st.just(other), st.just(here), OVERRIDES),
-        st.builds(Enroll, st.just(someone), st.just(here), override=OVERRIDES),
-        st.builds(UpdateCourse, st.just(here), st.fixed_dictionaries({"capacity": st.integers(1, 5)})),
-    )
-    joins: list[Command] = [Unenroll(me, here, override=EVERY_RULE), Enroll(someone, here, override=EVERY_RULE)]
-    story: list[Commands] = [
-        *map(st.just, [*joins, *before]),
-        st.builds(UpdateCourse, st.just(here), st.fixed_dictionaries(fewer)),
-        *(st.builds(Enroll, *mine, override=waits), frees, frees, settles),
-        *(*map(st.just, meanwhile), settles, chances, st.just(after), settles, st.just(later), chances, chances),
-        st.just(Settle(here, reserve_completed=True)),
-    ]
-    left_out = draw(st.sets(st.integers(0, len(story) - 1), max_size=3))
-    return tuple(draw(step) for number, step in enumerate(story) if number not in left_out)
-
-
-@st.composite
-def _rivalries(draw: st.DrawFn, courses: Sequence[str]) -> tuple[Command, ...]:
-    """Draw the story of two students with overrides and holds who wait for one free seat."""
-    me, rival = draw(st.permutations(_MANY))[:2]
-    here, other = draw(st.permutations(courses))[:2]
-    settles = [Settle(here, draw(st.booleans()))] * draw(st.sampled_from([1, 1, 2, 3]))
-    wanted = draw(st.sampled_from([(), (), (other,)]))
-    values = {"capacity": 0, "waitlist_capacity": 5, "state": "OPEN", "prerequisite_course_ids": wanted}
-    joins = [Enroll(student_id, here, override=RULES_BUT_SEATS) for student_id in (me, rival)]
-    start: list[Command] = [Unenroll(student_id, here, override=EVERY_RULE) for student_id in _MANY]
-    start += [Enroll(me, other, override=EVERY_RULE)] * draw(st.integers(0, 1))
-    start += [UpdateCourse(here, values), PlaceHold(me, draw(CODES)), *joins, PlaceHold(me, draw(CODES))]
-    start += [PlaceHold(rival, "LIBRARY"), UpdateCourse(here, {"capacity": 1}), *settles]
-    releases: list[Command] = [ReleaseHold(rival, "LIBRARY"), ReleaseHold(me, "BURSAR"), ReleaseHold(me, "LIBRARY")]
-    turns = [
-        *(*releases, *releases, Unenroll(rival, here), Complete(me, here), Enroll(me, other, override=EVERY_RULE)),
-        *(VoidCompletion(f"{other}#4"), VoidCompletion(f"{other}#5"), RecordCompletion(me, other, "T", True)),
-    ]
-    calls: Commands = st.one_of(
-        st.builds(Enroll, st.sampled_from([me, me, rival]), st.just(here), st.booleans(), override=OVERRIDES),
-        st.builds(Swap, st.just(me), st.just(other), st.just(here), OVERRIDES),
-    )
-    return (*start, draw(st.sampled_from(turns)), *settles[1:], draw(calls), *settles)
-
-
-SWEEP: tuple[Command, ...] = tuple(Settle(f"c-{number}", reserve_completed=True) for number in range(1, 5))
-"""What a sweep does: it settles each course, but leaves free what completions left."""
-
 #: All commands.
-COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES, *_CONTENT_CHANGES])
+COMMANDS: Commands = weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES, *_CONTENT_CHANGES])
 #: All commands except changes of the content of a course.
-LOCAL_COMMANDS: Commands = _weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES])
-#: Single commands, several about one student and one course, and now and then a sweep.
-SCENES: st.SearchStrategy[tuple[Command, ...]] = _weighted(
-    [(1, _scenes(_MANY_COURSES, _CONTENT_OBSTACLES)), (1, _rivalries(_MANY_COURSES))]
-)
-STEPS: st.SearchStrategy[tuple[Command, ...]] = _weighted(
-    [
-        (12, COMMANDS.map(lambda command: (command,))),
-        (5, SCENES),
-        (1, st.just(SWEEP)),
-    ]
-)
+LOCAL_COMMANDS: Commands = weighted([*_seat_commands(COURSES), *_LOCAL_CHANGES])
 
 
 def commands_about(course_id: str) -> Commands:
     """Return commands about the seats of one course; swaps from it name another course."""
-    return _weighted(_seat_commands(st.just(course_id)))
-
-
-def scenes_about(course_id: str) -> st.SearchStrategy[tuple[Command, ...]]:
-    """Return scenes about one student who waits in one course, without changes of the content of a course."""
-    return _scenes([course_id], _OBSTACLES)
+    return weighted(_seat_commands(st.just(course_id)))
 
 
 #: Commands to begin with; otherwise most commands would be refused because nothing exists yet.
 FOUNDATION: tuple[Command, ...] = (
-    *(CreateStudent(student_id, {"max_credits": 4500}) for student_id in _MANY),
+    *(CreateStudent(student_id, {"max_credits": 4500}) for student_id in MANY_STUDENTS),
     CreateCourse("c-1", {"capacity": 1, "waitlist_capacity": 6, "credits": 1500}),
     CreateCourse("c-2", {"capacity": 1, "waitlist_capacity": 4, "credits": 3000, "meetings": (MONDAYS,)}),
     CreateCourse("c-3", {"capacity": 1, "waitlist_capacity": 3, "meetings": (OVERLAPPING_MONDAYS,), "code": "MATH 1"}),
@@ -318,7 +204,7 @@ def _offering(course_id: str) -> Commands:
 
 
 #: Commands that give each course more seats and a place in the timetable: students get seats in several courses.
-TIMETABLES: st.SearchStrategy[tuple[Command, ...]] = st.tuples(*map(_offering, _MANY_COURSES))
+TIMETABLES: st.SearchStrategy[tuple[Command, ...]] = st.tuples(*map(_offering, MANY_COURSES))
 
 
 def by_real_ids(command: Command, ids: Mapping[str, str]) -> Command:
