@@ -43,7 +43,7 @@ QUICK = settings(
 #: Free seats in c-1 and c-2, and waiters whom different rules keep from them. One seat more in c-2 is completed.
 BLOCKED: tuple[Command, ...] = (
     UpdateCourse("c-3", {"capacity": 3, "meetings": (AFTERWARDS,), "term": "", "code": ""}),
-    Enroll("s-3", "c-3"),
+    Enroll("s-3", "c-3", allow_existing=True),
     PlaceHold("s-2", "BURSAR"),
     PlaceHold("s-1", "LIBRARY"),
     UpdateStudent("s-4", {"max_credits": 0}),
