@@ -150,6 +150,8 @@ class Server:
 
     async def sweep(self) -> Swept:
         """Give the free seats of all courses to their waiters, as every ``settle_interval``; return what changed."""
+        # Until the completions of an older version's servers are counted, a sweep could give their seats away.
+        await self._recount()
         return await self._sweep.run()
 
     async def _find_unsettled(self, memory: Memory) -> Unsettled:

@@ -12,15 +12,10 @@ from sqlalchemy import Engine, event, text
 from registrar_server import verify
 from registrar_server.core.commands import (
     Complete,
-    CreateCourse,
     CreateStudent,
     DeleteCourse,
     Enroll,
-    PlaceHold,
     RecordCompletion,
-    ReleaseHold,
-    Settle,
-    Unenroll,
     VoidCompletion,
 )
 from registrar_server.ledger.ledger import Ledger
@@ -28,7 +23,7 @@ from registrar_server.storage.database import Database
 from registrar_server.verify import snapshot
 from registrar_server.verify.course_replay import COURSE_TRANSITIONS
 from registrar_server.verify.student_replay import STUDENT_TRANSITIONS
-from tests.support.ledgers import call, carry_out, promoted
+from tests.support.ledgers import carry_out
 from tests.support.shell import Shell
 from tests.support.tampering import disagreements_in, tamper
 
@@ -65,39 +60,6 @@ class TestClean:
         with engine.begin() as connection:
             connection.execute(text(tamper_again))
             connection.execute(text("UPDATE courses SET completed_count = 1 WHERE course_id = 'art'"))
-        assert disagreements_in(engine) == []
-
-    def test_a_sweep_gives_no_seat_that_a_completion_ended(self, ledger: Ledger, engine: Engine) -> None:
-        """SettleCourse may give such a seat; in the name of a sweep, it would be a disagreement."""
-        carry_out(
-            ledger,
-            CreateCourse("gym", {"capacity": 1, "waitlist_capacity": 1}),
-            *(Enroll(student_id, "gym") for student_id in ("ada", "bob")),
-            Complete("ada", "gym", "A"),
-            Settle("gym"),
-        )
-        assert disagreements_in(engine) == []
-        with engine.begin() as connection:
-            connection.execute(text("UPDATE events SET actor = 'system:sweep' WHERE revision = 48"))
-        assert disagreements_in(engine) == [
-            "Event 48 (STUDENT_PROMOTED): the sweep gives seat 2, with 1 completed, where there are 1."
-        ]
-
-    def test_seats_that_a_sweep_gives(self, ledger: Ledger, engine: Engine) -> None:
-        """A sweep gives the seats that neither a student nor a completion has taken."""
-        carry_out(
-            ledger,
-            CreateCourse("gym", {"capacity": 2, "waitlist_capacity": 2}),
-            *(Enroll(student_id, "gym") for student_id in ("ada", "bob", "cyd", "dot")),
-            Complete("ada", "gym", "A"),
-            PlaceHold("cyd", "BURSAR"),
-            PlaceHold("dot", "BURSAR"),
-            Unenroll("bob", "gym"),
-            ReleaseHold("cyd", "BURSAR"),
-            ReleaseHold("dot", "BURSAR"),
-        )
-        sweep = call(Settle("gym", reserve_completed=True), caller="system:sweep")
-        assert [promoted(outcome) for outcome in ledger.run([sweep, sweep])] == [["cyd"], []]
         assert disagreements_in(engine) == []
 
     def test_a_few_rows_at_a_time(self, ledger: Ledger, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,21 +192,21 @@ class State(LoadedRows):
         self._attempts.add(enrollment)
 
     def _occupy(self, course: Course, enrollment: Enrollment) -> None:
+        self._queues.unblock(enrollment.student_id)
         if enrollment.waits:
             self._queues.of(course.course_id).join(enrollment, course.waitlisted_count)
             course.waitlisted_count += 1
         else:
             self._transcripts.take_seat(enrollment.student_id, course)
-            self._queues.unblock(enrollment.student_id)
             course.enrolled_count += 1
         self.journal.count_course(course)
 
     def _vacate(self, course: Course, enrollment: Enrollment) -> None:
+        self._queues.unblock(enrollment.student_id)
         if enrollment.waits:
             self._queues.of(course.course_id).leave(enrollment)
             course.waitlisted_count -= 1
         else:
             self._transcripts.give_up_seat(enrollment.student_id, course.course_id)
-            self._queues.unblock(enrollment.student_id)
             course.enrolled_count -= 1
         self.journal.count_course(course)

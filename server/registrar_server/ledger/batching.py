@@ -124,8 +124,8 @@ class Batcher(Generic[Item, Result]):
     def enter(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Submission[Item, Result]:
         """Put ``item`` into the queue, as ``submit`` does, without waiting for its outcome.
 
-        An item that is ``behind`` the others is the last of its batch, and waits while others fill the batches; then
-        one such item is added to each batch, so that it does not wait forever.
+        Each batch has at most one item that is ``behind`` the others, as its last. So such items neither delay the
+        others for long nor wait forever.
         """
         loop = asyncio.get_running_loop()
         deadline = float("inf") if timeout is None else self._clock() + timeout
@@ -166,7 +166,7 @@ class Batcher(Generic[Item, Result]):
         now = self._clock()
         _move(self._waiting, batch, self._limits.max_batch, now)
         if self._behind:
-            _move(self._behind, batch, max(self._limits.max_batch, len(batch) + 1), now)
+            _move(self._behind, batch, len(batch) + 1, now)
         return batch
 
     def _work(

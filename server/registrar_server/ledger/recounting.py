@@ -9,21 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import literal, select
+from sqlalchemy import select
 
 from registrar_server.storage import statements
-from registrar_server.storage.bulk import id_rows
+from registrar_server.storage.bulk import Query, Rows, id_rows
 from registrar_server.storage.database import Database
-from registrar_server.storage.models import UNCOUNTED, Course, Enrollment
+from registrar_server.storage.models import AWAITS_COUNT, Course, Enrollment
 
 CHUNK = 500
 
-COMPLETIONS = select(Enrollment.course_id, Enrollment.enrollment_id).where(UNCOUNTED).order_by(Enrollment.course_id)
-COURSES = (
-    select(Course.course_id, literal(""))
-    .where(Course.has_waiters != (Course.waitlisted_count > 0))
-    .order_by(Course.course_id)
-)
+COMPLETIONS = select(Enrollment.course_id, Enrollment.enrollment_id).where(AWAITS_COUNT).order_by(Enrollment.course_id)
+COURSES = select(Course.course_id).where(Course.has_waiters != (Course.waitlisted_count > 0)).order_by(Course.course_id)
 
 
 def recount(database: Database, chunk: int = CHUNK, *, may_continue: Callable[[], bool] = lambda: True) -> int:
@@ -33,33 +29,40 @@ def recount(database: Database, chunk: int = CHUNK, *, may_continue: Callable[[]
     ``may_continue`` returns False.
     """
     completed = 0
-    for uncounted in (COMPLETIONS, COURSES):
-        query = uncounted.limit(chunk)
-        while may_continue() and (rows := database.rows(query, calls=0)):
-            _count(database, rows)
+    for query, complete in ((COMPLETIONS, _count), (COURSES, _flag)):
+        while may_continue() and (rows := database.rows(query.limit(chunk), calls=0)):
+            complete(database, rows)
             completed += len(rows)
     return completed
 
 
 def _count(database: Database, rows: Sequence[Sequence[Any]]) -> None:
-    """Count completions, given by course and id; an id is empty if only the course is to be flagged.
+    """Count completions, given by course and id.
 
     A server changes an enrollment only while it holds the lock of the course. So the rows that are loaded with that
     lock stay as they are until the commit, and a completion that was counted meanwhile is not loaded.
     """
+    course_ids = id_rows({course_id for course_id, _ in rows})
+    enrollment_ids = id_rows(enrollment_id for _, enrollment_id in rows)
     with database.transaction() as transaction:
-        course_ids = id_rows({course_id for course_id, _ in rows})
-        found = transaction.read(
-            {
-                statements.LOCK_COURSES: course_ids,
-                statements.COURSES: course_ids,
-                statements.UNCOUNTED: id_rows(enrollment_id for _, enrollment_id in rows),
-            }
-        )
+        found = transaction.read(_locked(course_ids) | {statements.AWAITING_COUNT: enrollment_ids})
         courses = {course.course_id: course for course in found[statements.COURSES]}
-        for completion in found[statements.UNCOUNTED]:
+        completions = found[statements.AWAITING_COUNT]
+        for completion in completions:
             courses[completion.course_id].completed_count += completion.counts - bool(completion.counted)
         transaction.commit(
-            (statements.COUNT_ENROLLMENTS, [completion.row for completion in found[statements.UNCOUNTED]]),
+            (statements.COUNT_ENROLLMENTS, [completion.row for completion in completions]),
             (statements.COUNT_COURSES, list(map(statements.counters_row, courses.values()))),
         )
+
+
+def _flag(database: Database, rows: Sequence[Sequence[Any]]) -> None:
+    """Set the flags of courses, which follow from their counters."""
+    with database.transaction() as transaction:
+        found = transaction.read(_locked(rows))
+        courses = found[statements.COURSES]
+        transaction.commit((statements.COUNT_COURSES, list(map(statements.counters_row, courses))))
+
+
+def _locked(course_ids: Rows) -> dict[Query[Any], Rows]:
+    return {statements.LOCK_COURSES: course_ids, statements.COURSES: course_ids}

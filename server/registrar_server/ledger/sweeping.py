@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import structlog
 
 from registrar_server.core.commands import Settle
-from registrar_server.core.records import Event
 from registrar_server.core.vocabulary import EventType
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.batching import Lanes
@@ -28,8 +27,6 @@ SWEEPER = "system:sweep"
 """The caller of the sweep's commands, and so the actor of their events."""
 MAX_IN_FLIGHT = 16
 """The most commands of the sweep that wait or run at the same time."""
-PATIENCE_S = 10.0
-"""How long the sweep waits for one course; longer than a transaction waits for a lock."""
 
 _ENDS_ROUND = frozenset({Reason.OVERLOADED, Reason.SHUTTING_DOWN, Reason.DATABASE_UNAVAILABLE})
 
@@ -55,12 +52,10 @@ class Sweep:
         lanes: Lanes[Call, Answer],
         *,
         choose: Callable[[int], int] = random.randrange,
-        patience: float = PATIENCE_S,
     ) -> None:
         self._find = find
         self._lanes = lanes
         self._choose = choose
-        self._patience = patience
         self._memory = Memory()
 
     async def run(self) -> Swept:
@@ -75,15 +70,18 @@ class Sweep:
         left = deque(found.courses)
         if left:
             left.rotate(-self._choose(len(left)))
-        settled: dict[str, Sequence[Event]] = {}
+        settled: dict[str, Swept] = {}
         async with asyncio.TaskGroup() as group:
             for _ in range(min(MAX_IN_FLIGHT, len(left))):
                 group.create_task(self._settle_all(left, settled))
         self._memory = found.memory.and_settled(settled)
-        return _report(settled.values())
+        swept = Swept(*map(sum, zip(Swept(0, 0), *settled.values(), strict=True)))
+        if swept.courses:
+            log.info("courses_settled", courses=swept.courses, promoted=swept.promoted)
+        return swept
 
-    async def _settle_all(self, left: deque[str], settled: dict[str, Sequence[Event]]) -> None:
-        """Settle one course after the other until none is left, and collect the events by course."""
+    async def _settle_all(self, left: deque[str], settled: dict[str, Swept]) -> None:
+        """Settle one course after the other until none is left, and note what changed in each."""
         while left:
             course_id = left.popleft()
             try:
@@ -92,45 +90,23 @@ class Sweep:
                 if _ends_round(error):
                     left.clear()
                 if not _is_expected(error):
-                    log.warning("course_not_settled", course_id=course_id, error=str(error) or type(error).__name__)
+                    log.warning("course_not_settled", course_id=course_id, error=str(error))
 
-    async def _settle(self, course_id: str) -> Sequence[Event]:
-        """Settle a course, and return and log the events; raises TimeoutError after the sweep's patience."""
+    async def _settle(self, course_id: str) -> Swept:
+        """Settle a course, log the events, and return what changed."""
         call = Call(Settle(course_id, reserve_completed=True), _no_response, NoResponse, caller=SWEEPER)
-        submission = self._lanes.enter(call, behind=True)
-        try:
-            async with asyncio.timeout(self._patience):
-                answer = await submission.result()
-        except (asyncio.CancelledError, TimeoutError):
-            # If its batch has begun, the course may still settle.
-            submission.leave_to(_log_late)
-            raise
+        answer = await self._lanes.enter(call, behind=True).result()
         log_events(answer.events)
-        return answer.events
-
-
-def _report(settled: Iterable[Sequence[Event]]) -> Swept:
-    """Return and log what a round changed, given the events of each course."""
-    changes = list(filter(None, settled))
-    promoted = sum(event.type is EventType.STUDENT_PROMOTED for events in changes for event in events)
-    swept = Swept(len(changes), promoted)
-    if swept.courses:
-        log.info("courses_settled", courses=swept.courses, promoted=swept.promoted)
-    return swept
+        promoted = sum(event.type is EventType.STUDENT_PROMOTED for event in answer.events)
+        return Swept(bool(answer.events), promoted)
 
 
 def _no_response(_promoted: object) -> NoResponse:
     return NoResponse()
 
 
-def _log_late(outcome: Answer | Exception | None) -> None:
-    """Log the events of a course that settles after the sweep has stopped to wait for it."""
-    if isinstance(outcome, Answer):
-        log_events(outcome.events)
-
-
 def _ends_round(error: Exception) -> bool:
-    return isinstance(error, TimeoutError) or (isinstance(error, Refusal) and error.reason in _ENDS_ROUND)
+    return isinstance(error, Refusal) and error.reason in _ENDS_ROUND
 
 
 def _is_expected(error: Exception) -> bool:

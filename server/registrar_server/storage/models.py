@@ -65,7 +65,7 @@ KEYLESS = text("keys_version IS NULL OR keys_version <> version")
 
 LIVE = text(one_of("state", LIVE_STATES))
 WAITS = text(f"state = '{EnrollmentState.WAITLISTED}'")
-UNCOUNTED = text(
+AWAITS_COUNT = text(
     f"(state IN ('{EnrollmentState.COMPLETED}', '{EnrollmentState.VOIDED}') AND counted IS NULL)"
     f" OR (state = '{EnrollmentState.VOIDED}' AND counted)"
 )
@@ -194,7 +194,7 @@ class Enrollment(Base):
         _partial("ix_enrollments_waitlist", "course_id", "number", where=WAITS),
         Index(None, "enrollment_id"),
         Index(None, "update_time", "course_id"),
-        _partial("ix_enrollments_uncounted", "course_id", where=UNCOUNTED),
+        _partial("ix_enrollments_uncounted", "course_id", where=AWAITS_COUNT),
     )
 
     course_id: Mapped[str] = mapped_column(ID, ForeignKey("courses.course_id"), primary_key=True)

@@ -19,8 +19,7 @@ from registrar_server.core.records import (
 from registrar_server.core.scope import MANY
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState, EventType
 from registrar_server.storage.bulk import Append, Heads, Insert, Lock, Rows, Select, Statement, Update
-from registrar_server.storage.models import UNCOUNTED as IS_UNCOUNTED
-from registrar_server.storage.models import one_of
+from registrar_server.storage.models import AWAITS_COUNT, one_of
 from registrar_server.storage.rows import field_names, row_reader, row_writer
 
 Record = TypeVar("Record")
@@ -124,7 +123,8 @@ WAITERS = Heads(
     read=row_reader(Enrollment, ENROLLMENT_COLUMNS),
 )
 """The first waiters of each course, as many as may get a seat, and some to spare. The numbers given with a course are
-the number of seats that the batch may free or add there, and that of waiters to spare."""
+the number of seats that the batch may free or add there, and that of waiters to spare. Seats that stay free for
+completed students are not left out, since only the decision knows whether they do."""
 
 LOCK_COURSES = Lock("courses", ("course_id",))
 LOCK_STUDENTS = Lock("students", ("student_id",), heads=WAITERS)
@@ -154,13 +154,13 @@ PASSED = _select_records(
     where=f"enrollments.state = '{EnrollmentState.COMPLETED}' AND enrollments.passed",
     join="courses",
 )
-UNCOUNTED = _select_records(
+AWAITING_COUNT = _select_records(
     Uncounted,
     "enrollments",
     "enrollment_id",
     columns=("course_id", "enrollment_id", "counted"),
     computed={"counts": COUNTS},
-    where=f"({IS_UNCOUNTED.text})",
+    where=f"({AWAITS_COUNT.text})",
 )
 SUBJECTS = _select_records(Subject, "courses", "course_id")
 RESPONSES = _select_records(StoredResponse, "request_ids", "caller", "request_id")
