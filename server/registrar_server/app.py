@@ -206,10 +206,14 @@ def _without_password(url: URL) -> str:
 
 
 async def _repeat(seconds: float, action: Callable[[], Awaitable[object]]) -> None:
-    """Run an action at once and then at this interval; a failure is logged and does not end the repetition."""
+    """Run an action at once and then at this interval; a failure is logged and does not end the repetition.
+
+    An outage of the database has log lines of its own.
+    """
     while True:
         try:
             await action()
         except Exception as error:
-            log.warning("housekeeping_failed", error=str(error))
+            if classify(error) is not Failure.UNAVAILABLE:
+                log.warning("housekeeping_failed", error=str(error))
         await asyncio.sleep(seconds)

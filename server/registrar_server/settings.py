@@ -52,13 +52,23 @@ class SettingsError(Exception):
 def _seconds(value: Any) -> Any:
     if isinstance(value, int | float):
         return float(value)
-    if str(value).strip() == "0":
-        return 0.0
     if match := _DURATION.fullmatch(str(value).strip()):
         seconds = float(match[1]) * _SECONDS[match[2]]
         if seconds <= MAX_DURATION_S:
             return seconds
     raise ValueError('must be a duration of at most 3650d, such as "500ms", "30s", "5m", "24h" or "7d"')
+
+
+def _settle_seconds(value: Any) -> float:
+    if str(value).strip() in ("0", "0.0"):
+        return 0.0
+    try:
+        seconds: float = _seconds(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or 0 to turn the sweep off") from None
+    if 0 < seconds < MIN_SETTLE_INTERVAL_S:
+        raise ValueError("must be at least 100ms, or 0 to turn the sweep off")
+    return seconds
 
 
 Duration = Annotated[float, BeforeValidator(_seconds)]
@@ -105,7 +115,7 @@ class Settings(BaseSettings):
     """How long calls in progress may continue after SIGTERM."""
     health_interval: Annotated[Duration, Field(gt=0)] = 5.0
     """How often the server pings the database."""
-    settle_interval: Duration = 30.0
+    settle_interval: Annotated[float, BeforeValidator(_settle_seconds)] = 30.0
     """How often the sweep settles the courses that have waiters and a free seat, at least 100ms; 0 turns it off."""
     migration_wait: Annotated[Duration, Field(ge=0)] = 300.0
     """How long a migration waits for another process that migrates the same database."""
@@ -126,13 +136,6 @@ class Settings(BaseSettings):
         problem = _database_problem(value.get_secret_value())
         if problem:
             raise ValueError(f"{problem}; must be sqlite:///file.db or postgresql://user:password@host/database")
-        return value
-
-    @field_validator("settle_interval")
-    @classmethod
-    def _check_settle_interval(cls, value: float) -> float:
-        if value and value < MIN_SETTLE_INTERVAL_S:
-            raise ValueError("must be at least 100ms, or 0 to turn the sweep off")
         return value
 
     @field_validator("log_level", "log_format", mode="before")

@@ -205,7 +205,7 @@ class TestSwapRefused:
         state = two_courses(("a", ""), ("b", "x"), target_fields={"capacity": 2})
         before = contents(state)
         refused = refusal(state, SWAP)
-        assert refused.message == 'The free seats in "c-2" go to students ahead on the waitlist.'
+        assert refused.message == 'The free seats in "c-2" go to the students on its waitlist, in order.'
         assert contents(state) == before
 
     def test_past_the_deadline(self) -> None:

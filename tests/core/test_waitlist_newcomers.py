@@ -21,7 +21,7 @@ from tests.support.waitlists import (
 )
 
 SEAT = Override(frozenset({"COURSE_FULL"}), "athlete")
-GO_TO_WAITERS = 'The free seats in "c-1" go to students ahead on the waitlist'
+GO_TO_WAITERS = 'The free seats in "c-1" go to the students on its waitlist, in order'
 
 
 class TestFreeSeat:

@@ -284,15 +284,17 @@ class TestLeaving:
 class TestBehind:
     """Items behind the others let them go first."""
 
-    async def test_others_that_come_later_go_first(self, batcher: Batcher[str, str], work: Work) -> None:
-        """An item behind the others is the last of its batch, also if it waits longer."""
+    async def test_after_those_that_wait(self, batcher: Batcher[str, str], work: Work) -> None:
+        """It begins alone, after a batch of others that came before it."""
         (first,) = await occupy(batcher, work)
-        behind = batcher.enter("y", behind=True)
         later = await submit(batcher, "ab")
+        behind = [batcher.enter(item, behind=True) for item in "yz"]
         work.end()
-        assert await work.begun() == ["a", "b", "y"]
+        assert await work.begun() == ["y"]
         work.end()
-        assert await asyncio.gather(first, behind.result(), *later) == list("XYAB")
+        assert await work.begun() == ["a", "b"]
+        work.end_all()
+        assert await asyncio.gather(first, *later, *(one.result() for one in behind)) == list("XABYZ")
 
     async def test_an_idle_lane_starts_at_once(self, batcher: Batcher[str, str], work: Work) -> None:
         """An item behind the others does not wait if there are no others."""
@@ -301,15 +303,15 @@ class TestBehind:
         work.end()
         assert await behind.result() == "Y"
 
-    async def test_each_batch_takes_one(self, batcher: Batcher[str, str], work: Work) -> None:
-        """Each batch has one such item, whether others fill it or not: others wait for one, and it does not starve."""
+    async def test_in_turn(self, batcher: Batcher[str, str], work: Work) -> None:
+        """Batches of others and single such items follow each other: others wait for one only, and it never starves."""
         await occupy(batcher, work)
         behind = [batcher.enter(item, behind=True) for item in "vwyz"]
         later = await submit(batcher, "abcde")
-        for _ in range(5):
+        for _ in range(7):
             work.end()
-        batches = [await work.begun() for _ in range(4)]
-        assert batches == [["a", "b", "c", "v"], ["d", "e", "w"], ["y"], ["z"]]
+        batches = [await work.begun() for _ in range(6)]
+        assert batches == [["v"], ["a", "b", "c"], ["w"], ["d", "e"], ["y"], ["z"]]
         await asyncio.gather(*later, *(one.result() for one in behind))
 
     async def test_they_take_no_room(self, batcher: Batcher[str, str], work: Work) -> None:

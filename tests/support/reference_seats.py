@@ -30,6 +30,7 @@ class Turn:
     obstacles: list[Violation]
     reason: str = ""
     comment: str = ""
+    is_callers: bool = False
 
 
 @dataclass
@@ -127,7 +128,13 @@ class Seats(Rules):
         promoted = sum(not turn.obstacles for turn in turns)
         violated = self.violations(ask.student, course, ask.without)
         state = "ENROLLED"
-        if self.free(course) - promoted <= 0:
+        # Outside of the window there are no turns, and only an override of the call itself takes a free seat.
+        window = {reason for reason, _ in violated if reason.startswith("ENROLLMENT_")}
+        too_early = waiting is not None and bool(window - ask.override.rules)
+        self.situations["a kept override does not open the window"] += bool(
+            waiting and window - ask.override.rules and window & waiting.bypassed
+        )
+        if self.free(course) - promoted <= 0 or too_early:
             places = course["waitlist_capacity"] or 0
             is_full = self.count(course, "WAITLISTED") - promoted >= places
             if "COURSE_FULL" in ask.override.rules or not ask.may_wait or is_full:
@@ -137,15 +144,8 @@ class Seats(Rules):
         return Offer(turns, state, *judge(violated, ask.override.rules, waiting))
 
     def _stays(self, ask: Ask, offer: Offer) -> bool:
-        """Return whether a waiter keeps the place: no seat is left, and the call does not choose the waiter.
-
-        Outside of the window there are no turns, and only an override of the call itself takes a free seat.
-        """
-        if offer.in_turn or "COURSE_FULL" in ask.override.rules:
-            return False
-        opened = any(reason.startswith("ENROLLMENT_") for reason, _ in offer.set_aside)
-        self.situations["a kept override does not open the window"] += not offer.refusing and not opened
-        return bool(offer.refusing) or not opened
+        """Return whether a waiter keeps the place: no seat is left, and the call does not choose the waiter."""
+        return bool(offer.refusing) and "COURSE_FULL" not in ask.override.rules
 
     def _seat(self, ask: Ask, offer: Offer, waiting: Enrollment | None) -> tuple[Enrollment, list[Enrollment]]:
         """Give the student what was offered, and return the enrollment with the others who were promoted."""
@@ -188,7 +188,7 @@ class Seats(Rules):
         override, comment, without = (ask.override, ask.comment, ask.without) if ask else (NO_OVERRIDE, "", "")
         violated = self.violations(self.students[row.student_id], course, without)
         set_aside, obstacles = judge(violated, override.rules, row)
-        return Turn(row, set_aside, obstacles, override.reason if set_aside else "", comment)
+        return Turn(row, set_aside, obstacles, override.reason if set_aside else "", comment, ask is not None)
 
     def _take(self, turns: Sequence[Turn]) -> list[Enrollment]:
         """Promote and skip, and return the promoted enrollments."""
@@ -196,7 +196,7 @@ class Seats(Rules):
             row = turn.row
             if not turn.obstacles:
                 self._promote(turn)
-            elif turn.obstacles != row.last_skip:
+            elif turn.obstacles != row.last_skip and not turn.is_callers:
                 row.last_skip = turn.obstacles
                 self._record_enrollment("PROMOTION_SKIPPED", row, violated=turn.obstacles)
                 beyond = [one for one in turn.obstacles if one[0] in row.bypassed and not covers(row, one)]

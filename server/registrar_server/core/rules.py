@@ -76,10 +76,6 @@ def enrollment_is_open(case: Case) -> Violations:
     return outside_window(case.course, case.now)
 
 
-OF_WINDOW = frozenset({Reason.ENROLLMENT_NOT_OPEN, Reason.ENROLLMENT_CLOSED})
-"""The rules of the enrollment window."""
-
-
 def outside_window(course: Course, now: int) -> Violations:
     """Return the violation of the enrollment window, which is half-open, if ``now`` is outside of it."""
     if course.enroll_open_time is not None and now < course.enroll_open_time:
@@ -252,7 +248,7 @@ def no_place_to_wait(course: Course) -> Violation:
 
 def _seats_taken(course: Course) -> str:
     if course.capacity is None or course.enrolled_count < course.capacity:
-        return f'The free seats in "{course.course_id}" go to students ahead on the waitlist'
+        return f'The free seats in "{course.course_id}" go to the students on its waitlist, in order'
     taken = {0: "There are no seats", 1: "The only seat is taken"}
     return f'{taken.get(course.capacity, f"All {course.capacity} seats are taken")} in "{course.course_id}"'
 

@@ -48,8 +48,6 @@ class _Answer(NamedTuple):
     standing: EnrollmentState
     """ENROLLED or WAITLISTED."""
     verdict: Verdict
-    in_turn: bool = False
-    """Whether the bid is a waiter's turn."""
 
 
 def enroll(state: State, command: Enroll) -> Enrolled:
@@ -166,14 +164,14 @@ def _answer(state: State, bid: Bid) -> _Answer:
     """Return what a bid would get, without changing anything."""
     settlement = waitlist.plan(state, bid.course, bid)
     if bid.waiter is not None and (turn := settlement.turn_of(bid)):
-        return _Answer(settlement, EnrollmentState.ENROLLED, turn.verdict, in_turn=True)
-    standing, no_seat = _standing(bid, settlement)
+        return _Answer(settlement, EnrollmentState.ENROLLED, turn.verdict)
+    standing, no_seat = _standing(state, bid, settlement)
     return _Answer(settlement, standing, bid.verdict(state, no_seat))
 
 
-def _standing(bid: Bid, settlement: Settlement) -> tuple[EnrollmentState, rules.Violations]:
+def _standing(state: State, bid: Bid, settlement: Settlement) -> tuple[EnrollmentState, rules.Violations]:
     """Return the state that a bid gets after the course has settled, and what that violates."""
-    if settlement.free != 0:
+    if settlement.free != 0 and not _needs_turn(state, bid):
         return EnrollmentState.ENROLLED, rules.NONE
     course = bid.course
     places = course.waitlist_capacity or 0
@@ -186,13 +184,17 @@ def _standing(bid: Bid, settlement: Settlement) -> tuple[EnrollmentState, rules.
 
 
 def _stays(bid: Bid, answer: _Answer) -> bool:
-    """Return whether a waiter keeps the place: no seat is given in turn, and no override asks for one out of turn."""
-    if answer.in_turn or Reason.COURSE_FULL in bid.override.rules:
-        return False
-    # A free seat without a turn is one outside of the window. A kept override of the window is not enough to pass the
-    # others who wait for it to open.
-    opens_window = any(violation.reason in rules.OF_WINDOW for violation in answer.verdict.set_aside)
-    return bool(answer.verdict.refusing) or not opens_window
+    """Return whether a waiter keeps the place: no seat is given, and no override asks for one out of turn."""
+    return bool(answer.verdict.refusing) and Reason.COURSE_FULL not in bid.override.rules
+
+
+def _needs_turn(state: State, bid: Bid) -> bool:
+    """Return whether a waiter has to wait until the window opens, since nobody in the queue has a turn before.
+
+    An override of the window takes a free seat ahead of the queue, but one that is kept from an earlier call does not.
+    """
+    outside = rules.outside_window(bid.course, state.now) if bid.waiter else rules.NONE
+    return any(violation.override_rule not in bid.override.rules for violation in outside)
 
 
 def _refuse(found: Iterable[Violation], **ids: str) -> None:

@@ -65,8 +65,8 @@ class Settlement(NamedTuple):
         return tuple(turn.waiter for turn in self.turns if not turn.verdict.refusing)
 
     def turn_of(self, bid: Bid) -> Turn | None:
-        """Return the turn in which a bid gets a seat, if it does."""
-        return next((turn for turn in self.turns if turn.bid is bid and not turn.verdict.refusing), None)
+        """Return the turn in which the bid of the call gets a seat, if it does."""
+        return next((turn for turn in self.turns if turn.bid is bid), None)
 
 
 def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int = 0) -> Settlement:
@@ -90,10 +90,13 @@ def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int
             free = free and free - 1
             if free == 0:
                 break
+        elif waiter is caller:
+            # The answer to the call names the obstacles. On the terms of the call, they are not those of the next turn.
+            continue
         elif not _alike(turn.verdict.refusing, waiter.last_skip):
             # The history reports a skip again only if its grounds differ from those of the last one.
             turns.append(turn)
-        elif waiter is not caller:
+        else:
             blocked.append(waiter)
     state.block(blocked)
     return Settlement(tuple(turns), free)

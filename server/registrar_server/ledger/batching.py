@@ -80,7 +80,7 @@ class Limits:
     """How many calls a lane accepts."""
 
     max_batch: int = 256
-    """The most items in one batch, besides one that is behind the others."""
+    """The most items in one batch."""
     max_waiting: int = 10_000
     """The most calls that may wait; further calls are refused."""
 
@@ -106,7 +106,8 @@ class Batcher(Generic[Item, Result]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._waiting: deque[Submission[Item, Result]] = deque()
         self._behind: deque[Submission[Item, Result]] = deque()
-        """The items that begin after those in ``_waiting``."""
+        """The items that run alone, one after each batch of those in ``_waiting``."""
+        self._others_first = True
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -124,8 +125,8 @@ class Batcher(Generic[Item, Result]):
     def enter(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Submission[Item, Result]:
         """Put ``item`` into the queue, as ``submit`` does, without waiting for its outcome.
 
-        Each batch has at most one item that is ``behind`` the others, as its last. So such items neither delay the
-        others for long nor wait forever.
+        An item that is ``behind`` the others is a batch of its own, and one such batch follows each batch of others. So
+        its failure or its locks do not affect them, and it does not wait forever.
         """
         loop = asyncio.get_running_loop()
         deadline = float("inf") if timeout is None else self._clock() + timeout
@@ -164,9 +165,12 @@ class Batcher(Generic[Item, Result]):
     def _take(self) -> list[Submission[Item, Result]]:
         batch: list[Submission[Item, Result]] = []
         now = self._clock()
-        _move(self._waiting, batch, self._limits.max_batch, now)
-        if self._behind:
-            _move(self._behind, batch, len(batch) + 1, now)
+        queues = [(self._waiting, self._limits.max_batch), (self._behind, 1)]
+        for waiting, size in queues if self._others_first else reversed(queues):
+            _move(waiting, batch, size, now)
+            if batch:
+                self._others_first = waiting is self._behind
+                break
         return batch
 
     def _work(

@@ -20,4 +20,5 @@ def log_events(events: Sequence[Event]) -> None:
                 student_id=event.student_id,
                 course_id=event.course_id,
                 enrollment_id=event.enrollment_id,
+                **({"actor": event.actor} if event.actor else {}),
             )

@@ -28,7 +28,9 @@ SWEEPER = "system:sweep"
 MAX_IN_FLIGHT = 16
 """The most commands of the sweep that wait or run at the same time."""
 
-_ENDS_ROUND = frozenset({Reason.OVERLOADED, Reason.SHUTTING_DOWN, Reason.DATABASE_UNAVAILABLE})
+_REPORTED = frozenset({Reason.OVERLOADED, Reason.SHUTTING_DOWN, Reason.DATABASE_UNAVAILABLE})
+"""The reasons of refusals that other log lines report."""
+_ENDS_ROUND = _REPORTED | {Reason.CONTENTION}
 
 log = structlog.get_logger()
 
@@ -63,7 +65,8 @@ class Sweep:
 
         A course that was settled without an error is not settled again until something changes that the rules depend
         on. The round begins with a random course, so that rounds that end early do not always reach the same courses.
-        It ends early if the server is overloaded or stopping, or if the database does not answer. Raises the error if
+        It ends early if the server is overloaded or stopping, if the database does not answer, or if others hold the
+        locks of a course for too long. Raises the error if
         the courses cannot be found.
         """
         found = await self._find(self._memory)
@@ -111,4 +114,4 @@ def _ends_round(error: Exception) -> bool:
 
 def _is_expected(error: Exception) -> bool:
     """Return whether other log lines report an error, or the course was deleted meanwhile."""
-    return isinstance(error, Refusal) and error.reason in (*_ENDS_ROUND, Reason.COURSE_NOT_FOUND)
+    return isinstance(error, Refusal) and error.reason in (*_REPORTED, Reason.COURSE_NOT_FOUND)
