@@ -240,6 +240,20 @@ class TestOutsideTheWindow:
         assert_keeps_waiting(state, "c")
         assert decide(state, Enroll("c", "c-1", override=LATE)).enrollment.state == "ENROLLED"
 
+    def test_chosen_with_a_kept_override(self) -> None:
+        """The override that passes the queue is one of COURSE_FULL, and the history says so."""
+        state = state_with_waitlist("a", "bc", capacity=2, enroll_close_time=NOW)
+        waiting = state.live("c", "c-1")
+        assert waiting is not None
+        waiting.bypassed_rules = ("ENROLLMENT_CLOSED",)
+        chosen = Override(frozenset({"COURSE_FULL"}), "dean")
+        assert enrolled(state, Enroll("c", "c-1", override=chosen)).bypassed_rules == (
+            "ENROLLMENT_CLOSED",
+            "COURSE_FULL",
+        )
+        (event,) = state.journal.events
+        assert (event.reason, [one.reason for one in event.violations]) == ("dean", [Reason.COURSE_FULL])
+
     def test_without_a_free_seat(self) -> None:
         """An override of the window alone gives no seat over capacity."""
         assert_keeps_waiting(state_with_waitlist("a", "b", enroll_close_time=NOW), "b", override=LATE)
