@@ -168,7 +168,7 @@ class _Rivalry:
             *([release, Settle(here, reserve_completed=True)] for release in self.releases),
             *([release, UpdateCourse(here, small_change)] for release in self.releases),
             *([release, UpdateCourse(here, {"capacity": 1})] for release in self.releases),
-            *([self._two_places, release, Enroll(self.newcomer, here)] for release in self.releases),
+            *([self._two_places, release, self._newcomer_asks] for release in self.releases),
             [UpdateCourse(here, {"state": "CANCELLED"}), *self.releases, UpdateCourse(here, {"state": "OPEN"})],
             [UpdateCourse(here, {"enroll_close_time": NOW}), *self.releases, Settle(here)],
         ]
@@ -198,6 +198,10 @@ class _Rivalry:
     @property
     def _leaves_other_seat(self) -> Command:
         return Unenroll(self.me, self.other, override=EVERY_RULE)
+
+    @property
+    def _newcomer_asks(self) -> Command:
+        return Enroll(self.newcomer, self.here, override=RULES_BUT_SEATS)
 
     @property
     def _two_places(self) -> Command:
