@@ -257,6 +257,25 @@ STEPS: st.SearchStrategy[tuple[Command, ...]] = weighted(
 )
 
 
+@st.composite
+def _batches_behind_a_queue(draw: st.DrawFn) -> tuple[list[Command], list[Command]]:
+    """Draw a batch after which most students wait for one seat, and one in which a newcomer joins them.
+
+    The second one loads only few of the waiters, since few seats become free in it.
+    """
+    here, (newcomer, held, *others) = draw(st.sampled_from(MANY_COURSES)), draw(st.permutations(MANY_STUDENTS))
+    full = UpdateCourse(here, {"capacity": 1, "waitlist_capacity": 7})
+    queue = [Enroll(student_id, here, allow_existing=True, override=RULES_BUT_SEATS) for student_id in (held, *others)]
+    leaves = st.sampled_from([Unenroll, Complete])
+    ends: list[Command] = [draw(leaves)(student_id, here) for student_id in others[: draw(st.integers(1, 5))]]
+    asks = Enroll(newcomer, here, override=RULES_BUT_SEATS)
+    before: list[Command] = [full, *queue, Unenroll(newcomer, here, override=EVERY_RULE), PlaceHold(held, "LIBRARY")]
+    return before, [asks, *ends, draw(st.builds(Settle, st.just(here), st.booleans()))]
+
+
+BATCHES_BEHIND_A_QUEUE = _batches_behind_a_queue()
+
+
 def scenes_about(course_id: str) -> st.SearchStrategy[tuple[Command, ...]]:
     """Return scenes about one course, without changes of the content of a course."""
     return st.one_of(_scenes([course_id], _OBSTACLES), _regrets([course_id]))
