@@ -36,7 +36,7 @@ from tests.support.ledgers import call, fields
 from tests.support.properties import scaled
 from tests.support.reference import Reference
 from tests.support.reference_rules import Result
-from tests.support.scenes import SCENES, STEPS, SWEEP
+from tests.support.scenes import BATCHES_BEHIND_A_QUEUE, SCENES, STEPS, SWEEP
 from tests.support.states import NOW
 
 QUICK = settings(
@@ -80,6 +80,12 @@ class Campus(RuleBasedStateMachine):
     def run_steps(self, steps: list[tuple[Command, ...]]) -> None:
         """All commands of the steps run in one batch."""
         self.run_batch(list(itertools.chain.from_iterable(steps)))
+
+    @rule(batches=BATCHES_BEHIND_A_QUEUE)
+    def join_a_queue(self, batches: tuple[list[Command], list[Command]]) -> None:
+        """A newcomer joins a queue in the same batch in which others leave the course."""
+        for commands in batches:
+            self.run_batch(commands)
 
     @rule(scene=SCENES)
     def run_one_by_one(self, scene: tuple[Command, ...]) -> None:

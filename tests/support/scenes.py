@@ -168,7 +168,7 @@ class _Rivalry:
             *([release, Settle(here, reserve_completed=True)] for release in self.releases),
             *([release, UpdateCourse(here, small_change)] for release in self.releases),
             *([release, UpdateCourse(here, {"capacity": 1})] for release in self.releases),
-            *([self._two_places, release, Enroll(self.newcomer, here)] for release in self.releases),
+            *([self._two_places, release, self._newcomer_asks] for release in self.releases),
             [UpdateCourse(here, {"state": "CANCELLED"}), *self.releases, UpdateCourse(here, {"state": "OPEN"})],
             [UpdateCourse(here, {"enroll_close_time": NOW}), *self.releases, Settle(here)],
         ]
@@ -198,6 +198,10 @@ class _Rivalry:
     @property
     def _leaves_other_seat(self) -> Command:
         return Unenroll(self.me, self.other, override=EVERY_RULE)
+
+    @property
+    def _newcomer_asks(self) -> Command:
+        return Enroll(self.newcomer, self.here, override=RULES_BUT_SEATS)
 
     @property
     def _two_places(self) -> Command:
@@ -251,6 +255,25 @@ STEPS: st.SearchStrategy[tuple[Command, ...]] = weighted(
         (1, st.just(SWEEP)),
     ]
 )
+
+
+@st.composite
+def _batches_behind_a_queue(draw: st.DrawFn) -> tuple[list[Command], list[Command]]:
+    """Draw a batch after which most students wait for one seat, and one in which a newcomer joins them.
+
+    The second one loads only few of the waiters, since few seats become free in it.
+    """
+    here, (newcomer, held, *others) = draw(st.sampled_from(MANY_COURSES)), draw(st.permutations(MANY_STUDENTS))
+    full = UpdateCourse(here, {"capacity": 1, "waitlist_capacity": 7})
+    queue = [Enroll(student_id, here, allow_existing=True, override=RULES_BUT_SEATS) for student_id in (held, *others)]
+    leaves = st.sampled_from([Unenroll, Complete])
+    ends: list[Command] = [draw(leaves)(student_id, here) for student_id in others[: draw(st.integers(1, 5))]]
+    asks = Enroll(newcomer, here, override=RULES_BUT_SEATS)
+    before: list[Command] = [full, *queue, Unenroll(newcomer, here, override=EVERY_RULE), PlaceHold(held, "LIBRARY")]
+    return before, [asks, *ends, draw(st.builds(Settle, st.just(here), st.booleans()))]
+
+
+BATCHES_BEHIND_A_QUEUE = _batches_behind_a_queue()
 
 
 def scenes_about(course_id: str) -> st.SearchStrategy[tuple[Command, ...]]:
