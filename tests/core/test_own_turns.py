@@ -254,6 +254,16 @@ class TestOutsideTheWindow:
         (event,) = state.journal.events
         assert (event.reason, [one.reason for one in event.violations]) == ("dean", [Reason.COURSE_FULL])
 
+    def test_of_a_course_without_a_limit(self) -> None:
+        """The waiter needs an override of COURSE_FULL there too, and its violation names no capacity."""
+        state = state_with_waitlist("a", "b", capacity=None, enroll_close_time=NOW)
+        waiting = state.live("b", "c-1")
+        assert waiting is not None
+        waiting.bypassed_rules = ("ENROLLMENT_CLOSED",)
+        decide(state, Enroll("b", "c-1", override=Override(frozenset({"COURSE_FULL"}), "dean")))
+        (violation,) = state.journal.events[0].violations
+        assert (violation.reason, violation.values) == (Reason.COURSE_FULL, {"enrolled_count": "1"})
+
     def test_without_a_free_seat(self) -> None:
         """An override of the window alone gives no seat over capacity."""
         assert_keeps_waiting(state_with_waitlist("a", "b", enroll_close_time=NOW), "b", override=LATE)

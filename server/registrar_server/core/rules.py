@@ -230,8 +230,9 @@ def violations(case: Case) -> list[Violation]:
 
 
 def no_seat(course: Course) -> Violation:
-    """Return the violation of a newcomer who finds no free seat and may not wait."""
-    values = {"capacity": str(course.capacity), "enrolled_count": str(course.enrolled_count)}
+    """Return the violation of a student who finds no free seat and may not wait."""
+    capacity = {} if course.capacity is None else {"capacity": str(course.capacity)}
+    values = {**capacity, "enrolled_count": str(course.enrolled_count)}
     return Violation(Reason.COURSE_FULL, f"{_seats_taken(course)}.", values)
 
 
