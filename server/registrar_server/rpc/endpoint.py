@@ -25,6 +25,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Method = Callable[[Any, Request, Context], Awaitable[Response]]
 
 MAX_LOGGED_CHARACTERS = 128
+LATENESS_S = 0.05
+"""How much later than at the client a deadline may pass at the server: the client cancels the call when it passes."""
 
 _FAULTS = frozenset({Reason.DATABASE_UNAVAILABLE.value, Reason.CONTENTION.value, Reason.OVERLOADED.value})
 """The reasons of refusals that are faults of the server."""
@@ -54,7 +56,7 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
             line.update(status=refusal.status, reason=refusal.reason.value, **refusal.metadata)
             answer = status.of_refusal(refusal)
         except asyncio.CancelledError:
-            line["status"] = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+            line["status"] = "DEADLINE_EXCEEDED" if _is_over(context) else "CANCELLED"
             raise
         except TimeoutError:
             line["status"] = "DEADLINE_EXCEEDED"
@@ -75,6 +77,12 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
         raise AssertionError("abort_with_status returned")
 
     return call
+
+
+def _is_over(context: Context) -> bool:
+    """Return whether the call was cancelled because its deadline has passed at the client."""
+    remaining = context.time_remaining()
+    return remaining is not None and remaining < LATENESS_S
 
 
 def _log_call(line: dict[str, Any], begun: float, slow_call: float, context: Context) -> None:
