@@ -81,7 +81,7 @@ def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
 
 def _is_over(context: Context) -> bool:
     """Return whether the call was cancelled because its deadline has passed at the client."""
-    remaining = context.time_remaining()
+    remaining: float | None = context.time_remaining()
     return remaining is not None and remaining < LATENESS_S
 
 
