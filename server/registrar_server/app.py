@@ -13,27 +13,31 @@ import structlog
 from sqlalchemy.engine import URL
 
 from registrar_server import migrate
-from registrar_server.ledger.batching import Batcher, Lanes, Limits
+from registrar_server.ledger.batching import Batcher, Lanes, LaneThread, Limits, Run
 from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
+from registrar_server.ledger.loading import ExpectedWaiters
+from registrar_server.ledger.previews import Previews
 from registrar_server.ledger.recounting import recount
 from registrar_server.ledger.rekeying import rekey
 from registrar_server.ledger.request_ids import purge_request_ids
 from registrar_server.ledger.sweeping import Sweep, Swept
 from registrar_server.ledger.unsettled import Memory, Unsettled, find_unsettled
 from registrar_server.ledger.write_probe import probe_writes
-from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
-from registrar_server.reading.reads import Reads
 from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.grpc_log import CallerFaultFilter
 from registrar_server.rpc.health import Health
+from registrar_server.rpc.methods import LookUp
+from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.transport import ListenError, bind, server_options
 from registrar_server.rpc.twins import Twins
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
 from registrar_server.storage.failures import Failure, classify
+from registrar_server.storage.loop_store import LoopStore
+from registrar_server.storage.stores import BlockingStore
 
 HOUSEKEEPING_INTERVAL_S = 600.0
 LINGER_S = 0.2
@@ -64,24 +68,25 @@ class Server:
             SERVICE_NAMES,
             self._database.availability,
         )
-        ledger = Ledger(self._database)
-        reader = Reader(self._database)
+        self._store = BlockingStore(self._database) if self._database.is_sqlite else LoopStore(self._database)
+        expected = ExpectedWaiters()
+        ledger = Ledger(self._store, expected)
+        reads = PackedReads(self._store, Reader(self._database), settings.max_message_bytes * 3 // 4)
         limits = Limits(settings.max_batch, settings.max_waiting)
+        self._threads: list[LaneThread[Any, Any]] = []
         self._changes = Lanes[Call, Answer](
-            [Batcher(ledger.run, f"write-{lane}", limits) for lane in range(self._database.writers)],
+            [Batcher(self._lane(ledger.run, f"write-{lane}"), limits) for lane in range(self._database.writers)],
             key=lambda call: call.command.lane_key,
         )
-        self._lookups = Batcher[Lookup, Any](reader.look_up, "read", limits)
+        self._lookups = Batcher[LookUp, Answer](self._lane(reads.look_up, "read"), limits)
         self._queries = QueryThreads(settings.read_lanes, settings.max_waiting)
-        reads = Reads(reader, self._lookups, self._queries)
         self._sweep = Sweep(self._find_unsettled, self._changes)
         self._dispatcher = Dispatcher(
-            ledger,
             Twins(self._changes, settings.max_waiting),
+            self._lookups,
+            Previews(BlockingStore(self._database), expected),
             reads,
             self._queries,
-            max_message_bytes=settings.max_message_bytes,
-            slow_call=settings.slow_call,
         )
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
@@ -91,9 +96,16 @@ class Server:
         self.address = ""
         """The address that the server listens on, host:port."""
 
+    def _lane(self, run: Run[Any, Any], name: str) -> Run[Any, Any]:
+        """Return how a lane carries out its batches: in a thread, if the driver of the database blocks."""
+        if not self._database.is_sqlite:
+            return run
+        self._threads.append(LaneThread(run, name))
+        return self._threads[-1]
+
     async def start(self) -> None:
         """Bind the address, serve, and start the periodic tasks."""
-        add_services(self._grpc, self._dispatcher, self._health)
+        add_services(self._grpc, self._dispatcher, self._health, slow_call=self._settings.slow_call)
         try:
             self.address = bind(self._grpc, self._settings)
         except ListenError as error:
@@ -132,10 +144,17 @@ class Server:
         # gRPC has cut off the callers whose grace has expired; the database may still finish their work.
         finished = finished or await self._finish_calls(OVERTIME_S)
         if finished:
-            self._database.close()
+            await self._close_database()
         self._grpc_log.remove()
         log.info("server_stopped", finished=finished)
         return finished
+
+    async def _close_database(self) -> None:
+        for thread in self._threads:
+            thread.close()
+        if isinstance(self._store, LoopStore):
+            await self._store.close()
+        self._database.close()
 
     async def _finish_calls(self, seconds: float) -> bool:
         """Refuse new calls as SHUTTING_DOWN and wait for those in progress; return whether they finished in time."""

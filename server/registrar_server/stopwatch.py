@@ -1,6 +1,7 @@
 """Measures where the time of a call goes, for the log lines of slow calls.
 
-Work runs in threads, in batches that several calls share. The thread measures, and each call's task keeps the result.
+Work runs in batches that several calls share, in a task or in a thread. Whoever does the work measures it, and each
+call's task keeps the result.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Stopwatch:
         self._since = 0.0
 
     def begin(self) -> None:
-        """Begin to measure, in the thread that does the work."""
+        """Begin to measure, in the task or thread that does the work."""
         self.begun = self._since = perf_counter()
         _current.set(self)
 
@@ -55,9 +56,14 @@ _current: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
 
 def enter(phase: Phase) -> None:
-    """Begin a phase of the work in this thread."""
+    """Begin a phase of the work in this task or thread."""
     if stopwatch := _current.get():
         stopwatch.enter(phase)
+
+
+def current() -> Stopwatch:
+    """Return what measures the work of this task, or a stopwatch that nobody reads."""
+    return _current.get() or Stopwatch()
 
 
 def measured(stopwatch: Stopwatch, function: Callable[..., Result], *arguments: object) -> Result:

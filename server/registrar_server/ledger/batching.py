@@ -1,8 +1,8 @@
 """Gathers waiting calls into batches, in one or several lanes.
 
-While a lane runs one batch, the next one gathers; an idle lane starts at once. Nothing ever waits for a timer, so a
-single call is as fast as it can be, and under load the batches grow by themselves (group commit; the DataLoader pattern
-for reads).
+While a lane carries out one batch, the next one gathers; an idle lane starts at once. Nothing ever waits for a timer,
+so a single call is as fast as it can be, and under load the batches grow by themselves (group commit; the DataLoader
+pattern for reads).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from registrar_server.errors import overloaded, shutting_down, unwrap
-from registrar_server.stopwatch import Stopwatch, keep, measured
+from registrar_server.immediate import complete
+from registrar_server.stopwatch import Stopwatch, current, keep, measured
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -85,17 +86,37 @@ class Limits:
     """The most calls that may wait; further calls are refused."""
 
 
-class Batcher(Generic[Item, Result]):
-    """One lane: a queue in the event loop, and a thread that runs the batches.
+Run = Callable[[Sequence[Item]], Coroutine[Any, Any, Sequence[Result | Exception]]]
+"""Carries out a batch, and returns one result or error for each item, in order."""
 
-    ``run`` is called in the lane's thread and returns one result or error for each item, in order. A call is refused as
-    OVERLOADED if too many wait already. Everything else happens in the event loop, so nothing needs a lock.
+
+class LaneThread(Generic[Item, Result]):
+    """Carries out batches in a thread of its own, for a database whose driver blocks."""
+
+    def __init__(self, run: Run[Item, Result], name: str) -> None:
+        self._run = run
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def __call__(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
+        """Carry out a batch; everything that ``run`` awaits must be done at once, as ``complete`` demands."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, measured, current(), complete, self._run(items))
+
+    def close(self) -> None:
+        """End the thread after its batch."""
+        self._thread.shutdown(wait=False)
+
+
+class Batcher(Generic[Item, Result]):
+    """One lane: a queue in the event loop, whose items are carried out in batches, one batch at a time.
+
+    A call is refused as OVERLOADED if too many wait already. Everything happens in the event loop, except what ``run``
+    does elsewhere, so nothing needs a lock.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Sequence[Result | Exception]],
-        name: str,
+        run: Run[Item, Result],
         limits: Limits = Limits(),
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -103,13 +124,13 @@ class Batcher(Generic[Item, Result]):
         self._run = run
         self._limits = limits
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._waiting: deque[Submission[Item, Result]] = deque()
         self._behind: deque[Submission[Item, Result]] = deque()
         """The items that run alone, one after each batch of those in ``_waiting``."""
         self._others_first = True
         self._idle = asyncio.Event()
         self._idle.set()
+        self._working: asyncio.Task[None] | None = None
         self._closing = False
         self._seconds_per_item = 0.001
 
@@ -152,13 +173,10 @@ class Batcher(Generic[Item, Result]):
         self._waiting = deque(waiting for waiting in self._waiting if waiting.is_alive(now))
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give the gathered items to the lane's thread, or become idle."""
+        """Begin the next batch with the gathered items, or become idle."""
         batch = self._take()
         if batch:
-            stopwatch = Stopwatch()
-            for begun in batch:
-                begun.stopwatch = stopwatch
-            self._thread.submit(self._work, batch, stopwatch, loop)
+            self._working = loop.create_task(self._work(batch, loop))
         else:
             self._idle.set()
 
@@ -173,24 +191,18 @@ class Batcher(Generic[Item, Result]):
                 break
         return batch
 
-    def _work(
-        self, batch: list[Submission[Item, Result]], stopwatch: Stopwatch, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    async def _work(self, batch: list[Submission[Item, Result]], loop: asyncio.AbstractEventLoop) -> None:
         begun = self._clock()
+        stopwatch = Stopwatch()
+        stopwatch.begin()
+        for waiting in batch:
+            waiting.stopwatch = stopwatch
         outcomes: Sequence[Result | Exception]
         try:
-            outcomes = measured(stopwatch, self._run, [waiting.item for waiting in batch])
+            outcomes = await self._run([waiting.item for waiting in batch])
         except Exception as error:
             outcomes = [error] * len(batch)
         self._seconds_per_item = (self._clock() - begun) / len(batch)
-        loop.call_soon_threadsafe(self._finish, batch, outcomes, loop)
-
-    def _finish(
-        self,
-        batch: list[Submission[Item, Result]],
-        outcomes: Sequence[Result | Exception],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.answer(outcome)
         # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This
@@ -201,7 +213,6 @@ class Batcher(Generic[Item, Result]):
         """Refuse new calls, and return when all waiting calls are done."""
         self._closing = True
         await self._idle.wait()
-        self._thread.shutdown(wait=False)
 
 
 def _move(

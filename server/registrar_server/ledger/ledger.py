@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
 from registrar_server import ids, stopwatch
 from registrar_server.core.commands import Command
@@ -20,25 +20,23 @@ from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.records import Event
 from registrar_server.core.state import State
 from registrar_server.errors import Reason, Refusal, contention, database_unavailable
-from registrar_server.ledger.loading import ExpectedWaiters, Unlocked, Widened, load_without_locks, lock_and_load
+from registrar_server.ledger.loading import ExpectedWaiters, Unlocked, Widened, lock_and_load
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
-from registrar_server.storage.database import Database, Transaction
-from registrar_server.storage.failures import CommitUncertain, Failure, classify, refusal_of
+from registrar_server.storage.failures import CommitUncertain, Failure, classify
 from registrar_server.storage.statements import StoredResponse
+from registrar_server.storage.stores import Store
 
 MAX_TRIES = 5
+PIECE = 64
+"""How many calls are decided before other work in the event loop may go on."""
 
 
 class Message(Protocol):
-    """A response that can be written as bytes and read from them."""
+    """A response that can be written as bytes."""
 
     def SerializeToString(self) -> bytes:
-        """Return the bytes to store."""
-
-    @classmethod
-    def FromString(cls, data: bytes) -> Self:
-        """Read a stored response."""
+        """Return the bytes to send, and to store."""
 
 
 class NoResponse:
@@ -48,11 +46,6 @@ class NoResponse:
         """Return no bytes."""
         return b""
 
-    @classmethod
-    def FromString(cls, data: bytes) -> Self:
-        """Return the response, which has no content."""
-        return cls()
-
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -61,7 +54,6 @@ class Call:
     command: Command
     pack: Callable[[Any], Message]
     """Makes the response from the result of the decision, before later commands of the batch change the records."""
-    response: type[Message]
     request_id: str = ""
     fingerprint: bytes = b""
     """A digest of the RPC and the request's content; it must be the same for the same ``request_id``."""
@@ -71,8 +63,10 @@ class Call:
 class Answer(NamedTuple):
     """The response to a call, and the events of its change; a repeated response has no events."""
 
-    response: Any
+    response: bytes
     events: Sequence[Event] = ()
+    message: Any = None
+    """The response before it was written as bytes; None if it is repeated."""
 
 
 Outcome = Answer | Exception
@@ -84,52 +78,51 @@ def microseconds_now() -> int:
 
 
 class Ledger:
-    """Runs batches on one database. Tests may inject the clock, the ids and the pause between attempts."""
+    """Runs batches on one database. Tests may inject the clock and the ids."""
 
     def __init__(
         self,
-        database: Database,
+        store: Store,
+        expected: ExpectedWaiters | None = None,
         *,
         clock: Callable[[], int] = microseconds_now,
         new_id: Callable[[int], str] = ids.new_id,
-        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._database = database
+        self._store = store
+        self._expected = expected or ExpectedWaiters()
         self._clock = clock
         self._new_id = new_id
-        self._pause = pause
-        self._expected = ExpectedWaiters()
 
-    def run(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def run(self, calls: Sequence[Call]) -> list[Outcome]:
         """Carry out a batch in one transaction, and return an answer or an error for each call, in order.
 
         If one call breaks the whole transaction, the batch is halved until that call is alone. After an uncertain
         commit nothing runs again, and every call gets a refusal that says so.
         """
         try:
-            return self._run_repeatedly(calls)
+            return await self._run_repeatedly(calls)
         except CommitUncertain as error:
-            self._database.availability.failed("writing", error, calls=len(calls), uncertain=True)
+            self._store.availability.failed("writing", error, calls=len(calls), uncertain=True)
             return [database_unavailable(uncertain=True) for _ in calls]
         except Exception as error:
             match classify(error):
                 case Failure.UNAVAILABLE:
-                    self._database.availability.failed("writing", error, calls=len(calls))
+                    self._store.availability.failed("writing", error, calls=len(calls))
                     return [database_unavailable() for _ in calls]
                 case Failure.CONTENTION | Failure.CONFLICT:
                     return [contention() for _ in calls]
             if len(calls) == 1:
                 return [error]
-            half = len(calls) // 2
-            return self.run(calls[:half]) + self.run(calls[half:])
+        half = len(calls) // 2
+        return await self.run(calls[:half]) + await self.run(calls[half:])
 
-    def _run_repeatedly(self, calls: Sequence[Call]) -> list[Outcome]:
+    async def _run_repeatedly(self, calls: Sequence[Call]) -> list[Outcome]:
         """Run the batch, and retry what was certainly rolled back and may succeed the next time."""
         widened = Widened(self._expected)
         tries = 0
         while True:
             try:
-                return self._run_once(calls, widened)
+                return await self._run_once(calls, widened)
             except (Unlocked, OutOfWaiters) as missing:
                 widened.widen(missing)
             except CommitUncertain:
@@ -140,50 +133,37 @@ class Ledger:
                 tries += 1
                 if tries >= most.get(classify(error), 1):
                     raise
-                self._pause(random.uniform(0, 0.005 * 2**tries))
+                await self._store.pause(random.uniform(0, 0.005 * 2**tries))
 
-    def _run_once(self, calls: Sequence[Call], widened: Widened) -> list[Outcome]:
+    async def _run_once(self, calls: Sequence[Call], widened: Widened) -> list[Outcome]:
         scope = widened.scope(call.command for call in calls)
         asked = {(call.caller, call.request_id) for call in calls if call.request_id}
         stopwatch.enter("locked")
-        with self._database.transaction() as transaction:
-            state, responses = lock_and_load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
+        async with self._store.transaction() as transaction:
+            state, responses = await lock_and_load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
             stopwatch.enter("packed")
-            outcomes = [_carry_out(state, responses, call) for call in calls]
+            outcomes = await self._carry_out_all(state, responses, calls)
             stopwatch.enter("database")
-            transaction.commit(*statements.writes(state.journal, responses.added))
+            await transaction.commit(*statements.writes(state.journal, responses.added))
         stopwatch.enter("packed")
         self._expected.learn(state, scope.spare)
         if state.journal.events or responses.added:  # Otherwise the commit had nothing to write.
-            self._database.availability.succeeded("writing")
+            self._store.availability.succeeded("writing")
         return outcomes
 
-    def preview(self, call: Call) -> Message:
-        """Return the response that the call would get, without locks and without changes; raises the call's refusal.
+    async def _carry_out_all(self, state: State, responses: Responses, calls: Sequence[Call]) -> list[Outcome]:
+        """Decide all calls, in pieces, so that other work can go on between them."""
+        outcomes: list[Outcome] = []
+        for first in range(0, len(calls), PIECE):
+            if outcomes:
+                await self._store.pause(0)
+            piece = calls[first : first + PIECE]
+            outcomes += await self._store.compute(len(state.students), _carry_out_piece, state, responses, piece)
+        return outcomes
 
-        The ids, times and etags that the server would create are empty. Raises DATABASE_UNAVAILABLE or CONTENTION if
-        the database cannot be read.
-        """
-        widened = Widened(self._expected)
-        while True:
-            try:
-                result, state = self._database.look(lambda transaction: self._preview(transaction, call, widened))
-            except OutOfWaiters as missing:
-                widened.widen(missing)
-            except Refusal:
-                raise
-            except Exception as error:
-                raise refusal_of(error) from error
-            else:
-                state.journal.clear_generated()
-                return call.pack(result)
 
-    def _preview(self, transaction: Transaction, call: Call, widened: Widened) -> tuple[Any, State]:
-        scope = widened.scope([call.command])
-        state = load_without_locks(transaction, scope, clock=self._clock)
-        result = decide(state, call.command)
-        self._expected.learn(state, scope.spare)
-        return result, state
+def _carry_out_piece(state: State, responses: Responses, calls: Sequence[Call]) -> list[Outcome]:
+    return [_carry_out(state, responses, call) for call in calls]
 
 
 def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:
@@ -193,13 +173,13 @@ def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:
     journal.actor, journal.request_id = call.caller, call.request_id
     first = len(journal.events)
     try:
-        response = call.pack(decide(state, call.command))
+        message = call.pack(decide(state, call.command))
     except Refusal as refusal:
         return refusal.with_traceback(None)  # The traceback would keep the whole batch in memory.
+    response = message.SerializeToString()
     if call.request_id:
-        content = response.SerializeToString()
-        responses.add(StoredResponse(call.caller, call.request_id, call.fingerprint, content, state.now))
-    return Answer(response, journal.events[first:])
+        responses.add(StoredResponse(call.caller, call.request_id, call.fingerprint, response, state.now))
+    return Answer(response, journal.events[first:], message)
 
 
 def _stored_answer(stored: StoredResponse, call: Call) -> Outcome:
@@ -209,4 +189,4 @@ def _stored_answer(stored: StoredResponse, call: Call) -> Outcome:
             f'request_id "{call.request_id}" was already used for another request; use a new one.',
             request_id=call.request_id,
         )
-    return Answer(call.response.FromString(stored.response))
+    return Answer(stored.response)

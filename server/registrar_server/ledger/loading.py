@@ -26,7 +26,8 @@ from registrar_server.core.state import State
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
 from registrar_server.storage.bulk import Query, Rows, id_rows
-from registrar_server.storage.database import QueryResults, Transaction
+from registrar_server.storage.database import QueryResults
+from registrar_server.storage.stores import Exchanges
 
 RequestKey = tuple[str, str]
 
@@ -110,8 +111,8 @@ class Widened:
         return scope
 
 
-def lock_and_load(
-    transaction: Transaction,
+async def lock_and_load(
+    transaction: Exchanges,
     scope: Scope,
     asked: Collection[RequestKey],
     *,
@@ -123,32 +124,32 @@ def lock_and_load(
     Raises ``Unlocked`` if a row was added meanwhile: an enrollment that a deletion has to end, before the locks, or a
     course or student that did not exist yet when the locks were taken.
     """
-    _look_ahead(transaction, scope)
-    found = transaction.read(_locks(scope) | _queries(scope) | {statements.RESPONSES: list(asked)})
+    await _look_ahead(transaction, scope)
+    found = await transaction.read(_locks(scope) | _queries(scope) | {statements.RESPONSES: list(asked)})
     _check_locks(found, scope)
     # Read the clock after taking the locks, so that a batch that waited gets the later time.
     state = State(clock(), new_id)
-    _fill(state, transaction, scope, found)
+    await _fill(state, transaction, scope, found)
     return state, Responses(found[statements.RESPONSES])
 
 
-def load_without_locks(transaction: Transaction, scope: Scope, *, clock: Callable[[], int]) -> State:
+async def load_without_locks(transaction: Exchanges, scope: Scope, *, clock: Callable[[], int]) -> State:
     """Load the rows of a preview: without locks, and with empty ids for what the server would create."""
-    _look_ahead(transaction, scope)
-    found = transaction.read(_queries(scope))
+    await _look_ahead(transaction, scope)
+    found = await transaction.read(_queries(scope))
     state = State(clock(), lambda now: "")
-    _fill(state, transaction, scope, found)
+    await _fill(state, transaction, scope, found)
     return state
 
 
-def _look_ahead(transaction: Transaction, scope: Scope) -> None:
+async def _look_ahead(transaction: Exchanges, scope: Scope) -> None:
     """Add the courses and students to the scope that its commands imply, so that they are locked in order.
 
     A deletion affects the courses and students of live enrollments; an enrollment that is named by its id has one each.
     """
     if not scope.emptied_students and not scope.emptied_courses and not scope.enrollments:
         return
-    found = transaction.read(
+    found = await transaction.read(
         {
             statements.KEYS_OF_ENROLLMENTS: id_rows(scope.enrollments),
             statements.LIVE_KEYS_OF_STUDENTS: id_rows(scope.emptied_students),
@@ -194,7 +195,7 @@ def _check_locks(found: QueryResults, scope: Scope) -> None:
         raise Unlocked(courses, students)
 
 
-def _fill(state: State, transaction: Transaction, scope: Scope, found: QueryResults) -> None:
+async def _fill(state: State, transaction: Exchanges, scope: Scope, found: QueryResults) -> None:
     # A preview takes no locks, so it ignores the courses of enrollments that came after it looked ahead.
     of_students = (live for live in found[statements.LIVE_OF_STUDENTS] if live.course_id in scope.courses)
     enrollments = (*found[statements.LIVE_OF_COURSES], *of_students, *found[statements.ATTEMPTS])
@@ -209,7 +210,7 @@ def _fill(state: State, transaction: Transaction, scope: Scope, found: QueryResu
     waiting = {waiter.student_id for waiter in found[statements.WAITERS]}
     prerequisites = _prerequisites(state, scope)
     if waiting or prerequisites:
-        _load_more(state, transaction, scope, waiting, prerequisites)
+        await _load_more(state, transaction, scope, waiting, prerequisites)
 
 
 def _load_queues(state: State, scope: Scope, waiters: Iterable[Enrollment]) -> None:
@@ -226,12 +227,12 @@ def _prerequisites(state: State, scope: Scope) -> set[str]:
     return scope.prerequisites.union(*(course.prerequisite_course_ids for course in courses))
 
 
-def _load_more(
-    state: State, transaction: Transaction, scope: Scope, waiting: set[str], prerequisites: set[str]
+async def _load_more(
+    state: State, transaction: Exchanges, scope: Scope, waiting: set[str], prerequisites: set[str]
 ) -> None:
     """Load what the rules need about waiters, and what they need about prerequisites."""
     others = waiting - scope.seekers
-    found = transaction.read(
+    found = await transaction.read(
         {
             statements.STUDENTS: id_rows(others - scope.students),
             statements.COMMITMENTS: id_rows(others),

@@ -11,7 +11,8 @@ from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.errors import course_not_found, enrollment_not_found, student_not_found
 from registrar_server.storage import statements
 from registrar_server.storage.bulk import id_rows
-from registrar_server.storage.database import Transaction
+from registrar_server.storage.failures import refusal_of
+from registrar_server.storage.stores import Exchanges, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,20 @@ class _Found(NamedTuple):
     live: dict[str, list[Enrollment]]
 
 
-def answer_all(transaction: Transaction, lookups: Sequence[Lookup]) -> list[Any]:
-    """Return, for each lookup in order, its record or its refusal."""
-    found = _find(transaction, lookups)
+async def look_up(store: Store, lookups: Sequence[Lookup]) -> list[Any]:
+    """Return, for each lookup in order, its record or its error."""
+    try:
+        found = await store.look(lambda snapshot: _find(snapshot, lookups), calls=len(lookups))
+    except Exception as error:
+        return [refusal_of(error) for _ in lookups]
     return [_answer(found, lookup) for lookup in lookups]
 
 
-def _find(transaction: Transaction, lookups: Sequence[Lookup]) -> _Found:
+async def _find(snapshot: Exchanges, lookups: Sequence[Lookup]) -> _Found:
     of_students = {lookup.student_id for lookup in lookups if isinstance(lookup, CoursesOfStudent)}
     students = {lookup.student_id for lookup in lookups if isinstance(lookup, StudentById)} | of_students
     enrollments = {lookup.enrollment_id for lookup in lookups if isinstance(lookup, EnrollmentById)}
-    found = transaction.read(
+    found = await snapshot.read(
         {
             statements.STUDENTS: id_rows(students),
             statements.ENROLLMENTS: id_rows(enrollments),
@@ -81,7 +85,7 @@ def _find(transaction: Transaction, lookups: Sequence[Lookup]) -> _Found:
     live = found[statements.LIVE_OF_STUDENTS]
     courses = {lookup.course_id for lookup in lookups if isinstance(lookup, CourseById)}
     courses.update(enrollment.course_id for enrollment in live)
-    of_courses = transaction.read({statements.COURSES: id_rows(courses)})
+    of_courses = await snapshot.read({statements.COURSES: id_rows(courses)})
     return _Found(
         {student.student_id: student for student in found[statements.STUDENTS]},
         {course.course_id: course for course in of_courses[statements.COURSES]},

@@ -1,4 +1,4 @@
-"""Runs lookups and lists on the database, and refuses what the database cannot answer."""
+"""Runs lists on the database, and refuses what the database cannot answer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy import Select
 
 from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.errors import unwrap
+from registrar_server.immediate import complete
 from registrar_server.reading import enrollment_lists, history, lists
 from registrar_server.reading.enrollment_lists import EnrollmentSearch
 from registrar_server.reading.history import EventSearch, HistoryPage
@@ -20,10 +21,11 @@ from registrar_server.reading.lists import (
     StudentCourseFilter,
     StudentSearch,
 )
-from registrar_server.reading.lookups import CourseById, Lookup, StudentById, StudentCourse, answer_all
+from registrar_server.reading.lookups import CourseById, Lookup, StudentById, StudentCourse, look_up
 from registrar_server.storage.database import Database
 from registrar_server.storage.failures import refusal_of
 from registrar_server.storage.rows import Row
+from registrar_server.storage.stores import BlockingStore
 
 
 class Reader:
@@ -31,17 +33,11 @@ class Reader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def look_up(self, lookups: Sequence[Lookup]) -> list[Any]:
-        """Return, for each lookup in order, its record or its error."""
-        try:
-            return self._database.look(lambda transaction: answer_all(transaction, lookups), calls=len(lookups))
-        except Exception as error:
-            return [refusal_of(error) for _ in lookups]
+        self._store = BlockingStore(database)
 
     def require(self, lookup: Lookup) -> Any:
         """Return the record of one lookup, or raise its error."""
-        return unwrap(self.look_up([lookup])[0])
+        return unwrap(complete(look_up(self._store, [lookup]))[0])
 
     def list_courses(
         self, student_id: str, wanted: StudentCourseFilter, after: After, limit: int

@@ -1,81 +1,92 @@
-"""Dispatches the work of servicers: changes to the lanes of the ledger, previews to threads."""
+"""Carries out the calls of all methods: changes in the lanes of the ledger, lookups in batches, the rest in threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
-from google.protobuf.message import Message
 
-from registrar_server.core.commands import Command, EnrollmentCommand
+from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
+from registrar_server.ledger.batching import Batcher
 from registrar_server.ledger.event_lines import log_events
-from registrar_server.ledger.ledger import Call, Ledger
+from registrar_server.ledger.ledger import Answer, Call
+from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
-from registrar_server.reading.reads import Reads
-from registrar_server.rpc.endpoint import Context
 from registrar_server.rpc.fingerprint import fingerprint
+from registrar_server.rpc.methods import Change, LookUp, Method, Query, Read
+from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.twins import Twins
+from registrar_server.rpc.validation import Fields
 
-Response = TypeVar("Response", bound=Message)
+TimeRemaining = Callable[[], float | None]
+"""Returns the seconds until the deadline of a call, or None if it has none."""
 
 log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Runs changes and previews; ``reads`` runs lookups and lists."""
+    """Carries out calls, and returns their responses as bytes."""
 
     def __init__(
         self,
-        ledger: Ledger,
         twins: Twins,
-        reads: Reads,
+        lookups: Batcher[LookUp, Answer],
+        previews: Previews,
+        reads: PackedReads,
         queries: QueryThreads,
-        *,
-        max_message_bytes: int,
-        slow_call: float,
     ) -> None:
-        self._ledger = ledger
         self._twins = twins
+        self._lookups = lookups
+        self._previews = previews
+        self._reads = reads
         self._queries = queries
-        self.reads = reads
-        self.max_page_bytes = max_message_bytes * 3 // 4
-        """The most bytes in a page of a list; the rest of a message is for its envelope."""
-        self.slow_call = slow_call
-        """The seconds after which a call is logged as slow."""
 
-    async def change(
-        self,
-        context: Context,
-        request: Any,
-        command: Command,
-        response: type[Response],
-        pack: Callable[[Any], Response],
-    ) -> Response:
-        """Carry out a change and return its response, or raise its ``Refusal``.
+    async def answer(self, method: Method, request: Any, time_remaining: TimeRemaining) -> Answer:
+        """Carry out a call and return its answer, or raise its ``Refusal``."""
+        if isinstance(method, Change):
+            return await self._change(method, request, time_remaining)
+        assert isinstance(method, Read)
+        return await self._read(method, request, time_remaining)
 
-        A request with ``validate_only`` is answered by a preview. A request with a known ``request_id`` and the same
-        content gets the first response again, and waits for it if that call is still under way.
+    async def _change(self, change: Change, request: Any, time_remaining: TimeRemaining) -> Answer:
+        """Carry out a change, or preview it for a request with ``validate_only``.
+
+        A request with a known ``request_id`` and the same content gets the first response again, and waits for it if
+        that call is still under way.
         """
-        if getattr(request, "validate_only", False):
-            previewed: Any = await self._queries.run(self._ledger.preview, Call(command, pack, response))
-            preview: Response = previewed
-            return preview
-        call = Call(command, pack, response, request.request_id.lower(), fingerprint(request))
+        given = Fields()
+        request_id = given.request_id(request.request_id)
+        command = change.command(given, request)
+        given.check()
+        if change.takes_validate_only and request.validate_only:
+            return await self._queries.run(self._preview, Call(command, change.pack))
         try:
-            answer = await self._twins.run(call, context.time_remaining)
+            call = Call(command, change.pack, request_id, fingerprint(request))
+            answer = await self._twins.run(call, time_remaining)
         except Refusal as refusal:
-            _log_refusal(command, refusal)
+            if change.refused_event:
+                _log_refusal(change.refused_event, command, refusal)
             raise
         log_events(answer.events)
-        result: Response = answer.response
-        return result
+        return answer
+
+    def _preview(self, call: Call) -> Answer:
+        message = self._previews.preview(call)
+        return Answer(message.SerializeToString(), message=message)
+
+    async def _read(self, read: Read, request: Any, time_remaining: TimeRemaining) -> Answer:
+        given = Fields()
+        plan = read.plan(given, request)
+        given.check()
+        if isinstance(plan, Query):
+            return await self._queries.run(self._reads.query, plan)
+        return await self._lookups.submit(plan, timeout=time_remaining())
 
 
-def _log_refusal(command: Command, refusal: Refusal) -> None:
-    if isinstance(command, EnrollmentCommand):
-        reasons = [violation.reason.value for violation in refusal.violations] or [refusal.reason.value]
-        ids = {field.name: getattr(command, field.name) for field in fields(command) if field.name.endswith("_id")}
-        log.info("enrollment_refused", reasons=reasons, **ids)
+def _log_refusal(event: str, command: Command, refusal: Refusal) -> None:
+    reasons = [violation.reason.value for violation in refusal.violations] or [refusal.reason.value]
+    named = (field.name for field in fields(command) if field.name.endswith("_id"))  # type: ignore[arg-type]
+    log.info(event, reasons=reasons, **{name: getattr(command, name) for name in named})

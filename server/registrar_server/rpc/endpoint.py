@@ -1,30 +1,25 @@
-"""The wrapper of every RPC: converts errors to statuses and writes one log line. Nothing else aborts a call."""
+"""What every call gets: its response or its status, and one log line. Nothing else aborts a call."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import structlog
-from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import Message
 
 from registrar_server.errors import Reason, Refusal, drop_frames
 from registrar_server.rpc import status
+from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.grpc_log import note_response
+from registrar_server.rpc.methods import Method
 from registrar_server.stopwatch import spent
 
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
-Context = grpc.aio.ServicerContext[Any, Any]
-Method = Callable[[Any, Request, Context], Awaitable[Response]]
+Context = grpc.aio.ServicerContext[bytes, bytes]
 
-MAX_LOGGED_CHARACTERS = 128
 LATENESS_S = 0.05
 """How much later than at the client a deadline may pass at the server: the client cancels the call when it passes."""
 
@@ -34,49 +29,58 @@ _FAULTS = frozenset({Reason.DATABASE_UNAVAILABLE.value, Reason.CONTENTION.value,
 log = structlog.get_logger()
 
 
-def endpoint(method: Method[Request, Response]) -> Method[Request, Response]:
-    """Wrap a servicer's method.
+class Endpoints:
+    """Makes the handlers of methods. A call that takes longer than ``slow_call`` seconds is logged as slow."""
 
-    A ``Refusal`` becomes its status with details. Any other exception is logged with its traceback and answered
-    INTERNAL with a constant message, so that callers learn nothing about the server's internals. Every call logs one
-    ``rpc`` line: method, status, reason, the ids involved, duration_ms and peer.
-    """
-    name = method.__name__
+    def __init__(self, dispatcher: Dispatcher, slow_call: float) -> None:
+        self._dispatcher = dispatcher
+        self._slow_call = slow_call
 
-    @functools.wraps(method)
-    async def call(servicer: Any, request: Request, context: Context) -> Response:
-        begun = time.perf_counter()
-        line: dict[str, Any] = {"method": name, "status": "OK"}
-        try:
-            response = await method(servicer, request, context)
-            line.update(_ids(response))
-            note_response(response)
-            return response
-        except Refusal as refusal:
-            line.update(status=refusal.status, reason=refusal.reason.value, **refusal.metadata)
-            answer = status.of_refusal(refusal)
-        except asyncio.CancelledError:
-            line["status"] = "DEADLINE_EXCEEDED" if _is_over(context) else "CANCELLED"
-            raise
-        except TimeoutError:
-            line["status"] = "DEADLINE_EXCEEDED"
-            answer = status.of_deadline()
-        except Exception as error:
-            error_id = _log_crash(error, name)
-            line.update(status="INTERNAL", error_id=error_id)
-            answer = status.of_crash(error_id)
-        finally:
-            line.update(_ids(request))
-            _log_call(line, begun, servicer.slow_call, context)
-        try:
-            await context.abort_with_status(answer)  # type: ignore[arg-type]  # RpcStatus has grpc.Status's attributes.
-        finally:
-            # gRPC keeps the error that this raises in the context, and its traceback keeps this frame. With the context
-            # among the frame's variables, the call and its request would stay in memory until a garbage collection.
-            del servicer, request, context
-        raise AssertionError("abort_with_status returned")
+    def handler(self, method: Method) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """Return the handler of a method, from bytes to bytes.
 
-    return call
+        A ``Refusal`` becomes its status with details. Any other exception is logged with its traceback and answered
+        INTERNAL with a constant message, so that callers learn nothing about the server's internals. Every call logs
+        one ``rpc`` line: method, status, reason, the ids involved, duration_ms and peer.
+        """
+
+        async def handle(data: bytes, context: Context) -> bytes:
+            begun = time.perf_counter()
+            line: dict[str, Any] = {"method": method.name, "status": "OK"}
+            request = None
+            try:
+                request = method.read(data)
+                answer = await self._dispatcher.answer(method, request, context.time_remaining)
+                line.update(method.ids_of_response(answer.message or method.response.FromString(answer.response)))
+                note_response(answer.response)
+                return answer.response
+            except Refusal as refusal:
+                line.update(status=refusal.status, reason=refusal.reason.value, **refusal.metadata)
+                refused = status.of_refusal(refusal)
+            except asyncio.CancelledError:
+                line["status"] = "DEADLINE_EXCEEDED" if _is_over(context) else "CANCELLED"
+                raise
+            except TimeoutError:
+                line["status"] = "DEADLINE_EXCEEDED"
+                refused = status.of_deadline()
+            except Exception as error:
+                error_id = _log_crash(error, method.name)
+                line.update(status="INTERNAL", error_id=error_id)
+                refused = status.of_crash(error_id)
+            finally:
+                if request is not None:
+                    line.update(method.ids_of_request(request))
+                _log_call(line, begun, self._slow_call, context)
+            try:
+                await context.abort_with_status(refused)  # type: ignore[arg-type]  # It has the attributes of grpc.Status.
+            finally:
+                # gRPC keeps the error that this raises in the context, and its traceback keeps this frame. With the
+                # context among the frame's variables, the call and its request would stay in memory until a garbage
+                # collection.
+                del data, request, context
+            raise AssertionError("abort_with_status returned")
+
+        return handle
 
 
 def _is_over(context: Context) -> bool:
@@ -110,31 +114,3 @@ def _log_crash(error: Exception, method: str) -> str:
         log.error("rpc_crashed", method=method, error_id=error_id, exc_info=error)
     drop_frames(error)
     return error_id
-
-
-def _ids(message: Message) -> dict[str, str]:
-    """Return the ids in a request or response, at the top level and in its resource."""
-    found: dict[str, str] = {}
-    for resource, name in _id_fields(message.DESCRIPTOR):
-        value = getattr(getattr(message, resource) if resource else message, name)
-        if value:
-            found[name] = _printable(value)
-    return found
-
-
-def _printable(value: str) -> str:
-    """Truncate an invalid id and escape control characters."""
-    value = value[:MAX_LOGGED_CHARACTERS]
-    return value if value.isprintable() else value.encode("unicode_escape").decode()
-
-
-@functools.cache
-def _id_fields(message: Descriptor) -> tuple[tuple[str, str], ...]:
-    found = []
-    for field in message.fields:
-        if field.name.endswith("_id"):
-            found.append(("", field.name))
-        elif field.name in ("student", "course", "enrollment"):
-            nested = field.message_type.fields if field.message_type else ()
-            found.extend((field.name, inner.name) for inner in nested if inner.name.endswith("_id"))
-    return tuple(found)

@@ -13,9 +13,9 @@ from contextvars import ContextVar
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
-_response: ContextVar[Message | None] = ContextVar("response", default=None)
+_response: ContextVar[bytes | None] = ContextVar("response", default=None)
 _METHOD = re.compile(r"\[(/[^]]*)\]")
 
 note_response = _response.set
@@ -42,7 +42,7 @@ class CallerFaultFilter(logging.Filter):
         if not isinstance(error, grpc.aio.InternalError) or "execute_batch" not in str(error):
             return True
         response = _response.get()
-        return response is not None and response.ByteSize() > self._max_message_bytes
+        return response is not None and len(response) > self._max_message_bytes
 
     def install(self) -> None:
         """Apply the filter to the log of gRPC."""

@@ -17,9 +17,9 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.message import Message
 
 from registrar_server.errors import FieldViolation, Reason, Refusal
-from registrar_server.reading.reads import DEFAULT_PAGE_SIZE
 from registrar_server.rpc.validation import Fields
 
+DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 MAX_TOKEN_LENGTH = 2048
 MAX_PAGE_BYTES = 3 * 1024 * 1024
@@ -38,19 +38,21 @@ class SortName(str):
 class Page:
     """The page that a request asks for: the number of rows, and the key that they follow."""
 
-    def __init__(self, fields: Fields, request: Any, max_bytes: int) -> None:
+    def __init__(self, fields: Fields, request: Any) -> None:
         if request.page_size < 0:
             fields.wrong("page_size", f"must not be negative; 0 means {DEFAULT_PAGE_SIZE}")
         self.size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         self._token = request.page_token
         self._request = request
-        self._max_bytes = min(max_bytes, MAX_PAGE_BYTES)
+        self._fields = fields
 
     def after(self, *types: type) -> list[Any] | None:
         """Return the key of the row before the page, with parts of these types; None for the first page.
 
-        Raises INVALID_PAGE_TOKEN for a token that does not come from this list.
+        Raises INVALID_FIELD for the invalid fields of the request, and INVALID_PAGE_TOKEN for a token that does not
+        come from this list.
         """
+        self._fields.check()
         if not self._token:
             return None
         if len(self._token) > MAX_TOKEN_LENGTH:
@@ -71,6 +73,7 @@ class Page:
         rows: Sequence[Record],
         pack: Callable[[Entry, Record], None],
         key: Callable[[Record], Sequence[Any]],
+        max_bytes: int,
     ) -> None:
         """Fill in a response's entries and next page token; ``rows`` has one row more than the page if more follow.
 
@@ -79,7 +82,7 @@ class Page:
         for row in rows[: self.size]:
             pack(entries.add(), row)
         # Nearly every page fits, so measure the whole page once.
-        excess = response.ByteSize() - self._max_bytes
+        excess = response.ByteSize() - min(max_bytes, MAX_PAGE_BYTES)
         while excess > 0 and len(entries) > 1:
             excess -= entries.pop().ByteSize()
         if len(entries) < len(rows):

@@ -5,36 +5,26 @@ from __future__ import annotations
 import grpc
 from grpc_health.v1 import health
 
-from registrar.v1 import (
-    course_service_pb2,
-    course_service_pb2_grpc,
-    enrollment_service_pb2,
-    enrollment_service_pb2_grpc,
-    history_service_pb2,
-    history_service_pb2_grpc,
-    student_service_pb2,
-    student_service_pb2_grpc,
-)
-from registrar_server.rpc.course_service import CourseService
 from registrar_server.rpc.dispatch import Dispatcher
-from registrar_server.rpc.enrollment_service import EnrollmentService
+from registrar_server.rpc.endpoint import Endpoints
 from registrar_server.rpc.health import Health
-from registrar_server.rpc.history_service import HistoryService
 from registrar_server.rpc.reflection import add_reflection
-from registrar_server.rpc.student_service import StudentService
+from registrar_server.rpc.table import METHODS
 
-SERVICE_NAMES = tuple(
-    service.full_name
-    for module in (enrollment_service_pb2, student_service_pb2, course_service_pb2, history_service_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
-)
+SERVICE_NAMES = tuple(METHODS)
 
 
-def add_services(server: grpc.aio.Server, dispatcher: Dispatcher, health_service: Health) -> None:
-    """Add every service to a gRPC server, together with health and reflection."""
-    enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentService(dispatcher), server)
-    student_service_pb2_grpc.add_StudentServiceServicer_to_server(StudentService(dispatcher), server)
-    course_service_pb2_grpc.add_CourseServiceServicer_to_server(CourseService(dispatcher), server)
-    history_service_pb2_grpc.add_HistoryServiceServicer_to_server(HistoryService(dispatcher), server)
+def add_services(server: grpc.aio.Server, dispatcher: Dispatcher, health_service: Health, *, slow_call: float) -> None:
+    """Add every service to a gRPC server, together with health and reflection.
+
+    The handlers of our methods take and return bytes: what is no message is refused with details, and nothing is
+    serialized twice. A call that takes longer than ``slow_call`` seconds is logged as slow.
+    """
+    endpoints = Endpoints(dispatcher, slow_call)
+    for service, methods in METHODS.items():
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.unary_unary_rpc_method_handler(endpoints.handler(method)) for name, method in methods.items()
+        }
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
     health_service.add_to(server)
     add_reflection(server, (*SERVICE_NAMES, health.SERVICE_NAME))

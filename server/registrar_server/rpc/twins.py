@@ -80,7 +80,7 @@ class Twins:
             self._end(key, error)
             raise
         # This caller logs the events.
-        self._end(key, Answer(answer.response))
+        self._end(key, answer._replace(events=()))
         return answer
 
     async def _wait(self, key: Key, waiting: dict[Twin, None], timeout: float | None) -> Answer | Notice:
@@ -126,7 +126,7 @@ def _shared(outcome: Answer | Exception | None) -> Answer | Notice | None:
 
 
 def _without_events(shared: Answer | Notice) -> Answer | Notice:
-    return Answer(shared.response) if isinstance(shared, Answer) else shared
+    return shared._replace(events=()) if isinstance(shared, Answer) else shared
 
 
 def _next_of(waiting: dict[Twin, None]) -> Twin | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from sqlalchemy import Engine, QueuePool, Select, text
 from sqlalchemy.engine import make_url
@@ -20,10 +20,10 @@ from registrar_server import stopwatch
 from registrar_server.availability import Availability
 from registrar_server.storage import bulk
 from registrar_server.storage.engines import create_engine, sqlite_file
-from registrar_server.storage.failures import CommitUncertain, DatabaseReplaced, Failure, classify, is_read_only
+from registrar_server.storage.failures import CommitUncertain, DatabaseReplaced, Failure, classify, error_of_commit
 
 Found = TypeVar("Found")
-Result = TypeVar("Result")
+Asked = TypeVar("Asked", bound=bulk.Statement)
 
 QUIET_S = 1.0
 """How long calls wait for the calls before them when all connections are replaced."""
@@ -43,16 +43,18 @@ class Database:
         self._file = sqlite_file(self.url)
         self._identity = _identity(self._file)
         # Housekeeping and the write probe share one more connection, so that they do not wait for the lanes.
-        self._writer = create_engine(self.url, self.writers + 1, one_plan=True)
-        self._looker = create_engine(self.url, readers, autocommit=True, one_plan=True)
+        self.writer = create_engine(self.url, self.writers + 1, one_plan=True)
+        self.looker = create_engine(self.url, readers, autocommit=True, one_plan=True)
         self.autocommit = create_engine(self.url, readers, autocommit=True)
+        self.generation = 0
+        """Rises each time when all connections are closed; those opened before are not to be used any more."""
         self._admits = threading.Event()
         self._admits.set()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Begin a write transaction. It is rolled back unless its ``commit`` ends it."""
-        with self._connection(self._writer) as connection:
+        with self._connection(self.writer) as connection:
             if self.is_sqlite:
                 connection.execute("BEGIN IMMEDIATE")
             yield Transaction(self._bulk, connection)
@@ -60,35 +62,17 @@ class Database:
     @contextmanager
     def read_connection(self) -> Iterator[Transaction]:
         """Read with the statements of ``bulk``, without locks and without a transaction."""
-        with self._connection(self._looker) as connection:
+        with self._connection(self.looker) as connection:
             yield Transaction(self._bulk, connection)
 
-    def look(self, read: Callable[[Transaction], Result], *, calls: int = 1) -> Result:
-        """Return the result of ``read`` on a snapshot. After a lost connection, retry once on a new one.
-
-        ``calls`` is the number of callers who wait for the result, for the log of an outage.
-        """
-
-        def once() -> Result:
-            with self.read_connection() as transaction:
-                return read(transaction)
-
-        return self._read(once, calls)
-
     def rows(self, query: Select[*tuple[Any, ...]], *, calls: int = 1) -> Sequence[Sequence[Any]]:
-        """Return the rows of a query. After a lost connection, retry once. ``calls`` is as for ``look``."""
+        """Return the rows of a query. After a lost connection, retry once on a new one.
 
-        def once() -> Sequence[Sequence[Any]]:
-            self._check()
-            with self.autocommit.connect() as connection:
-                return connection.execute(query).all()
-
-        return self._read(once, calls)
-
-    def _read(self, once: Callable[[], Result], calls: int) -> Result:
+        ``calls`` is the number of callers who wait for the rows, for the log of an outage.
+        """
         stopwatch.enter("database")
         try:
-            found = _twice_if_lost(once)
+            found = self._rows_twice_if_lost(query)
         except Exception as error:
             if classify(error) is Failure.UNAVAILABLE:
                 self.availability.failed("reading", error, calls=calls)
@@ -96,6 +80,19 @@ class Database:
         stopwatch.enter("packed")
         self.availability.succeeded("reading")
         return found
+
+    def _rows_twice_if_lost(self, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
+        try:
+            return self._rows(query)
+        except Exception as error:
+            if classify(error) is not Failure.UNAVAILABLE:
+                raise
+        return self._rows(query)
+
+    def _rows(self, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
+        self._check()
+        with self.autocommit.connect() as connection:
+            return connection.execute(query).all()
 
     @contextmanager
     def _connection(self, engine: Engine) -> Iterator[Any]:
@@ -148,24 +145,16 @@ class Database:
 
     def _await_quiet(self) -> None:
         until = time.monotonic() + QUIET_S
-        pools = [cast("QueuePool", engine.pool) for engine in (self._writer, self._looker, self.autocommit)]
+        pools = [cast("QueuePool", engine.pool) for engine in (self.writer, self.looker, self.autocommit)]
         while any(pool.checkedout() for pool in pools) and time.monotonic() < until:
             time.sleep(0.001)
 
     def close(self) -> None:
         """Close all pooled connections."""
-        self._writer.dispose()
-        self._looker.dispose()
+        self.generation += 1
+        self.writer.dispose()
+        self.looker.dispose()
         self.autocommit.dispose()
-
-
-def _twice_if_lost(read: Callable[[], Result]) -> Result:
-    try:
-        return read()
-    except Exception as error:
-        if classify(error) is not Failure.UNAVAILABLE:
-            raise
-    return read()
 
 
 class QueryResults:
@@ -173,6 +162,12 @@ class QueryResults:
 
     def __init__(self, found: Mapping[bulk.Query[Any], list[Any]]) -> None:
         self._found = found
+
+    @classmethod
+    def of(cls, asked: Mapping[bulk.Query[Any], bulk.Rows], rows: Iterable[bulk.Rows]) -> Self:
+        """Read the rows that the database returned for those queries that have parameters, in order."""
+        each = iter(rows)
+        return cls({query: list(map(query.read, next(each))) if given else [] for query, given in asked.items()})
 
     def __getitem__(self, query: bulk.Query[Found]) -> list[Found]:
         return self._found[query]
@@ -187,12 +182,8 @@ class Transaction:
 
     def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> QueryResults:
         """Run selects and locks in order, each with its rows of parameters; one without parameters is not sent."""
-        sent = [(query, rows) for query, rows in requests.items() if rows]
-        found = self._dialect.read(self._connection, sent) if sent else []
-        answers: dict[bulk.Query[Any], list[Any]] = {query: [] for query in requests}
-        for (query, _), rows in zip(sent, found, strict=True):
-            answers[query] = list(map(query.read, rows))
-        return QueryResults(answers)
+        sent = with_parameters(requests.items())
+        return QueryResults.of(requests, self._dialect.read(self._connection, sent) if sent else ())
 
     def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
         """Write and commit. Raises ``CommitUncertain`` if the result of the commit is lost, or may be.
@@ -200,11 +191,14 @@ class Transaction:
         Any other error is the database's report on a statement: nothing was committed.
         """
         try:
-            self._dialect.write(self._connection, [request for request in requests if request[1]])
+            self._dialect.write(self._connection, with_parameters(requests))
         except Exception as error:
-            if classify(error) is Failure.UNAVAILABLE and not is_read_only(error):
-                raise CommitUncertain from error
-            raise
+            raise error_of_commit(error) from error.__cause__
+
+
+def with_parameters(requests: Iterable[tuple[Asked, bulk.Rows]]) -> list[tuple[Asked, bulk.Rows]]:
+    """Return the statements that have rows of parameters; the others are not sent."""
+    return [request for request in requests if request[1]]
 
 
 def _identity(file: Path | None) -> tuple[int, int] | None:

@@ -104,6 +104,18 @@ def refusal_of(error: Exception) -> Exception:
     return error
 
 
+def error_of_commit(error: Exception) -> Exception:
+    """Return ``CommitUncertain`` if an error of a commit leaves its result open, else the error itself.
+
+    Any other error is the database's report on a statement: nothing was committed.
+    """
+    if classify(error) is Failure.UNAVAILABLE and not is_read_only(error):
+        uncertain = CommitUncertain()
+        uncertain.__cause__ = error
+        return uncertain
+    return error
+
+
 class DatabaseReplaced(Exception):
     """The database's file is not the file that the server started with."""
 

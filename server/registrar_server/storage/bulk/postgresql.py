@@ -7,8 +7,7 @@ statement, and each wait hands the interpreter to another thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,41 +28,95 @@ Execution = tuple[str, list[bytes]]
 
 BEGIN: Execution = ("BEGIN", [])
 COMMIT: Execution = ("COMMIT", [])
+ROLLBACK: Execution = ("ROLLBACK", [])
 
 
 class PostgreSQL(Dialect):
     """psycopg 3. All reads with their BEGIN take one round trip, all writes with their COMMIT another."""
 
-    def __init__(self) -> None:
-        self._prepared: WeakKeyDictionary[Connection[Any], dict[str, bytes]] = WeakKeyDictionary()
-
     def read(self, connection: Any, requests: Sequence[tuple[Query[Any], Rows]]) -> list[Rows]:
         """Send all statements, then wait once. Outside of autocommit, the first read begins the transaction."""
-        idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
-        begin = [] if connection.autocommit or not idle else [BEGIN]
-        results = self._exchange(connection, [*begin, *_executions(requests)])
-        return [_rows(connection, result) for result in results[len(begin) :]]
+        exchange = reading(connection, requests)
+        return exchange.rows(_converse(connection, exchange))
 
     def write(self, connection: Any, requests: Sequence[tuple[Statement, Rows]]) -> None:
         """Send all statements with the commit, then wait once. If a statement fails, the commit fails too."""
-        self._exchange(connection, [*_executions(requests), COMMIT])
+        exchange = writing(connection, requests)
+        exchange.check(_converse(connection, exchange))
 
-    def _exchange(self, connection: Connection[Any], executions: Sequence[Execution]) -> list[PGresult]:
-        """Execute the statements, and return the result of each, or raise the first error."""
-        prepared = self._prepared.setdefault(connection, {})
-        new = {text: b"registrar_%d" % (len(prepared) + place) for place, text in enumerate(_new(executions, prepared))}
-        names = prepared | new
-        pgconn = connection.pgconn
-        queue = [partial(pgconn.send_prepare, name, text.encode()) for text, name in new.items()]
-        queue += [partial(pgconn.send_query_prepared, names[text], values) for text, values in executions]
-        results = _converse(connection, queue)
+
+class Exchange:
+    """Statements that a connection sends together, and whose results come together.
+
+    Whoever drives the connection starts the exchange with ``send``, runs ``fetch`` to its end, and reads the results
+    with ``check`` or ``rows``.
+    """
+
+    def __init__(self, connection: Connection[Any], executions: Sequence[Execution], *, begins: bool = False) -> None:
+        self._connection = connection
+        self._begins = begins
+        self._executions = [BEGIN, *executions] if begins else executions
+        self._prepared = _prepared_on(connection)
+        self._new = {
+            text: b"registrar_%d" % (len(self._prepared) + place)
+            for place, text in enumerate(_new(self._executions, self._prepared))
+        }
+
+    def send(self) -> None:
+        """Put all statements into the output buffer of the connection."""
+        pgconn = self._connection.pgconn
+        names = self._prepared | self._new if self._new else self._prepared
+        pgconn.enter_pipeline_mode()
+        for text, name in self._new.items():
+            pgconn.send_prepare(name, text.encode())
+        for text, values in self._executions:
+            pgconn.send_query_prepared(names[text], values)
+        pgconn.pipeline_sync()
+
+    def fetch(self) -> PQGen[list[PGresult]]:
+        """Send the buffered output and fetch all results; yields whenever it has to wait for the connection."""
+        pgconn = self._connection.pgconn
+        results = yield from _results(pgconn, len(self._new) + len(self._executions))
+        pgconn.exit_pipeline_mode()
+        return results
+
+    def check(self, results: Sequence[PGresult]) -> Sequence[PGresult]:
+        """Return the results of the statements, or raise the first error."""
         # A statement stays prepared even if the transaction fails, but is not prepared after an earlier one failed.
-        for (text, name), result in zip(new.items(), results, strict=False):
+        for (text, name), result in zip(self._new.items(), results, strict=False):
             if result.status == ExecStatus.COMMAND_OK:
-                prepared[text] = name
+                self._prepared[text] = name
         for result in results:
             _check(result)
-        return results[len(new) :]
+        return results[len(self._new) + self._begins :]
+
+    def rows(self, results: Sequence[PGresult]) -> list[Rows]:
+        """Return the rows of each statement, or raise the first error."""
+        return [_rows(self._connection, result) for result in self.check(results)]
+
+
+def reading(connection: Connection[Any], requests: Sequence[tuple[Query[Any], Rows]]) -> Exchange:
+    """Return the exchange that runs selects and locks; outside of autocommit, the first one begins a transaction."""
+    idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
+    return Exchange(connection, _executions(requests), begins=idle and not connection.autocommit)
+
+
+def writing(connection: Connection[Any], requests: Sequence[tuple[Statement, Rows]]) -> Exchange:
+    """Return the exchange that runs inserts and updates and commits."""
+    return Exchange(connection, [*_executions(requests), COMMIT])
+
+
+def rolling_back(connection: Connection[Any]) -> Exchange:
+    """Return the exchange that rolls a transaction back."""
+    return Exchange(connection, [ROLLBACK])
+
+
+_all_prepared: WeakKeyDictionary[Connection[Any], dict[str, bytes]] = WeakKeyDictionary()
+
+
+def _prepared_on(connection: Connection[Any]) -> dict[str, bytes]:
+    """Return the names of the statements that are prepared on a connection, by their texts."""
+    return _all_prepared.setdefault(connection, {})
 
 
 def _executions(requests: Sequence[tuple[Statement, Rows]]) -> list[Execution]:
@@ -74,19 +127,13 @@ def _new(executions: Sequence[Execution], prepared: dict[str, bytes]) -> list[st
     return [text for text in dict.fromkeys(text for text, _ in executions) if text not in prepared]
 
 
-def _converse(connection: Connection[Any], queue: Sequence[Callable[[], None]]) -> list[PGresult]:
-    pgconn = connection.pgconn
+def _converse(connection: Connection[Any], exchange: Exchange) -> list[PGresult]:
     try:
-        pgconn.enter_pipeline_mode()
-        for send in queue:
-            send()
-        pgconn.pipeline_sync()
-        results = connection.wait(_results(pgconn, len(queue)))
-        pgconn.exit_pipeline_mode()
+        exchange.send()
+        return connection.wait(exchange.fetch())
     except BaseException:
         connection.close()  # A late result would be taken for the result of a later one.
         raise
-    return results
 
 
 def _check(result: PGresult) -> None:

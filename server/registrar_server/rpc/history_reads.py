@@ -1,38 +1,33 @@
-"""HistoryService: the events of all changes."""
+"""The reads of HistoryService: the events of all changes."""
 
 from __future__ import annotations
 
 from registrar.v1 import history_service_pb2 as pb
-from registrar.v1.history_service_pb2_grpc import HistoryServiceServicer
-from registrar_server.reading.history import EventSearch
+from registrar_server.reading.history import EventSearch, HistoryEntry, HistoryPage
 from registrar_server.rpc import convert
-from registrar_server.rpc.dispatch import Dispatcher
-from registrar_server.rpc.endpoint import Context, endpoint
 from registrar_server.rpc.filters import members, time_from
+from registrar_server.rpc.methods import Query, Read
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
 from registrar_server.rpc.values import EVENT_TYPES
 
 
-class HistoryService(HistoryServiceServicer):
-    """Implements ``protos/registrar/v1/history_service.proto``, which documents each RPC."""
+def _list_events(fields: Fields, request: pb.ListEventsRequest) -> Query:
+    search = _search(fields, request)
+    page = Page(fields, request)
+    if seen := page.after(int):
+        search = search._replace(before=seen[0]) if search.descending else search._replace(after=seen[0])
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
-        self.slow_call = dispatcher.slow_call
-
-    @endpoint
-    async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
-        fields = Fields()
-        search = _search(fields, request)
-        page = Page(fields, request, self._dispatcher.max_page_bytes)
-        fields.check()
-        if seen := page.after(int):
-            search = search._replace(before=seen[0]) if search.descending else search._replace(after=seen[0])
-        found = await self._dispatcher.reads.list(lambda reader: reader.list_events(search, page.size + 1))
+    def pack(found: HistoryPage, max_bytes: int) -> pb.ListEventsResponse:
         response = pb.ListEventsResponse(last_revision=found.last_revision)
-        page.fill(response, response.events, found.entries, convert.set_event, lambda entry: (entry.revision,))
+        page.fill(response, response.events, found.entries, convert.set_event, _key, max_bytes)
         return response
+
+    return Query(lambda reader: reader.list_events(search, page.size + 1), pack)
+
+
+def _key(entry: HistoryEntry) -> tuple[int]:
+    return (entry.revision,)
 
 
 def _search(fields: Fields, request: pb.ListEventsRequest) -> EventSearch:
@@ -53,3 +48,6 @@ def _search(fields: Fields, request: pb.ListEventsRequest) -> EventSearch:
         descending=request.descending,
         after=request.after_revision,
     )
+
+
+READS = (Read(pb.ListEventsRequest, pb.ListEventsResponse, _list_events),)

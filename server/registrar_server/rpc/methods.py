@@ -1,0 +1,129 @@
+"""The two kinds of unary RPCs: changes and reads. Each RPC is one row, and every row takes the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+
+from registrar_server.core.commands import Command
+from registrar_server.errors import Reason, Refusal
+from registrar_server.reading.lookups import Lookup
+from registrar_server.reading.reader import Reader
+from registrar_server.rpc.validation import Fields
+
+MAX_LOGGED_CHARACTERS = 128
+
+Pack = Callable[[Any, int], Message]
+"""Makes the response of what a read has found; a list fills at most the given number of bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """A read by id, which shares its statements with the other lookups of its batch."""
+
+    lookup: Lookup
+    pack: Pack
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A read with a query of its own."""
+
+    run: Callable[[Reader], Any]
+    pack: Pack
+
+
+@dataclass(frozen=True)
+class Method:
+    """A unary RPC: its messages, and the names of the ids in them for the log."""
+
+    request: type[Message]
+    response: type[Message]
+
+    @cached_property
+    def name(self) -> str:
+        """The name of the RPC, such as ``EnrollStudent``."""
+        return self.request.DESCRIPTOR.name.removesuffix("Request")
+
+    def read(self, data: bytes) -> Any:
+        """Return the request in these bytes, or raise INVALID_FIELD if they are no such message."""
+        try:
+            return self.request.FromString(data)
+        except DecodeError:
+            pass
+        raise malformed(self.request.DESCRIPTOR)
+
+    @cached_property
+    def ids_of_request(self) -> Callable[[Message], dict[str, str]]:
+        """Return the ids in a request, by name."""
+        return _ids_reader(self.request.DESCRIPTOR)
+
+    @cached_property
+    def ids_of_response(self) -> Callable[[Message], dict[str, str]]:
+        """Return the ids in a response, by name."""
+        return _ids_reader(self.response.DESCRIPTOR)
+
+
+@dataclass(frozen=True)
+class Change(Method):
+    """An RPC that changes something: how its request becomes a command, and the command's result its response."""
+
+    command: Callable[[Fields, Any], Command]
+    """Reads the fields of a request, and notes the invalid ones."""
+    pack: Callable[[Any], Message]
+    refused_event: str = ""
+    """The log line of a refusal, besides that of the call; empty if it has none."""
+
+    @cached_property
+    def takes_validate_only(self) -> bool:
+        """Whether callers may ask for a preview."""
+        return "validate_only" in self.request.DESCRIPTOR.fields_by_name
+
+
+@dataclass(frozen=True)
+class Read(Method):
+    """An RPC that changes nothing: how its request becomes a lookup or a query."""
+
+    plan: Callable[[Fields, Any], LookUp | Query]
+    """Reads the fields of a request, and notes or refuses the invalid ones."""
+
+
+def malformed(message: Any) -> Refusal:
+    """Return the refusal for bytes that are no message of this type."""
+    return Refusal(Reason.INVALID_FIELD, f"The bytes of the request are not a {message.full_name}.")
+
+
+def _ids_reader(message: Any) -> Callable[[Message], dict[str, str]]:
+    names = _id_fields(message)
+    if not names:
+        return lambda message: {}
+    # A constant second path makes the result of attrgetter a tuple.
+    read = attrgetter(*names.values(), "DESCRIPTOR")
+
+    def ids(message: Message) -> dict[str, str]:
+        return {name: _printable(value) for name, value in zip(names, read(message), strict=False) if value}
+
+    return ids
+
+
+def _id_fields(message: Any) -> Mapping[str, str]:
+    """Return the paths of the ids in a message, at the top level and in its resource, by the name of the id."""
+    paths: dict[str, str] = {}
+    for field in message.fields:
+        if field.name.endswith("_id"):
+            paths[field.name] = field.name
+        elif field.name in ("student", "course", "enrollment") and field.message_type:
+            inner = (one.name for one in field.message_type.fields if one.name.endswith("_id"))
+            paths.update((name, f"{field.name}.{name}") for name in inner)
+    return paths
+
+
+def _printable(value: str) -> str:
+    """Truncate an invalid id and escape control characters."""
+    value = value[:MAX_LOGGED_CHARACTERS]
+    return value if value.isprintable() else value.encode("unicode_escape").decode()

@@ -1,0 +1,48 @@
+"""Runs reads and packs their responses: lookups batch by batch, queries in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from registrar_server.ledger.ledger import Answer, Outcome
+from registrar_server.reading.lookups import look_up
+from registrar_server.reading.reader import Reader
+from registrar_server.rpc.methods import LookUp, Query
+from registrar_server.storage.stores import Store
+
+PIECE = 32
+"""How many responses are packed before other work in the event loop may go on."""
+
+
+class PackedReads:
+    """Answers reads with the bytes of their responses; a list fills at most ``max_page_bytes``."""
+
+    def __init__(self, store: Store, reader: Reader, max_page_bytes: int) -> None:
+        self._store = store
+        self._reader = reader
+        self._max_page_bytes = max_page_bytes
+
+    async def look_up(self, plans: Sequence[LookUp]) -> list[Outcome]:
+        """Return an answer or an error for each lookup, in order."""
+        found = await look_up(self._store, [plan.lookup for plan in plans])
+        outcomes: list[Outcome] = []
+        for place, (plan, one) in enumerate(zip(plans, found, strict=True), start=1):
+            outcomes.append(one if isinstance(one, Exception) else self._attempt(plan, one))
+            if place % PIECE == 0:
+                await self._store.pause(0)
+        return outcomes
+
+    def query(self, plan: Query) -> Answer:
+        """Run a query and return its answer, or raise its error."""
+        return self._pack(plan, plan.run(self._reader))
+
+    def _attempt(self, plan: LookUp, found: object) -> Outcome:
+        """Pack one response; its failure must not affect the other lookups of the batch."""
+        try:
+            return self._pack(plan, found)
+        except Exception as error:
+            return error
+
+    def _pack(self, plan: LookUp | Query, found: object) -> Answer:
+        message = plan.pack(found, self._max_page_bytes)
+        return Answer(message.SerializeToString(), message=message)

@@ -1,0 +1,55 @@
+"""The table of all unary RPCs of Registrar, by the path of the RPC.
+
+An RPC of the protos without a row, or a row without an RPC, is an error at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from registrar.v1 import (
+    course_service_pb2,
+    enrollment_service_pb2,
+    history_service_pb2,
+    student_service_pb2,
+)
+from registrar_server.rpc import (
+    course_changes,
+    course_reads,
+    enrollment_changes,
+    enrollment_reads,
+    history_reads,
+    student_changes,
+    student_reads,
+)
+from registrar_server.rpc.methods import Method
+
+SERVICES: tuple[ServiceDescriptor, ...] = tuple(
+    service
+    for module in (enrollment_service_pb2, student_service_pb2, course_service_pb2, history_service_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+
+_ROWS: Mapping[str, Iterable[Method]] = {
+    "EnrollmentService": (*enrollment_changes.CHANGES, *enrollment_reads.READS),
+    "StudentService": (*student_changes.CHANGES, *student_reads.READS),
+    "CourseService": (*course_changes.CHANGES, *course_reads.READS),
+    "HistoryService": history_reads.READS,
+}
+
+
+def _methods(service: ServiceDescriptor) -> Mapping[str, Method]:
+    """Return the rows of a service by the name of the RPC."""
+    by_name = {method.name: method for method in _ROWS[service.name]}
+    if difference := by_name.keys() ^ set(service.methods_by_name):
+        raise RuntimeError(f"{service.full_name} and its rows differ: {difference}")
+    return MappingProxyType(by_name)
+
+
+METHODS: Mapping[str, Mapping[str, Method]] = MappingProxyType(
+    {service.full_name: _methods(service) for service in SERVICES}
+)
+"""The rows by the full name of the service and the name of the RPC."""
