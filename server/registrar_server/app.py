@@ -23,6 +23,7 @@ from registrar_server.ledger.request_ids import purge_request_ids
 from registrar_server.ledger.sweeping import Sweep, Swept
 from registrar_server.ledger.unsettled import Memory, Unsettled, find_unsettled
 from registrar_server.ledger.write_probe import probe_writes
+from registrar_server.reading.lookups import look_up
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
 from registrar_server.rpc.dispatch import Dispatcher
@@ -71,7 +72,12 @@ class Server:
         self._store = BlockingStore(self._database) if self._database.is_sqlite else LoopStore(self._database)
         expected = ExpectedWaiters()
         ledger = Ledger(self._store, expected)
-        reads = PackedReads(self._store, Reader(self._database), settings.max_message_bytes * 3 // 4)
+        reads = PackedReads(
+            partial(look_up, self._store),
+            self._store.pause,
+            Reader(self._database),
+            settings.max_message_bytes * 3 // 4,
+        )
         limits = Limits(settings.max_batch, settings.max_waiting)
         self._threads: list[LaneThread[Any, Any]] = []
         self._changes = Lanes[Call, Answer](

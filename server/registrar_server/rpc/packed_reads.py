@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from registrar_server.ledger.ledger import Answer, Outcome
-from registrar_server.reading.lookups import look_up
+from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.reader import Reader
 from registrar_server.rpc.methods import LookUp, Query
-from registrar_server.storage.stores import Store
 
 PIECE = 32
 """How many responses are packed before other work in the event loop may go on."""
@@ -17,19 +17,26 @@ PIECE = 32
 class PackedReads:
     """Answers reads with the bytes of their responses; a list fills at most ``max_page_bytes``."""
 
-    def __init__(self, store: Store, reader: Reader, max_page_bytes: int) -> None:
-        self._store = store
+    def __init__(
+        self,
+        look_up: Callable[[Sequence[Lookup]], Awaitable[list[Any]]],
+        pause: Callable[[float], Awaitable[None]],
+        reader: Reader,
+        max_page_bytes: int,
+    ) -> None:
+        self._look_up = look_up
+        self._pause = pause
         self._reader = reader
         self._max_page_bytes = max_page_bytes
 
     async def look_up(self, plans: Sequence[LookUp]) -> list[Outcome]:
         """Return an answer or an error for each lookup, in order."""
-        found = await look_up(self._store, [plan.lookup for plan in plans])
+        found = await self._look_up([plan.lookup for plan in plans])
         outcomes: list[Outcome] = []
         for place, (plan, one) in enumerate(zip(plans, found, strict=True), start=1):
             outcomes.append(one if isinstance(one, Exception) else self._attempt(plan, one))
             if place % PIECE == 0:
-                await self._store.pause(0)
+                await self._pause(0)
         return outcomes
 
     def query(self, plan: Query) -> Answer:
