@@ -39,7 +39,7 @@ class JsonFormat:
     def __init__(self) -> None:
         self._render_exception = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
         self._encoder = msgspec.json.Encoder(enc_hook=str)
-        self._slow_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+        self._encode_in_python = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":")).encode
 
     def render_exception(self, values: dict[str, Any]) -> None:
         """Replace ``exc_info`` with a list of the exceptions and their frames."""
@@ -57,8 +57,8 @@ class JsonFormat:
         try:
             return self._encoder.encode(fields).decode() + "\n"
         except UnicodeEncodeError:
-            # msgspec refuses half of a surrogate pair. Its escape sequence is valid JSON, and the same in Python.
-            return self._slow_encode(fields).encode(errors="backslashreplace").decode() + "\n"
+            # msgspec refuses half of a surrogate pair. Python's escape sequence for it is also that of JSON.
+            return self._encode_in_python(fields).encode(errors="backslashreplace").decode() + "\n"
 
 
 class ConsoleFormat:
