@@ -48,15 +48,15 @@ class LogRecords:
         atexit.register(self.write_out)
 
     def add(self, level: str, event: str, values: dict[str, Any]) -> None:
-        """Add a record, which takes ``values`` over: neither they nor their contents may change afterwards."""
+        """Add a record. It keeps ``values``, so neither they nor their contents may change afterwards."""
         now = self._clock()
         if "exc_info" in values:
             # Render it here and now: a record that waits must not keep the frames of a traceback in memory.
             self._format.render_exception(values)
         self._append((now, level, event, values))
-        # A thread without an event loop also leaves its record to a loop that will write soon. This keeps the order,
-        # and the records of all threads share one write. The record is added before the time is read: if the loop is
-        # writing at this moment, it either finds this record or has set the time to 0 before.
+        # A thread without an event loop also leaves its record to a loop that writes soon. This keeps the order and
+        # saves writes. Read the time after adding the record: a loop that writes at this moment has either set the
+        # time to 0 already, or still finds the record.
         if level not in _MAY_WAIT or (now >= self._due and not self._is_scheduled(now)):
             self.write_out()
 

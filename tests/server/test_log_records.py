@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,6 +89,7 @@ async def test_the_next_records_wait_for_another_20_ms(records: LogRecords, stre
     for number in range(3):
         records.add("info", f"record {number}", {})
         await turn()
+        assert len(stream.writes) == number
         loop_clock.seconds += DELAY_S + 0.001
         await turn()
     assert stream.writes == [["record 0"], ["record 1"], ["record 2"]]
@@ -135,6 +137,15 @@ async def test_a_thread_writes_its_record_itself_if_no_loop_will(records: LogRec
     assert stream.writes == [["in a thread"]]
 
 
+async def test_a_loop_that_is_late_writes_at_the_next_record(
+    records: LogRecords, stream: Stream, loop_clock: Clock
+) -> None:
+    records.add("info", "first", {})
+    loop_clock.seconds += DELAY_S
+    records.add("info", "second", {})
+    assert stream.writes == [["first", "second"]]
+
+
 async def test_a_thread_writes_for_a_loop_that_is_late(records: LogRecords, stream: Stream, clock: Clock) -> None:
     records.add("info", "in the loop", {})
     clock.seconds += DELAY_S
@@ -157,23 +168,33 @@ def test_records_that_a_stopped_loop_leaves_are_written_by_the_next_one_that_is_
     assert stream.writes == [["in the loop", "later"]]
 
 
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    """Let Python switch between threads as often as it can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("frequent_switches")
 async def test_a_loop_and_threads_lose_and_reorder_nothing(stream: Stream) -> None:
     """Records are added while others are written; the real clock sets the moments."""
     records = LogRecords(stream, JsonFormat())
 
     def add(thread: str) -> None:
-        for number in range(3_000):
+        for number in range(1_000):
             records.add("warning" if number % 50 == 0 else "info", f"{thread} {number}", {})
 
     adding = asyncio.gather(*(asyncio.to_thread(add, f"thread-{number}") for number in range(3)))
-    for number in range(3_000):
+    for number in range(1_000):
         records.add("info", f"loop {number}", {})
         await asyncio.sleep(0)
     await adding
     records.write_out()
     written = [event.split() for events in stream.writes for event in events]
     for source in ("thread-0", "thread-1", "thread-2", "loop"):
-        assert [int(number) for name, number in written if name == source] == list(range(3_000))
+        assert [int(number) for name, number in written if name == source] == list(range(1_000))
 
 
 def test_a_value_that_logs_while_it_is_rendered_blocks_nothing(records: LogRecords, stream: Stream) -> None:

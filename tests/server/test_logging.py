@@ -125,11 +125,13 @@ def test_a_message_of_a_library_that_cannot_be_formatted_is_reported(capsys: pyt
 def test_bound_values_come_first_and_arguments_are_put_into_the_event() -> None:
     stream = io.StringIO()
     logs.configure("json", stream=stream)
+    structlog.get_logger().info("event %s of %d", "zero", 4)
     log = structlog.get_logger().bind(student_id="s-1", course_id="c-1")
     log.info("event %s", "one", course_id="c-2", seats=3)
     log.warning("event %s", "two", seats=4)
     log.unbind("student_id").info("plain")
-    first, second, plain = (list(line.items())[2:] for line in lines(stream))
+    unbound, first, second, plain = (list(line.items())[2:] for line in lines(stream))
+    assert unbound == [("event", "event zero of 4")]
     assert first == [("event", "event one"), ("student_id", "s-1"), ("course_id", "c-2"), ("seats", 3)]
     assert second == [("event", "event two"), ("student_id", "s-1"), ("course_id", "c-1"), ("seats", 4)]
     assert plain == [("event", "plain"), ("course_id", "c-1")]
