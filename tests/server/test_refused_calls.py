@@ -35,6 +35,7 @@ from registrar_server.errors import Refusal
 from registrar_server.ledger import ledger
 from registrar_server.reading import lookups
 from tests.support.properties import scaled
+from tests.support.raw_calls import HEALTH, OWN, RAW_METHODS, REFLECTION, RawMethod
 from tests.support.servers import Registrar, ServerProcess, calling, server_process
 
 Attempt = Callable[[Registrar], Awaitable[Any]]
@@ -115,6 +116,12 @@ async def test_a_refused_call_leaves_no_garbage(registrar: Registrar, kind: str)
 @pytest.mark.usefixtures("log", "collected_by_hand", "crashing")
 async def test_a_crashed_call_leaves_no_garbage(registrar: Registrar, kind: str) -> None:
     assert await garbage_of(CRASHING[kind], registrar) == []
+
+
+@pytest.mark.parametrize("method", RAW_METHODS, ids=lambda method: method.path)
+@pytest.mark.usefixtures("log", "collected_by_hand")
+async def test_broken_bytes_leave_no_garbage(sqlite_registrar: Registrar, method: RawMethod) -> None:
+    assert await garbage_of(lambda registrar: method.send(registrar.channel, b"\xff"), sqlite_registrar) == []
 
 
 async def garbage_of(attempt: Attempt, registrar: Registrar) -> list[Any]:
