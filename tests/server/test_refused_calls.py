@@ -127,7 +127,7 @@ async def test_broken_bytes_leave_no_garbage(sqlite_registrar: Registrar, method
 async def garbage_of(attempt: Attempt, registrar: Registrar) -> list[Any]:
     """Return what failed calls left in cycles on the server: refusals, and the frames of its functions."""
     for _ in range(10):
-        await failed(attempt, registrar)
+        await failed(lambda: attempt(registrar))
     # One more call gives the server the time to end the others. It succeeds, so it leaves no error.
     await registrar.courses.SearchCourses(SearchCoursesRequest())
     gc.set_debug(gc.DEBUG_SAVEALL)
@@ -139,10 +139,10 @@ def _is_frame_of_server(found: Any) -> bool:
     return isinstance(found, FrameType) and registrar_server.__path__[0] in found.f_code.co_filename
 
 
-async def failed(attempt: Attempt, registrar: Registrar) -> grpc.StatusCode:
+async def failed(send: Callable[[], Awaitable[Any]]) -> grpc.StatusCode:
     """Return the status of a call that fails."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await attempt(registrar)
+        await send()
     return refused.value.code()
 
 
@@ -181,22 +181,32 @@ LARGE_REQUESTS: Mapping[str, tuple[str, str, Message]] = {
 }
 
 
+BROKEN = SearchCoursesRequest(query="x" * LARGE).SerializeToString() + b"\xff"
+"""A message with a large text, up to the last byte, which is no field."""
+
+
 @pytest.mark.long
 async def test_a_server_keeps_no_large_request_that_it_refused(sqlite_url: str, tmp_path: Path) -> None:
     async with server_process(sqlite_url, tmp_path) as server, calling(await server.address()) as registrar:
         await registrar.add_student("s-1")
         await registrar.add_course("c-1", capacity=0)
-        grown = {name: await growth(server, registrar, *large) for name, large in LARGE_REQUESTS.items()}
+        sends = {name: partial(call, registrar, *large) for name, large in LARGE_REQUESTS.items()}
+        sends |= {one.path: partial(one.send, registrar.channel, BROKEN) for one in [OWN[0], *HEALTH, *REFLECTION]}
+        grown = {name: await growth(server, send) for name, send in sends.items()}
     assert {name: size for name, size in grown.items() if size > MAX_GROWTH} == {}
 
 
-async def growth(server: ServerProcess, registrar: Registrar, stub: str, method: str, request: Message) -> int:
-    """Return by how many bytes the memory of a server grows while it refuses a request many times."""
+def call(registrar: Registrar, stub: str, method: str, request: Message) -> Awaitable[Any]:
     of_stub = health(registrar) if stub == "health" else getattr(registrar, stub)
-    send = partial(getattr(of_stub, method), request)
+    called: Awaitable[Any] = getattr(of_stub, method)(request)
+    return called
+
+
+async def growth(server: ServerProcess, send: Callable[[], Awaitable[Any]]) -> int:
+    """Return by how many bytes the memory of a server grows while it refuses a request many times."""
     process = psutil.Process(server.pid)
     before: int = process.memory_info().rss
     for _ in range(scaled(60) // AT_ONCE):
-        statuses = await asyncio.gather(*(failed(lambda _: send(), registrar) for _ in range(AT_ONCE)))
+        statuses = await asyncio.gather(*(failed(send) for _ in range(AT_ONCE)))
         assert grpc.StatusCode.RESOURCE_EXHAUSTED not in statuses, "gRPC refused the request before the server read it"
     return int(process.memory_info().rss) - before

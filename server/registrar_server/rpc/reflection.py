@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
@@ -54,19 +54,23 @@ def _handler(service: str, servicer: reflection.aio.ReflectionServicer) -> grpc.
     """Return the handler of a version of the service, from bytes to bytes."""
     expected = f"{service}Request"
 
-    async def answer(stream: AsyncIterable[bytes], context: Context) -> None:
-        begun, data, request = time.perf_counter(), b"", None
+    async def answer(stream: object, context: Context) -> None:
+        # The stream and its iterator refer to each other, and would keep the last message in memory until a garbage
+        # collection. So read from the context.
+        del stream
+        begun = time.perf_counter()
+        data = request = None
         try:
-            async for data in stream:
+            while (data := await context.read()) is not grpc.aio.EOF:
                 request = parse(ServerReflectionRequest, data)
                 if request is None:
                     await refuse_bytes(expected, _NAME, begun, context)
-                answers: Any = servicer.ServerReflectionInfo(_only(request), context)  # Its stub takes it for a coroutine.
+                answers: Any = servicer.ServerReflectionInfo(_only(request), context)  # Its stub lacks the iterator.
                 async for response in answers:
                     await context.write(response.SerializeToString())
         finally:
             # Without this, the error that refuses a call keeps it in memory, as in ``endpoint``.
-            del stream, data, request, context
+            del data, request, context
 
     return grpc.stream_stream_rpc_method_handler(answer)
 
