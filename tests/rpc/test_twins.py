@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import queue
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -49,26 +48,33 @@ class Campus:
     """Twins over one lane, in which a batch has one call."""
 
     def __init__(self) -> None:
-        self._begun: queue.SimpleQueue[Call] = queue.SimpleQueue()
-        self._ends: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._begun: asyncio.Queue[Call] = asyncio.Queue()
+        self._ends: asyncio.Queue[Outcome] = asyncio.Queue()
         self.clock = Clock()
         self.ran = 0
-        batcher = Batcher[Call, Answer](self._work, "lane", Limits(max_batch=1, max_waiting=2), clock=self.clock)
+        self.when_answered: Callable[[], object] = lambda: None
+        """What happens when a call has its outcome, before its caller goes on."""
+        limits = Limits(max_batch=1, max_waiting=2)
+        batcher = Batcher[Call, Answer](self._work, limits, clock=self.clock)
         self.lanes = Lanes[Call, Answer]([batcher], key=lambda call: call.command.lane_key)
         self.twins = Twins(self.lanes, max_waiting=MAX_WAITING)
 
-    def _work(self, batch: Sequence[Call]) -> list[Outcome]:
+    async def _work(self, batch: Sequence[Call]) -> list[Outcome]:
         self.ran += 1
-        self._begun.put(batch[0])
-        return [self._ends.get()]
+        self._begun.put_nowait(batch[0])
+        outcome = await self._ends.get()
+        # The lane answers its callers in this turn of the event loop, and they go on in the next one.
+        asyncio.get_running_loop().call_soon(self.when_answered)
+        return [outcome]
 
     async def begun(self) -> Call:
         """Wait until the next call begins, and return it."""
-        return await asyncio.to_thread(self._begun.get, timeout=PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._begun.get()
 
-    def end(self, outcome: Outcome | str = "done") -> None:
+    def end(self, outcome: Outcome | bytes = b"done") -> None:
         """End the call that runs, by default with an answer."""
-        self._ends.put(Answer(outcome, EVENTS) if isinstance(outcome, str) else outcome)
+        self._ends.put_nowait(Answer(outcome, EVENTS) if isinstance(outcome, bytes) else outcome)
 
     async def start(self, one: Call = ENROLL, seconds: float | None = None) -> Running:
         """Start a call, and return when it waits."""
@@ -106,7 +112,8 @@ async def campus() -> AsyncIterator[Campus]:
     """A campus; after the test no call is under way, and nothing is left of the calls."""
     campus = Campus()
     yield campus
-    await campus.lanes.close()
+    async with asyncio.timeout(PATIENCE_S):
+        await campus.lanes.close()
     await turn()
     assert campus.twins._under_way == {}
 
@@ -120,7 +127,7 @@ class TestSuccess:
         assert await campus.begun() is ENROLL
         campus.end()
         answers = [await one for one in running]
-        assert answers == [Answer("done", EVENTS), Answer("done"), Answer("done")]
+        assert answers == [Answer(b"done", EVENTS), Answer(b"done"), Answer(b"done")]
         assert campus.ran == 1
 
     async def test_a_later_call_is_no_twin(self, campus: Campus) -> None:
@@ -146,7 +153,7 @@ class TestSuccess:
         first, second = await campus.start(), await campus.start(other)
         for _ in range(2):
             campus.end()
-        assert [await one for one in (first, second)] == [Answer("done", EVENTS)] * 2
+        assert [await one for one in (first, second)] == [Answer(b"done", EVENTS)] * 2
         assert campus.ran == 2
 
     async def test_calls_without_a_request_id_are_no_twins(self, campus: Campus) -> None:
@@ -154,7 +161,7 @@ class TestSuccess:
         running = [await campus.start(OTHER) for _ in range(3)]
         for _ in range(3):
             campus.end()
-        assert await asyncio.gather(*running) == [Answer("done", EVENTS)] * 3
+        assert await asyncio.gather(*running) == [Answer(b"done", EVENTS)] * 3
         assert campus.ran == 3
 
 
@@ -167,7 +174,7 @@ class TestFirstLeaves:
         await campus.begun()
         await cancel(first)
         campus.end()
-        assert [await twin for twin in twins] == [Answer("done", EVENTS), Answer("done")]
+        assert [await twin for twin in twins] == [Answer(b"done", EVENTS), Answer(b"done")]
         assert campus.ran == 1
 
     async def test_a_twin_that_comes_after_the_first_has_left(self, campus: Campus) -> None:
@@ -177,7 +184,7 @@ class TestFirstLeaves:
         await cancel(first)
         retry = await campus.start()
         campus.end()
-        assert await retry == Answer("done", EVENTS)
+        assert await retry == Answer(b"done", EVENTS)
         assert campus.ran == 1
 
     async def test_without_a_twin(self, campus: Campus) -> None:
@@ -186,8 +193,8 @@ class TestFirstLeaves:
         await campus.begun()
         await cancel(first)
         campus.end()
-        campus.end("next")
-        assert await (await campus.start(OTHER)) == Answer("next", EVENTS)
+        campus.end(b"next")
+        assert await (await campus.start(OTHER)) == Answer(b"next", EVENTS)
 
     async def test_before_its_batch_began(self, campus: Campus) -> None:
         """The call never runs. The next twin is decided by itself, in its own place in the queue."""
@@ -198,9 +205,9 @@ class TestFirstLeaves:
         await turn()
         campus.end()
         assert await campus.begun() is ENROLL
-        campus.end("second")
+        campus.end(b"second")
         await blocking
-        assert [await twin for twin in twins] == [Answer("second", EVENTS), Answer("second")]
+        assert [await twin for twin in twins] == [Answer(b"second", EVENTS), Answer(b"second")]
         assert campus.ran == 2
 
     async def test_its_deadline_passes_before_its_batch_begins(self, campus: Campus) -> None:
@@ -213,26 +220,18 @@ class TestFirstLeaves:
         await blocking
         assert isinstance(await outcome(first), TimeoutError)
         assert await campus.begun() is ENROLL
-        campus.end("second")
-        assert await twin == Answer("second", EVENTS)
+        campus.end(b"second")
+        assert await twin == Answer(b"second", EVENTS)
 
     async def test_at_the_moment_of_the_outcome(self, campus: Campus) -> None:
         """A call that is cancelled when its outcome is there already leaves the outcome to the twins."""
         first, twin = await campus.start_many(2)
         await campus.begun()
-        # The lane ends the batch in the event loop, where the first caller's cancellation comes next.
-        finish = Batcher._finish
-
-        def finish_and_cancel(*arguments: object) -> None:
-            finish(*arguments)  # type: ignore[arg-type]
-            first.cancel()
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Batcher, "_finish", finish_and_cancel)
-            campus.end()
-            with pytest.raises(asyncio.CancelledError):
-                await first
-        assert (await twin).response == "done"
+        campus.when_answered = first.cancel
+        campus.end()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert (await twin).response == b"done"
         assert campus.ran == 1
 
 
@@ -245,7 +244,7 @@ class TestOtherEnds:
     async def test_twins_are_decided_one_after_the_other(self, campus: Campus, error: Exception) -> None:
         """In the order of their arrival, and only one at a time."""
         running = await campus.start_many(3)
-        ends: list[Outcome] = [error, refusal(2), Answer("third", EVENTS)]
+        ends: list[Outcome] = [error, refusal(2), Answer(b"third", EVENTS)]
         for number, end in enumerate(ends, 1):
             await campus.begun()
             assert campus.ran == number
@@ -257,7 +256,11 @@ class TestOtherEnds:
         running = await campus.start_many(4)
         campus.end(refusal())
         campus.end()
-        assert [await outcome(one) for one in running[1:]] == [Answer("done", EVENTS), Answer("done"), Answer("done")]
+        assert [await outcome(one) for one in running[1:]] == [
+            Answer(b"done", EVENTS),
+            Answer(b"done"),
+            Answer(b"done"),
+        ]
         assert isinstance(await outcome(running[0]), Refusal)
         assert campus.ran == 2
 
@@ -292,7 +295,7 @@ async def test_only_so_many_twins_can_wait(campus: Campus) -> None:
     running.append(await campus.start())
     await campus.begun()
     campus.end()
-    assert {(await one).response for one in running} == {"done"}
+    assert {(await one).response for one in running} == {b"done"}
 
 
 class TestTwinLeaves:
@@ -303,7 +306,7 @@ class TestTwinLeaves:
         first, twin = await campus.start(), await campus.start(seconds=0)
         assert isinstance(await outcome(twin), TimeoutError)
         campus.end()
-        assert await first == Answer("done", EVENTS)
+        assert await first == Answer(b"done", EVENTS)
 
     async def test_its_caller_leaves(self, campus: Campus) -> None:
         """A call whose caller left while it waited never runs."""
@@ -312,7 +315,7 @@ class TestTwinLeaves:
         campus.end(refusal())
         campus.end()
         assert isinstance(await outcome(first), Refusal)
-        assert await third == Answer("done", EVENTS)
+        assert await third == Answer(b"done", EVENTS)
         assert campus.ran == 2
 
     async def test_all_callers_leave(self, campus: Campus) -> None:
@@ -339,7 +342,7 @@ class TestTwinLeaves:
                 await second
         if with_next:
             campus.end()
-            assert await others[0] == Answer("done", EVENTS)
+            assert await others[0] == Answer(b"done", EVENTS)
         assert isinstance(await outcome(first), Refusal)
 
 
