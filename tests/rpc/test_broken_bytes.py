@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from grpc import StatusCode
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
@@ -94,7 +95,10 @@ async def test_reflection_answers_the_messages_before_the_broken_one(
 
 async def test_answered_calls_of_health_and_reflection_have_no_line(sqlite_registrar: Registrar, log: Log) -> None:
     """A load balancer asks for health every few seconds."""
-    question = {HealthCheckRequest: HealthCheckRequest(), ServerReflectionRequest: ServerReflectionRequest()}
+    question: dict[Any, Message] = {
+        HealthCheckRequest: HealthCheckRequest(),
+        ServerReflectionRequest: ServerReflectionRequest(),
+    }
     for method in RAW_METHODS:
         if method not in OWN:
             assert await method.send(sqlite_registrar.channel, question[method.request].SerializeToString())

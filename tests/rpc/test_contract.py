@@ -165,7 +165,7 @@ def smallest(method: Method, alternative: int = 0) -> Any:
     return method.request(**required)
 
 
-def inputs() -> Iterator[tuple[Method, FieldDescriptor]]:
+def inputs() -> Iterator[tuple[Method, Any]]:
     for method in ROWS:
         for field in method.request.DESCRIPTOR.fields:
             if field.name not in ENVELOPE:

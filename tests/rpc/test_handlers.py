@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import grpc
 import grpc_testing
@@ -64,11 +64,11 @@ class RecordingServer:
 
     def handler(self, path: str) -> Handler:
         """Return the handler of a unary RPC, which must take and return bytes."""
-        details = CallDetails(path)
+        details: Any = CallDetails(path)
         (found,) = filter(None, (service.service(details) for service in self._services))
         assert found.request_deserializer is found.response_serializer is None
-        handler: Handler = found.unary_unary
-        return handler
+        handler: Any = found.unary_unary
+        return cast("Handler", handler)
 
 
 class CallDetails(NamedTuple):

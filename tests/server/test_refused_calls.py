@@ -190,7 +190,9 @@ async def test_a_server_keeps_no_large_request_that_it_refused(sqlite_url: str, 
     async with server_process(sqlite_url, tmp_path) as server, calling(await server.address()) as registrar:
         await registrar.add_student("s-1")
         await registrar.add_course("c-1", capacity=0)
-        sends = {name: partial(call, registrar, *large) for name, large in LARGE_REQUESTS.items()}
+        sends: dict[str, Callable[[], Awaitable[Any]]] = {
+            name: partial(call, registrar, *large) for name, large in LARGE_REQUESTS.items()
+        }
         sends |= {one.path: partial(one.send, registrar.channel, BROKEN) for one in [OWN[0], *HEALTH, *REFLECTION]}
         grown = {name: await growth(server, send) for name, send in sends.items()}
     assert {name: size for name, size in grown.items() if size > MAX_GROWTH} == {}

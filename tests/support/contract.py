@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -81,7 +80,7 @@ TEXTS = {
 }
 
 
-def filled(field: FieldDescriptor) -> Any:
+def filled(field: Any) -> Any:
     """Return a valid value of a field that differs from its default; a message has all of its fields filled."""
     value: Any
     if field.message_type is not None:

@@ -61,7 +61,7 @@ def _handler(service: str, servicer: reflection.aio.ReflectionServicer) -> grpc.
         begun = time.perf_counter()
         data = request = None
         try:
-            while (data := await context.read()) is not grpc.aio.EOF:
+            while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[comparison-overlap]  # Its stub lacks it.
                 request = parse(ServerReflectionRequest, data)
                 if request is None:
                     await refuse_bytes(expected, _NAME, begun, context)
