@@ -136,6 +136,7 @@ async def _serve_until_signalled(config: settings.Settings) -> None:
     server = await start(config)
     # The log goes to standard error, so standard output is free for people. JSON means that a program is reading.
     if config.log_format != "json" and config.tls_cert_file is None:
+        logs.write_out()  # On a terminal, the first lines of the log come before the examples.
         print(TRY_NEXT.format(address=server.address), flush=True)
     await stop.wait()
     if not await server.stop():

@@ -1,100 +1,49 @@
 """Logging: structlog to standard error, as JSON lines or as text for a terminal.
 
-Event names are constants, data are keywords, ids are strings. Warnings and errors that libraries log through the
-standard library have the same format; their other messages, such as SQL statements, are dropped. Tracebacks never show
-the values of variables, because these may be secrets.
+Event names are constants, data are keywords, ids are strings. Lines are formatted and written together, debug and info
+lines up to 20 ms after the call (``log_records.py``), so values must not change after it. Warnings and errors that
+libraries log through the standard library have the same format; their other messages, such as SQL statements, are
+dropped. Tracebacks never show the values of variables, because these may be secrets.
 """
 
 from __future__ import annotations
 
-import asyncio
-import atexit
-import json
 import logging
 import sys
-import threading
 from typing import Any, TextIO, cast
 
 import structlog
-from structlog.tracebacks import ExceptionDictTransformer
+from structlog.types import FilteringBoundLogger
+
+from registrar_server.log_formats import ConsoleFormat, Format, JsonFormat
+from registrar_server.log_records import LogRecords
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
-_SHARED: list[Any] = [
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-]
-
-# One encoder for all lines is twice as fast as json.dumps, which creates one for every line if it has options.
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
-
-
-def _as_json(_logger: Any, _method: str, event: dict[str, Any]) -> str:
-    head = {name: event.pop(name) for name in ("time", "level", "event")}
-    return _encode(head | event)
-
-
-class LineBuffer:
-    """A stream that buffers the lines of one turn of the event loop and writes them together.
-
-    A finished batch logs dozens of lines at once, and each separate write would be a system call. Threads without an
-    event loop write immediately.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lines: list[str] = []
-        self._lock = threading.Lock()
-        self._scheduled = False
-        atexit.register(self.write_out)
-
-    def write(self, line: str) -> None:
-        """Buffer a line."""
-        with self._lock:
-            self._lines.append(line)
-
-    def flush(self) -> None:
-        """Schedule the buffered lines to be written in the next turn of the event loop."""
-        if self._scheduled:
-            return
-        try:
-            asyncio.get_running_loop().call_soon(self.write_out)
-            self._scheduled = True
-        except RuntimeError:
-            self.write_out()
-
-    def write_out(self) -> None:
-        """Write the buffered lines immediately."""
-        self._scheduled = False
-        with self._lock:
-            lines, self._lines = self._lines, []
-            self._stream.write("".join(lines))
-            self._stream.flush()
-
-
-_buffers: list[LineBuffer] = []
+_active: list[LogRecords] = []
 
 
 def write_out() -> None:
-    """Write the buffered lines immediately, before an exit that runs no cleanup."""
-    for buffer in _buffers:
-        buffer.write_out()
+    """Write the lines that wait: before an exit that runs no cleanup, or before other output of the process."""
+    for records in _active:
+        records.write_out()
 
 
 def configure(log_format: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Configure logging for this process; ``log_format`` is auto, console or json."""
     stream = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
-    renderers = _console_renderers(stream) if console else _json_renderers()
-    buffer = LineBuffer(stream)
-    _buffers[:] = [buffer]
+    form: Format = ConsoleFormat(colors=stream.isatty()) if console else JsonFormat()
+    records = LogRecords(stream, form)
+    write_out()
+    _active[:] = [records]
     structlog.configure(
-        processors=[*_SHARED, *renderers],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", buffer)),
+        processors=[],
+        wrapper_class=_collecting_logger(LEVELS[level]),
+        logger_factory=lambda *_: records,
         cache_logger_on_first_use=True,
     )
-    _redirect_standard_library(renderers, stream)
+    _redirect_standard_library(records)
 
 
 def stay_quiet() -> None:
@@ -103,27 +52,60 @@ def stay_quiet() -> None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS["error"]))
 
 
-def _console_renderers(stream: TextIO) -> list[Any]:
-    plain = structlog.dev.plain_traceback
-    colors = stream.isatty()
-    # Each line names its values in the order of their importance, so keep that order.
-    return [
-        structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False, timestamp_key="time", exception_formatter=plain)
-    ]
+class _Collecting(structlog.BoundLoggerBase):
+    """Adds records to ``LogRecords``. structlog's own way copies the values twice and runs processors.
+
+    There are no processors, unless a test captures the records with ``structlog.testing.capture_logs``.
+    """
+
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **event_kw: Any) -> None:
+        if self._processors:
+            super()._proxy_to_logger(method_name, event, **event_kw)
+        else:
+            self._logger.add(method_name, event, {**self._context, **event_kw})
 
 
-def _json_renderers() -> list[Any]:
-    return [structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), _as_json]
+class _CollectingInfo(_Collecting):
+    """Adds info records, by far the most frequent ones, in half the time."""
+
+    def info(self, event: str, *args: Any, **values: Any) -> None:
+        """Log an event at info level."""
+        if args or self._context or self._processors:
+            cast("FilteringBoundLogger", super()).info(event, *args, **values)
+        else:
+            self._logger.add("info", event, values)
 
 
-def _redirect_standard_library(renderers: list[Any], stream: TextIO) -> None:
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
-        )
+def _collecting_logger(level: int) -> type[FilteringBoundLogger]:
+    """Return structlog's logger of a level, with methods that collect the records."""
+    collecting = _CollectingInfo if level <= logging.INFO else _Collecting
+    return cast(
+        "type[FilteringBoundLogger]",
+        type("CollectingLogger", (collecting, structlog.make_filtering_bound_logger(level)), {}),
     )
+
+
+class _StandardLibraryHandler(logging.Handler):
+    """Adds the records of libraries to ``LogRecords``."""
+
+    def __init__(self, records: LogRecords) -> None:
+        super().__init__()
+        self._records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a record, or report on standard error that its message cannot be formatted."""
+        try:
+            self._records.add(record.levelname.lower(), record.getMessage(), _values(record))
+        except Exception:
+            self.handleError(record)
+
+
+def _values(record: logging.LogRecord) -> dict[str, Any]:
+    found = {"exc_info": record.exc_info, "stack_info": record.stack_info, "logger": record.name}
+    return {name: value for name, value in found.items() if value}
+
+
+def _redirect_standard_library(records: LogRecords) -> None:
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_StandardLibraryHandler(records)]
     root.setLevel(logging.WARNING)

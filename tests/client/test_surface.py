@@ -228,5 +228,14 @@ def test_importing_the_client_loads_no_library_of_the_server() -> None:
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     loaded = {name.partition(".")[0] for name in json.loads(output)}
     assert "registrar_client" in loaded
-    assert not loaded & {"registrar_server", "sqlalchemy", "alembic", "pydantic", "structlog", "psycopg", "uvloop"}
+    assert not loaded & {
+        "registrar_server",
+        "sqlalchemy",
+        "alembic",
+        "msgspec",
+        "pydantic",
+        "structlog",
+        "psycopg",
+        "uvloop",
+    }
     assert "importlib.metadata" not in json.loads(output)

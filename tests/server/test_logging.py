@@ -92,6 +92,77 @@ def test_warnings_of_libraries_are_logged_in_the_same_format() -> None:
     assert (line["logger"], line["level"], line["event"]) == ("psycopg", "warning", "lost it")
 
 
+async def test_lines_of_libraries_and_of_the_server_are_in_the_order_of_the_calls() -> None:
+    stream = io.StringIO()
+    logs.configure("json", stream=stream)
+    structlog.get_logger().info("first")
+    logging.getLogger("psycopg").warning("second")
+    structlog.get_logger().info("third")
+    logging.getLogger("psycopg").error("fourth")
+    assert [line["event"] for line in lines(stream)] == ["first", "second", "third", "fourth"]
+
+
+def test_an_error_of_a_library_has_its_traceback() -> None:
+    stream = io.StringIO()
+    logs.configure("json", stream=stream)
+    try:
+        raise RuntimeError("broken")
+    except RuntimeError:
+        logging.getLogger("psycopg").exception("crashed")
+    (line,) = lines(stream)
+    assert list(line) == ["time", "level", "event", "logger", "exception"]
+    assert line["exception"][0]["exc_value"] == "broken"
+
+
+def test_a_message_of_a_library_that_cannot_be_formatted_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    logs.configure("json", stream=stream)
+    logging.getLogger("psycopg").warning("%s and %s", "one")
+    assert stream.getvalue() == ""
+    assert "not enough arguments for format string" in capsys.readouterr().err
+
+
+def test_bound_values_come_first_and_arguments_are_put_into_the_event() -> None:
+    stream = io.StringIO()
+    logs.configure("json", stream=stream)
+    structlog.get_logger().info("event %s of %d", "zero", 4)
+    log = structlog.get_logger().bind(student_id="s-1", course_id="c-1")
+    log.info("event %s", "one", course_id="c-2", seats=3)
+    log.warning("event %s", "two", seats=4)
+    log.unbind("student_id").info("plain")
+    unbound, first, second, plain = (list(line.items())[2:] for line in lines(stream))
+    assert unbound == [("event", "event zero of 4")]
+    assert first == [("event", "event one"), ("student_id", "s-1"), ("course_id", "c-2"), ("seats", 3)]
+    assert second == [("event", "event two"), ("student_id", "s-1"), ("course_id", "c-1"), ("seats", 4)]
+    assert plain == [("event", "plain"), ("course_id", "c-1")]
+
+
+def test_records_can_be_captured() -> None:
+    stream = io.StringIO()
+    logs.configure("json", stream=stream)
+    log = structlog.get_logger()
+    log.info("before")
+    with structlog.testing.capture_logs() as captured:
+        log.info("captured", seats=3)
+        log.warning("captured")
+    log.info("after")
+    assert captured == [
+        {"event": "captured", "seats": 3, "log_level": "info"},
+        {"event": "captured", "log_level": "warning"},
+    ]
+    assert [line["event"] for line in lines(stream)] == ["before", "after"]
+
+
+async def test_another_configuration_loses_no_line() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    logs.configure("json", stream=first)
+    structlog.get_logger().info("first")
+    logs.configure("json", stream=second)
+    structlog.get_logger().info("second")
+    logs.write_out()
+    assert [line["event"] for stream in (first, second) for line in lines(stream)] == ["first", "second"]
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_traceback_never_shows_the_values_of_variables(log_format: str) -> None:
     stream = io.StringIO()
