@@ -14,6 +14,8 @@ TABLE_BYTES = 4096
 ENTRY_BYTES = 32
 """What an entry counts beside its name and its value."""
 STATIC_ENTRIES = 61
+MOST_ENTRIES = 65
+"""With more sent headers, the number of an entry would not fit into one byte."""
 POST_OVER_HTTP = b"\x83\x86"
 """The entries ``:method: POST`` and ``:scheme: http`` of the static table."""
 
@@ -35,7 +37,7 @@ class RequestHeaders:
         self._known: dict[str, bytes] = {}
 
     def encode(self, path: str) -> bytes:
-        """Return the headers of the next request."""
+        """Return the headers of the next request; those that were sent before are only referred to."""
         block = self._known.get(path)
         return self._encode_new(path) if block is None else block
 
@@ -52,7 +54,7 @@ class RequestHeaders:
         if header in self._sent:
             return bytes((0x80 | STATIC_ENTRIES + len(self._sent) - self._sent.index(header),))
         size = ENTRY_BYTES + sum(map(len, header))
-        fits = self._size + size <= TABLE_BYTES
+        fits = self._size + size <= TABLE_BYTES and len(self._sent) < MOST_ENTRIES
         if fits:
             self._sent.append(header)
             self._size += size

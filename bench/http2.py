@@ -49,6 +49,7 @@ class Connection:
         self._rest = b""
         self._out = [PREFACE, _settings({ENABLE_PUSH: 0, INITIAL_WINDOW: LARGEST_WINDOW})]
         self._held: deque[bytes] = deque()
+        """Frames of data that wait until the server takes them."""
         self._may_send = FIRST_WINDOW
         self._may_receive = FIRST_WINDOW
         self._widen()
@@ -68,21 +69,16 @@ class Connection:
         headers = self._request_headers.encode(path)
         self._messages[stream] = b""
         self._out.append(FRAME.pack(0, len(headers), HEADERS, END_HEADERS, stream) + headers)
-        self._send_data(
-            FRAME.pack(0, MESSAGE.size + len(message), DATA, END_STREAM, stream)
-            + MESSAGE.pack(0, len(message))
-            + message
-        )
+        length = MESSAGE.size + len(message)
+        self._held.append(FRAME.pack(0, length, DATA, END_STREAM, stream) + MESSAGE.pack(0, len(message)) + message)
+        self._release()
         return stream
 
-    def _send_data(self, frame: bytes) -> None:
-        """Add a frame of data to those to send, or hold it back until the server takes more."""
-        size = len(frame) - FRAME.size
-        if self._held or size > self._may_send:
-            self._held.append(frame)
-        else:
+    def _release(self) -> None:
+        """Prepare the data that the server takes by now."""
+        while self._held and (size := len(self._held[0]) - FRAME.size) <= self._may_send:
             self._may_send -= size
-            self._out.append(frame)
+            self._out.append(self._held.popleft())
 
     def send(self) -> None:
         """Send all that is prepared."""
@@ -145,8 +141,7 @@ class Connection:
             self._out.append(FRAME.pack(0, len(payload), PING, ACK, 0) + payload)
         elif kind == WINDOW_UPDATE and stream == 0:
             self._may_send += int.from_bytes(payload)
-            for _ in range(len(self._held)):
-                self._send_data(self._held.popleft())
+            self._release()
         elif kind == RST_STREAM and stream in self._messages:
             del self._messages[stream]
             answers.append(Answer(stream, Status(CANCELLED, f"reset with error {int.from_bytes(payload)}"), b""))
