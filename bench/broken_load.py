@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from itertools import islice
@@ -17,16 +18,18 @@ from bench.meters import Meter, Usage, rss_mb
 
 EXPECTED = "INVALID_ARGUMENT"
 WARM_UP = 10
-"""One message in so many is sent before the measurement."""
+"""One more in so many messages is sent before the measurement."""
 SETTLED_S = 0.2
 
 
 def run(*, address: str, server: int, log: str, count: int, round_number: int, in_flight: int) -> dict[str, Any]:
     """Send ``count`` broken messages, equally many to each RPC, and return the sample."""
     rpcs = broken.rpcs()
-    requests = {path: _requests(kind, count // len(rpcs), f"{path} {round_number}") for path, kind in rpcs.items()}
-    warm = {path: found[: len(found) // WARM_UP] for path, found in requests.items()}
-    hot = {path: found[len(found) // WARM_UP :] for path, found in requests.items()}
+    each = math.ceil(count / len(rpcs))
+    early = each // WARM_UP
+    requests = {path: _requests(kind, early + each, f"{path} {round_number}") for path, kind in rpcs.items()}
+    warm = {path: found[:early] for path, found in requests.items()}
+    hot = {path: found[early:] for path, found in requests.items()}
     meter, process = Meter(server), psutil.Process(server)
     _send(address, warm, meter, in_flight)
     size, rss = _settled_size(Path(log)), rss_mb(process)

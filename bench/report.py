@@ -147,7 +147,7 @@ def _compared(row: Row) -> str:
     if target.against:
         found = f"{target.measure.value} {_with_range(row.ratios, '{:.2f}')}x {target.ratio_to}"
     else:
-        found = f"{target.measure.value} {_with_range(row.ratios, '{:,.4g}')}"
+        found = f"{target.measure.value} {_with_range(row.ratios, '{:,.1f}')}"
     return f"{found}: {verdict}" if verdict else found
 
 
