@@ -20,6 +20,7 @@ from registrar_server.storage.database import Database
 from tests.support import memory, postgres
 from tests.support.certificates import Certificates
 from tests.support.certificates import make as make_certificates
+from tests.support.ledgers import IN_LOOP, Ledger, close_loops
 from tests.support.servers import Gate, Log, Registrar, gate_before_ledgers, registrar_on
 
 DATABASES = ("sqlite", "postgresql")
@@ -34,7 +35,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Spread the longest tests over the workers: each starts at the beginning of its share of the list."""
+    """Leave out event loops where there is no PostgreSQL, and spread the longest tests over the workers.
+
+    Each of those starts at the beginning of a worker's share of the list.
+    """
+    items[:] = filter(_has_a_driver, items)
     if not hasattr(config, "workerinput"):
         return
     longest = [item for item in items if item.get_closest_marker("long")]
@@ -42,6 +47,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, item in enumerate(longest):
         others.insert(number * len(items) // len(longest), item)
     items[:] = others
+
+
+def _has_a_driver(item: pytest.Item) -> bool:
+    """Return whether a test can run with its ``drivers``: an event loop drives PostgreSQL only."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if parameters.get("drivers") != IN_LOOP:
+        return True
+    return parameters.get("database_url") == "postgresql" or "postgresql_url" in item.fixturenames  # type: ignore[attr-defined]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -109,6 +122,14 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture(params=["threads", IN_LOOP])
+def drivers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Ledgers in threads and, on PostgreSQL, in an event loop: the test runs once with each."""
+    monkeypatch.setattr(Ledger, "in_loop", request.param == IN_LOOP)
+    yield request.param
+    close_loops()
 
 
 @pytest.fixture

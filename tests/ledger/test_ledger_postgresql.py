@@ -20,15 +20,14 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.decide import decide
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer, Ledger, Outcome
+from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.storage import statements
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import StoredResponse
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (
-    OnceBefore,
+    Ledger,
     Receipt,
-    WatchedDatabase,
     call,
     carry_out,
     carry_out_on,
@@ -40,7 +39,10 @@ from tests.support.ledgers import (
     watched_ledger,
 )
 from tests.support.states import NOW, loaded_state
+from tests.support.watched_stores import OnceBefore
 from tests.support.wire import Wire
+
+pytestmark = pytest.mark.usefixtures("drivers")
 
 
 @pytest.fixture
@@ -300,12 +302,12 @@ def wait_for_a_lock(connection: Connection) -> None:
 def test_a_student_created_while_the_batch_waits_for_its_locks(url: str, other_engine: Engine) -> None:
     """A student that did not exist when the locks were taken is not locked, so the batch restarts and locks it."""
     steps: list[str] = []
-    database = WatchedDatabase(url, steps.append)
+    database = Database(url)
     holder = create_engine(url)
     with ThreadPoolExecutor(1) as thread, holder.connect() as other:
         other.execute(text("SELECT 1 FROM students WHERE student_id = 's-1' FOR NO KEY UPDATE"))
         batch = [call(Enroll("s-1", "c-1")), call(Enroll("s-9", "c-1"))]
-        running = thread.submit(Ledger(database).run, batch)
+        running = thread.submit(Ledger(database, before_step=steps.append).run, batch)
         wait_for_a_lock(other)
         carry_out_on(url, CreateStudent("s-9"))
         other.rollback()

@@ -21,12 +21,11 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.records import Course, Meeting, Student
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.reading.lists import CourseSearch, RosterFilter, StudentCourseFilter, StudentSearch
 from registrar_server.reading.lookups import CourseById, CoursesOfStudent, EnrollmentById, Lookup, StudentById
 from registrar_server.reading.reader import Reader
 from registrar_server.storage.database import Database
-from tests.support.ledgers import carry_out
+from tests.support.ledgers import Ledger, carry_out
 
 LIVE = ("ENROLLED", "WAITLISTED")
 ALL_STATES = (*LIVE, "DROPPED", "COMPLETED")

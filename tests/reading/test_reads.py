@@ -11,14 +11,13 @@ import pytest
 from registrar_server.core.commands import CreateCourse, CreateStudent, Enroll, Unenroll
 from registrar_server.core.vocabulary import EnrollmentState
 from registrar_server.ledger.batching import Batcher
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.reading.lists import StudentCourseFilter
 from registrar_server.reading.lookups import CoursesOfStudent, Lookup
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
 from registrar_server.reading.reads import DEFAULT_PAGE_SIZE, Reads
 from registrar_server.storage.database import Database
-from tests.support.ledgers import carry_out
+from tests.support.ledgers import Ledger, carry_out
 
 
 class Observed(NamedTuple):
