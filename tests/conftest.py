@@ -20,7 +20,7 @@ from registrar_server.storage.database import Database
 from tests.support import memory, postgres
 from tests.support.certificates import Certificates
 from tests.support.certificates import make as make_certificates
-from tests.support.ledgers import IN_LOOP, Ledger, close_loops
+from tests.support.running_stores import BLOCKING, LOOP, RunningStore, close_loops
 from tests.support.servers import Gate, Log, Registrar, gate_before_ledgers, registrar_on
 
 DATABASES = ("sqlite", "postgresql")
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Each of those starts at the beginning of a worker's share of the list.
     """
-    items[:] = filter(_has_a_driver, items)
+    items[:] = filter(_has_its_store, items)
     if not hasattr(config, "workerinput"):
         return
     longest = [item for item in items if item.get_closest_marker("long")]
@@ -49,10 +49,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = others
 
 
-def _has_a_driver(item: pytest.Item) -> bool:
-    """Return whether a test can run with its ``drivers``: an event loop drives PostgreSQL only."""
+def _has_its_store(item: pytest.Item) -> bool:
+    """Return whether a test can use the stores of ``each_store``: an event loop drives PostgreSQL only."""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    if parameters.get("drivers") != IN_LOOP:
+    if parameters.get("each_store") != LOOP:
         return True
     return parameters.get("database_url") == "postgresql" or "postgresql_url" in item.fixturenames  # type: ignore[attr-defined]
 
@@ -124,10 +124,10 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture(params=["threads", IN_LOOP])
-def drivers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Ledgers in threads and, on PostgreSQL, in an event loop: the test runs once with each."""
-    monkeypatch.setattr(Ledger, "in_loop", request.param == IN_LOOP)
+@pytest.fixture(params=[BLOCKING, LOOP])
+def each_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The kind of the stores: the test runs once with those for threads and, on PostgreSQL, once in an event loop."""
+    monkeypatch.setattr(RunningStore, "in_loop", request.param == LOOP)
     yield request.param
     close_loops()
 

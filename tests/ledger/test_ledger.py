@@ -35,7 +35,7 @@ from tests.support.ledgers import Ledger, Receipt, call, carry_out, carry_out_on
 from tests.support.states import NOW
 from tests.support.watched_stores import OnceBefore
 
-pytestmark = pytest.mark.usefixtures("drivers")
+pytestmark = pytest.mark.usefixtures("each_store")
 
 FIRST_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 

@@ -28,7 +28,7 @@ from tests.support.consistency import assert_consistent
 from tests.support.ledgers import Ledger, call, carry_out, carry_out_on, fields, promoted, reasons, watched_ledger
 from tests.support.watched_stores import OnceBefore
 
-pytestmark = pytest.mark.usefixtures("drivers")
+pytestmark = pytest.mark.usefixtures("each_store")
 
 STUDENTS = [f"s-{number:02}" for number in range(40)]
 

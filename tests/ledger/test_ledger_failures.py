@@ -26,7 +26,7 @@ from tests.support.ledgers import (
 )
 from tests.support.watched_stores import OnceBefore
 
-pytestmark = pytest.mark.usefixtures("drivers")
+pytestmark = pytest.mark.usefixtures("each_store")
 
 TOO_LONG = 2**63
 

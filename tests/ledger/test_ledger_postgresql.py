@@ -42,7 +42,7 @@ from tests.support.states import NOW, loaded_state
 from tests.support.watched_stores import OnceBefore
 from tests.support.wire import Wire
 
-pytestmark = pytest.mark.usefixtures("drivers")
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 @pytest.fixture

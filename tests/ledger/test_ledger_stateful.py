@@ -39,7 +39,7 @@ from tests.support.reference_rules import Result
 from tests.support.scenes import BATCHES_BEHIND_A_QUEUE, SCENES, STEPS, SWEEP
 from tests.support.states import NOW
 
-pytestmark = pytest.mark.usefixtures("drivers")
+pytestmark = pytest.mark.usefixtures("each_store")
 
 QUICK = settings(
     max_examples=scaled(12),

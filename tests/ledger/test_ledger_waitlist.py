@@ -30,7 +30,7 @@ from tests.support.ledgers import Ledger, Receipt, call, carry_out, carry_out_on
 from tests.support.states import MONDAY
 from tests.support.watched_stores import OnceBefore
 
-pytestmark = pytest.mark.usefixtures("drivers")
+pytestmark = pytest.mark.usefixtures("each_store")
 
 #: Commands that keep s-2 but not s-3 from a seat in c-1.
 OBSTACLES: dict[str, Sequence[Command]] = {

@@ -26,7 +26,7 @@ from registrar_server.storage.database import Database
 from tests.support.ledgers import Ledger, Receipt, call, carry_out, carry_out_on, promoted
 from tests.support.states import enrollment, loaded_state
 
-pytestmark = pytest.mark.usefixtures("drivers")
+pytestmark = pytest.mark.usefixtures("each_store")
 
 RunBatch = Callable[[Sequence[Command]], tuple[list[str], list[Answer]]]
 

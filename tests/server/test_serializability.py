@@ -32,10 +32,11 @@ from tests.support.histories import (
     commands_about,
     result_of_event,
 )
-from tests.support.ledgers import IN_LOOP, Ledger, call
+from tests.support.ledgers import Ledger, call
 from tests.support.properties import scaled
 from tests.support.reference import Reference
 from tests.support.reference_rules import Result
+from tests.support.running_stores import LOOP, RunningStore
 from tests.support.scenes import SWEEP, scenes_about
 from tests.support.states import NOW
 
@@ -84,9 +85,9 @@ def workers() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def work(url: str, drivers: str, name: str, batches: Sequence[Sequence[Command]]) -> list[Done]:
+def work(url: str, store: str, name: str, batches: Sequence[Sequence[Command]]) -> list[Done]:
     """Run one batch after another and return the outcome of each command."""
-    Ledger.in_loop = drivers == IN_LOOP
+    RunningStore.in_loop = store == LOOP
     database = Database(url)
     engine = create_engine(url)
     ledger = Ledger(database, clock=lambda: NOW)
@@ -107,7 +108,7 @@ def work(url: str, drivers: str, name: str, batches: Sequence[Sequence[Command]]
 
 
 def test_concurrent_batches_are_serializable(
-    workers: ProcessPoolExecutor, database_url: str, engine: Engine, drivers: str
+    workers: ProcessPoolExecutor, database_url: str, engine: Engine, each_store: str
 ) -> None:
     """Concurrent batches have the outcomes, events and rows of the same commands in the order of their revisions.
 
@@ -124,12 +125,12 @@ def test_concurrent_batches_are_serializable(
     @given(PLANS)
     def interleave(plans: Sequence[Batches]) -> None:
         clear_database(engine)
-        done = work(database_url, drivers, "founder", [FOUNDATION])
+        done = work(database_url, each_store, "founder", [FOUNDATION])
         names = [f"worker-{number}" for number in range(PROCESSES)]
-        here = partial(work, database_url, drivers)
+        here = partial(work, database_url, each_store)
         for found in workers.map(here, names, [*plans, SWEEPS]):
             done += found
-        done += work(database_url, drivers, "last-sweep", [SWEEP])
+        done += work(database_url, each_store, "last-sweep", [SWEEP])
         reference = replay(engine, {one.request_id: one for one in done})
         assert not reference.waiters_that_a_sweep_forgot()
         assert_consistent(engine)

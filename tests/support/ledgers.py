@@ -1,32 +1,27 @@
-"""Ledgers for tests that block, over stores for threads or in an event loop; their calls, and the outcomes."""
+"""Ledgers for tests: they block, whatever kind of store they use; and calls to run, with their outcomes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 from sqlalchemy import Engine, text
 
 from registrar_server import ids
 from registrar_server.core.commands import Command, CreateCourse, CreateStudent, Enroll
 from registrar_server.errors import Reason, Refusal
-from registrar_server.immediate import complete
 from registrar_server.ledger.ledger import Answer, Call, Message, Outcome, microseconds_now
 from registrar_server.ledger.ledger import Ledger as ServerLedger
 from registrar_server.ledger.loading import ExpectedWaiters
 from registrar_server.ledger.previews import Previews
 from registrar_server.storage.database import Database
-from registrar_server.storage.loop_store import LoopStore
 from registrar_server.storage.stores import BlockingStore
-from tests.support.event_loops import LoopThread
+from tests.support.running_stores import RunningStore
 from tests.support.watched_stores import WatchedStore
-
-IN_LOOP = "event-loop"
-"""The parameter of the fixture ``drivers`` with which ledgers on PostgreSQL run in an event loop."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +55,11 @@ def _plain(value: Any) -> Any:
 
 
 class Ledger:
-    """A ledger and its previews, as a server has them, whose calls block.
+    """A server's ledger and its previews on one database, for tests that block.
 
-    It calls ``before_step`` before each step, as a ``WatchedStore`` does. With ``pause``, its pauses take no time.
+    It uses a store of the kind that the fixture ``each_store`` chooses, by default one for threads. It calls
+    ``before_step`` before each step and ``pause`` instead of pausing, as a ``WatchedStore`` does.
     """
-
-    in_loop: ClassVar[bool] = False
-    """Whether ledgers on PostgreSQL run in an event loop, as those of a server do. The fixture ``drivers`` sets it."""
 
     def __init__(
         self,
@@ -77,51 +70,25 @@ class Ledger:
         clock: Callable[[], int] = microseconds_now,
         new_id: Callable[[int], str] = ids.new_id,
     ) -> None:
-        self._database = database
-        store = WatchedStore(BlockingStore(database), before_step, pause)
+        self._running = RunningStore(database)
+        store = WatchedStore(self._running.store, before_step, pause)
         expected = ExpectedWaiters()
-        # Whatever this store awaits is done at once, as with the store that it watches.
-        self._previews = Previews(cast("BlockingStore", store), expected, clock=clock)
-        self._complete: Callable[[Coroutine[Any, Any, list[Outcome]]], list[Outcome]] = complete
-        if self.in_loop and not database.is_sqlite:
-            looped = _looped.get(database) or _looped.setdefault(database, _Looped(database))
-            store = WatchedStore(looped.store, before_step, pause)
-            self._complete = looped.thread.run
         self._ledger = ServerLedger(store, expected, clock=clock, new_id=new_id)
+        # Whatever this store awaits is done at once, as with the store that it watches.
+        blocking = cast("BlockingStore", WatchedStore(BlockingStore(database), before_step))
+        self._previews = Previews(blocking, expected, clock=clock)
 
     def run(self, calls: Sequence[Call]) -> list[Outcome]:
         """Carry out a batch; see the method of the server's ledger."""
-        return self._complete(self._ledger.run(calls))
+        return self._running.run(self._ledger.run(calls))
 
     def preview(self, call: Call) -> Message:
         """Return the response that the call would get; see ``Previews``."""
         return self._previews.preview(call)
 
     def close(self) -> None:
-        """Close the event loop of the ledgers on this database, if they run in one."""
-        if looped := _looped.pop(self._database, None):
-            looped.close()
-
-
-class _Looped:
-    """A database's store in an event loop. All ledgers on the database share it, as the lanes of a server do."""
-
-    def __init__(self, database: Database) -> None:
-        self.thread = LoopThread()
-        self.store = LoopStore(database)
-
-    def close(self) -> None:
-        self.thread.run(self.store.close())
-        self.thread.close()
-
-
-_looped: dict[Database, _Looped] = {}
-
-
-def close_loops() -> None:
-    """Close the event loops of all ledgers."""
-    while _looped:
-        _looped.popitem()[1].close()
+        """End the event loop of the ledgers on this database, if they run in one."""
+        self._running.close()
 
 
 def call(command: Command, request_id: str = "", content: bytes = b"content", caller: str = "") -> Call:
