@@ -82,6 +82,17 @@ class TestLostConnections:
         database.close()
         assert reasons(outcomes) == [None, None]
 
+    def test_between_batches(self, url: str, other_engine: Engine) -> None:
+        """If the connection of the last batch is lost, the next batch uses a new one, and so does the one after it."""
+        steps: list[str] = []
+        with watched_ledger(url, steps.append) as (ledger, _):
+            for number in (1, 2, 3):
+                steps.clear()
+                assert reasons(ledger.run(enroll_calls(number))) == [None]
+                close_connections(other_engine)
+        assert steps == ["begin", "read", "begin", "read", "commit"]
+        assert seated_students(other_engine) == ["s-1", "s-2", "s-3"]
+
     def test_while_reading(self, url: str, other_engine: Engine) -> None:
         """Nothing has changed at this point, so the batch is retried."""
         hook = OnceBefore("read", lambda: close_connections(other_engine))
