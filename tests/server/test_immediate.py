@@ -34,7 +34,7 @@ def test_nothing_is_a_result_too() -> None:
     async def work() -> None:
         await ready("a")
 
-    assert complete(work()) is None  # type: ignore[func-returns-value]
+    assert complete(work()) is None
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
@@ -62,8 +62,9 @@ def test_a_coroutine_that_waits_is_refused(seconds: float) -> None:
         finally:
             steps.append("closed")
 
+    coroutine = work()  # This reference keeps it from being closed by the garbage collector.
     with pytest.raises(RuntimeError):
-        complete(work())
+        complete(coroutine)
     assert steps == ["closed"]
 
 
