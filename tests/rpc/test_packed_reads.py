@@ -16,13 +16,13 @@ from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.reading.lists import StudentSearch
 from registrar_server.reading.lookups import StudentById
-from registrar_server.reading.reader import Reader
 from registrar_server.rpc.methods import LookUp, Query
 from registrar_server.rpc.packed_reads import PIECE, PackedReads
 from registrar_server.storage.database import Database
 from registrar_server.storage.loop_store import LoopStore
 from tests.support.ledgers import Ledger, carry_out, carry_out_on, reasons
 from tests.support.outages import database_outage
+from tests.support.reads import packed_reads
 from tests.support.running_stores import RunningStore
 
 MAX_BYTES = 1_000
@@ -60,7 +60,7 @@ class TestLookups:
 
     @pytest.fixture
     def reads(self, running: RunningStore, database: Database) -> PackedReads:
-        return PackedReads(running.store, Reader(database), MAX_BYTES)
+        return packed_reads(database, running.store, MAX_BYTES)
 
     def test_answers_in_order(self, running: RunningStore, reads: PackedReads) -> None:
         """Answers are in the order of the lookups, also if there are more than are packed in one go."""
@@ -129,7 +129,7 @@ async def test_a_long_batch_lets_others_go_on(postgresql_url: str) -> None:
     with closing(Database(postgresql_url)) as database:
         store = LoopStore(database)
         other = asyncio.create_task(work())
-        await PackedReads(store, Reader(database), MAX_BYTES).look_up([look_up(one, noting) for one in IDS])
+        await packed_reads(database, store).look_up([look_up(one, noting) for one in IDS])
         other.cancel()
         await store.close()
     pieces = [seen[first : first + PIECE] for first in range(0, len(seen), PIECE)]

@@ -20,15 +20,15 @@ from registrar_server.errors import Refusal
 from registrar_server.immediate import complete
 from registrar_server.ledger.ledger import Answer
 from registrar_server.reading.lookups import CourseById, CoursesOfStudent, EnrollmentById, StudentById
-from registrar_server.reading.reader import Reader
 from registrar_server.rpc.methods import LookUp, Query, Read
 from registrar_server.rpc.packed_reads import PackedReads
-from registrar_server.rpc.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES
+from registrar_server.rpc.paging import DEFAULT_PAGE_SIZE
 from registrar_server.rpc.table import METHODS
 from registrar_server.rpc.validation import Fields
 from registrar_server.storage.database import Database
 from registrar_server.storage.stores import BlockingStore
 from tests.support.ledgers import Ledger, carry_out
+from tests.support.reads import packed_reads
 
 LIVE = (ENROLLMENT_STATE_ENROLLED, ENROLLMENT_STATE_WAITLISTED)
 
@@ -116,7 +116,7 @@ class TestCoursesOfAStudent:
     @pytest.fixture
     def reads(self, database: Database, ledger: Ledger) -> PackedReads:
         """The reads of the same database."""
-        return PackedReads(BlockingStore(database), Reader(database), MAX_PAGE_BYTES)
+        return packed_reads(database, BlockingStore(database))
 
 
 def answer(reads: PackedReads, plan: LookUp | Query) -> Any:
