@@ -20,6 +20,7 @@ from registrar_server.storage.database import Database
 from tests.support import memory, postgres
 from tests.support.certificates import Certificates
 from tests.support.certificates import make as make_certificates
+from tests.support.running_stores import BLOCKING, LOOP, RunningStore, close_loops
 from tests.support.servers import Gate, Log, Registrar, gate_before_ledgers, registrar_on
 
 DATABASES = ("sqlite", "postgresql")
@@ -34,7 +35,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Spread the longest tests over the workers: each starts at the beginning of its share of the list."""
+    """Leave out event loops where there is no PostgreSQL, and spread the longest tests over the workers.
+
+    Each of those starts at the beginning of a worker's share of the list.
+    """
+    items[:] = filter(_has_its_store, items)
     if not hasattr(config, "workerinput"):
         return
     longest = [item for item in items if item.get_closest_marker("long")]
@@ -42,6 +47,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, item in enumerate(longest):
         others.insert(number * len(items) // len(longest), item)
     items[:] = others
+
+
+def _has_its_store(item: pytest.Item) -> bool:
+    """Return whether a test can use the stores of ``each_store``: an event loop drives PostgreSQL only."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if parameters.get("each_store") != LOOP:
+        return True
+    return parameters.get("database_url") == "postgresql" or "postgresql_url" in item.fixturenames  # type: ignore[attr-defined]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -109,6 +122,14 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture(params=[BLOCKING, LOOP])
+def each_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The kind of the stores: the test runs once with those for threads and, on PostgreSQL, once in an event loop."""
+    monkeypatch.setattr(RunningStore, "in_loop", request.param == LOOP)
+    yield request.param
+    close_loops()
 
 
 @pytest.fixture

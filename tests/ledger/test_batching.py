@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 import pytest
 
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.batching import Batcher, Lanes, Limits
+from registrar_server.ledger.batching import Batcher, Lanes, LaneThread, Limits
+from registrar_server.stopwatch import enter, spent
 
 Outcomes = Sequence[str | Exception]
 Submitted = list[asyncio.Task[str]]
 
 PATIENCE_S = 10
 """After this long, what should have begun at once is taken for missing."""
+TURNS = 10
+"""More turns of the event loop than a batch needs to begin."""
 
 
 class Work:
     """Work for a batcher that the test ends; its outcomes are the items in capitals unless the test gives others."""
 
     def __init__(self) -> None:
-        self.threads: set[str] = set()
         self._over = False
-        self._begun: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-        self._ends: queue.SimpleQueue[Outcomes | Exception | None] = queue.SimpleQueue()
+        self._begun: asyncio.Queue[list[str]] = asyncio.Queue()
+        self._ends: asyncio.Queue[Outcomes | Exception | None] = asyncio.Queue()
 
-    def __call__(self, batch: Sequence[str]) -> Outcomes:
-        self.threads.add(threading.current_thread().name)
-        self._begun.put(list(batch))
-        match None if self._over else self._ends.get():
+    async def __call__(self, batch: Sequence[str]) -> Outcomes:
+        self._begun.put_nowait(list(batch))
+        match None if self._over else await self._ends.get():
             case None:
                 return [item.upper() for item in batch]
             case Exception() as error:
@@ -41,20 +43,21 @@ class Work:
 
     async def begun(self) -> list[str]:
         """Wait until the next batch begins, and return its items."""
-        return await asyncio.to_thread(self._begun.get, timeout=PATIENCE_S)
+        return await asyncio.wait_for(self._begun.get(), PATIENCE_S)
 
     def end(self, outcomes: Outcomes | Exception | None = None) -> None:
         """End a batch with these outcomes, or with an error for all items."""
-        self._ends.put(outcomes)
+        self._ends.put_nowait(outcomes)
 
     def end_all(self) -> None:
         """End this batch and every later one, so that a test that fails does not hang."""
         self._over = True
         self.end()
 
-    @property
-    def idle(self) -> bool:
-        """Whether no batch has begun that the test has not seen."""
+    async def is_idle(self) -> bool:
+        """Return whether no batch begins that the test has not seen, in as many turns of the loop as that takes."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         return self._begun.empty()
 
 
@@ -80,7 +83,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def batcher(work: Work, clock: Clock) -> AsyncIterator[Batcher[str, str]]:
     """A lane with batches of up to 3 items, in which up to 5 items can wait."""
-    batcher = Batcher[str, str](work, "lane", Limits(max_batch=3, max_waiting=5), clock=clock)
+    batcher = Batcher[str, str](work, Limits(max_batch=3, max_waiting=5), clock=clock)
     yield batcher
     work.end_all()
     await batcher.close()
@@ -114,7 +117,7 @@ class TestGathering:
         """Items that came while the lane was busy form one batch, in the order of arrival."""
         first = await occupy(batcher, work)
         later = await submit(batcher, "abc")
-        assert work.idle
+        assert await work.is_idle()
         work.end()
         assert await work.begun() == ["a", "b", "c"]
         work.end()
@@ -137,14 +140,6 @@ class TestGathering:
             assert await work.begun() == [item]
             work.end()
             assert await task == item.upper()
-
-    async def test_one_thread(self, batcher: Batcher[str, str], work: Work) -> None:
-        """A lane works in one thread, which is named after it."""
-        for item in "ab":
-            (task,) = await submit(batcher, item)
-            work.end()
-            await task
-        assert work.threads == {"lane_0"}
 
 
 class TestOutcomes:
@@ -203,7 +198,7 @@ class TestDropped:
 
     async def test_cancelled_items_make_room(self, work: Work) -> None:
         """A queue that is full of cancelled items admits a new one."""
-        batcher = Batcher[str, str](work, "lane", Limits(max_waiting=1))
+        batcher = Batcher[str, str](work, Limits(max_waiting=1))
         (first,) = await occupy(batcher, work)
         (gone,) = await submit(batcher, "a")
         gone.cancel()
@@ -254,7 +249,7 @@ class TestLeaving:
         assert outcomes == [None]
         work.end()
         await first
-        assert work.idle
+        assert await work.is_idle()
 
     async def test_while_its_batch_runs(self, batcher: Batcher[str, str], work: Work) -> None:
         """The heir gets the outcome as soon as it is there."""
@@ -417,7 +412,7 @@ class TestLanes:
         """Four lanes that return each item with their own number; the key is the item's first letter."""
 
         def lane(number: int) -> Batcher[str, tuple[int, str]]:
-            return Batcher(tagged(number), f"lane-{number}")
+            return Batcher(tagged(number))
 
         lanes = Lanes([lane(number) for number in range(4)], key=lambda item: item[0])
         yield lanes
@@ -436,7 +431,7 @@ class TestLanes:
         """While one lane is blocked, another one answers."""
         by_lane = {hash(f"key-{number}") % 2: f"key-{number}" for number in range(100)}
         stuck, free = by_lane[0], by_lane[1]
-        lanes = Lanes([Batcher[str, str](work, "stuck"), Batcher[str, str](upper, "free")], key=lambda item: item)
+        lanes = Lanes([Batcher[str, str](work), Batcher[str, str](upper)], key=lambda item: item)
         waiting = asyncio.create_task(lanes.submit(stuck))
         assert await work.begun() == [stuck]
         assert await lanes.submit(free) == free.upper()
@@ -453,11 +448,130 @@ class TestLanes:
             assert refused.value.reason is Reason.SHUTTING_DOWN
 
 
-def tagged(number: int) -> Callable[[Sequence[str]], list[tuple[int, str]]]:
+class TestLaneThread:
+    """A thread that carries out batches for a driver that blocks."""
+
+    @pytest.fixture
+    def used(self) -> list[str]:
+        """The names of the threads that carried out batches, in order."""
+        return []
+
+    @pytest.fixture
+    async def thread(self, used: list[str]) -> AsyncIterator[LaneThread[str, str]]:
+        """A thread that returns the items in capitals, and fails if one of them is ``!`` or ``?``."""
+
+        async def run(batch: Sequence[str]) -> Outcomes:
+            used.append(threading.current_thread().name)
+            if "!" in batch:
+                raise ValueError("broken")
+            if "?" in batch:
+                await asyncio.sleep(0)
+            return await upper(batch)
+
+        thread = LaneThread[str, str](run, "lane")
+        yield thread
+        thread.close()
+
+    @pytest.fixture
+    async def threaded(self, thread: LaneThread[str, str]) -> AsyncIterator[Batcher[str, str]]:
+        """A lane that works in the thread."""
+        batcher = Batcher[str, str](thread)
+        yield batcher
+        await batcher.close()
+
+    async def test_one_thread(self, threaded: Batcher[str, str], used: list[str]) -> None:
+        """All batches are carried out in one thread, which is named after the lane."""
+        assert [await threaded.submit(item) for item in "ab"] == ["A", "B"]
+        assert used == ["lane_0", "lane_0"]
+
+    async def test_the_loop_goes_on(self) -> None:
+        """The event loop and other lanes work while the thread is blocked."""
+        blocked = threading.Event()
+
+        async def block(batch: Sequence[str]) -> Outcomes:
+            assert blocked.wait(PATIENCE_S)
+            return await upper(batch)
+
+        thread, other = LaneThread[str, str](block, "stuck"), LaneThread[str, str](upper, "free")
+        stuck, free = Batcher[str, str](thread), Batcher[str, str](other)
+        waiting = asyncio.create_task(stuck.submit("a"))
+        assert await free.submit("b") == "B"
+        assert not waiting.done()
+        blocked.set()
+        assert await waiting == "A"
+        await asyncio.gather(stuck.close(), free.close())
+        thread.close()
+        other.close()
+
+    async def test_an_error(self, threaded: Batcher[str, str]) -> None:
+        """An error of the work reaches the callers of its batch, and the thread continues."""
+        with pytest.raises(ValueError, match="broken"):
+            await threaded.submit("!")
+        assert await threaded.submit("a") == "A"
+
+    async def test_work_that_waits_for_the_loop(self, threaded: Batcher[str, str]) -> None:
+        """A thread has no event loop, so work that waits for one fails, and the thread continues."""
+        with pytest.raises(RuntimeError, match="waits for an event loop"):
+            await threaded.submit("?")
+        assert await threaded.submit("a") == "A"
+
+    async def test_a_caller_that_leaves(self) -> None:
+        """The thread finishes a batch whose caller is cancelled, before it begins the next one."""
+        begun, blocked, done = threading.Event(), threading.Event(), list[str]()
+
+        async def block(batch: Sequence[str]) -> Outcomes:
+            begun.set()
+            assert blocked.wait(PATIENCE_S)
+            done.extend(batch)
+            return await upper(batch)
+
+        thread = LaneThread[str, str](block, "lane")
+        batcher = Batcher[str, str](thread)
+        gone, *waiting = await submit(batcher, "ab")
+        assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+        gone.cancel()
+        await asyncio.sleep(0)
+        blocked.set()
+        assert await asyncio.gather(*waiting) == ["B"]
+        assert done == ["a", "b"]
+        await batcher.close()
+        thread.close()
+
+    async def test_the_time_is_measured(self) -> None:
+        """What the thread does is measured for each call of the batch."""
+
+        async def read(batch: Sequence[str]) -> Outcomes:
+            enter("database")
+            return await upper(batch)
+
+        thread = LaneThread[str, str](read, "lane")
+        batcher = Batcher[str, str](thread)
+        begun = time.perf_counter()
+        await batcher.submit("a")
+        times = spent(begun, time.perf_counter())
+        assert list(times) == ["waited_ms", "locked_ms", "database_ms", "packed_ms"]
+        assert times["locked_ms"] == 0 < times["database_ms"]
+        await batcher.close()
+        thread.close()
+
+    async def test_it_ends(self, thread: LaneThread[str, str], used: list[str]) -> None:
+        """A closed thread accepts no batch any more."""
+        assert await thread("a") == ["A"]
+        thread.close()
+        with pytest.raises(RuntimeError):
+            await thread("b")
+        assert len(used) == 1
+
+
+def tagged(number: int) -> Callable[[Sequence[str]], Coroutine[Any, Any, list[tuple[int, str]]]]:
     """Return work that answers each item with a number."""
-    return lambda batch: [(number, item) for item in batch]
+
+    async def tag(batch: Sequence[str]) -> list[tuple[int, str]]:
+        return [(number, item) for item in batch]
+
+    return tag
 
 
-def upper(batch: Sequence[str]) -> list[str]:
+async def upper(batch: Sequence[str]) -> Outcomes:
     """Return the items in capitals."""
     return [item.upper() for item in batch]

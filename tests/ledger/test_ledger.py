@@ -26,23 +26,16 @@ from registrar_server.core.commands import (
     UpdateCourse,
 )
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer, Ledger
+from registrar_server.ledger.ledger import Answer
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import LOCK_COURSES
 from tests.support.consistency import assert_consistent
-from tests.support.ledgers import (
-    OnceBefore,
-    Receipt,
-    WatchedDatabase,
-    call,
-    carry_out,
-    carry_out_on,
-    fields,
-    reasons,
-    watched_ledger,
-)
+from tests.support.ledgers import Ledger, Receipt, call, carry_out, carry_out_on, fields, reasons, watched_ledger
 from tests.support.states import NOW
+from tests.support.watched_stores import OnceBefore
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 FIRST_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -351,8 +344,10 @@ class TestClock:
             steps.append("clock")
             return next(times)
 
-        database = WatchedDatabase(database_url, steps.append)
-        outcomes = Ledger(database, clock=clock).run([call(CreateStudent("s-1")), call(CreateStudent("s-2"))])
+        database = Database(database_url)
+        outcomes = Ledger(database, before_step=steps.append, clock=clock).run(
+            [call(CreateStudent("s-1")), call(CreateStudent("s-2"))]
+        )
         database.close()
         assert steps == ["begin", "read", "clock", "commit"]
         assert {fields(outcome)["create_time"] for outcome in outcomes} == {NOW}
@@ -420,9 +415,10 @@ class TestDeleteStudent:
         enrolling = OnceBefore(
             step, lambda: carry_out(other, Enroll("s-1", "c-2")), skip=0 if other_database.is_sqlite else 1
         )
-        database = WatchedDatabase(database_url, enrolling)
+        database = Database(database_url)
         commands = [*others, DeleteStudent("s-1", force=True)]
-        outcomes = Ledger(database, pause=lambda _seconds: None).run([call(command) for command in commands])
+        ledger = Ledger(database, before_step=enrolling, pause=lambda _seconds: None)
+        outcomes = ledger.run([call(command) for command in commands])
         assert reasons(outcomes) == [None] * len(commands)
         assert isinstance(outcomes[-1], Answer)
         assert [(one.type, one.course_id) for one in outcomes[-1].events] == [

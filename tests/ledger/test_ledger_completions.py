@@ -21,11 +21,14 @@ from registrar_server.core.commands import (
     VoidCompletion,
 )
 from registrar_server.errors import Reason
-from registrar_server.ledger.ledger import Answer, Ledger
+from registrar_server.ledger.ledger import Answer
 from registrar_server.storage.database import Database
 from tests.support.comparison import enrollment_ids
 from tests.support.consistency import assert_consistent
-from tests.support.ledgers import OnceBefore, call, carry_out, carry_out_on, fields, promoted, reasons, watched_ledger
+from tests.support.ledgers import Ledger, call, carry_out, carry_out_on, fields, promoted, reasons, watched_ledger
+from tests.support.watched_stores import OnceBefore
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 STUDENTS = [f"s-{number:02}" for number in range(40)]
 

@@ -15,7 +15,6 @@ from registrar_server.ledger.ledger import MAX_TRIES, Answer, Call, Outcome
 from registrar_server.storage import engines
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (
-    OnceBefore,
     Receipt,
     call,
     create_university,
@@ -25,6 +24,9 @@ from tests.support.ledgers import (
     seated_students,
     watched_ledger,
 )
+from tests.support.watched_stores import OnceBefore
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 TOO_LONG = 2**63
 
@@ -56,7 +58,7 @@ class TestOneAtFault:
     def test_a_response_that_cannot_be_packed(self, url: str, engine: Engine, place: int) -> None:
         """An error in packing one response is the outcome of that call only."""
         calls = enroll_calls(*range(1, 9))
-        calls[place] = Call(calls[place].command, lambda result: Receipt({"result": result}), Receipt, "failing")
+        calls[place] = Call(calls[place].command, lambda result: Receipt({"result": result}), "failing")
         outcome = self.assert_only_one_fails(url, engine, calls, place)
         assert isinstance(outcome, TypeError)
 

@@ -20,15 +20,14 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.decide import decide
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer, Ledger, Outcome
+from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.storage import statements
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import StoredResponse
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (
-    OnceBefore,
+    Ledger,
     Receipt,
-    WatchedDatabase,
     call,
     carry_out,
     carry_out_on,
@@ -40,7 +39,10 @@ from tests.support.ledgers import (
     watched_ledger,
 )
 from tests.support.states import NOW, loaded_state
+from tests.support.watched_stores import OnceBefore
 from tests.support.wire import Wire
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 @pytest.fixture
@@ -79,6 +81,17 @@ class TestLostConnections:
         outcomes = Ledger(database, pause=lambda _seconds: None).run(enroll_calls(1, 2))
         database.close()
         assert reasons(outcomes) == [None, None]
+
+    def test_between_batches(self, url: str, other_engine: Engine) -> None:
+        """If the connection of the last batch is lost, the next batch uses a new one, and so does the one after it."""
+        steps: list[str] = []
+        with watched_ledger(url, steps.append) as (ledger, _):
+            for number in (1, 2, 3):
+                steps.clear()
+                assert reasons(ledger.run(enroll_calls(number))) == [None]
+                close_connections(other_engine)
+        assert steps == ["begin", "read", "begin", "read", "commit"]
+        assert seated_students(other_engine) == ["s-1", "s-2", "s-3"]
 
     def test_while_reading(self, url: str, other_engine: Engine) -> None:
         """Nothing has changed at this point, so the batch is retried."""
@@ -300,12 +313,12 @@ def wait_for_a_lock(connection: Connection) -> None:
 def test_a_student_created_while_the_batch_waits_for_its_locks(url: str, other_engine: Engine) -> None:
     """A student that did not exist when the locks were taken is not locked, so the batch restarts and locks it."""
     steps: list[str] = []
-    database = WatchedDatabase(url, steps.append)
+    database = Database(url)
     holder = create_engine(url)
     with ThreadPoolExecutor(1) as thread, holder.connect() as other:
         other.execute(text("SELECT 1 FROM students WHERE student_id = 's-1' FOR NO KEY UPDATE"))
         batch = [call(Enroll("s-1", "c-1")), call(Enroll("s-9", "c-1"))]
-        running = thread.submit(Ledger(database).run, batch)
+        running = thread.submit(Ledger(database, before_step=steps.append).run, batch)
         wait_for_a_lock(other)
         carry_out_on(url, CreateStudent("s-9"))
         other.rollback()

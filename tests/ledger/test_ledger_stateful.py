@@ -17,7 +17,7 @@ from registrar_server.core import scope
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
 from registrar_server.ledger import loading
-from registrar_server.ledger.ledger import Answer, Call, Ledger
+from registrar_server.ledger.ledger import Answer, Call
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, comparable, enrollment_ids
@@ -32,12 +32,14 @@ from tests.support.histories import (
     result_of_event,
     result_of_refusal,
 )
-from tests.support.ledgers import call, fields
+from tests.support.ledgers import Ledger, Receipt, call
 from tests.support.properties import scaled
 from tests.support.reference import Reference
 from tests.support.reference_rules import Result
 from tests.support.scenes import BATCHES_BEHIND_A_QUEUE, SCENES, STEPS, SWEEP
 from tests.support.states import NOW
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 QUICK = settings(
     max_examples=scaled(12),
@@ -126,7 +128,8 @@ class Campus(RuleBasedStateMachine):
         result: Result = ()
         try:
             response = next(self.ledgers).preview(call(by_real_ids(command, ids)))
-            result = result_of(fields(Answer(response)))
+            assert isinstance(response, Receipt)
+            result = result_of(response.fields)
         except Refusal as refusal:
             result = result_of_refusal(refusal)
         assert without_versions(result) == without_versions(expected)

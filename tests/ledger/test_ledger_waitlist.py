@@ -23,21 +23,14 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.scope import SPARE_WAITERS
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer, Ledger
+from registrar_server.ledger.ledger import Answer
 from registrar_server.storage.database import Database
 from tests.support.consistency import assert_consistent
-from tests.support.ledgers import (
-    OnceBefore,
-    Receipt,
-    WatchedDatabase,
-    call,
-    carry_out,
-    carry_out_on,
-    fields,
-    promoted,
-    reasons,
-)
+from tests.support.ledgers import Ledger, Receipt, call, carry_out, carry_out_on, fields, promoted, reasons
 from tests.support.states import MONDAY
+from tests.support.watched_stores import OnceBefore
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 #: Commands that keep s-2 but not s-3 from a seat in c-1.
 OBSTACLES: dict[str, Sequence[Command]] = {
@@ -265,8 +258,8 @@ class TestLocks:
             with engine.connect() as connection:
                 unlocked.extend(connection.scalars(text("SELECT student_id FROM students FOR UPDATE SKIP LOCKED")))
 
-        database = WatchedDatabase(url, OnceBefore("commit", look, skip=len(after)))
-        ledger = Ledger(database)
+        database = Database(url)
+        ledger = Ledger(database, before_step=OnceBefore("commit", look, skip=len(after)))
         for command in after:
             carry_out(ledger, command)
         carry_out(ledger, *commands)

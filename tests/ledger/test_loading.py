@@ -20,11 +20,13 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.records import Course
 from registrar_server.core.scope import SPARE_WAITERS
-from registrar_server.ledger.ledger import Answer, Ledger
+from registrar_server.ledger.ledger import Answer
 from registrar_server.ledger.loading import MAX_EXPECTED, ExpectedWaiters
 from registrar_server.storage.database import Database
-from tests.support.ledgers import Receipt, WatchedDatabase, call, carry_out, carry_out_on, promoted
+from tests.support.ledgers import Ledger, Receipt, call, carry_out, carry_out_on, promoted
 from tests.support.states import enrollment, loaded_state
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 RunBatch = Callable[[Sequence[Command]], tuple[list[str], list[Answer]]]
 
@@ -35,12 +37,12 @@ STUDENTS = [f"s-{number:02}" for number in range(50)]
 def run_batch(database_url: str) -> Iterator[RunBatch]:
     """Carries out one batch that must succeed; returns its steps and its answers."""
     steps: list[str] = []
-    database = WatchedDatabase(database_url, steps.append)
+    database = Database(database_url)
 
     def run(commands: Sequence[Command]) -> tuple[list[str], list[Answer]]:
         steps.clear()
         answers = []
-        for outcome in Ledger(database).run([call(command) for command in commands]):
+        for outcome in Ledger(database, before_step=steps.append).run([call(one) for one in commands]):
             assert isinstance(outcome, Answer), outcome
             answers.append(outcome)
         return list(steps), answers
@@ -162,8 +164,8 @@ class TestExpectedWaiters:
     @pytest.fixture
     def ledger(self, campus: str, steps: list[str]) -> Iterator[Ledger]:
         """A ledger where forty students wait for c-1, of whom all but the last have a hold."""
-        database = WatchedDatabase(campus, steps.append)
-        ledger = Ledger(database)
+        database = Database(campus)
+        ledger = Ledger(database, before_step=steps.append)
         carry_out(ledger, *(Enroll(student_id, "c-1") for student_id in self.WAITERS))
         carry_out(ledger, *(PlaceHold(student_id, "BURSAR") for student_id in self.BLOCKED))
         yield ledger

@@ -23,17 +23,17 @@ from registrar_server.core.commands import (
     VoidCompletion,
 )
 from registrar_server.ledger import recounting
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.ledger.recounting import recount
 from registrar_server.storage.database import Database
 from registrar_server.storage.models import Course, Enrollment
 from tests.support.comparison import clear_database, enrollment_ids
 from tests.support.consistency import assert_consistent
 from tests.support.histories import COMMANDS, FOUNDATION, by_real_ids
-from tests.support.ledgers import OnceBefore, call, carry_out, watched_ledger
+from tests.support.ledgers import Ledger, call, carry_out, watched_ledger
 from tests.support.older_server import as_an_older_server
 from tests.support.properties import scaled
 from tests.support.tampering import disagreements_in
+from tests.support.watched_stores import OnceBefore
 
 STUDENTS = ("ada", "bob", "cyd", "dot")
 LOCK_WAITS = text("SELECT count(*) FROM pg_locks WHERE NOT granted")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import queue
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -23,7 +21,7 @@ from registrar_server.errors import (
     shutting_down,
 )
 from registrar_server.ledger.batching import Batcher, Lanes, Limits, Submission
-from registrar_server.ledger.ledger import Answer, Call, NoResponse, Outcome
+from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.sweeping import Sweep, Swept
 from registrar_server.ledger.unsettled import Memory, Unsettled
 from tests.support.ledgers import call
@@ -39,19 +37,19 @@ class Lane:
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] = {}
         """Other outcomes, by course."""
-        self._batches: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-        self._allowed = threading.Semaphore(0)
+        self._batches: asyncio.Queue[list[str]] = asyncio.Queue()
+        self._allowed = asyncio.Semaphore(0)
         self._over = False
 
-    def __call__(self, calls: Sequence[Call]) -> Sequence[Outcome]:
-        self._batches.put([name(one) for one in calls])
+    async def __call__(self, calls: Sequence[Call]) -> Sequence[Outcome]:
+        self._batches.put_nowait([name(one) for one in calls])
         if not self._over:
-            self._allowed.acquire()
-        return [self.outcomes.get(name(one), Answer(None, (promotion(name(one)),))) for one in calls]
+            await self._allowed.acquire()
+        return [self.outcomes.get(name(one), Answer(b"", (promotion(name(one)),))) for one in calls]
 
     async def begun(self) -> list[str]:
         """Wait until the next batch begins, and return its courses; those of callers have the prefix ``caller:``."""
-        return await asyncio.to_thread(self._batches.get, timeout=PATIENCE_S)
+        return await asyncio.wait_for(self._batches.get(), PATIENCE_S)
 
     def end(self) -> None:
         """End a batch."""
@@ -81,7 +79,7 @@ def lane() -> Lane:
 @pytest.fixture
 async def lanes(lane: Lane) -> AsyncIterator[Lanes[Call, Answer]]:
     """One lane with batches of up to 100 calls."""
-    lanes = Lanes[Call, Answer]([Batcher(lane, "lane", Limits(max_batch=100))], key=lambda one: one.command.lane_key)
+    lanes = Lanes[Call, Answer]([Batcher(lane, Limits(max_batch=100))], key=lambda one: one.command.lane_key)
     yield lanes
     lane.end_all()
     await lanes.close()
@@ -118,18 +116,18 @@ class TestSettling:
         async def find(memory: Memory) -> Unsettled:
             return Unsettled(["c-1"], memory)
 
-        def run(calls: Sequence[Call]) -> Sequence[Outcome]:
+        async def run(calls: Sequence[Call]) -> Sequence[Outcome]:
             made.extend(calls)
-            return [Answer(one.pack(())) for one in calls]
+            return [Answer(one.pack(()).SerializeToString()) for one in calls]
 
-        await Sweep(find, Lanes([Batcher(run, "own")], key=name)).run()
+        await Sweep(find, Lanes([Batcher(run)], key=name)).run()
         (one,) = made
         assert (one.command, one.caller, one.request_id) == (
             Settle("c-1", reserve_completed=True),
             "system:sweep",
             "",
         )
-        assert isinstance(one.response.FromString(one.pack(()).SerializeToString()), NoResponse)
+        assert one.pack(()).SerializeToString() == b""
 
     async def test_at_most_16_in_flight(
         self, lane: Lane, lanes: Lanes[Call, Answer], sweep_of: Sweeping, monkeypatch: pytest.MonkeyPatch
@@ -185,7 +183,7 @@ class TestSettling:
 
     async def test_nothing_changes(self, lane: Lane, sweep_of: Sweeping, log: Log) -> None:
         """A round in which no course promotes or skips anybody logs nothing."""
-        lane.outcomes = {course_id: Answer(None) for course_id in names(1, 3)}
+        lane.outcomes = {course_id: Answer(b"") for course_id in names(1, 3)}
         lane.end_all()
         assert await sweep_of(3).run() == Swept(0, 0)
         assert log.lines == []
@@ -193,7 +191,7 @@ class TestSettling:
     async def test_what_is_logged(self, lane: Lane, sweep_of: Sweeping, log: Log) -> None:
         """Each promotion and skip has a line, as after a call, and the round has one."""
         skip = promotion("c-2")._replace(type=EventType.PROMOTION_SKIPPED)
-        lane.outcomes = {"c-2": Answer(None, (skip, promotion("c-2"), promotion("c-2"))), "c-3": Answer(None)}
+        lane.outcomes = {"c-2": Answer(b"", (skip, promotion("c-2"), promotion("c-2"))), "c-3": Answer(b"")}
         lane.end_all()
         assert await sweep_of(3).run() == Swept(courses=2, promoted=3)
         assert len(log.of("student_promoted")) == 3

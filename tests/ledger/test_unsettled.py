@@ -29,7 +29,6 @@ from registrar_server.core.commands import (
     UpdateStudent,
     VoidCompletion,
 )
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.ledger.unsettled import (
     MAX_ROUNDS,
     changed_courses,
@@ -40,7 +39,7 @@ from registrar_server.ledger.unsettled import (
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from tests.support.comparison import enrollment_ids
-from tests.support.ledgers import carry_out
+from tests.support.ledgers import Ledger, carry_out
 from tests.support.rounds import Rounds
 from tests.support.states import MONDAY
 

@@ -25,13 +25,12 @@ from registrar_server.core.commands import (
     Unenroll,
     VoidCompletion,
 )
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.ledger.recounting import recount
 from registrar_server.storage.database import Database
 from tests.support.comparison import enrollment_ids
 from tests.support.consistency import assert_consistent
 from tests.support.databases import described, execute
-from tests.support.ledgers import carry_out, carry_out_on
+from tests.support.ledgers import Ledger, carry_out, carry_out_on
 
 BEFORE_COUNTS = "20261126_1625"
 COUNTS = "20261126_1930"

@@ -21,12 +21,21 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.records import Course, Meeting, Student
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Ledger
+from registrar_server.immediate import complete
 from registrar_server.reading.lists import CourseSearch, RosterFilter, StudentCourseFilter, StudentSearch
-from registrar_server.reading.lookups import CourseById, CoursesOfStudent, EnrollmentById, Lookup, StudentById
+from registrar_server.reading.lookups import (
+    CourseById,
+    CoursesOfStudent,
+    EnrollmentById,
+    Lookup,
+    StudentById,
+    look_up,
+)
 from registrar_server.reading.reader import Reader
 from registrar_server.storage.database import Database
-from tests.support.ledgers import carry_out
+from registrar_server.storage.stores import BlockingStore
+from tests.support.ledgers import Ledger, carry_out
+from tests.support.running_stores import RunningStore
 
 LIVE = ("ENROLLED", "WAITLISTED")
 ALL_STATES = (*LIVE, "DROPPED", "COMPLETED")
@@ -63,6 +72,16 @@ def reader(database: Database, ledger: Ledger) -> Reader:
     return Reader(database)
 
 
+LookUp = Callable[[Sequence[Lookup]], list[Any]]
+
+
+@pytest.fixture
+def found_by(database: Database, reader: Reader, each_store: str) -> LookUp:
+    """Runs a batch of lookups on the database of the reader, over each kind of store."""
+    running = RunningStore(database)
+    return lambda lookups: running.run(look_up(running.store, lookups))
+
+
 def refused_for(found: Any) -> tuple[Reason, dict[str, str]]:
     """Return the reason and the metadata of a refused lookup."""
     assert isinstance(found, Refusal)
@@ -72,10 +91,10 @@ def refused_for(found: Any) -> tuple[Reason, dict[str, str]]:
 class TestLookups:
     """Each lookup of a batch has its own record or its own error."""
 
-    def test_all_kinds_at_once(self, reader: Reader) -> None:
+    def test_all_kinds_at_once(self, found_by: LookUp) -> None:
         """Results are in the order of the lookups."""
         lookups: list[Lookup] = [CourseById("c-1"), StudentById("s-2"), CoursesOfStudent("s-1"), StudentById("s-9")]
-        course, student, entries, unknown = reader.look_up(lookups)
+        course, student, entries, unknown = found_by(lookups)
         assert (course.course_id, student.student_id) == ("c-1", "s-2")
         assert [(entry.course.course_id, entry.enrollment.student_id) for entry in entries] == [
             ("c-1", "s-1"),
@@ -100,47 +119,47 @@ class TestLookups:
             (CourseById("c-3"), CourseById("c-3", show_deleted=True), Reason.COURSE_NOT_FOUND),
         ],
     )
-    def test_deleted(self, reader: Reader, hidden: Lookup, shown: Lookup, reason: Reason) -> None:
+    def test_deleted(self, found_by: LookUp, hidden: Lookup, shown: Lookup, reason: Reason) -> None:
         """Deleted records are found only with show_deleted, even in one batch."""
-        refused, found = reader.look_up([hidden, shown])
+        refused, found = found_by([hidden, shown])
         assert refused_for(refused)[0] is reason
         assert found.delete_time is not None
 
-    def test_an_enrollment(self, reader: Reader) -> None:
+    def test_an_enrollment(self, reader: Reader, found_by: LookUp) -> None:
         """Live and ended enrollments are found by id; an unknown id is refused."""
         (entry,) = reader.list_roster("c-1", RosterFilter(), None, 10)
         assert reader.require(EnrollmentById(entry.enrollment.enrollment_id)) == entry.enrollment
-        (unknown,) = reader.look_up([EnrollmentById("e-9")])
+        (unknown,) = found_by([EnrollmentById("e-9")])
         assert refused_for(unknown) == (Reason.ENROLLMENT_NOT_FOUND, {"enrollment_id": "e-9"})
         assert str(unknown) == 'There is no enrollment "e-9".'
 
-    def test_courses_of_a_student(self, reader: Reader, ledger: Ledger) -> None:
+    def test_courses_of_a_student(self, found_by: LookUp, ledger: Ledger) -> None:
         """Only live enrollments are among a student's courses; a student without any has an empty list."""
         carry_out(ledger, Unenroll("s-1", "c-1"), Unenroll("s-2", "c-2"))
-        of_first, of_second = reader.look_up([CoursesOfStudent("s-1"), CoursesOfStudent("s-2")])
+        of_first, of_second = found_by([CoursesOfStudent("s-1"), CoursesOfStudent("s-2")])
         assert [entry.course.course_id for entry in of_first] == ["c-2"]
         assert of_second == []
 
-    def test_courses_of_a_deleted_student(self, reader: Reader) -> None:
+    def test_courses_of_a_deleted_student(self, found_by: LookUp) -> None:
         """The courses of a deleted student are refused."""
-        (refused,) = reader.look_up([CoursesOfStudent("s-3")])
+        (refused,) = found_by([CoursesOfStudent("s-3")])
         assert refused_for(refused) == (Reason.STUDENT_NOT_FOUND, {"student_id": "s-3"})
 
-    def test_many(self, reader: Reader, ledger: Ledger) -> None:
+    def test_many(self, found_by: LookUp, ledger: Ledger) -> None:
         """Hundreds of lookups are one batch."""
         ids = [f"p-{number:03}" for number in range(300)]
         carry_out(ledger, *map(CreateStudent, ids))
-        assert [student.student_id for student in reader.look_up(list(map(StudentById, ids)))] == ids
+        assert [student.student_id for student in found_by(list(map(StudentById, ids)))] == ids
 
-    def test_an_empty_batch(self, reader: Reader) -> None:
+    def test_an_empty_batch(self, found_by: LookUp) -> None:
         """An empty batch has no results."""
-        assert reader.look_up([]) == []
+        assert found_by([]) == []
 
     def test_without_a_database(self, tmp_path: Path) -> None:
         """If the database cannot be reached, every lookup and every list reports it."""
         database = Database(f"sqlite:///{tmp_path / 'no folder' / 'registrar.db'}")
         reader = Reader(database)
-        refused = reader.look_up([StudentById("s-1"), CourseById("c-1")])
+        refused = complete(look_up(BlockingStore(database), [StudentById("s-1"), CourseById("c-1")]))
         assert [refused_for(one)[0] for one in refused] == [Reason.DATABASE_UNAVAILABLE] * 2
         with pytest.raises(Refusal) as listing:
             reader.list_students(StudentSearch(), None, 10)

@@ -28,11 +28,10 @@ from registrar_server.core.commands import (
     ReleaseHold,
     Unenroll,
 )
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage.database import Database
 from tests.support.consistency import assert_consistent
 from tests.support.databases import execute
-from tests.support.ledgers import call, carry_out, reasons
+from tests.support.ledgers import Ledger, call, carry_out, reasons
 from tests.support.servers import Registrar, registrar_on
 
 WRITERS = 4

@@ -10,6 +10,7 @@ import itertools
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -19,7 +20,6 @@ from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.orm import Session
 
 from registrar_server.core.commands import Command
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, comparable, enrollment_ids
@@ -32,10 +32,11 @@ from tests.support.histories import (
     commands_about,
     result_of_event,
 )
-from tests.support.ledgers import call
+from tests.support.ledgers import Ledger, call
 from tests.support.properties import scaled
 from tests.support.reference import Reference
 from tests.support.reference_rules import Result
+from tests.support.running_stores import LOOP, RunningStore
 from tests.support.scenes import SWEEP, scenes_about
 from tests.support.states import NOW
 
@@ -84,8 +85,9 @@ def workers() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def work(url: str, name: str, batches: Sequence[Sequence[Command]]) -> list[Done]:
+def work(url: str, store: str, name: str, batches: Sequence[Sequence[Command]]) -> list[Done]:
     """Run one batch after another and return the outcome of each command."""
+    RunningStore.in_loop = store == LOOP
     database = Database(url)
     engine = create_engine(url)
     ledger = Ledger(database, clock=lambda: NOW)
@@ -100,11 +102,14 @@ def work(url: str, name: str, batches: Sequence[Sequence[Command]]) -> list[Done
             for made, command, outcome in zip(calls, batch, outcomes, strict=True)
         ]
     engine.dispose()
+    ledger.close()
     database.close()
     return done
 
 
-def test_concurrent_batches_are_serializable(workers: ProcessPoolExecutor, database_url: str, engine: Engine) -> None:
+def test_concurrent_batches_are_serializable(
+    workers: ProcessPoolExecutor, database_url: str, engine: Engine, each_store: str
+) -> None:
     """Concurrent batches have the outcomes, events and rows of the same commands in the order of their revisions.
 
     This includes sweeps. After the last one, no eligible waiter is left beside a free seat.
@@ -120,11 +125,12 @@ def test_concurrent_batches_are_serializable(workers: ProcessPoolExecutor, datab
     @given(PLANS)
     def interleave(plans: Sequence[Batches]) -> None:
         clear_database(engine)
-        done = work(database_url, "founder", [FOUNDATION])
+        done = work(database_url, each_store, "founder", [FOUNDATION])
         names = [f"worker-{number}" for number in range(PROCESSES)]
-        for found in workers.map(work, [database_url] * PROCESSES, names, [*plans, SWEEPS]):
+        here = partial(work, database_url, each_store)
+        for found in workers.map(here, names, [*plans, SWEEPS]):
             done += found
-        done += work(database_url, "last-sweep", [SWEEP])
+        done += work(database_url, each_store, "last-sweep", [SWEEP])
         reference = replay(engine, {one.request_id: one for one in done})
         assert not reference.waiters_that_a_sweep_forgot()
         assert_consistent(engine)

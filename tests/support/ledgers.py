@@ -1,21 +1,27 @@
-"""Ledgers for tests: calls to run and their outcomes, and a database that reports each of its steps."""
+"""Ledgers for tests: they block, whatever kind of store they use; and calls to run, with their outcomes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from sqlalchemy import Engine, text
 
+from registrar_server import ids
 from registrar_server.core.commands import Command, CreateCourse, CreateStudent, Enroll
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer, Call, Ledger, Outcome
-from registrar_server.storage import bulk
-from registrar_server.storage.database import Database, QueryResults, Transaction
+from registrar_server.ledger.ledger import Answer, Call, Message, Outcome, microseconds_now
+from registrar_server.ledger.ledger import Ledger as ServerLedger
+from registrar_server.ledger.loading import ExpectedWaiters
+from registrar_server.ledger.previews import Previews
+from registrar_server.storage.database import Database
+from registrar_server.storage.stores import BlockingStore
+from tests.support.running_stores import RunningStore
+from tests.support.watched_stores import WatchedStore
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,6 @@ class Receipt:
     def SerializeToString(self) -> bytes:
         """Return the receipt as bytes, as a protobuf message would."""
         return json.dumps(self.fields).encode()
-
-    @classmethod
-    def FromString(cls, data: bytes) -> Self:
-        """Read a stored receipt."""
-        return cls(json.loads(data))
 
     @classmethod
     def of(cls, result: Any) -> Self:
@@ -53,9 +54,46 @@ def _plain(value: Any) -> Any:
     return [dataclasses.asdict(one) for one in value] if isinstance(value, tuple) else dataclasses.asdict(value)
 
 
+class Ledger:
+    """A server's ledger and its previews on one database, for tests that block.
+
+    It uses a store of the kind that the fixture ``each_store`` chooses, by default one for threads. It calls
+    ``before_step`` before each step and ``pause`` instead of pausing, as a ``WatchedStore`` does.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        before_step: Callable[[str], None] = lambda _step: None,
+        pause: Callable[[float], None] | None = None,
+        clock: Callable[[], int] = microseconds_now,
+        new_id: Callable[[int], str] = ids.new_id,
+    ) -> None:
+        self._running = RunningStore(database)
+        store = WatchedStore(self._running.store, before_step, pause)
+        expected = ExpectedWaiters()
+        self._ledger = ServerLedger(store, expected, clock=clock, new_id=new_id)
+        # Whatever this store awaits is done at once, as with the store that it watches.
+        blocking = cast("BlockingStore", WatchedStore(BlockingStore(database), before_step))
+        self._previews = Previews(blocking, expected, clock=clock)
+
+    def run(self, calls: Sequence[Call]) -> list[Outcome]:
+        """Carry out a batch; see the method of the server's ledger."""
+        return self._running.run(self._ledger.run(calls))
+
+    def preview(self, call: Call) -> Message:
+        """Return the response that the call would get; see ``Previews``."""
+        return self._previews.preview(call)
+
+    def close(self) -> None:
+        """End the event loop of the ledgers on this database, if they run in one."""
+        self._running.close()
+
+
 def call(command: Command, request_id: str = "", content: bytes = b"content", caller: str = "") -> Call:
     """Return a call whose response is a ``Receipt``."""
-    return Call(command, Receipt.of, Receipt, request_id, content if request_id else b"", caller)
+    return Call(command, Receipt.of, request_id, content if request_id else b"", caller)
 
 
 def carry_out(ledger: Ledger, *commands: Command) -> None:
@@ -67,8 +105,8 @@ def carry_out(ledger: Ledger, *commands: Command) -> None:
 def fields(outcome: Outcome) -> Mapping[str, Any]:
     """Return the fields in the receipt of an answered call."""
     assert isinstance(outcome, Answer), outcome
-    assert isinstance(outcome.response, Receipt)
-    return outcome.response.fields
+    answered: Mapping[str, Any] = json.loads(outcome.response)
+    return answered
 
 
 def promoted(outcome: Outcome) -> list[str]:
@@ -92,69 +130,23 @@ def _reason(outcome: Outcome) -> Reason | None:
 def carry_out_on(url: str, *commands: Command) -> None:
     """Run commands as one batch that must succeed, on a database connection of its own."""
     database = Database(url)
-    carry_out(Ledger(database), *commands)
+    ledger = Ledger(database)
+    carry_out(ledger, *commands)
+    ledger.close()
     database.close()
-
-
-class WatchedDatabase(Database):
-    """A real database that calls ``before_step`` before each step.
-
-    The steps are ``"begin"``, ``"read"`` and ``"commit"`` of a transaction, and ``"look"``, which is a read of a
-    preview. An exception from ``before_step`` is raised from the step.
-    """
-
-    def __init__(self, url: str, before_step: Callable[[str], None], **options: Any) -> None:
-        super().__init__(url, **options)
-        self._before_step = before_step
-
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Begin a write transaction whose steps are reported."""
-        self._before_step("begin")
-        with super().transaction() as transaction:
-            yield _WatchedTransaction(transaction, self._before_step)
-
-    @contextmanager
-    def read_connection(self) -> Iterator[Transaction]:
-        """Open a read connection whose reads are reported."""
-        with super().read_connection() as transaction:
-            yield _WatchedTransaction(transaction, lambda _step: self._before_step("look"))
-
-
-class _WatchedTransaction(Transaction):
-    def __init__(self, transaction: Transaction, before_step: Callable[[str], None]) -> None:
-        self._transaction = transaction
-        self._before_step = before_step
-
-    def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> QueryResults:
-        self._before_step("read")
-        return self._transaction.read(requests)
-
-    def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
-        self._before_step("commit")
-        self._transaction.commit(*requests)
-
-
-class OnceBefore:
-    """Calls ``action`` once before a step of a ``WatchedDatabase``, after ``skip`` such steps, and notes all steps."""
-
-    def __init__(self, step: str, action: Callable[[], object], skip: int = 0) -> None:
-        self._when = (step, skip + 1)
-        self._action = action
-        self.steps: list[str] = []
-
-    def __call__(self, step: str) -> None:
-        self.steps.append(step)
-        if (step, self.steps.count(step)) == self._when:
-            self._action()
 
 
 @contextmanager
 def watched_ledger(url: str, before_step: Callable[[str], None]) -> Iterator[tuple[Ledger, list[float]]]:
-    """Open a ledger on a ``WatchedDatabase``, with a list of its pauses, which take no time."""
+    """Open a ledger on a database of its own, with a list of its pauses, which take no time.
+
+    The ledger calls ``before_step`` as a ``WatchedStore`` does.
+    """
     pauses: list[float] = []
-    database = WatchedDatabase(url, before_step)
-    yield Ledger(database, pause=pauses.append), pauses
+    database = Database(url)
+    ledger = Ledger(database, before_step=before_step, pause=pauses.append)
+    yield ledger, pauses
+    ledger.close()
     database.close()
 
 

@@ -8,11 +8,11 @@ from registrar_server.core.commands import Command, Settle
 from registrar_server.core.records import Enrollment
 from registrar_server.errors import contention
 from registrar_server.ledger.batching import Batcher, Lanes
-from registrar_server.ledger.ledger import Answer, Call, Ledger, Outcome
+from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.sweeping import SWEEPER, Sweep
 from registrar_server.ledger.unsettled import Memory, Unsettled, find_unsettled
 from registrar_server.storage.database import Database
-from tests.support.ledgers import Receipt, carry_out
+from tests.support.ledgers import Ledger, Receipt, carry_out
 from tests.support.states import NOW
 
 
@@ -27,7 +27,7 @@ class Rounds:
         """What happens after the search of a round, before it settles the courses."""
         self._database = database
         self.ledger = Ledger(database, clock=lambda: self.now)
-        self._lanes = Lanes[Call, Answer]([Batcher(self._settle, "sweep")], key=lambda one: one.command.lane_key)
+        self._lanes = Lanes[Call, Answer]([Batcher(self._settle)], key=lambda one: one.command.lane_key)
         self._sweep = Sweep(self._find, self._lanes, choose=lambda _count: 0)
         self._settled: list[str] = []
         self.events = 0
@@ -50,7 +50,7 @@ class Rounds:
     def _find(self, memory: Memory) -> Awaitable[Unsettled]:
         return _ready(find_unsettled(self._database, self.now, memory), self.meanwhile)
 
-    def _settle(self, calls: Sequence[Call]) -> Sequence[Outcome]:
+    async def _settle(self, calls: Sequence[Call]) -> Sequence[Outcome]:
         return [self._settle_one(one) for one in calls]
 
     def _settle_one(self, one: Call) -> Outcome:
@@ -65,7 +65,7 @@ class Rounds:
 
 def settlement(course_id: str) -> Call:
     """Return the call by which a sweep settles a course; its receipt names the promoted students."""
-    return Call(Settle(course_id, reserve_completed=True), _promoted, Receipt, caller=SWEEPER)
+    return Call(Settle(course_id, reserve_completed=True), _promoted, caller=SWEEPER)
 
 
 def _promoted(enrollments: Iterable[Enrollment]) -> Receipt:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage.database import Database
-from tests.support.ledgers import carry_out
+from tests.support.ledgers import Ledger, carry_out
 from tests.support.states import numbered_ids
 from tests.support.tampering import SEQUEL, STORY
 

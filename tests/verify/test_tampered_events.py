@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from registrar_server.ledger.ledger import Ledger
+from tests.support.ledgers import Ledger
 from tests.support.tampering import IN_ART, IN_BIO, case, disagreements_in, tamper
 
 SEQUENCE = (

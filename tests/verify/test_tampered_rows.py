@@ -6,9 +6,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from registrar_server.core.commands import CreateStudent
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage.database import Database
-from tests.support.ledgers import carry_out
+from tests.support.ledgers import Ledger, carry_out
 from tests.support.tampering import IN_ART, IN_BIO, case, disagreements_in, tamper
 
 COURSES = (

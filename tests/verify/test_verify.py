@@ -18,12 +18,11 @@ from registrar_server.core.commands import (
     RecordCompletion,
     VoidCompletion,
 )
-from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage.database import Database
 from registrar_server.verify import snapshot
 from registrar_server.verify.course_replay import COURSE_TRANSITIONS
 from registrar_server.verify.student_replay import STUDENT_TRANSITIONS
-from tests.support.ledgers import carry_out
+from tests.support.ledgers import Ledger, carry_out
 from tests.support.shell import Shell
 from tests.support.tampering import disagreements_in, tamper
 

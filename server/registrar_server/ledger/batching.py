@@ -98,7 +98,11 @@ class LaneThread(Generic[Item, Result]):
     async def __call__(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
         """Carry out a batch; everything that ``run`` awaits must be done at once, as ``complete`` demands."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, measured, current(), complete, self._run(items))
+        return await loop.run_in_executor(self._thread, measured, current(), self._complete, items)
+
+    def _complete(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
+        # The thread makes the coroutine, since nothing would run it if the thread does not accept the batch.
+        return complete(self._run(items))
 
     def close(self) -> None:
         """End the thread after its batch."""
