@@ -7,9 +7,12 @@ import json
 import sys
 import textwrap
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import report, targets
+from bench.machine import Machine, sync_ms
 from bench.measurements import Case, Sample
 from bench.messages import ROUNDS, Crowd, Queue
 from bench.stage import NotFound, Pace, Stage
@@ -17,8 +20,22 @@ from registrar_server import logs
 
 RESULTS = Path(__file__).with_name("results.json")
 QUEUE = Queue(waiters=5_000, alone=20, together=640)
-USUAL = Pace(warm_up=1.0, seconds=3.0, rounds=3, crowd=Crowd(students=10_000, seats=1_000, drops=500), queue=QUEUE)
-QUICK = Pace(warm_up=0.5, seconds=1.0, rounds=1, crowd=Crowd(students=1_000, seats=100, drops=50), queue=QUEUE)
+USUAL = Pace(
+    warm_up=1.0,
+    seconds=3.0,
+    rounds=3,
+    crowd=Crowd(students=10_000, seats=1_000, drops=500),
+    queue=QUEUE,
+    broken=100_000,
+)
+QUICK = Pace(
+    warm_up=0.5,
+    seconds=1.0,
+    rounds=1,
+    crowd=Crowd(students=1_000, seats=100, drops=50),
+    queue=QUEUE,
+    broken=10_000,
+)
 
 CAPTION = (
     "64 calls in flight unless the workload says otherwise. {postgresql} and SQLite, both durable (fsync on,"
@@ -26,8 +43,9 @@ CAPTION = (
     " JSON log, level info, to a file; pgbench and the ORM baseline log nothing. In each round, {students:,} students"
     " enroll in the waitlisted course, which has {seats:,} seats, and {drops:,} of those with a seat drop. {waiters:,}"
     " students with holds wait for a course with free seats, and {alone:,} and {together:,} newcomers get some of them."
-    " Medians of {rounds} rounds [lowest..highest]; ratios compare samples of the same round. CPU and RSS are those of"
-    " the server process, without the database's."
+    " Medians of {rounds} rounds [lowest..highest]; ratios compare samples of the same round. The columns in µs are the"
+    " processor time per call of the server, of all processes of PostgreSQL (SQLite runs in the server) and of the"
+    " process that sends the calls. RSS is the server's. Before the run, {machine}."
 )
 
 
@@ -35,28 +53,40 @@ def main() -> int:
     """Run the bench; return 1 if a call failed, a count is wrong or the stored data disagree."""
     given = _arguments()
     pace = (QUICK if given.quick else USUAL)._replace(**({"rounds": given.rounds} if given.rounds else {}))
-    chosen = targets.chosen(given.only or (targets.QUICK_GROUPS if given.quick else targets.GROUPS))
+    chosen = targets.chosen(given.only or (targets.QUICK_GROUPS if given.quick else targets.DEFAULT_GROUPS))
     logs.configure(level="warning")
-    with Stage(pace) as stage:
-        caption = _caption(stage, pace)
-        results = _measure(stage, targets.cases(chosen), pace.rounds)
+    machine = Machine()
+    with Stage(pace, given.connections) as stage:
+        caption = _caption(stage, pace, machine)
+        results = _measure(stage, machine, targets.cases(chosen), pace.rounds)
         made = report.rows(chosen, results)
-        RESULTS.write_text(json.dumps(report.as_objects(made), indent=2, ensure_ascii=False) + "\n")
+        RESULTS.write_text(json.dumps(_objects(stage, machine, made), indent=2, ensure_ascii=False) + "\n")
         verified = _verify(stage)
     complaints = [*report.complaints(made), *report.disagreements(verified)]
-    print("\n".join(["", caption, "", report.as_text(made), "", report.extent(verified), *complaints]))
+    notes = [*report.pgbench_rates(stage.pgbench_rates), *report.statuses(made), report.extent(verified)]
+    print("\n".join(["", caption, "", report.as_text(made), "", *notes, *machine.warnings(), *complaints]))
     return 1 if complaints else 0
 
 
-def _caption(stage: Stage, pace: Pace) -> str:
+def _caption(stage: Stage, pace: Pace, machine: Machine) -> str:
     caption = CAPTION.format(
         postgresql=stage.version(),
-        sync=stage.sync_ms(),
+        sync=sync_ms(stage.folder),
         rounds=pace.rounds,
+        machine=machine.before,
         **pace.crowd._asdict(),
         **pace.queue._asdict(),
     )
     return textwrap.fill(caption, 120)
+
+
+def _objects(stage: Stage, machine: Machine, made: Sequence[report.Row]) -> dict[str, Any]:
+    return {
+        "others_percent_before": machine.before._asdict(),
+        "others_percent_during": machine.during._asdict(),
+        "pgbench_calls_per_s_by_clients": stage.pgbench_rates,
+        "rows": report.as_objects(made),
+    }
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,20 +97,30 @@ def _arguments() -> argparse.Namespace:
         "--only",
         nargs="+",
         choices=targets.GROUPS,
-        help="measure only these groups (default: all; with --quick all except grown, which seeds a million"
-        " enrollments twice)",
+        help="measure only these groups (default: all except broken; with --quick not grown either, which seeds a"
+        " million enrollments twice)",
+    )
+    parser.add_argument(
+        "--connections",
+        type=int,
+        choices=range(1, 65),
+        default=1,
+        metavar="N",
+        help="connections of the load (default: 1)",
     )
     return parser.parse_args()
 
 
-def _measure(stage: Stage, cases: list[Case], rounds: int) -> dict[Case, list[Sample]]:
+def _measure(stage: Stage, machine: Machine, cases: list[Case], rounds: int) -> dict[Case, list[Sample]]:
     """Run all cases in every round, so that other load on the machine affects all cases alike."""
     results: dict[Case, list[Sample]] = defaultdict(list)
     for round_number in range(rounds):
         for case in cases:
-            _show(f"round {round_number + 1} of {rounds}: {', '.join(filter(None, case))}")
+            part = f"round {round_number + 1} of {rounds}: {', '.join(filter(None, case))}"
+            _show(part)
             try:
-                results[case].append(stage.run(case, round_number))
+                with machine.watch(part):
+                    results[case].append(stage.run(case, round_number))
             except NotFound:
                 results[case] = []
     _show("")

@@ -1,7 +1,7 @@
-"""The baseline without a server: hand-written statements for one enrollment at a time, executed through the driver.
+"""The baseline without a server: hand-written statements for one call at a time, executed through the driver.
 
-On PostgreSQL they take two round trips, as the server's do: one for all locks and lookups, one for all writes and the
-commit.
+On PostgreSQL an enrollment takes two round trips, as the server's does: one for all locks and lookups, one for all
+writes and the commit. A list of courses takes one.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
 
 import psycopg
 from sqlalchemy import make_url
 
-from bench import messages
+from bench import measurements, messages
 from bench.measurements import Sample
+from bench.meters import Meter
 from registrar_server.ids import new_id
 
 LOOKUPS = (
@@ -47,6 +49,12 @@ WRITES = (
               '', :capacity, :enrolled_count, 0, 1, '', '', '[]', '[]', :request_id, '', '[]'
          FROM event_counter WHERE id = 1""",
 )
+LISTING = (
+    "SELECT state, delete_time FROM students WHERE student_id = :student_id",
+    """SELECT enrollments.*, courses.* FROM enrollments JOIN courses ON courses.course_id = enrollments.course_id
+        WHERE student_id = :student_id AND enrollments.state IN ('ENROLLED', 'WAITLISTED')
+        ORDER BY enrollments.course_id LIMIT 101""",
+)
 
 
 class Connection(Protocol):
@@ -57,6 +65,9 @@ class Connection(Protocol):
 
     def write(self, given: Mapping[str, Any]) -> None:
         """Run all writes and commit."""
+
+    def list_courses(self, given: Mapping[str, Any]) -> list[Sequence[Any]]:
+        """Look up the student and return the enrollments, each with its course, in a transaction."""
 
 
 class PostgreSQL:
@@ -69,6 +80,7 @@ class PostgreSQL:
         )
         self._lookups = [_psycopg(statement) for statement in LOOKUPS]
         self._writes = [_psycopg(statement) for statement in WRITES]
+        self._listing = [_psycopg(statement) for statement in LISTING]
 
     def look_up(self, given: Mapping[str, Any]) -> list[Sequence[Any] | None]:
         with self._connection.pipeline():
@@ -80,6 +92,13 @@ class PostgreSQL:
             for statement in self._writes:
                 self._connection.execute(statement, given, prepare=True)
             self._connection.commit()
+
+    def list_courses(self, given: Mapping[str, Any]) -> list[Sequence[Any]]:
+        with self._connection.pipeline():
+            student, courses = [self._connection.execute(statement, given, prepare=True) for statement in self._listing]
+            self._connection.commit()
+        found: list[Sequence[Any]] = list(courses.fetchall())
+        return found if student.fetchone() else []
 
 
 class SQLite:
@@ -100,36 +119,63 @@ class SQLite:
             self._connection.execute(statement, given)
         self._connection.execute("COMMIT")
 
+    def list_courses(self, given: Mapping[str, Any]) -> list[Sequence[Any]]:
+        self._connection.execute("BEGIN")
+        student, courses = [self._connection.execute(statement, given).fetchall() for statement in LISTING]
+        self._connection.execute("COMMIT")
+        return courses if student else []
+
 
 def _psycopg(statement: str) -> bytes:
     return re.sub(r":(\w+)", r"%(\1)s", statement).encode()
 
 
 def run(
-    *, url: str, workload: str, round_number: int, stored: int, response_size: int, warm_up: float, seconds: float
+    *,
+    url: str,
+    database: int | None,
+    workload: str,
+    round_number: int,
+    stored: int,
+    response_size: int,
+    warm_up: float,
+    seconds: float,
 ) -> dict[str, Any]:
     """Run once and return the sample."""
     kind = SQLite if make_url(url).get_backend_name() == "sqlite" else PostgreSQL
-    requests = messages.enrollments(messages.Pairing.of(workload, round_number), messages.first_caller(stored))
     connection: Connection = kind(url)
-    warm = _drive(connection, requests, b"\xcd" * response_size, warm_up)
-    begun = time.perf_counter()
-    latencies = _drive(connection, requests, b"\xcd" * response_size, seconds)
-    took = time.perf_counter() - begun
-    return Sample.of(latencies, took, changes=len(warm) + len(latencies)).as_dict()
+    if workload in measurements.READING:
+        requests: Iterator[Any] = messages.listings(stored)
+        call: Callable[[Any], None] = partial(_list_courses, connection)
+    else:
+        pairing = messages.Pairing.of(workload, round_number)
+        requests = messages.enrollments(pairing, messages.first_caller(stored))
+        call = partial(_enroll, connection, b"\xcd" * response_size)
+    meter = Meter(database=database)
+    warm = _drive(call, requests, warm_up)
+    meter.begin()
+    latencies = _drive(call, requests, seconds)
+    usage = meter.end()
+    changes = 0 if workload in measurements.READING else len(warm) + len(latencies)
+    return Sample.of(latencies, usage.seconds, changes=changes, **usage.per_call(len(latencies))).as_dict()
 
 
-def _drive(connection: Connection, requests: Any, response: bytes, seconds: float) -> list[float]:
+def _drive(call: Callable[[Any], None], requests: Iterator[Any], seconds: float) -> list[float]:
     latencies: list[float] = []
     end = time.perf_counter() + seconds
     while (begun := time.perf_counter()) < end:
-        request = next(requests)
-        _enroll(connection, request, response)
+        call(next(requests))
         latencies.append(time.perf_counter() - begun)
     return latencies
 
 
-def _enroll(connection: Connection, request: Any, response: bytes) -> None:
+def _list_courses(connection: Connection, request: Any) -> None:
+    found = connection.list_courses({"student_id": request.student_id})
+    if len(found) != messages.COURSES_EACH:
+        raise RuntimeError(f"{request.student_id} has {len(found)} courses")
+
+
+def _enroll(connection: Connection, response: bytes, request: Any) -> None:
     given = {name: getattr(request, name) for name in ("student_id", "course_id", "request_id")}
     course, student, attempt, stored = connection.look_up(given)
     if course is None or student is None or attempt is not None or stored is not None:

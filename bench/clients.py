@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
 from bench.measurements import Sample
 from bench.messages import student_id
+from bench.meters import Meter
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from registrar_client import RegistrarClient
@@ -21,7 +23,7 @@ from registrar_client import RegistrarClient
 Enroll = Callable[[str, str], object]
 
 
-def run(*, address: str, warm_up: float, seconds: float) -> list[dict[str, Any]]:
+def run(*, address: str, server: int, warm_up: float, seconds: float) -> list[dict[str, Any]]:
     """Run once and return two samples: of our client and of the stub."""
     with RegistrarClient(address) as client, grpc.insecure_channel(address) as channel:
         stub = EnrollmentServiceStub(channel)
@@ -34,19 +36,37 @@ def run(*, address: str, warm_up: float, seconds: float) -> list[dict[str, Any]]
             return stub.EnrollStudent(request, timeout=10).enrollment.enrollment_id
 
         _drive((ours, bare), warm_up)
-        return [Sample.of(latencies, sum(latencies)).as_dict() for latencies in _drive((ours, bare), seconds)]
+        meter = Meter(server)
+        meter.begin()
+        taken = _drive((ours, bare), seconds)
+        # The server does the same for both.
+        per_call = meter.end().per_call(sum(len(each.latencies) for each in taken))
+        return [each.sample(per_call).as_dict() for each in taken]
 
 
-def _drive(calls: Sequence[Enroll], seconds: float) -> list[list[float]]:
-    latencies: list[list[float]] = [[] for _ in calls]
+@dataclass
+class _Taken:
+    """What the calls of one client took."""
+
+    latencies: list[float] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+
+    def sample(self, per_call: dict[str, Any]) -> Sample:
+        load = self.cpu_seconds / len(self.latencies) * 1e6
+        return Sample.of(self.latencies, sum(self.latencies), **per_call | {"load_cpu_us_per_call": load})
+
+
+def _drive(calls: Sequence[Enroll], seconds: float) -> list[_Taken]:
+    taken = [_Taken() for _ in calls]
     end = time.perf_counter() + seconds
     number = 0
     while time.perf_counter() < end:
         number += 1
-        for call, taken in zip(calls, latencies, strict=True):
-            begun = time.perf_counter()
+        for call, each in zip(calls, taken, strict=True):
+            begun, used = time.perf_counter(), time.process_time()
             answer = call(student_id(number), "C-1")
-            taken.append(time.perf_counter() - begun)
+            each.latencies.append(time.perf_counter() - begun)
+            each.cpu_seconds += time.process_time() - used
             if not answer:
                 raise RuntimeError("The server answered without an enrollment.")
-    return latencies
+    return taken

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import quantiles
 from typing import Any, NamedTuple, Self
 
@@ -13,12 +14,27 @@ WAITLIST_DROP = "waitlisted course, 500 drop"
 MANY = "2,000 courses"
 READS = "ListCourses, 5 each"
 ONE = "one at a time"
+ONE_READ = "ListCourses, one at a time"
 CLIENT = "client overhead"
 GROWN = "2,000 courses, 1M stored"
 BLOCKED = "5,000 blocked waiters"
 BLOCKED_ONE = "5,000 blocked waiters, one at a time"
 UNBLOCKED = "no waiters"
 UNBLOCKED_ONE = "no waiters, one at a time"
+BESIDE_CHECK = "Check beside 64 writes"
+BESIDE_READ = "GetStudent beside 64 writes"
+BESIDE_WRITES = "2,000 courses, beside reads"
+BROKEN = "bytes that are no message"
+
+READING = (READS, ONE_READ)
+ALONE = (ONE, ONE_READ)
+"""The workloads with one call in flight."""
+QUEUED = (UNBLOCKED_ONE, UNBLOCKED, BLOCKED_ONE, BLOCKED)
+"""The workloads of newcomers, in the order in which one run measures them."""
+WAITLISTED = (WAITLIST_ENROLL, WAITLIST_DROP)
+"""The workloads of the waitlisted course, in the order in which one run measures them."""
+BESIDE = (BESIDE_CHECK, BESIDE_READ, BESIDE_WRITES)
+"""The workloads that one run measures at the same time."""
 
 REGISTRAR = "registrar"
 ECHO = "echo"
@@ -45,7 +61,15 @@ class Sample:
     p50_ms: float
     p99_ms: float
     server_cpu_us_per_call: float | None = None
+    database_cpu_us_per_call: float | None = None
+    load_cpu_us_per_call: float | None = None
     peak_rss_mb: float | None = None
+    clients: int | None = None
+    """The number of clients of pgbench."""
+    rss_growth_mb: float | None = None
+    log_bytes_per_call: float | None = None
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    """Numbers of calls by their status, where not all are expected to succeed."""
     changes: int = 0
     """Calls that changed the database, including the warm-up; the counts in the database must grow by this number."""
     failed: Mapping[str, int] = field(default_factory=dict)
@@ -56,6 +80,10 @@ class Sample:
         """Summarize calls with these latencies that took ``seconds`` together."""
         cuts = quantiles(latencies, n=100) if len(latencies) > 1 else [0.0] * 99
         return cls(len(latencies) / seconds, cuts[49] * 1000, cuts[98] * 1000, **others)
+
+    def with_changes(self, changes: int, failed: Mapping[str, int]) -> Self:
+        """Return this sample with the changes and failures of calls outside of the measurement."""
+        return replace(self, changes=self.changes + changes, failed=Counter(self.failed) + Counter(failed))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the arguments of ``Sample(**…)``, to send a sample to another process."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from bench import measurements
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED, EnrollmentState
+from registrar.v1.student_service_pb2 import GetStudentRequest, GetStudentResponse
 
 COURSES = 2_000
 STORED = 10_000
@@ -22,6 +26,8 @@ MOST_PER_SECOND = 10_000
 ENROLL = "/registrar.v1.EnrollmentService/EnrollStudent"
 UNENROLL = "/registrar.v1.EnrollmentService/Unenroll"
 LIST = "/registrar.v1.EnrollmentService/ListCourses"
+GET_STUDENT = "/registrar.v1.StudentService/GetStudent"
+CHECK = "/grpc.health.v1.Health/Check"
 PLACE_HOLD = "/registrar.v1.StudentService/PlaceHold"
 
 
@@ -98,9 +104,19 @@ def drops(student_ids: Iterable[str], course_id: str) -> Iterator[pb.UnenrollReq
 
 def listings(stored: int) -> Iterator[pb.ListCoursesRequest]:
     """Yield requests without end, for the students who have courses."""
-    while True:
-        for number in range(first_caller(stored)):
-            yield pb.ListCoursesRequest(student_id=student_id(number))
+    for number in itertools.cycle(range(first_caller(stored))):
+        yield pb.ListCoursesRequest(student_id=student_id(number))
+
+
+def students(stored: int) -> Iterator[GetStudentRequest]:
+    """Yield requests without end, for the students who have courses."""
+    for number in itertools.cycle(range(first_caller(stored))):
+        yield GetStudentRequest(student_id=student_id(number))
+
+
+def serialized(requests: Iterable[Any]) -> Iterator[bytes]:
+    """Serialize all requests at once, so that their use later costs nothing."""
+    return iter([request.SerializeToString() for request in requests])
 
 
 def wrong_answers(
@@ -109,38 +125,49 @@ def wrong_answers(
     states: Collection[EnrollmentState.ValueType] = (ENROLLMENT_STATE_ENROLLED,),
 ) -> Counter[str]:
     """Count wrong answers by kind, given (request, answer) pairs and the states that an enrollment may have."""
-    found: Counter[str] = Counter()
     seen: set[str] = set()
-    for request, answer in pairs:
-        if method == LIST:
-            found.update(_wrong_listing(pb.ListCoursesRequest.FromString(request), answer))
-        else:
-            found.update(_wrong_enrollment(pb.EnrollStudentRequest.FromString(request), answer, states, seen))
-    return found
+    checks: dict[str, Callable[[bytes, bytes], bool]] = {
+        ENROLL: lambda request, answer: _is_enrollment(request, answer, states, seen),
+        LIST: _is_listing,
+        GET_STUDENT: _is_student,
+        CHECK: _is_serving,
+    }
+    wrong = sum(not checks[method](request, answer) for request, answer in pairs)
+    return Counter({"wrong answer": wrong} if wrong else {})
 
 
-def _wrong_enrollment(
-    request: pb.EnrollStudentRequest, answer: bytes, states: Collection[EnrollmentState.ValueType], seen: set[str]
-) -> Sequence[str]:
+def _is_enrollment(
+    request: bytes, answer: bytes, states: Collection[EnrollmentState.ValueType], seen: set[str]
+) -> bool:
+    asked = pb.EnrollStudentRequest.FromString(request)
     enrollment = pb.EnrollStudentResponse.FromString(answer).enrollment
-    right = (
-        enrollment.student_id == request.student_id
-        and enrollment.course_id == request.course_id
+    is_new = enrollment.enrollment_id not in seen
+    seen.add(enrollment.enrollment_id)
+    return (
+        is_new
+        and enrollment.student_id == asked.student_id
+        and enrollment.course_id == asked.course_id
         and enrollment.state in states
         and len(enrollment.enrollment_id) == 36
-        and enrollment.enrollment_id not in seen
     )
-    seen.add(enrollment.enrollment_id)
-    return () if right else ("wrong answer",)
 
 
-def _wrong_listing(request: pb.ListCoursesRequest, answer: bytes) -> Sequence[str]:
+def _is_listing(request: bytes, answer: bytes) -> bool:
+    asked = pb.ListCoursesRequest.FromString(request)
     courses: Sequence[Any] = pb.ListCoursesResponse.FromString(answer).courses
     ids = [entry.course.course_id for entry in courses]
-    right = (
+    return (
         len(ids) == COURSES_EACH
         and ids == sorted(set(ids))
-        and all(entry.enrollment.student_id == request.student_id for entry in courses)
+        and all(entry.enrollment.student_id == asked.student_id for entry in courses)
         and [entry.enrollment.course_id for entry in courses] == ids
     )
-    return () if right else ("wrong answer",)
+
+
+def _is_student(request: bytes, answer: bytes) -> bool:
+    asked = GetStudentRequest.FromString(request)
+    return GetStudentResponse.FromString(answer).student.student_id == asked.student_id
+
+
+def _is_serving(_request: bytes, answer: bytes) -> bool:
+    return HealthCheckResponse.FromString(answer).status == HealthCheckResponse.SERVING

@@ -20,7 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Engine, create_engine, event, make_url, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from bench.echo import handler, serve
+from bench.echo import serve
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED
 from registrar_server.ids import new_id
@@ -168,4 +168,9 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
 
 if __name__ == "__main__":
     orm = Orm(*_engine(sys.argv[1]))
-    uvloop.run(serve({"EnrollStudent": handler(orm.enroll, pb.EnrollStudentRequest, pb.EnrollStudentResponse)}))
+    enroll = grpc.unary_unary_rpc_method_handler(
+        orm.enroll,
+        request_deserializer=pb.EnrollStudentRequest.FromString,
+        response_serializer=pb.EnrollStudentResponse.SerializeToString,
+    )
+    uvloop.run(serve({"EnrollStudent": enroll}))

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import psutil
-
 from bench.measurements import Sample
 from tests.support.subprocess_environment import environment_without
 
@@ -27,22 +25,6 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, os.pathsep.join(paths).split(os.pathsep)))}
 
 
-def cpu_seconds(process: psutil.Process) -> float:
-    """Return the CPU time a process has used."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def peak_rss_mb(process: psutil.Process) -> float:
-    """Return the peak memory of a process, or its current memory where the system does not record the peak."""
-    status = Path(f"/proc/{process.pid}/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return float(process.memory_info().rss) / 2**20
-
-
 class Server:
     """A server process, ``python -m`` with these arguments, that logs its address as JSON to standard error.
 
@@ -51,8 +33,8 @@ class Server:
     """
 
     def __init__(self, folder: Path, name: str, *arguments: str) -> None:
-        self._log = folder / f"{name}.log"
-        with self._log.open("wb") as log:
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 cwd=folder,
@@ -69,13 +51,13 @@ class Server:
         while not self.address:
             if self._process.poll() is not None or time.monotonic() > end:
                 self._process.kill()
-                raise RuntimeError(f"The server did not start:\n{self._log.read_text()}")
+                raise RuntimeError(f"The server did not start:\n{self.log.read_text()}")
             time.sleep(0.05)
             self.address = self._find_address()
         return self
 
     def _find_address(self) -> str:
-        for line in self._log.read_text().splitlines():
+        for line in self.log.read_text().splitlines():
             if '"server_started"' in line:
                 return str(json.loads(line)["address"])
         return ""

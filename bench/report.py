@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -12,7 +13,11 @@ from bench.targets import Target
 
 Results = Mapping[Case, Sequence[Sample]]
 
-HEADINGS = ("workload", "database", "system", "calls/s", "p50 ms", "p99 ms", "CPU µs", "RSS MB", "failed", "compared")
+HEADINGS = (
+    *("workload", "database", "system", "calls/s", "p50 ms", "p99 ms", "server µs", "database µs", "load µs", "RSS MB"),
+    *("failed", "compared"),
+)
+NUMBERS = range(HEADINGS.index("calls/s"), HEADINGS.index("compared"))
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,12 @@ class Row:
     samples: Sequence[Sample]
     target: Target | None = None
     ratios: Sequence[float] = ()
+
+    @property
+    def system(self) -> str:
+        """The name of the system; that of pgbench says with how many clients."""
+        clients = self.samples[0].clients if self.samples else None
+        return f"{self.case.system}, {clients} clients" if clients else self.case.system
 
     @property
     def failed(self) -> int:
@@ -61,16 +72,27 @@ def as_objects(made: Sequence[Row]) -> list[dict[str, Any]]:
             "workload": row.case.workload,
             "database": row.case.database or None,
             "system": row.case.system,
+            "clients": row.samples[0].clients if row.samples else None,
             "calls_per_s": _rounded(row.median(lambda sample: sample.calls_per_s)),
             "p50_ms": _rounded(row.median(lambda sample: sample.p50_ms)),
             "p99_ms": _rounded(row.median(lambda sample: sample.p99_ms)),
             "server_cpu_us_per_call": _rounded(row.median(lambda sample: sample.server_cpu_us_per_call)),
+            "database_cpu_us_per_call": _rounded(row.median(lambda sample: sample.database_cpu_us_per_call)),
+            "load_cpu_us_per_call": _rounded(row.median(lambda sample: sample.load_cpu_us_per_call)),
             "peak_rss_mb": _rounded(row.median(lambda sample: sample.peak_rss_mb)),
-            "ratio_to": row.target.ratio_to if row.target else None,
+            "statuses": _statuses(row) or None,
+            "measure": row.target.measure.value if row.target else None,
+            "ratio_to": (row.target.ratio_to or None) if row.target else None,
             "ratio": _rounded(median(row.ratios)) if row.ratios else None,
+            "must": row.target.must if row.target else None,
+            "aim": row.target.aim if row.target else None,
         }
         for row in made
     ]
+
+
+def _statuses(row: Row) -> dict[str, int]:
+    return dict(sum((Counter(sample.statuses) for sample in row.samples), Counter()))
 
 
 def _rounded(value: float | None) -> float | None:
@@ -81,10 +103,9 @@ def as_text(made: Sequence[Row]) -> str:
     """Return the table."""
     lines = [HEADINGS, *map(_cells, made)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(HEADINGS))]
-    numbers = range(3, 9)
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if place in numbers else cell.ljust(width)
+            cell.rjust(width) if place in NUMBERS else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
@@ -95,15 +116,18 @@ def _cells(row: Row) -> tuple[str, ...]:
     # Baselines are indented below the row that is compared with them.
     workload = row.case.workload if row.target else f"  {row.case.workload}"
     if not row.samples:
-        return (workload, row.case.database, row.case.system, "not found", "", "", "", "", "", _compared(row))
+        missing = [""] * (len(NUMBERS) - 1)
+        return (workload, row.case.database, row.system, "not found", *missing, _compared(row))
     return (
         workload,
         row.case.database,
-        row.case.system,
+        row.system,
         _with_range([sample.calls_per_s for sample in row.samples], "{:,.0f}"),
         _with_range([sample.p50_ms for sample in row.samples], "{:.2f}"),
         _number(row.median(lambda sample: sample.p99_ms), "{:.1f}"),
         _number(row.median(lambda sample: sample.server_cpu_us_per_call), "{:.0f}"),
+        _number(row.median(lambda sample: sample.database_cpu_us_per_call), "{:.0f}"),
+        _number(row.median(lambda sample: sample.load_cpu_us_per_call), "{:.0f}"),
         _number(row.median(lambda sample: sample.peak_rss_mb), "{:.0f}"),
         str(row.failed),
         _compared(row),
@@ -118,9 +142,13 @@ def _compared(row: Row) -> str:
         return f"{target.measure.value}: nothing to compare with ({target.ratio_to})"
     ratio = median(row.ratios)
     verdict = " and ".join(
-        f"{sign} {goal:g} {'met' if target.reached(ratio, goal) else 'MISSED'}" for goal in (target.first, target.aim)
+        f"{sign} {goal:g} {'met' if target.reached(ratio, goal) else 'MISSED'}" for goal in target.goals
     )
-    return f"{target.measure.value} {_with_range(row.ratios, '{:.2f}')}x {target.ratio_to}: {verdict}"
+    if target.against:
+        found = f"{target.measure.value} {_with_range(row.ratios, '{:.2f}')}x {target.ratio_to}"
+    else:
+        found = f"{target.measure.value} {_with_range(row.ratios, '{:,.1f}')}"
+    return f"{found}: {verdict}" if verdict else found
 
 
 def _with_range(values: Sequence[float], form: str) -> str:
@@ -132,6 +160,28 @@ def _with_range(values: Sequence[float], form: str) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
+
+
+def statuses(made: Sequence[Row]) -> list[str]:
+    """Return one line per case that counts statuses."""
+    return list(
+        dict.fromkeys(
+            f"{', '.join(filter(None, row.case))}: "
+            + ", ".join(f"{number:,} {status}" for status, number in sorted(found.items()))
+            for row in made
+            if (found := _statuses(row))
+        )
+    )
+
+
+def pgbench_rates(rates: Mapping[str, Mapping[int, float]]) -> list[str]:
+    """Return one line per workload with the rate of pgbench for each number of clients."""
+    return [
+        f"pgbench, {workload}, calls/s by number of clients: "
+        + ", ".join(f"{clients}: {rate:,.0f}" for clients, rate in tried.items())
+        + ". The best number is used above."
+        for workload, tried in rates.items()
+    ]
 
 
 def complaints(made: Sequence[Row]) -> list[str]:

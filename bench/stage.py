@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import grpc
 
@@ -23,18 +22,20 @@ from tests.support import postgres
 
 GROWN = 1_000_000
 IN_FLIGHT = 64
-QUEUED = (measurements.UNBLOCKED_ONE, measurements.UNBLOCKED, measurements.BLOCKED_ONE, measurements.BLOCKED)
-"""The workloads of newcomers, in the order in which one run measures them."""
+APART = (measurements.GROWN, measurements.BROKEN)
+"""The workloads with a database and a server of their own."""
 
 
 class Pace(NamedTuple):
-    """The seconds of each run, the number of rounds, the crowd of the waitlisted course, and the blocked queue."""
+    """The seconds of each run, the number of rounds, and the sizes of the workloads that measure no fixed time."""
 
     warm_up: float
     seconds: float
     rounds: int
     crowd: Crowd
     queue: Queue
+    broken: int
+    """The number of broken messages."""
 
 
 class NotFound(Exception):
@@ -44,8 +45,11 @@ class NotFound(Exception):
 class Stage:
     """All databases, servers and workers of the bench, running inside a ``with`` block."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: Pace, connections: int = 1) -> None:
         self._pace = pace
+        self._connections = connections
+        self.pgbench_rates: dict[str, dict[int, float]] = {}
+        """The calls/s of pgbench with each number of clients, by workload."""
         self._stores: dict[Case, Store] = {}
         self._servers: dict[Case, Server] = {}
         self._workers: dict[str, Worker] = {}
@@ -55,8 +59,10 @@ class Stage:
         with ExitStack() as stack:
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="registrar-bench-")))
             self._cluster = stack.enter_context(postgres.Cluster(durable=True))
-            # pgbench starts its second run at a student 10,000 further on.
-            self._callers = 20_000 + int(messages.MOST_PER_SECOND * (self._pace.warm_up + self._pace.seconds))
+            # The runs of pgbench start at students far apart.
+            self._callers = pgbench.APART * (len(pgbench.CLIENTS) + 1) + int(
+                messages.MOST_PER_SECOND * (self._pace.warm_up + self._pace.seconds)
+            )
             students = self._callers + self._pace.queue.waiters
             self._seeded = Stores(self.folder, self._cluster, students, self._pace.crowd)
             self._stack = stack.pop_all()
@@ -84,10 +90,14 @@ class Stage:
                 return {case: self._run_by_hand(case, round_number)}
             case measurements.OUR_CLIENT | measurements.STUB:
                 return self._run_clients(case)
-        if case.workload in (measurements.WAITLIST_ENROLL, measurements.WAITLIST_DROP):
+        if case.workload in measurements.WAITLISTED:
             return self._run_waitlist(case, round_number)
-        if case.workload in QUEUED:
+        if case.workload in measurements.QUEUED:
             return self._run_blocked(case, round_number)
+        if case.workload in measurements.BESIDE:
+            return self._run_beside(case, round_number)
+        if case.workload == measurements.BROKEN:
+            return {case: self._run_broken(case, round_number)}
         return {case: self._run_load(case, round_number)}
 
     def _checked(self, found: dict[Case, Sample]) -> dict[Case, Sample]:
@@ -104,14 +114,13 @@ class Stage:
         }
 
     def _run_load(self, case: Case, round_number: int) -> Sample:
-        server = self._server(case)
         return self._worker("load").run(
-            address=server.address,
-            pid=server.pid,
+            **self._served(case),
             workload=case.workload,
             round_number=round_number,
             stored=_stored(case),
-            in_flight=1 if case.workload == measurements.ONE else IN_FLIGHT,
+            in_flight=1 if case.workload in measurements.ALONE else IN_FLIGHT,
+            connections=1 if case.workload in measurements.ALONE else self._connections,
             warm_up=self._pace.warm_up,
             seconds=self._pace.seconds,
             echoes=case.system == measurements.ECHO,
@@ -121,19 +130,26 @@ class Stage:
         program = pgbench.find(self._cluster.binaries)
         if program is None:
             raise NotFound("pgbench")
-        return pgbench.run(
-            program,
-            self._store(case).url,
-            Pairing.of(case.workload, round_number),
-            first=messages.first_caller(_stored(case)),
-            response_size=self._response_size(),
-            warm_up=self._pace.warm_up,
-            seconds=self._pace.seconds,
-        )
+        first = messages.first_caller(_stored(case))
+        runner = pgbench.Pgbench(program, self._store(case).url, self._cluster.pid, first, self._response_size())
+        before = [] if case.workload in self.pgbench_rates else self._try_clients(case.workload, runner)
+        rates = self.pgbench_rates[case.workload]
+        clients = max(rates, key=rates.__getitem__)
+        found = runner.run(Pairing.of(case.workload, round_number), clients, self._pace.warm_up, self._pace.seconds)
+        for tried in before:
+            found = found.with_changes(tried.changes, tried.failed)
+        return found
+
+    def _try_clients(self, workload: str, runner: pgbench.Pgbench) -> Sequence[Sample]:
+        """Measure pgbench with each number of clients, once in a run of the bench."""
+        tried = runner.try_clients(Pairing.of(workload, ROUNDS), self._pace.seconds)
+        self.pgbench_rates[workload] = {clients: sample.calls_per_s for clients, sample in tried.items()}
+        return list(tried.values())
 
     def _run_by_hand(self, case: Case, round_number: int) -> Sample:
         return self._worker("by_hand").run(
             url=self._store(case).url,
+            database=self._database_pid(case),
             workload=case.workload,
             round_number=round_number,
             stored=_stored(case),
@@ -144,39 +160,70 @@ class Stage:
 
     def _run_clients(self, case: Case) -> dict[Case, Sample]:
         """Measure our client and the stub in one run, in which they alternate."""
-        address = self._server(Case(case.workload, "", measurements.ECHO)).address
-        both = self._worker("clients").run_all(address=address, warm_up=self._pace.warm_up, seconds=self._pace.seconds)
+        server = self._server(Case(case.workload, "", measurements.ECHO))
+        both = self._worker("clients").run_all(
+            address=server.address, server=server.pid, warm_up=self._pace.warm_up, seconds=self._pace.seconds
+        )
         systems = (measurements.OUR_CLIENT, measurements.STUB)
         return {case._replace(system=system): sample for system, sample in zip(systems, both, strict=True)}
 
     def _run_waitlist(self, case: Case, round_number: int) -> dict[Case, Sample]:
         """Measure enrolling and dropping in one run, since the same students enroll and then drop."""
-        server = self._server(case)
-        both = self._worker("waitlist_load").run_all(
-            address=server.address,
-            pid=server.pid,
+        samples = self._worker("waitlist_load").run_all(
+            **self._served(case),
             round_number=round_number,
             stored=_stored(case),
             in_flight=IN_FLIGHT,
             **self._pace.crowd._asdict(),
         )
-        workloads = (measurements.WAITLIST_ENROLL, measurements.WAITLIST_DROP)
-        return {case._replace(workload=workload): sample for workload, sample in zip(workloads, both, strict=True)}
+        return _by_workload(case, measurements.WAITLISTED, samples)
 
     def _run_blocked(self, case: Case, round_number: int) -> dict[Case, Sample]:
         """Measure newcomers at a course with blocked waiters and at a course without waiters in one run."""
-        server = self._server(case)
         first = messages.first_caller(_stored(case))
         samples = self._worker("blocked_load").run_all(
-            address=server.address,
-            pid=server.pid,
+            **self._served(case),
             round_number=round_number,
             first_newcomer=first,
             first_waiter=first + self._callers,
             in_flight=IN_FLIGHT,
             **self._pace.queue._asdict(),
         )
-        return {case._replace(workload=workload): sample for workload, sample in zip(QUEUED, samples, strict=True)}
+        return _by_workload(case, measurements.QUEUED, samples)
+
+    def _run_beside(self, case: Case, round_number: int) -> dict[Case, Sample]:
+        """Measure reads, one at a time, and the writes beside them."""
+        # The first half of the students enroll in the same courses without reads beside them.
+        samples = self._worker("beside_load").run_all(
+            **self._served(case),
+            round_number=round_number,
+            stored=_stored(case),
+            first=messages.first_caller(_stored(case)) + self._callers // 2,
+            in_flight=IN_FLIGHT,
+            warm_up=self._pace.warm_up,
+            seconds=self._pace.seconds,
+        )
+        return _by_workload(case, measurements.BESIDE, samples)
+
+    def _run_broken(self, case: Case, round_number: int) -> Sample:
+        server = self._server(case)
+        return self._worker("broken_load").run(
+            address=server.address,
+            server=server.pid,
+            log=str(server.log),
+            count=self._pace.broken,
+            round_number=round_number,
+            in_flight=IN_FLIGHT,
+        )
+
+    def _served(self, case: Case) -> dict[str, Any]:
+        """Return the address of the server of a case, and the processes to measure."""
+        server = self._server(case)
+        return {"address": server.address, "server": server.pid, "database": self._database_pid(case)}
+
+    def _database_pid(self, case: Case) -> int | None:
+        """Return the process of the database; SQLite has none."""
+        return self._cluster.pid if case.database == "postgresql" else None
 
     def _worker(self, module: str) -> Worker:
         if module not in self._workers:
@@ -224,16 +271,9 @@ class Stage:
         (self.folder / echo.LISTED_FILE).write_bytes(listed.SerializeToString())
         self._store(case).check(changes=1)
 
-    def sync_ms(self, times: int = 50) -> float:
-        """Return how long one fsync of a page takes here, which is the least that a commit takes."""
-        file = os.open(self.folder / "sync", os.O_WRONLY | os.O_CREAT)
-        begun = time.perf_counter()
-        for _ in range(times):
-            os.write(file, b"\0" * 8192)
-            os.fsync(file)
-        took = time.perf_counter() - begun
-        os.close(file)
-        return took / times * 1000
+
+def _by_workload(case: Case, workloads: Sequence[str], samples: Sequence[Sample]) -> dict[Case, Sample]:
+    return {case._replace(workload=workload): sample for workload, sample in zip(workloads, samples, strict=True)}
 
 
 def _stored(case: Case) -> int:
@@ -241,5 +281,5 @@ def _stored(case: Case) -> int:
 
 
 def _of_all_workloads(case: Case) -> Case:
-    """Return the key of a system's database and server: all workloads share them, except the one with more rows."""
-    return case._replace(workload=measurements.GROWN if case.workload == measurements.GROWN else "")
+    """Return the key of a system's database and server, which most workloads share."""
+    return case._replace(workload=case.workload if case.workload in APART else "")

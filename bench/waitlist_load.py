@@ -7,17 +7,15 @@ waitlist, runs before it on the same server.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-import psutil
-import uvloop
-
-from bench import load, measurements, messages
+from bench import driving, measurements, messages
 from bench.measurements import Sample
 from bench.messages import Crowd, Pairing
+from bench.meters import Meter
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_pb2 import (
     ENROLLMENT_STATE_DROPPED,
@@ -35,7 +33,8 @@ class Run:
     """The parameters of one run."""
 
     address: str
-    pid: int
+    server: int
+    database: int | None
     round_number: int
     stored: int
     in_flight: int
@@ -71,31 +70,26 @@ class Standings(NamedTuple):
 
 def run(*, students: int, seats: int, drops: int, **given: Any) -> list[dict[str, Any]]:
     """Run once and return two samples: of all enrollments and of all drops."""
-    both = uvloop.run(_run(Run(**given, crowd=Crowd(students, seats, drops))))
-    return [sample.as_dict() for sample in both]
+    return [sample.as_dict() for sample in _run(Run(**given, crowd=Crowd(students, seats, drops)))]
 
 
-async def _run(run: Run) -> tuple[Sample, Sample]:
-    server, crowd = psutil.Process(run.pid), run.crowd
+def _run(run: Run) -> tuple[Sample, Sample]:
+    meter, crowd = Meter(run.server, run.database), run.crowd
     pairing = Pairing.of(measurements.WAITLIST_ENROLL, run.round_number)
     asking = islice(messages.enrollments(pairing, messages.first_caller(run.stored)), crowd.students)
-    async with load.connect(run.address) as channel:
-        asked = await load.drive(channel.unary_unary(messages.ENROLL), _serialized(asking), server, run.in_flight)
+    with driving.connect(run.address) as connections:
+        requests = messages.serialized(asking)
+        asked, asking_used = driving.drive(connections, messages.ENROLL, requests, meter, run.in_flight)
         standings = Standings.of(asked.answers)
         dropping = messages.drops(islice(standings.seated, crowd.drops), pairing.course_id(0))
-        dropped = await load.drive(channel.unary_unary(messages.UNENROLL), _serialized(dropping), server, run.in_flight)
+        requests = messages.serialized(dropping)
+        dropped, dropping_used = driving.drive(connections, messages.UNENROLL, requests, meter, run.in_flight)
+    wrong_standings = asked.failed + _wrong_standings(asked.answers, standings, crowd)
+    wrong_drops = dropped.failed + _wrong_drops(dropped.answers, standings, crowd)
     return (
-        _sample(asked, server, _wrong_standings(asked.answers, standings, crowd)),
-        _sample(dropped, server, _wrong_drops(dropped.answers, standings, crowd)),
+        driving.sample(asked, asking_used, meter, changes=len(asked.answers), failed=wrong_standings),
+        driving.sample(dropped, dropping_used, meter, changes=len(dropped.answers), failed=wrong_drops),
     )
-
-
-def _serialized(requests: Iterable[Any]) -> Iterator[bytes]:
-    return iter([request.SerializeToString() for request in requests])
-
-
-def _sample(tally: load.Tally, server: psutil.Process, wrong: Counter[str]) -> Sample:
-    return tally.sample(server, changes=len(tally.answers), failed=tally.failed + wrong)
 
 
 def _wrong_standings(answers: Answers, standings: Standings, crowd: Crowd) -> Counter[str]:

@@ -79,6 +79,11 @@ class Cluster:
     def __exit__(self, *_exception: object) -> None:
         self._cleanup.close()
 
+    @property
+    def pid(self) -> int:
+        """The id of the server's first process, which is the parent of all others."""
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+
     def url(self, database: str) -> str:
         """Return the SQLAlchemy URL of a database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"

@@ -12,7 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from registrar_server.errors import overloaded, shutting_down, unwrap
@@ -25,34 +26,21 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True, eq=False)
 class Submission(Generic[Item, Result]):
-    """An item in a lane, and its outcome. It belongs to one caller, who may leave."""
+    """An item in a lane. It belongs to one caller, who may leave."""
 
     item: Item
-    ended: asyncio.Future[None]
+    then: Callable[[Result | Exception], None]
+    """Gets the outcome, unless the caller leaves before the item begins."""
     deadline: float
     stopwatch: Stopwatch | None = None
-    """Measures the batch of this call; None while the call waits."""
+    """Measures the batch of this item; None while the item waits."""
     _has_begun: bool = False
-    _outcome: list[Result | Exception] = field(default_factory=list)
-    """The outcome, until someone takes it."""
-    _heir: Callable[[Result | Exception], None] | None = None
+    _was_left: bool = False
 
-    async def result(self) -> Result:
-        """Wait for the outcome: return the item's result or raise its error."""
-        try:
-            await self.ended
-        finally:
-            keep(self.stopwatch)
-        return unwrap(self._outcome.pop())
-
-    def leave_to(self, heir: Callable[[Result | Exception | None], None]) -> None:
-        """Give the outcome to ``heir``, because the call was cancelled; None if the item never begins."""
-        if self._outcome:
-            heir(self._outcome.pop())
-        elif self._has_begun:
-            self._heir = heir
-        else:
-            heir(None)
+    def leave(self) -> bool:
+        """Give the item up, and return whether it is carried out nevertheless, since it has begun."""
+        self._was_left = True
+        return self._has_begun
 
     def begin(self, now: float) -> bool:
         """Begin the item if the caller still waits, and return whether it begins."""
@@ -60,20 +48,14 @@ class Submission(Generic[Item, Result]):
         return self._has_begun
 
     def is_alive(self, now: float) -> bool:
-        """Return whether the caller still waits; fail the call with TimeoutError if its deadline has passed."""
+        """Return whether the caller still waits; the outcome is a TimeoutError if the deadline has passed."""
+        if self._was_left:
+            return False
         if self.deadline <= now:
-            self.answer(TimeoutError())
-        return not self.ended.done()
-
-    def answer(self, outcome: Result | Exception) -> None:
-        """Give the outcome to the caller, or to the heir if the call was cancelled."""
-        if self._heir:
-            self._heir(outcome)
-            return
-        # A call that is cancelled now names its heir only later.
-        self._outcome.append(outcome)
-        if not self.ended.done():
-            self.ended.set_result(None)
+            self._was_left = True
+            # Not now: the receiver may enter another item while the queue is being searched.
+            asyncio.get_running_loop().call_soon(self.then, TimeoutError())
+        return not self._was_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +70,22 @@ class Limits:
 
 Run = Callable[[Sequence[Item]], Coroutine[Any, Any, Sequence[Result | Exception]]]
 """Carries out a batch, and returns one result or error for each item, in order."""
+
+
+async def outcome_of(
+    enter: Callable[[Callable[[Result | Exception], None]], Submission[Any, Result]],
+) -> Result:
+    """Enter an item, wait for its outcome, and return the result or raise the error."""
+    ended: asyncio.Future[Result | Exception] = asyncio.get_running_loop().create_future()
+    submission = enter(lambda outcome: None if ended.done() else ended.set_result(outcome))
+    try:
+        outcome = await ended
+    except asyncio.CancelledError:
+        submission.leave()
+        raise
+    finally:
+        keep(submission.stopwatch)
+    return unwrap(outcome)
 
 
 class LaneThread(Generic[Item, Result]):
@@ -138,28 +136,36 @@ class Batcher(Generic[Item, Result]):
         self._closing = False
         self._seconds_per_item = 0.001
 
-    async def submit(self, item: Item, *, timeout: float | None = None) -> Result:
-        """Run ``item`` in one of the next batches, and return its result or raise its error.
+    async def submit(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Result:
+        """Carry out ``item`` in one of the next batches, and return its result or raise its error.
 
         An item whose call is cancelled before its batch begins is dropped. Raises TimeoutError if ``timeout`` (seconds)
         passes before its batch begins, and a ``Refusal``: OVERLOADED if the queue is full, SHUTTING_DOWN after
         ``close``.
         """
-        return await self.enter(item, timeout=timeout).result()
+        return await outcome_of(partial(self.enter, item, timeout=timeout, behind=behind))
 
-    def enter(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Submission[Item, Result]:
-        """Put ``item`` into the queue, as ``submit`` does, without waiting for its outcome.
+    def enter(
+        self,
+        item: Item,
+        then: Callable[[Result | Exception], None],
+        *,
+        timeout: float | None = None,
+        behind: bool = False,
+    ) -> Submission[Item, Result]:
+        """Put ``item`` into the queue, as ``submit`` does, and return at once; ``then`` gets the outcome.
 
         An item that is ``behind`` the others is a batch of its own, and one such batch follows each batch of others. So
         its failure or its locks do not affect them, and it does not wait forever.
         """
-        loop = asyncio.get_running_loop()
         deadline = float("inf") if timeout is None else self._clock() + timeout
-        waiting: Submission[Item, Result] = Submission(item, loop.create_future(), deadline)
+        waiting: Submission[Item, Result] = Submission(item, then, deadline)
         self._admit(waiting, behind=behind)
         if self._idle.is_set():
             self._idle.clear()
-            self._begin(loop)
+            loop = asyncio.get_running_loop()
+            # The items that enter in the same turn of the loop are one batch.
+            loop.call_soon(self._begin, loop)
         return waiting
 
     def _admit(self, waiting: Submission[Item, Result], *, behind: bool) -> None:
@@ -208,7 +214,7 @@ class Batcher(Generic[Item, Result]):
             outcomes = [error] * len(batch)
         self._seconds_per_item = (self._clock() - begun) / len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            waiting.answer(outcome)
+            _give(waiting, outcome, loop)
         # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This
         # makes batches larger by half and costs no waiting time.
         loop.call_soon(loop.call_soon, self._begin, loop)
@@ -229,6 +235,14 @@ def _move(
             batch.append(first)
 
 
+def _give(waiting: Submission[Item, Result], outcome: Result | Exception, loop: asyncio.AbstractEventLoop) -> None:
+    """Give an item its outcome. A failure of the receiver does not affect the other items."""
+    try:
+        waiting.then(outcome)
+    except Exception as error:
+        loop.call_exception_handler({"message": "a receiver of an outcome failed", "exception": error})
+
+
 class Lanes(Generic[Item, Result]):
     """Several batchers, so that a slow key does not delay all others. Items with equal keys go to the same lane."""
 
@@ -236,14 +250,18 @@ class Lanes(Generic[Item, Result]):
         self._lanes = lanes
         self._key = key
 
-    async def submit(self, item: Item, *, timeout: float | None = None) -> Result:
-        """Run ``item`` in the lane of its key; see ``Batcher.submit``."""
-        return await self.enter(item, timeout=timeout).result()
+    async def submit(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Result:
+        """Carry out ``item`` in the lane of its key; see ``Batcher.submit``."""
+        return await self._lane(item).submit(item, timeout=timeout, behind=behind)
 
-    def enter(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Submission[Item, Result]:
+    def enter(
+        self, item: Item, then: Callable[[Result | Exception], None], *, timeout: float | None = None
+    ) -> Submission[Item, Result]:
         """Put ``item`` into the lane of its key; see ``Batcher.enter``."""
-        lane = self._lanes[hash(self._key(item)) % len(self._lanes)]
-        return lane.enter(item, timeout=timeout, behind=behind)
+        return self._lane(item).enter(item, then, timeout=timeout)
+
+    def _lane(self, item: Item) -> Batcher[Item, Result]:
+        return self._lanes[hash(self._key(item)) % len(self._lanes)]
 
     async def close(self) -> None:
         """Close every lane."""

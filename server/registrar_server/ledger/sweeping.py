@@ -98,7 +98,7 @@ class Sweep:
     async def _settle(self, course_id: str) -> Swept:
         """Settle a course, log the events, and return what changed."""
         call = Call(Settle(course_id, reserve_completed=True), _no_response, caller=SWEEPER)
-        answer = await self._lanes.enter(call, behind=True).result()
+        answer = await self._lanes.submit(call, behind=True)
         log_events(answer.events)
         promoted = sum(event.type is EventType.STUDENT_PROMOTED for event in answer.events)
         return Swept(bool(answer.events), promoted)

@@ -5,12 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from registrar_server.errors import overloaded, shutting_down
 from registrar_server.stopwatch import Stopwatch, keep, measured
 
 Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Running:
+    """A function in a thread, or waiting for one."""
+
+    stopwatch: Stopwatch
+    was_left: bool = False
+
+    def leave(self) -> None:
+        """Give the outcome up."""
+        self.was_left = True
+
+
+def _as_exception(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(f"a query ended with {error!r}")
 
 
 class QueryThreads:
@@ -24,18 +42,38 @@ class QueryThreads:
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a blocking function in a thread; refuse as OVERLOADED or SHUTTING_DOWN."""
+        return await self._begin(Stopwatch(), partial(function, *arguments))
+
+    def enter(self, function: Callable[[], Result], then: Callable[[Result | Exception], None]) -> Running:
+        """Run a blocking function in a thread, and return at once; ``then`` gets the outcome.
+
+        Raises a ``Refusal``: OVERLOADED or SHUTTING_DOWN.
+        """
+        running = Running(Stopwatch())
+
+        def end(ended: asyncio.Future[Result]) -> None:
+            if not ended.cancelled() and not running.was_left:
+                keep(running.stopwatch)
+                error = ended.exception()
+                then(ended.result() if error is None else _as_exception(error))
+
+        self._begin(running.stopwatch, function).add_done_callback(end)
+        return running
+
+    def _begin(self, stopwatch: Stopwatch, function: Callable[[], Result]) -> asyncio.Future[Result]:
         if self._closing:
             raise shutting_down()
         if self._in_progress >= self._max_waiting:
             raise overloaded(self._in_progress, 1.0)
         self._in_progress += 1
-        stopwatch = Stopwatch()
-        keep(stopwatch)
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, measured, stopwatch, function, *arguments)
-        finally:
-            self._in_progress -= 1
+        work = self._threads.submit(measured, stopwatch, function)
+        loop = asyncio.get_running_loop()
+        # The caller may leave, but the function is in progress until its thread has ended it.
+        work.add_done_callback(lambda _work: loop.call_soon_threadsafe(self._end))
+        return asyncio.wrap_future(work, loop=loop)
+
+    def _end(self) -> None:
+        self._in_progress -= 1
 
     async def close(self) -> None:
         """Refuse new calls, and return when those in progress are done."""

@@ -1,34 +1,31 @@
-"""Carries out the calls of all methods: changes in the lanes of the ledger, lookups in batches, the rest in threads."""
+"""Opens calls and sends them on: changes to the lanes of the ledger, lookups to their batches, the rest to threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from functools import partial
 
 import structlog
 
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
 from registrar_server.ledger.batching import Batcher
-from registrar_server.ledger.event_lines import log_events
-from registrar_server.ledger.ledger import Answer, Call
+from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
+from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.fingerprint import fingerprint
-from registrar_server.rpc.methods import Change, LookUp, Method, Query, Read
+from registrar_server.rpc.methods import Change, LookUp, Query, Read
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.twins import Twins
 from registrar_server.rpc.validation import Fields
-
-TimeRemaining = Callable[[], float | None]
-"""Returns the seconds until the deadline of a call, or None if it has none."""
 
 log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Carries out calls, and returns their responses as bytes."""
+    """Opens calls. Each call gets its outcome through ``Arrival.end``."""
 
     def __init__(
         self,
@@ -44,46 +41,59 @@ class Dispatcher:
         self._reads = reads
         self._queries = queries
 
-    async def answer(self, method: Method, request: Any, time_remaining: TimeRemaining) -> Answer:
-        """Carry out a call and return its answer, or raise its ``Refusal``."""
-        if isinstance(method, Change):
-            return await self._change(method, request, time_remaining)
-        assert isinstance(method, Read)
-        return await self._read(method, request, time_remaining)
+    def open_all(self, arrivals: Sequence[Arrival]) -> None:
+        """Open calls in order. What is wrong with one of them is its outcome, and does not affect the others."""
+        for arrival in arrivals:
+            if not arrival.ended.done():
+                try:
+                    self._open(arrival)
+                except Exception as error:
+                    arrival.end(error)
 
-    async def _change(self, change: Change, request: Any, time_remaining: TimeRemaining) -> Answer:
-        """Carry out a change, or preview it for a request with ``validate_only``.
+    def _open(self, arrival: Arrival) -> None:
+        """Read a call and put it into the queue where it belongs."""
+        method = arrival.method
+        arrival.request = method.read(arrival.data)
+        if isinstance(method, Change):
+            self._open_change(arrival, method)
+        elif isinstance(method, Read):
+            self._open_read(arrival, method)
+
+    def _open_change(self, arrival: Arrival, change: Change) -> None:
+        """Enter a change, or preview it for a request with ``validate_only``.
 
         A request with a known ``request_id`` and the same content gets the first response again, and waits for it if
         that call is still under way.
         """
-        given = Fields()
+        given, request = Fields(), arrival.request
         request_id = given.request_id(request.request_id)
         command = change.command(given, request)
         given.check()
         if change.takes_validate_only and request.validate_only:
-            return await self._queries.run(self._preview, Call(command, change.pack))
-        try:
-            call = Call(command, change.pack, request_id, fingerprint(request))
-            answer = await self._twins.run(call, time_remaining)
-        except Refusal as refusal:
-            if change.refused_event:
-                _log_refusal(change.refused_event, command, refusal)
-            raise
-        log_events(answer.events)
-        return answer
+            arrival.entry = self._queries.enter(partial(self._preview, Call(command, change.pack)), arrival.end)
+            return
+        call = Call(command, change.pack, request_id, fingerprint(request))
+        then = partial(_end_change, arrival, change.refused_event, command) if change.refused_event else arrival.end
+        arrival.entry = self._twins.enter(call, then, timeout=arrival.time_remaining())
 
     def _preview(self, call: Call) -> Answer:
         message = self._previews.preview(call)
         return Answer(message.SerializeToString(), message=message)
 
-    async def _read(self, read: Read, request: Any, time_remaining: TimeRemaining) -> Answer:
+    def _open_read(self, arrival: Arrival, read: Read) -> None:
         given = Fields()
-        plan = read.plan(given, request)
+        plan = read.plan(given, arrival.request)
         given.check()
         if isinstance(plan, Query):
-            return await self._queries.run(self._reads.query, plan)
-        return await self._lookups.submit(plan, timeout=time_remaining())
+            arrival.entry = self._queries.enter(partial(self._reads.query, plan), arrival.end)
+        else:
+            arrival.entry = self._lookups.enter(plan, arrival.end, timeout=arrival.time_remaining())
+
+
+def _end_change(arrival: Arrival, refused_event: str, command: Command, outcome: Outcome) -> None:
+    if isinstance(outcome, Refusal):
+        _log_refusal(refused_event, command, outcome)
+    arrival.end(outcome)
 
 
 def _log_refusal(event: str, command: Command, refusal: Refusal) -> None:

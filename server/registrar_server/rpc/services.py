@@ -8,6 +8,7 @@ from grpc_health.v1 import health
 from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.endpoint import Endpoints
 from registrar_server.rpc.health import Health
+from registrar_server.rpc.intake import Intake
 from registrar_server.rpc.reflection import add_reflection
 from registrar_server.rpc.table import METHODS
 
@@ -20,7 +21,7 @@ def add_services(server: grpc.aio.Server, dispatcher: Dispatcher, health_service
     The handlers of our methods take and return bytes: what is no message is refused with details, and nothing is
     serialized twice. A call that takes longer than ``slow_call`` seconds is logged as slow.
     """
-    endpoints = Endpoints(dispatcher, slow_call)
+    endpoints = Endpoints(Intake(dispatcher.open_all), slow_call)
     for service, methods in METHODS.items():
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             name: grpc.unary_unary_rpc_method_handler(endpoints.handler(method)) for name, method in methods.items()

@@ -11,129 +11,138 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from registrar_server.errors import Refusal, database_unavailable, overloaded
-from registrar_server.ledger.batching import Lanes
-from registrar_server.ledger.ledger import Answer, Call
+from registrar_server.ledger.batching import Lanes, Submission
+from registrar_server.ledger.ledger import Answer, Call, Outcome
+from registrar_server.stopwatch import Stopwatch
 
 Key = tuple[str, str, bytes]
 
 
-class Notice(Enum):
-    """What a waiting twin learns, if it is not an answer to share."""
+class Entry(Protocol):
+    """A call that has entered, and that its caller may leave."""
 
-    YOUR_TURN = "the call is decided by itself"
-    UNCERTAIN = "the change may or may not have been made"
+    @property
+    def stopwatch(self) -> Stopwatch | None:
+        """Measures the work of the call; None while it waits."""
+
+    def leave(self) -> object:
+        """Give the call up. If it has begun, it is carried out nevertheless."""
 
 
-Twin = asyncio.Future[Answer | Notice]
+@dataclass(slots=True, eq=False)
+class _Twin:
+    """A call with a ``request_id``: it waits for its twin, or is carried out."""
+
+    twins: Twins
+    key: Key
+    call: Call
+    timeout: float | None
+    then: Callable[[Outcome], None]
+    submission: Submission[Call, Answer] | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def stopwatch(self) -> Stopwatch | None:
+        return self.submission.stopwatch if self.submission else None
+
+    def leave(self) -> None:
+        self.twins.leave(self)
+
+    def stop_waiting(self) -> None:
+        if self.timer:
+            self.timer.cancel()
+            self.timer = None
 
 
 class Twins:
-    """Runs calls in the lanes of the ledger, and those that are twins only once."""
+    """Enters calls into the lanes of the ledger, and those that are twins only once."""
 
     def __init__(self, lanes: Lanes[Call, Answer], max_waiting: int) -> None:
         self._lanes = lanes
         self._max_waiting = max_waiting
         self._waiting = 0
-        self._under_way: dict[Key, dict[Twin, None]] = {}
+        self._under_way: dict[Key, dict[_Twin, None]] = {}
         """For each call that is under way, the twins that wait, in the order of their arrival."""
 
-    async def run(self, call: Call, time_remaining: Callable[[], float | None]) -> Answer:
-        """Carry out a call, or share the outcome of a twin that is under way; raise the call's error.
+    def enter(self, call: Call, then: Callable[[Outcome], None], *, timeout: float | None) -> Entry:
+        """Carry out a call, or share the outcome of a twin that is under way; ``then`` gets the outcome.
 
-        ``time_remaining`` returns the seconds until the call's own deadline; after it, TimeoutError is raised. Of the
-        callers that share an answer, only one gets its events. A twin is refused as OVERLOADED if too many wait
-        already.
+        After ``timeout`` (seconds) the outcome of a call that still waits is a TimeoutError. Of the callers that share
+        an answer, only one gets its events. Raises OVERLOADED if too many calls or twins wait already.
         """
         if not call.request_id:
-            return await self._lanes.submit(call, timeout=time_remaining())
-        key = (call.caller, call.request_id, call.fingerprint)
-        waiting = self._under_way.get(key)
+            return self._lanes.enter(call, then, timeout=timeout)
+        twin = _Twin(self, (call.caller, call.request_id, call.fingerprint), call, timeout, then)
+        waiting = self._under_way.get(twin.key)
         if waiting is None:
-            self._under_way[key] = {}
-            return await self._execute(key, call, time_remaining())
-        match await self._wait(key, waiting, time_remaining()):
-            case Answer() as answer:
-                return answer
-            case Notice.UNCERTAIN:
-                # An error keeps the traceback of the caller that raises it, so each twin raises an error of its own.
-                raise database_unavailable(uncertain=True)
-            case Notice.YOUR_TURN:
-                return await self._execute(key, call, time_remaining())
+            self._carry_out(twin)
+            self._under_way[twin.key] = {}
+        else:
+            self._wait(twin, waiting)
+        return twin
 
-    async def _execute(self, key: Key, call: Call, timeout: float | None) -> Answer:
-        try:
-            submission = self._lanes.enter(call, timeout=timeout)
-        except Exception as error:
-            self._end(key, error)
-            raise
-        try:
-            answer = await submission.result()
-        except asyncio.CancelledError:
-            # The execution does not belong to this caller: if its batch has begun, the twins get the outcome.
-            submission.leave_to(partial(self._end, key))
-            raise
-        except Exception as error:
-            self._end(key, error)
-            raise
-        # This caller logs the events.
-        self._end(key, answer._replace(events=()))
-        return answer
+    def _carry_out(self, twin: _Twin) -> None:
+        twin.submission = self._lanes.enter(twin.call, partial(self._end, twin), timeout=twin.timeout)
 
-    async def _wait(self, key: Key, waiting: dict[Twin, None], timeout: float | None) -> Answer | Notice:
+    def _wait(self, twin: _Twin, waiting: dict[_Twin, None]) -> None:
         if self._waiting >= self._max_waiting:
             raise overloaded(self._waiting, 1.0)
-        twin: Twin = asyncio.get_running_loop().create_future()
         waiting[twin] = None
         self._waiting += 1
-        try:
-            async with asyncio.timeout(timeout):
-                return await twin
-        except (asyncio.CancelledError, TimeoutError):
-            waiting.pop(twin, None)
-            if twin.done() and not twin.cancelled() and twin.result() is Notice.YOUR_TURN:
-                self._give_turn(key)
-            raise
-        finally:
-            self._waiting -= 1
+        if twin.timeout is not None:
+            twin.timer = asyncio.get_running_loop().call_later(twin.timeout, self._expire, twin)
 
-    def _end(self, key: Key, outcome: Answer | Exception | None) -> None:
+    def _expire(self, twin: _Twin) -> None:
+        self.leave(twin)
+        twin.then(TimeoutError())
+
+    def leave(self, twin: _Twin) -> None:
+        """Give a call up. If its batch has begun, the other twins get the outcome, and ``then`` gets it too."""
+        if twin.submission is None:
+            self._remove(twin)
+        elif not twin.submission.leave():
+            self._give_turn(twin.key)
+
+    def _remove(self, twin: _Twin) -> None:
+        if self._under_way.get(twin.key, {}).pop(twin, twin) is None:
+            self._waiting -= 1
+        twin.stop_waiting()
+
+    def _end(self, twin: _Twin, outcome: Outcome) -> None:
         """Share an answer or an uncertain outcome with all twins; after any other end, give the next one its turn."""
-        shared = _shared(outcome)
-        if shared is None:
-            self._give_turn(key)
-            return
+        twin.then(outcome)
+        if isinstance(outcome, Answer):
+            self._share(twin.key, lambda: outcome._replace(events=()))
+        elif isinstance(outcome, Refusal) and outcome.uncertain:
+            # An error keeps the traceback of the caller that raises it, so each twin gets an error of its own.
+            self._share(twin.key, lambda: database_unavailable(uncertain=True))
+        else:
+            self._give_turn(twin.key)
+
+    def _share(self, key: Key, outcome: Callable[[], Outcome]) -> None:
         waiting = self._under_way.pop(key)
-        while twin := _next_of(waiting):
-            twin.set_result(shared)
-            shared = _without_events(shared)
+        while next_one := self._next_of(waiting):
+            next_one.then(outcome())
 
     def _give_turn(self, key: Key) -> None:
-        if twin := _next_of(self._under_way[key]):
-            twin.set_result(Notice.YOUR_TURN)
-        else:
-            del self._under_way[key]
+        """Carry out the next twin; if it cannot enter, its outcome is the error, and the next one gets the turn."""
+        waiting = self._under_way[key]
+        while next_one := self._next_of(waiting):
+            try:
+                self._carry_out(next_one)
+                return
+            except Exception as error:
+                next_one.then(error)
+        del self._under_way[key]
 
-
-def _shared(outcome: Answer | Exception | None) -> Answer | Notice | None:
-    """Return what twins share of an outcome, None if they share nothing."""
-    if isinstance(outcome, Answer):
-        return outcome
-    return Notice.UNCERTAIN if isinstance(outcome, Refusal) and outcome.uncertain else None
-
-
-def _without_events(shared: Answer | Notice) -> Answer | Notice:
-    return shared._replace(events=()) if isinstance(shared, Answer) else shared
-
-
-def _next_of(waiting: dict[Twin, None]) -> Twin | None:
-    """Remove and return the first twin that still waits."""
-    while waiting:
-        twin = next(iter(waiting))
-        del waiting[twin]
-        if not twin.done():
-            return twin
-    return None
+    def _next_of(self, waiting: dict[_Twin, None]) -> _Twin | None:
+        """Remove and return the first twin that still waits."""
+        for first in waiting:
+            self._remove(first)
+            return first
+        return None

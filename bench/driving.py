@@ -1,0 +1,187 @@
+"""The load generator: keeps many calls in flight, sends and receives bytes, and keeps the answers for later checks.
+
+It is one process with one thread. All messages are serialized before the measurement.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import selectors
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from bench.http2 import Answer, Connection
+from bench.measurements import Sample
+from bench.meters import Meter, Usage
+
+STATUSES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+@dataclass
+class Tally:
+    """The results of the calls."""
+
+    latencies: list[float] = field(default_factory=list)
+    """The seconds of each call that succeeded."""
+    answers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """The request and the response of each."""
+    refused: list[float] = field(default_factory=list)
+    """The seconds of each call that failed."""
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        """Add the results of other calls."""
+        self.latencies += other.latencies
+        self.answers += other.answers
+        self.refused += other.refused
+        self.failed += other.failed
+
+
+@dataclass
+class Calls:
+    """Calls of one kind, of which ``in_flight`` are always under way, as long as there are requests.
+
+    With an interval, there is one at a time, and no more than one in each interval. Calls without pauses would hardly
+    show that the server sometimes pauses: few of them would be slow.
+    """
+
+    method: str
+    requests: Iterator[bytes]
+    in_flight: int
+    interval: float = 0.0
+    tally: Tally = field(default_factory=Tally)
+
+
+@contextmanager
+def connect(address: str, connections: int = 1) -> Iterator[Sequence[Connection]]:
+    """Connect so many times to a server."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(Connection(address))) for _ in range(connections)]
+
+
+def drive(
+    connections: Sequence[Connection],
+    method: str,
+    requests: Iterator[bytes],
+    meter: Meter,
+    in_flight: int,
+    seconds: float = math.inf,
+) -> tuple[Tally, Usage]:
+    """Keep calls in flight until the time is over or all requests are sent; measure until the last response."""
+    tally = Tally()
+    shares = [len(range(place, in_flight, len(connections))) for place in range(len(connections))]
+    calls = [Calls(method, requests, share, tally=tally) for share in shares]
+    return tally, drive_all(list(zip(connections, calls, strict=True)), meter, seconds)
+
+
+def drive_all(pairs: Sequence[tuple[Connection, Calls]], meter: Meter, seconds: float) -> Usage:
+    """Keep calls of each kind in flight on its connection; return what all of them used."""
+    # A collection would delay the load, and everything that is kept is needed.
+    gc.collect()
+    gc.disable()
+    meter.begin()
+    end = time.perf_counter() + seconds
+    with selectors.DefaultSelector() as selector:
+        lines = [(_PacedLine if calls.interval else _Line)(connection, calls, end) for connection, calls in pairs]
+        for line in lines:
+            selector.register(line.connection, selectors.EVENT_READ, line)
+            line.begin(line.calls.in_flight)
+        _proceed(selector, lines)
+    usage = meter.end()
+    gc.enable()
+    return usage
+
+
+def _proceed(selector: selectors.BaseSelector, lines: Sequence[_Line]) -> None:
+    paced = [line for line in lines if isinstance(line, _PacedLine)]
+    while any(line.is_busy for line in lines):
+        pauses = [line.pause for line in paced if not line.waits]
+        for key, _events in selector.select(min(pauses, default=None)):
+            key.data.proceed()
+        for line in paced:
+            line.begin(1)
+
+
+class _Line:
+    """A connection with its calls."""
+
+    def __init__(self, connection: Connection, calls: Calls, end: float) -> None:
+        self.connection = connection
+        self.calls = calls
+        self._under_way: dict[int, tuple[bytes, float]] = {}
+        """The request and the time of each call, by its stream."""
+        self._end = end
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls are under way, or due later."""
+        return bool(self._under_way)
+
+    def begin(self, count: int) -> None:
+        """Send so many requests, or fewer if the time is over or none are left."""
+        for _ in range(count):
+            begun = time.perf_counter()
+            if begun < self._end and (request := next(self.calls.requests, None)) is not None:
+                self._under_way[self.connection.begin(self.calls.method, request)] = request, begun
+        self.connection.send()
+
+    def proceed(self) -> None:
+        """Receive answers, and replace their calls by new ones."""
+        answers = self.connection.receive()
+        now = time.perf_counter()
+        for answer in answers:
+            self._count(answer, now)
+        self.begin(len(answers))
+
+    def _count(self, answer: Answer, now: float) -> None:
+        request, begun = self._under_way.pop(answer.stream)
+        if answer.status.code:
+            self.calls.tally.refused.append(now - begun)
+            self.calls.tally.failed[f"{STATUSES[answer.status.code]}: {answer.status.message}"[:200]] += 1
+        else:
+            self.calls.tally.answers.append((request, answer.message))
+            self.calls.tally.latencies.append(now - begun)
+
+
+class _PacedLine(_Line):
+    """A connection with one call at a time, and with pauses."""
+
+    def __init__(self, connection: Connection, calls: Calls, end: float) -> None:
+        super().__init__(connection, calls, end)
+        self._due = time.perf_counter()
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._under_way) or self._due < self._end
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is to be sent before an answer."""
+        return bool(self._under_way) or self._due >= self._end
+
+    @property
+    def pause(self) -> float:
+        """How many seconds nothing is due."""
+        return max(0.0, self._due - time.perf_counter())
+
+    def begin(self, count: int) -> None:
+        """Send the request that is due, if the call before it has ended."""
+        if not self.waits and not self.pause:
+            request = next(self.calls.requests)
+            begun = time.perf_counter()
+            self._under_way[self.connection.begin(self.calls.method, request)] = request, begun
+            self._due = begun + self.calls.interval
+        self.connection.send()
+
+
+def sample(tally: Tally, usage: Usage, meter: Meter, **others: Any) -> Sample:
+    """Return the sample of these calls; ``others`` are further fields of the sample."""
+    figures = {"peak_rss_mb": meter.peak_rss_mb(), **usage.per_call(len(tally.latencies)), **others}
+    return Sample.of(tally.latencies, usage.seconds, **figures)

@@ -1,0 +1,144 @@
+"""A call from its arrival to its outcome: what it asks, its response or its status, and its one line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any, Protocol
+
+import structlog
+
+from registrar_server.errors import Reason, Refusal, drop_frames
+from registrar_server.ledger.event_lines import log_events
+from registrar_server.ledger.ledger import Answer, Outcome
+from registrar_server.rpc import status
+from registrar_server.rpc.methods import Method
+from registrar_server.rpc.status import RpcStatus
+from registrar_server.rpc.twins import Entry
+from registrar_server.stopwatch import keep, spent
+
+LATENESS_S = 0.05
+"""How much later than at the client a deadline may pass at the server: the client cancels the call when it passes."""
+
+_FAULTS = frozenset({Reason.DATABASE_UNAVAILABLE.value, Reason.CONTENTION.value, Reason.OVERLOADED.value})
+"""The reasons of refusals that are faults of the server."""
+
+log = structlog.get_logger()
+
+
+class Context(Protocol):
+    """What a call knows of its caller; gRPC's context has these methods."""
+
+    def peer(self) -> str:
+        """Return the address of the caller."""
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the deadline of the call, or None if it has none."""
+
+
+class Arrival:
+    """A call. ``ended`` is done when the caller can be answered, with ``response`` or with ``refused``."""
+
+    __slots__ = (
+        "_begun",
+        "_context",
+        "_slow_call",
+        "data",
+        "ended",
+        "entry",
+        "method",
+        "refused",
+        "request",
+        "response",
+    )
+
+    def __init__(self, method: Method, data: bytes, context: Context, slow_call: float) -> None:
+        self._begun = time.perf_counter()
+        self._context = context
+        self._slow_call = slow_call
+        self.method = method
+        self.data = data
+        self.request: Any = None
+        """The message in ``data``; None until it is read."""
+        self.entry: Entry | None = None
+        """The place of the call in a queue."""
+        self.response = b""
+        self.refused: RpcStatus | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the deadline of the call, or None if it has none."""
+        return self._context.time_remaining()
+
+    def end(self, outcome: Outcome) -> None:
+        """Give the caller the outcome, and log it.
+
+        A ``Refusal`` becomes its status with details. Any other error is logged with its traceback and becomes INTERNAL
+        with a constant message, so that callers learn nothing about the server's internals. The events of a change are
+        logged even if the caller has left.
+        """
+        if isinstance(outcome, Answer):
+            log_events(outcome.events)
+        if self.ended.done():
+            return
+        self._log(self._take(outcome))
+        self.ended.set_result(None)
+
+    def _take(self, outcome: Outcome) -> dict[str, Any]:
+        """Keep the response or the status, and return what the log says of it."""
+        match outcome:
+            case Answer(response=response, message=message):
+                self.response = response
+                return self.method.ids_of_response(message or self.method.response.FromString(response))
+            case Refusal():
+                self.refused = status.of_refusal(outcome)
+                return {"status": outcome.status, "reason": outcome.reason.value, **outcome.metadata}
+            case TimeoutError():
+                self.refused = status.of_deadline()
+                return {"status": "DEADLINE_EXCEEDED"}
+            case error:
+                error_id = _log_crash(error, self.method.name)
+                self.refused = status.of_crash(error_id)
+                return {"status": "INTERNAL", "error_id": error_id}
+
+    def leave(self) -> None:
+        """Give the call up, because its caller has cancelled it or its deadline has passed at the caller."""
+        if self.entry:
+            keep(self.entry.stopwatch)
+            self.entry.leave()
+        self._log({"status": "DEADLINE_EXCEEDED" if self._is_over() else "CANCELLED"})
+
+    def _is_over(self) -> bool:
+        """Return whether the call was cancelled because its deadline has passed at the client."""
+        remaining = self._context.time_remaining()
+        return remaining is not None and remaining < LATENESS_S
+
+    def _log(self, found: dict[str, Any]) -> None:
+        """Log the call: one that failed through a fault of the server or was slow is a warning, a crash is an error."""
+        ended = time.perf_counter()
+        line: dict[str, Any] = {"method": self.method.name, "status": "OK", **found}
+        if self.request is not None:
+            line.update(self.method.ids_of_request(self.request))
+        line["duration_ms"] = round((ended - self._begun) * 1000, 3)
+        write = log.info
+        if ended - self._begun > self._slow_call:
+            line.update(spent(self._begun, ended))
+            write = log.warning
+        if line["status"] != "OK":
+            if line.get("reason") in _FAULTS:
+                write = log.warning
+            elif line["status"] == "INTERNAL":
+                write = log.error
+        write("rpc", **line, peer=self._context.peer())
+
+
+def _log_crash(error: Exception, method: str) -> str:
+    """Log an unexpected error and return its id. An error that fails a whole batch is logged only once."""
+    error_id: str = getattr(error, "registrar_error_id", "")
+    if not error_id:
+        error_id = str(uuid.uuid4())
+        error.registrar_error_id = error_id  # type: ignore[attr-defined]
+        log.error("rpc_crashed", method=method, error_id=error_id, exc_info=error)
+    drop_frames(error)
+    return error_id
