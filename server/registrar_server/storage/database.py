@@ -151,10 +151,10 @@ class Database:
 
     def close(self) -> None:
         """Close all pooled connections."""
-        self.generation += 1
         self.writer.dispose()
         self.looker.dispose()
         self.autocommit.dispose()
+        self.generation += 1  # After the pools are empty, so that a connection from before never counts as a new one.
 
 
 class QueryResults:
