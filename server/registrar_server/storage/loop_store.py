@@ -174,7 +174,6 @@ class _Connection:
     ) -> None:
         self._pooled = pooled
         self._driver: Any = pooled.driver_connection
-        self._pgconn = self._driver.pgconn
         self._threads = threads
         self._line = Line(self._driver, exchange_timeout)
         self.generation = generation
@@ -207,7 +206,7 @@ class _Connection:
 
     async def end(self) -> None:
         """Roll back a transaction that was not committed."""
-        if self.is_open and self._pgconn.transaction_status != _IN_NO_TRANSACTION:
+        if self.is_open and self._driver.pgconn.transaction_status != _IN_NO_TRANSACTION:
             exchange = rolling_back(self._driver)
             try:
                 await self._line.converse(exchange)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from psycopg import Connection, OperationalError
+from psycopg import Connection, OperationalError, abc
 from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
@@ -188,10 +188,10 @@ def _error_of(result: PGresult) -> Exception:
     return OperationalError(f"unexpected answer from the database: {ExecStatus(result.status).name}")
 
 
-def _rows(loader: Transformer, result: PGresult) -> Rows:
+def _rows(loader: abc.Transformer, result: PGresult) -> Rows:
     loader.set_pgresult(result)
     count = result.ntuples
-    rows = loader.load_rows(0, min(count, PIECE), tuple)
+    rows: list[tuple[Any, ...]] = loader.load_rows(0, min(count, PIECE), tuple)
     for first in range(PIECE, count, PIECE):
         rows += loader.load_rows(first, min(first + PIECE, count), tuple)
     return rows
