@@ -169,6 +169,10 @@ class QueryResults:
         each = iter(rows)
         return cls({query: list(map(query.read, next(each))) if given else [] for query, given in asked.items()})
 
+    def row_count(self) -> int:
+        """Return how many rows all queries found."""
+        return sum(map(len, self._found.values()))
+
     def __getitem__(self, query: bulk.Query[Found]) -> list[Found]:
         return self._found[query]
 

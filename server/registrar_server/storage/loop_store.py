@@ -25,7 +25,9 @@ from registrar_server.storage.stores import Exchanges, Store
 Result = TypeVar("Result")
 
 MANY_ROWS = 500
-"""From this many rows on, a computation runs in a thread: it would keep the event loop for many milliseconds."""
+"""From this many rows on, a computation runs in a thread: it would keep the event loop for more than 5 ms."""
+MANY_CONVERTED = 2_000
+"""The same for rows that are converted to parameters or from results, which takes a third of the time."""
 
 THREADS = 16
 """More than there are lanes, as a rule. Each uses one at a time, and a thread that connects may wait for seconds."""
@@ -56,8 +58,10 @@ class LoopStore(Store):
         await asyncio.sleep(seconds)
 
     async def compute(self, rows: int, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call the function, in a thread if it takes long. Nobody else may use its arguments meanwhile."""
-        return await self._threads.compute(rows, function, *arguments)
+        """Call the function, in a thread if it takes long."""
+        if rows < MANY_ROWS:
+            return function(*arguments)
+        return await self._threads.run(function, *arguments)
 
     async def close(self) -> None:
         """Close all connections, which must be idle, and end the threads."""
@@ -72,9 +76,6 @@ class _Threads:
 
     def run(self, function: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
         return asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
-
-    async def compute(self, rows: int, function: Callable[..., Result], *arguments: Any) -> Result:
-        return function(*arguments) if rows < MANY_ROWS else await self.run(function, *arguments)
 
     def begin(self, function: Callable[[], object]) -> None:
         """Run a function, and wait for nothing."""
@@ -189,7 +190,9 @@ class _Connection:
             return QueryResults.of(requests, ())
         exchange = await self._prepare(reading, sent)
         await self._line.converse(exchange)
-        return await self._threads.compute(exchange.row_count(), _read, requests, exchange)
+        if exchange.row_count() < MANY_CONVERTED:
+            return _read(requests, exchange)
+        return await self._threads.run(_read, requests, exchange)
 
     async def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
         """Write and commit; see ``Transaction.commit``."""
@@ -201,8 +204,9 @@ class _Connection:
             raise error_of_commit(error) from error.__cause__
 
     async def _prepare(self, kind: Callable[..., Exchange], sent: list[tuple[Any, bulk.Rows]]) -> Exchange:
-        rows = sum([len(given) for _, given in sent])
-        return await self._threads.compute(rows, kind, self._driver, sent)
+        if sum([len(rows) for _, rows in sent]) < MANY_CONVERTED:
+            return kind(self._driver, sent)
+        return await self._threads.run(kind, self._driver, sent)
 
     async def end(self) -> None:
         """Roll back a transaction that was not committed."""
