@@ -212,6 +212,11 @@ class Batcher(Generic[Item, Result]):
             outcomes = await self._run([waiting.item for waiting in batch])
         except Exception as error:
             outcomes = [error] * len(batch)
+        except asyncio.CancelledError:  # The event loop ends.
+            for waiting in batch:
+                waiting.ended.cancel()
+            self._begin(loop)
+            raise
         self._seconds_per_item = (self._clock() - begun) / len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             _give(waiting, outcome, loop)
