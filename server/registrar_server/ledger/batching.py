@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from registrar_server.errors import overloaded, shutting_down, unwrap
+from registrar_server.errors import database_unavailable, overloaded, shutting_down, unwrap
 from registrar_server.immediate import complete
 from registrar_server.stopwatch import Stopwatch, current, keep, measured
 
@@ -212,9 +212,9 @@ class Batcher(Generic[Item, Result]):
             outcomes = await self._run([waiting.item for waiting in batch])
         except Exception as error:
             outcomes = [error] * len(batch)
-        except asyncio.CancelledError:  # The event loop ends.
+        except asyncio.CancelledError:  # The event loop ends, perhaps while the batch commits.
             for waiting in batch:
-                waiting.ended.cancel()
+                _give(waiting, database_unavailable(uncertain=True), loop)
             self._begin(loop)
             raise
         self._seconds_per_item = (self._clock() - begun) / len(batch)

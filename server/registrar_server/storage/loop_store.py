@@ -174,9 +174,10 @@ class _Connection:
         self, pooled: PoolProxiedConnection, generation: int, threads: _Threads, exchange_timeout: float
     ) -> None:
         self._pooled = pooled
-        self._driver: Any = pooled.driver_connection
+        driver: Any = pooled.driver_connection
+        self._driver = driver
         self._threads = threads
-        self._line = Line(self._driver, exchange_timeout)
+        self._line = Line(driver, exchange_timeout)
         self.generation = generation
 
     @property
