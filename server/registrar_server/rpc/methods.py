@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -79,6 +80,23 @@ class Change(Method):
     pack: Callable[[Any], Message]
     refused_event: str = ""
     """The log line of a refusal, besides that of the call; empty if it has none."""
+
+    def fingerprint(self, request: Any) -> bytes:
+        """Return a digest of a request without its ``request_id``; empty if it has none.
+
+        It distinguishes a retry from a different request with the same ``request_id``.
+        """
+        request_id = request.request_id
+        if not request_id:
+            return b""
+        request.request_id = ""
+        content = request.SerializeToString(deterministic=True)
+        request.request_id = request_id
+        return blake2b(self._type + content, digest_size=32).digest()
+
+    @cached_property
+    def _type(self) -> bytes:
+        return self.request.DESCRIPTOR.full_name.encode() + b"\0"
 
     @cached_property
     def takes_validate_only(self) -> bool:
