@@ -134,9 +134,7 @@ async def lock_and_load(
     return state, Responses(found[statements.RESPONSES])
 
 
-async def load_without_locks(
-    store: Store, transaction: Exchanges, scope: Scope, *, clock: Callable[[], int]
-) -> State:
+async def load_without_locks(store: Store, transaction: Exchanges, scope: Scope, *, clock: Callable[[], int]) -> State:
     """Load the rows of a preview: without locks, and with empty ids for what the server would create."""
     await _look_ahead(transaction, scope)
     found = await transaction.read(_queries(scope))
