@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from psycopg import Connection
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, PoolProxiedConnection
 
@@ -29,8 +30,8 @@ MANY_ROWS = 500
 MANY_CONVERTED = 2_000
 """The same for rows that are converted to parameters or from results, which takes a third of the time."""
 
-THREADS = 16
-"""More than there are lanes, as a rule. Each uses one at a time, and a thread that connects may wait for seconds."""
+SPARE_THREADS = 4
+"""How many threads there are beside one for each lane of changes: for lookups, and to close connections meanwhile."""
 
 _IN_NO_TRANSACTION = int(TransactionStatus.IDLE)
 
@@ -41,7 +42,7 @@ class LoopStore(Store):
     def __init__(self, database: Database, *, exchange_timeout: float = EXCHANGE_TIMEOUT_S) -> None:
         super().__init__(database.availability)
         # The threads are its own, since those of the event loop may all be busy with other work.
-        self._threads = _Threads()
+        self._threads = _Threads(database.writers + SPARE_THREADS)
         self._writers = _Connections(database, database.writer, self._threads, exchange_timeout)
         self._lookers = _Connections(database, database.looker, self._threads, exchange_timeout)
 
@@ -71,8 +72,8 @@ class LoopStore(Store):
 
 
 class _Threads:
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+    def __init__(self, most: int) -> None:
+        self._executor = ThreadPoolExecutor(most, thread_name_prefix="database")
 
     def run(self, function: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
         return asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
@@ -143,7 +144,8 @@ class _Connections:
 
     async def _close_all(self, *others: _Connection) -> None:
         idle, self._idle = [*self._idle, *others], []
-        await self._threads.run(_call_all, [*(connection.closing() for connection in idle), self._engine.dispose])
+        closings = [*(connection.closing() for connection in idle), self._engine.dispose]
+        await asyncio.shield(self._threads.run(_call_all, closings))
 
 
 def _call_all(functions: Iterable[Callable[[], object]]) -> None:
@@ -174,10 +176,9 @@ class _Connection:
         self, pooled: PoolProxiedConnection, generation: int, threads: _Threads, exchange_timeout: float
     ) -> None:
         self._pooled = pooled
-        driver: Any = pooled.driver_connection
-        self._driver = driver
+        self._driver = cast("Connection[Any]", pooled.driver_connection)
         self._threads = threads
-        self._line = Line(driver, exchange_timeout)
+        self._line = Line(self._driver, exchange_timeout)
         self.generation = generation
 
     @property
