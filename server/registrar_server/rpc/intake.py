@@ -45,6 +45,8 @@ class Intake:
         if turns_left > 1 and count < MAX_GATHERED:
             asyncio.get_running_loop().call_soon(self._look, count, turns_left - 1)
             return
-        gathered, self._gathered = self._gathered, []
+        gathered, self._gathered = self._gathered[:MAX_GATHERED], self._gathered[MAX_GATHERED:]
         self._usual = max(count, self._usual // 2)
+        if self._gathered:
+            asyncio.get_running_loop().call_soon(self._look, len(self._gathered), 1)
         self._open_all(gathered)
