@@ -15,20 +15,16 @@ from registrar_server.stopwatch import Stopwatch, measured
 Result = TypeVar("Result")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Running:
     """A function in a thread, or waiting for one."""
 
     stopwatch: Stopwatch
-    was_left: bool = False
+    _ended: asyncio.Future[Any]
 
     def leave(self) -> None:
-        """Give the outcome up."""
-        self.was_left = True
-
-
-def _as_exception(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else RuntimeError(f"a query ended with {error!r}")
+        """Give the outcome up. A function that waits for its thread never runs."""
+        self._ended.cancel()
 
 
 class QueryThreads:
@@ -49,15 +45,10 @@ class QueryThreads:
 
         Raises a ``Refusal``: OVERLOADED or SHUTTING_DOWN.
         """
-        running = Running(Stopwatch())
-
-        def end(ended: asyncio.Future[Result]) -> None:
-            if not ended.cancelled() and not running.was_left:
-                error = ended.exception()
-                then(ended.result() if error is None else _as_exception(error))
-
-        self._begin(running.stopwatch, function).add_done_callback(end)
-        return running
+        stopwatch = Stopwatch()
+        ended = self._begin(stopwatch, function)
+        ended.add_done_callback(partial(_pass_on, then))
+        return Running(stopwatch, ended)
 
     def _begin(self, stopwatch: Stopwatch, function: Callable[[], Result]) -> asyncio.Future[Result]:
         if self._closing:
@@ -78,3 +69,14 @@ class QueryThreads:
         """Refuse new calls, and return when those in progress are done."""
         self._closing = True
         await asyncio.to_thread(self._threads.shutdown)
+
+
+def _pass_on(then: Callable[[Result | Exception], None], ended: asyncio.Future[Result]) -> None:
+    """Give a receiver the outcome of a function, unless the caller has left."""
+    if not ended.cancelled():
+        error = ended.exception()
+        then(ended.result() if error is None else _as_exception(error))
+
+
+def _as_exception(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(f"a query ended with {error!r}")
