@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from registrar_server.errors import overloaded, shutting_down
-from registrar_server.stopwatch import Stopwatch, keep, measured
+from registrar_server.stopwatch import Stopwatch, measured
 
 Result = TypeVar("Result")
 
@@ -53,7 +53,6 @@ class QueryThreads:
 
         def end(ended: asyncio.Future[Result]) -> None:
             if not ended.cancelled() and not running.was_left:
-                keep(running.stopwatch)
                 error = ended.exception()
                 then(ended.result() if error is None else _as_exception(error))
 

@@ -16,7 +16,7 @@ from registrar_server.rpc import status
 from registrar_server.rpc.methods import Method
 from registrar_server.rpc.status import RpcStatus
 from registrar_server.rpc.twins import Entry
-from registrar_server.stopwatch import keep, spent
+from registrar_server.stopwatch import spent
 
 LATENESS_S = 0.05
 """How much later than at the client a deadline may pass at the server: the client cancels the call when it passes."""
@@ -105,7 +105,6 @@ class Arrival:
     def leave(self) -> None:
         """Give the call up, because its caller has cancelled it or its deadline has passed at the caller."""
         if self.entry:
-            keep(self.entry.stopwatch)
             self.entry.leave()
         self._log({"status": "DEADLINE_EXCEEDED" if self._is_over() else "CANCELLED"})
 
@@ -123,7 +122,7 @@ class Arrival:
         line["duration_ms"] = round((ended - self._begun) * 1000, 3)
         write = log.info
         if ended - self._begun > self._slow_call:
-            line.update(spent(self._begun, ended))
+            line.update(spent(self.entry.stopwatch if self.entry else None, self._begun, ended))
             write = log.warning
         if line["status"] != "OK":
             if line.get("reason") in _FAULTS:
