@@ -125,9 +125,10 @@ class Twins:
             self._give_turn(twin.key)
 
     def _share(self, key: Key, outcome: Callable[[], Outcome]) -> None:
-        waiting = self._under_way.pop(key)
+        waiting = self._under_way[key]
         while next_one := self._next_of(waiting):
             next_one.then(outcome())
+        del self._under_way[key]
 
     def _give_turn(self, key: Key) -> None:
         """Carry out the next twin; if it cannot enter, its outcome is the error, and the next one gets the turn."""
