@@ -1,4 +1,4 @@
-"""The composition root: builds the database, ledger, lanes and servicers from the settings, and serves them."""
+"""The composition root: builds the database, ledger, lanes and handlers from the settings, and serves them."""
 
 from __future__ import annotations
 

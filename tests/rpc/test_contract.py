@@ -11,19 +11,15 @@ from typing import Any
 
 import pytest
 from google.api import field_behavior_pb2
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from registrar.v1 import (
     course_pb2,
-    course_service_pb2,
     enrollment_pb2,
-    enrollment_service_pb2,
     error_reason_pb2,
     event_pb2,
-    history_service_pb2,
     student_pb2,
-    student_service_pb2,
 )
 from registrar_server.core import commands, decide, records
 from registrar_server.core.commands import Command
@@ -31,11 +27,9 @@ from registrar_server.core.records import SETTABLE
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
 from registrar_server.errors import Refusal
 from registrar_server.rpc import convert
-from registrar_server.rpc.course_service import CourseService
-from registrar_server.rpc.enrollment_service import EnrollmentService
-from registrar_server.rpc.history_service import HistoryService
+from registrar_server.rpc.methods import Change, Method
 from registrar_server.rpc.settable_fields import read_fields
-from registrar_server.rpc.student_service import StudentService
+from registrar_server.rpc.table import METHODS
 from registrar_server.rpc.validation import Fields
 from registrar_server.storage import models
 from registrar_server.storage.statements import StoredResponse
@@ -55,21 +49,17 @@ from tests.support.contract import (
     result_of,
 )
 
-SERVICERS = {
-    course_service_pb2.DESCRIPTOR.services_by_name["CourseService"]: CourseService,
-    enrollment_service_pb2.DESCRIPTOR.services_by_name["EnrollmentService"]: EnrollmentService,
-    history_service_pb2.DESCRIPTOR.services_by_name["HistoryService"]: HistoryService,
-    student_service_pb2.DESCRIPTOR.services_by_name["StudentService"]: StudentService,
-}
-METHODS = [(servicer, method) for service, servicer in SERVICERS.items() for method in service.methods]
-CHANGES = [(servicer, method) for servicer, method in METHODS if "request_id" in method.input_type.fields_by_name]
+ROWS = [method for methods in METHODS.values() for method in methods.values()]
+CHANGES = [method for method in ROWS if isinstance(method, Change)]
 
 ENVELOPE = {"request_id", "validate_only", "page_token"}
 """The fields that are not part of what a call asks for; the tests of request ids, previews and paging cover them."""
 
 
 def named(value: Any) -> str:
-    """Name a parameter: a field or a method by its full name without the package."""
+    """Name a parameter: an RPC by its name, a field by its full name without the package."""
+    if isinstance(value, Method):
+        return value.name
     return str(value.full_name.removeprefix("registrar.v1.")) if hasattr(value, "full_name") else ""
 
 
@@ -98,13 +88,15 @@ def test_every_field_of_a_resource_is_written(field: FieldDescriptor) -> None:
     assert any(found.number == field.number for message in messages for found, _ in message.ListFields())
 
 
-@pytest.mark.parametrize(("servicer", "method"), CHANGES, ids=named)
-def test_every_field_of_a_response_is_written(servicer: type[Any], method: MethodDescriptor) -> None:
-    asked = ask(servicer, method, smallest(method))
-    assert asked.pack
-    response = asked.pack(result_of(asked.response))
-    assert response.DESCRIPTOR is method.output_type
-    assert [field.name for field, _ in response.ListFields()] == [field.name for field in method.output_type.fields]
+@pytest.mark.parametrize("method", CHANGES, ids=named)
+def test_every_field_of_a_response_is_written(method: Change) -> None:
+    response = method.pack(result_of(method.response))
+    assert type(response) is method.response
+    assert [field.name for field, _ in response.ListFields()] == field_names_of(method.response)
+
+
+def field_names_of(message: type[Message]) -> list[str]:
+    return [field.name for field in message.DESCRIPTOR.fields]
 
 
 def settable() -> Iterator[tuple[type[Any], FieldDescriptor]]:
@@ -155,60 +147,58 @@ ALTERNATIVES: Mapping[str, Sequence[set[str]]] = {
 """The sets of fields of which a request requires one, beside those that it always requires."""
 
 
-def alternatives(method: MethodDescriptor) -> Sequence[set[str]]:
-    return ALTERNATIVES.get(method.input_type.name, [set()])
+def alternatives(method: Method) -> Sequence[set[str]]:
+    return ALTERNATIVES.get(method.request.DESCRIPTOR.name, [set()])
 
 
-def smallest(method: MethodDescriptor, alternative: int = 0) -> Any:
+def smallest(method: Method, alternative: int = 0) -> Any:
     """Return a request with the required fields alone."""
     required = {}
     chosen = alternatives(method)[alternative]
-    for field in method.input_type.fields:
+    for field in method.request.DESCRIPTOR.fields:
         behavior = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
         if field_behavior_pb2.REQUIRED in behavior or field.name in chosen:
             resource = field.message_type
             key = f"{field.name}_id"
             # A resource is required with its id alone.
             required[field.name] = filled(field) if resource is None else {key: f"{field.name}-1"}
-    return message_of(method.input_type, **required)
+    return method.request(**required)
 
 
-def inputs() -> Iterator[tuple[type[Any], MethodDescriptor, FieldDescriptor]]:
-    for servicer, method in METHODS:
-        for field in method.input_type.fields:
+def inputs() -> Iterator[tuple[Method, Any]]:
+    for method in ROWS:
+        for field in method.request.DESCRIPTOR.fields:
             if field.name not in ENVELOPE:
-                yield servicer, method, field
+                yield method, field
 
 
-@pytest.mark.parametrize(("servicer", "method", "field"), list(inputs()), ids=named)
-def test_every_field_of_a_request_matters(
-    servicer: type[Any], method: MethodDescriptor, field: FieldDescriptor
-) -> None:
+@pytest.mark.parametrize(("method", "field"), list(inputs()), ids=named)
+def test_every_field_of_a_request_matters(method: Method, field: FieldDescriptor) -> None:
     """Without the field the call is refused, or asks for something else than with it."""
     request = smallest(method)
     request.ClearField(field.name)
-    without = asked_or_missing(servicer, method, request)
-    request.MergeFrom(message_of(method.input_type, **{field.name: filled(field)}))
-    assert asked_or_missing(servicer, method, request) != without
+    without = asked_or_missing(method, request)
+    request.MergeFrom(method.request(**{field.name: filled(field)}))
+    assert asked_or_missing(method, request) != without
 
 
-def asked_or_missing(servicer: type[Any], method: MethodDescriptor, request: Any) -> Any:
+def asked_or_missing(method: Method, request: Any) -> Any:
     """Return what a call asks for, or the fields for which it is refused."""
     try:
-        return ask(servicer, method, request).what
+        return ask(method, request)
     except Refusal as refusal:
         return refusal.fields
 
 
-@pytest.mark.parametrize(("servicer", "method"), CHANGES, ids=named)
-def test_every_change_asks_for_a_command_that_is_decided(servicer: type[Any], method: MethodDescriptor) -> None:
-    assert type(ask(servicer, method, smallest(method)).what) in decide._DECISIONS
+@pytest.mark.parametrize("method", CHANGES, ids=named)
+def test_every_change_asks_for_a_command_that_is_decided(method: Change) -> None:
+    assert type(ask(method, smallest(method))) in decide._DECISIONS
 
 
 def test_every_command_is_asked_for_by_a_call_and_decided() -> None:
     asked = {
-        type(ask(servicer, method, smallest(method, alternative)).what)
-        for servicer, method in CHANGES
+        type(ask(method, smallest(method, alternative)))
+        for method in CHANGES
         for alternative in range(len(alternatives(method)))
     }
     defined = {

@@ -19,9 +19,10 @@ from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import UpdateStudentRequest
 from registrar_client import AsyncRegistrarClient, ErrorReason, StudentHold
 from registrar_server.errors import FieldViolation, Reason, Refusal, Violation, invalid_fields, rules_violated
+from registrar_server.ledger.ledger import Ledger
 from registrar_server.rpc import status
 from registrar_server.rpc.validation import Fields
-from tests.support.servers import Log, Registrar, serving
+from tests.support.servers import Log, Registrar, registrar_on, serving
 
 # Calls with more than 8 KiB of trailers fail at random. Base64 encodes three bytes as four.
 TRAVELS = 6 * 1024
@@ -180,11 +181,12 @@ async def test_a_client_receives_every_violation_of_a_student_with_long_holds(da
 
 
 async def test_a_caller_learns_only_the_error_id_of_a_crash(
-    log: Log, sqlite_registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    log: Log, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registrar_server.rpc.dispatch.Dispatcher.change", _crash)
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await sqlite_registrar.add_student("s-1")
+    monkeypatch.setattr(Ledger, "run", _crash)
+    async with registrar_on(sqlite_url) as registrar:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await registrar.add_student("s-1")
     trailers = dict(failed.value.trailing_metadata())
     found = Status.FromString(bytes(trailers["grpc-status-details-bin"]))
     error_id = find(found, ErrorInfo).metadata["error_id"]
@@ -224,17 +226,16 @@ def test_a_message_is_truncated_by_its_encoded_size() -> None:
     assert 12 * len(cut) <= 700
 
 
-async def test_a_crash_of_a_batch_is_logged_once(
-    log: Log, sqlite_registrar: Registrar, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_crash_of_a_batch_is_logged_once(log: Log, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     error = RuntimeError("broken")
 
     async def crash(*_arguments: Any) -> None:
         raise error
 
-    monkeypatch.setattr("registrar_server.rpc.dispatch.Dispatcher.change", crash)
-    calls = [sqlite_registrar.add_student(f"s-{place}") for place in range(5)]
-    await asyncio.gather(*calls, return_exceptions=True)
+    monkeypatch.setattr(Ledger, "run", crash)
+    async with registrar_on(sqlite_url) as registrar:
+        calls = [registrar.add_student(f"s-{place}") for place in range(5)]
+        await asyncio.gather(*calls, return_exceptions=True)
     assert len(log.of("rpc_crashed")) == 1
     assert len(log.of("rpc", status="INTERNAL")) == 5
 

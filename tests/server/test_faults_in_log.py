@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import random
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.support.certificates import Certificates
 from tests.support.databases import execute, holding_the_courses
 from tests.support.outages import database_outage
 from tests.support.properties import scaled
+from tests.support.raw_calls import HEALTH, RAW_METHODS, REFLECTION, RawMethod
 from tests.support.servers import Gate, Log, Registrar, calling, registrar_on, server_process
 
 ENROLL = EnrollStudentRequest(student_id="s-1", course_id="c-1")
@@ -210,16 +212,36 @@ async def test_cancelled_calls_log_no_errors(database_url: str, tmp_path: Path) 
     assert server.others == []
 
 
-async def test_a_request_that_is_no_message_is_one_line_without_a_traceback(sqlite_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [*HEALTH, *REFLECTION], ids=lambda method: method.path)
+async def test_cancelled_streams_log_no_errors(method: RawMethod, sqlite_url: str, tmp_path: Path) -> None:
+    async with server_process(sqlite_url, tmp_path) as server, calling(await server.address()) as registrar:
+        stream: Any = registrar.channel.stream_stream(method.path)
+        for is_begun in (False, True) * 20:
+            call = stream()
+            await call.write(b"")
+            if is_begun:
+                await call.read()
+            call.cancel()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await registrar.course("/")
+        await server.logged("rpc")
+    assert [line for line in server.lines if line["level"] != "info"] == []
+    assert server.others == []
+
+
+async def test_requests_that_are_no_messages_are_one_line_each_without_a_traceback(
+    sqlite_url: str, tmp_path: Path
+) -> None:
     async with server_process(sqlite_url, tmp_path) as server:
-        async with grpc.aio.insecure_channel(await server.address()) as channel:
-            call: Any = channel.unary_unary("/registrar.v1.CourseService/GetCourse")
-            with pytest.raises(grpc.aio.AioRpcError):
-                await call(b"\xff")
-        line = await server.logged("request_malformed")
-    assert (line["level"], line["path"]) == ("info", "/registrar.v1.CourseService/GetCourse")
-    assert "Error parsing message" in line["error"]
-    assert [line for line in server.lines if line["level"] not in ("info", "debug")] == []
+        async with calling(await server.address()) as registrar:
+            for method in RAW_METHODS:
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await method.send(registrar.channel, b"\xff")
+        server.signal(signal.SIGTERM)
+        await server.wait()
+    assert [line["method"] for line in server.lines if line["event"] == "rpc"] == [one.logged for one in RAW_METHODS]
+    assert {line["level"] for line in server.lines} == {"info"}
+    assert server.others == []
 
 
 async def test_a_response_that_is_too_large_to_send_is_still_an_error(sqlite_url: str, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from registrar_server.errors import Refusal
 from registrar_server.ledger import ledger
 from registrar_server.reading import lookups
 from tests.support.properties import scaled
+from tests.support.raw_calls import HEALTH, OWN, RAW_METHODS, REFLECTION, RawMethod
 from tests.support.servers import Registrar, ServerProcess, calling, server_process
 
 Attempt = Callable[[Registrar], Awaitable[Any]]
@@ -117,10 +118,16 @@ async def test_a_crashed_call_leaves_no_garbage(registrar: Registrar, kind: str)
     assert await garbage_of(CRASHING[kind], registrar) == []
 
 
+@pytest.mark.parametrize("method", RAW_METHODS, ids=lambda method: method.path)
+@pytest.mark.usefixtures("log", "collected_by_hand")
+async def test_broken_bytes_leave_no_garbage(sqlite_registrar: Registrar, method: RawMethod) -> None:
+    assert await garbage_of(lambda registrar: method.send(registrar.channel, b"\xff"), sqlite_registrar) == []
+
+
 async def garbage_of(attempt: Attempt, registrar: Registrar) -> list[Any]:
     """Return what failed calls left in cycles on the server: refusals, and the frames of its functions."""
     for _ in range(10):
-        await failed(attempt, registrar)
+        await failed(lambda: attempt(registrar))
     # One more call gives the server the time to end the others. It succeeds, so it leaves no error.
     await registrar.courses.SearchCourses(SearchCoursesRequest())
     gc.set_debug(gc.DEBUG_SAVEALL)
@@ -132,10 +139,10 @@ def _is_frame_of_server(found: Any) -> bool:
     return isinstance(found, FrameType) and registrar_server.__path__[0] in found.f_code.co_filename
 
 
-async def failed(attempt: Attempt, registrar: Registrar) -> grpc.StatusCode:
+async def failed(send: Callable[[], Awaitable[Any]]) -> grpc.StatusCode:
     """Return the status of a call that fails."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await attempt(registrar)
+        await send()
     return refused.value.code()
 
 
@@ -174,22 +181,34 @@ LARGE_REQUESTS: Mapping[str, tuple[str, str, Message]] = {
 }
 
 
+BROKEN = SearchCoursesRequest(query="x" * LARGE).SerializeToString() + b"\xff"
+"""A message with a large text, up to the last byte, which is no field."""
+
+
 @pytest.mark.long
 async def test_a_server_keeps_no_large_request_that_it_refused(sqlite_url: str, tmp_path: Path) -> None:
     async with server_process(sqlite_url, tmp_path) as server, calling(await server.address()) as registrar:
         await registrar.add_student("s-1")
         await registrar.add_course("c-1", capacity=0)
-        grown = {name: await growth(server, registrar, *large) for name, large in LARGE_REQUESTS.items()}
+        sends: dict[str, Callable[[], Awaitable[Any]]] = {
+            name: partial(call, registrar, *large) for name, large in LARGE_REQUESTS.items()
+        }
+        sends |= {one.path: partial(one.send, registrar.channel, BROKEN) for one in [OWN[0], *HEALTH, *REFLECTION]}
+        grown = {name: await growth(server, send) for name, send in sends.items()}
     assert {name: size for name, size in grown.items() if size > MAX_GROWTH} == {}
 
 
-async def growth(server: ServerProcess, registrar: Registrar, stub: str, method: str, request: Message) -> int:
-    """Return by how many bytes the memory of a server grows while it refuses a request many times."""
+def call(registrar: Registrar, stub: str, method: str, request: Message) -> Awaitable[Any]:
     of_stub = health(registrar) if stub == "health" else getattr(registrar, stub)
-    send = partial(getattr(of_stub, method), request)
+    called: Awaitable[Any] = getattr(of_stub, method)(request)
+    return called
+
+
+async def growth(server: ServerProcess, send: Callable[[], Awaitable[Any]]) -> int:
+    """Return by how many bytes the memory of a server grows while it refuses a request many times."""
     process = psutil.Process(server.pid)
     before: int = process.memory_info().rss
     for _ in range(scaled(60) // AT_ONCE):
-        statuses = await asyncio.gather(*(failed(lambda _: send(), registrar) for _ in range(AT_ONCE)))
+        statuses = await asyncio.gather(*(failed(send) for _ in range(AT_ONCE)))
         assert grpc.StatusCode.RESOURCE_EXHAUSTED not in statuses, "gRPC refused the request before the server read it"
     return int(process.memory_info().rss) - before

@@ -1,24 +1,25 @@
-"""Samples for the contract tests: messages and records with every field filled, and servicers without a server."""
+"""Samples for the contract tests: messages and records with every field filled, and what a row asks for."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any, cast
 
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from registrar.v1 import course_pb2, student_pb2
 from registrar_server.core.courses import DeletedCourse, UpdatedCourse
-from registrar_server.core.records import Change, Course, Enrollment, Event, Hold, Student
+from registrar_server.core.records import Change as FieldChange
+from registrar_server.core.records import Course, Enrollment, Event, Hold, Student
 from registrar_server.core.seats import Enrolled, Swapped, Unenrolled
 from registrar_server.core.students import DeletedStudent
 from registrar_server.core.vocabulary import EnrollmentState, EventType
 from registrar_server.errors import Reason, Violation
 from registrar_server.reading.history import HistoryEntry
+from registrar_server.reading.reader import Reader
+from registrar_server.rpc.methods import Change, LookUp, Method, Read
 from registrar_server.rpc.settable_fields import read_fields
 from registrar_server.rpc.validation import Fields
 
@@ -66,7 +67,7 @@ ENTRY = HistoryEntry(
         reason="moved",
         comment="by phone",
         bypassed_rules=("STUDENT_HOLD",),
-        changes=(Change("grade", "B", "A"),),
+        changes=(FieldChange("grade", "B", "A"),),
         violations=(VIOLATION,),
     ),
     COMPLETED,
@@ -79,7 +80,7 @@ TEXTS = {
 }
 
 
-def filled(field: FieldDescriptor) -> Any:
+def filled(field: Any) -> Any:
     """Return a valid value of a field that differs from its default; a message has all of its fields filled."""
     value: Any
     if field.message_type is not None:
@@ -155,74 +156,24 @@ def result_of(response: Any) -> Any:
     return RESULTS.get(response.DESCRIPTOR.name) or RESULTS[response.DESCRIPTOR.fields[0].name]
 
 
-class Asked(NamedTuple):
-    """What a servicer asked for: a command, a lookup, or the arguments of a list."""
-
-    what: Any
-    response: Any = None
-    pack: Callable[[Any], Message] | None = None
-
-
-class Asking(Exception):
-    """Ends a servicer's method with what it asked for."""
-
-    def __init__(self, asked: Asked) -> None:
-        super().__init__(asked)
-        self.asked = asked
-
-
-class RecordingDispatcher:
-    """A dispatcher that raises what the servicer asks for."""
-
-    max_page_bytes = 1_000_000
-
-    @property
-    def reads(self) -> RecordingDispatcher:
-        """The reads, which record too."""
-        return self
-
-    async def change(self, _context: Any, _request: Any, command: Any, response: Any, pack: Any) -> Any:
-        """Record a command."""
-        raise Asking(Asked(command, response, pack))
-
-    async def look_up(self, lookup: Any, *, timeout: float | None) -> Any:
-        """Record a lookup."""
-        raise Asking(Asked(lookup))
-
-    async def list_courses(self, *arguments: Any, timeout: float | None) -> Any:
-        """Record the arguments of a list."""
-        raise Asking(Asked(arguments))
-
-    async def list(self, query: Callable[[Any], Any]) -> Any:
-        """Record the arguments of a list."""
-        query(self)
+class _RecordingReader:
+    """A reader that returns the name and the arguments of each query instead of its rows."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        def ask(*arguments: Any) -> None:
-            raise Asking(Asked((name, *arguments)))
-
-        return ask
+        return lambda *arguments: (name, *arguments)
 
 
-class _Context:
-    """The little of a context that a method needs."""
-
-    def time_remaining(self) -> None:
-        """Return that there is no deadline."""
-
-    def peer(self) -> str:
-        """Return where the call comes from."""
-        return "test:1"
-
-
-def ask(servicer: type[Any], method: MethodDescriptor, request: Any) -> Asked:
-    """Return what a servicer's method asks for, or raise its refusal."""
-    call = getattr(servicer, method.name).__wrapped__
-    try:
-        asyncio.run(call(servicer(RecordingDispatcher()), request, _Context()))
-    except Asking as asking:
-        return asking.asked
-    raise AssertionError(f"{method.name} asked for nothing")
+def ask(method: Method, request: Any) -> Any:
+    """Return the command, the lookup or the query that an RPC makes of a request, or raise its refusal."""
+    given = Fields()
+    if isinstance(method, Change):
+        command = method.command(given, request)
+        given.check()
+        return command
+    assert isinstance(method, Read)
+    plan = method.plan(given, request)
+    given.check()
+    return plan.lookup if isinstance(plan, LookUp) else plan.run(cast("Reader", _RecordingReader()))
 
 
 def field_names(record: type[Any]) -> set[str]:

@@ -25,6 +25,7 @@ import psycopg
 from psycopg import sql
 
 from tests.support import memory
+from tests.support.certificates import Certificates
 from tests.support.subprocess_environment import environment_without
 
 # Unsafe after a crash of the machine. The log of changes stays small, since it may be in memory.
@@ -54,10 +55,12 @@ class Cluster:
     Args:
         durable: keep the data on disk, with the default settings of PostgreSQL. Otherwise the data are in memory
             where possible, and a crash of the machine may lose them.
+        certificates: encrypt the connections of clients that ask for it, with the certificate for this machine.
     """
 
-    def __init__(self, *, durable: bool) -> None:
+    def __init__(self, *, durable: bool, certificates: Certificates | None = None) -> None:
         self._durable = durable
+        self._certificates = certificates
         self._found = find_binaries()
         self._account = account()
         self._log: deque[str] = deque(maxlen=100)
@@ -172,6 +175,18 @@ class Cluster:
             self._stop()
         raise RuntimeError("PostgreSQL did not start:\n" + "".join(self._log))
 
+    def _encryption(self) -> dict[str, str]:
+        """Return the settings for TLS, with copies of the files that the server's account may read."""
+        if not self._certificates:
+            return {}
+        settings = {"ssl_cert_file": self._certificates.server, "ssl_key_file": self._certificates.server_key}
+        for file in settings.values():
+            copy = self._folder / file.name
+            shutil.copyfile(file, copy)
+            copy.chmod(0o600)
+            self._chown(copy)
+        return {"ssl": "on", **{name: str(self._folder / file.name) for name, file in settings.items()}}
+
     def _started(self) -> bool:
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -179,6 +194,7 @@ class Cluster:
             "unix_socket_directories": "",
             "max_connections": "200",
             **({} if self._durable else _FAST),
+            **self._encryption(),
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         server: list[str | Path] = [self.binaries / "postgres", "-D", self._folder / "data", *options]

@@ -124,6 +124,8 @@ class ServerProcess:
         self._changed = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
         self.lines: list[dict[str, Any]] = []
+        self.sizes: list[int] = []
+        """The number of bytes of each of the lines."""
         self.others: list[str] = []
         """The lines on standard error that do not belong to the log."""
         self.ended = False
@@ -146,6 +148,8 @@ class ServerProcess:
             self.lines.append(json.loads(line))
         except ValueError:
             self.others.append(line.decode())
+        else:
+            self.sizes.append(len(line))
 
     async def logged(self, event: str, where: Callable[[dict[str, Any]], bool] = lambda line: True) -> dict[str, Any]:
         """Wait for the first line of an event; fails if the process ends without it."""
@@ -246,32 +250,46 @@ async def server_processes(
 
 
 class Gate:
-    """Blocks the ledgers of this process while closed: every batch that a lane begins waits."""
+    """Blocks the ledgers of this process while closed: every batch that a lane begins waits.
+
+    A batch waits in the event loop, without blocking it, or in the thread that runs the batch.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.current_thread()
         self._held = asyncio.Semaphore(0)
-        self._open = threading.Event()
-        self._open.set()
+        self._open_for_loop = asyncio.Event()
+        self._open_for_threads = threading.Event()
+        self._open()
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
         """Block batches within a ``with`` block."""
-        self._open.clear()
+        self._open_for_loop.clear()
+        self._open_for_threads.clear()
         try:
             yield
         finally:
-            self._open.set()
+            self._open()
+
+    def _open(self) -> None:
+        self._open_for_loop.set()
+        self._open_for_threads.set()
 
     async def holds_one(self) -> None:
         """Wait until one more batch is blocked."""
         await self._held.acquire()
 
-    def pass_through(self) -> None:
-        """Block the calling thread, which runs a batch, while the gate is closed."""
-        if not self._open.is_set():
-            self._loop.call_soon_threadsafe(self._held.release)
-            self._open.wait()
+    async def pass_through(self) -> None:
+        """Block the batch that awaits this while the gate is closed."""
+        if self._open_for_threads.is_set():
+            return
+        self._loop.call_soon_threadsafe(self._held.release)
+        if threading.current_thread() is self._thread:
+            await self._open_for_loop.wait()
+        else:
+            self._open_for_threads.wait()
 
 
 def gate_before_ledgers(monkeypatch: pytest.MonkeyPatch) -> Gate:
@@ -279,9 +297,9 @@ def gate_before_ledgers(monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate = Gate()
     run = Ledger.run
 
-    def run_behind_gate(self: Ledger, calls: Sequence[Call]) -> list[Outcome]:
-        gate.pass_through()
-        return run(self, calls)
+    async def run_behind_gate(self: Ledger, calls: Sequence[Call]) -> list[Outcome]:
+        await gate.pass_through()
+        return await run(self, calls)
 
     monkeypatch.setattr(Ledger, "run", run_behind_gate)
     return gate

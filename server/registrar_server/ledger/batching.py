@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from registrar_server.errors import overloaded, shutting_down, unwrap
+from registrar_server.errors import database_unavailable, overloaded, shutting_down, unwrap
 from registrar_server.immediate import complete
 from registrar_server.stopwatch import Stopwatch, current, measured
 
@@ -41,6 +41,8 @@ class Submission(Generic[Item, Result]):
     def leave(self) -> bool:
         """Give the item up, and return whether it is too late: ``then`` gets, or has got, the outcome nevertheless."""
         self._was_left = True
+        if not self._is_decided:
+            self.then = _ignore
         return self._is_decided
 
     def begin(self, now: float) -> bool:
@@ -58,10 +60,15 @@ class Submission(Generic[Item, Result]):
             return False
         return True
 
+    def end(self, outcome: Result | Exception) -> None:
+        """Give ``then`` the outcome, and forget it: what it belongs to also refers to this item."""
+        then, self.then = self.then, _ignore
+        give(then, outcome)
+
     def _expire(self) -> None:
         if not self._was_left:
             self._is_decided = True
-            self.then(TimeoutError())
+            self.end(TimeoutError())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,10 @@ class Limits:
 
 Run = Callable[[Sequence[Item]], Coroutine[Any, Any, Sequence[Result | Exception]]]
 """Carries out a batch, and returns one result or error for each item, in order."""
+
+
+def _ignore(_outcome: object) -> None:
+    """Take the outcome of an item that nobody waits for."""
 
 
 def give(then: Callable[[Result | Exception], None], outcome: Result | Exception) -> None:
@@ -228,10 +239,16 @@ class Batcher(Generic[Item, Result]):
         stopwatch.begin()
         for waiting in batch:
             waiting.stopwatch = stopwatch
-        outcomes = await self._outcomes([waiting.item for waiting in batch])
+        try:
+            outcomes = await self._outcomes([waiting.item for waiting in batch])
+        except asyncio.CancelledError:  # The event loop ends, perhaps while the batch commits.
+            for waiting in batch:
+                waiting.end(database_unavailable(uncertain=True))
+            self._begin(loop)
+            raise
         self._seconds_per_item = (self._clock() - begun) / len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            give(waiting.then, outcome)
+            waiting.end(outcome)
         # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This
         # makes batches larger by half and costs no waiting time.
         loop.call_soon(loop.call_soon, self._begin, loop)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from registrar_server import ids, stopwatch
 from registrar_server.core.commands import Command
 from registrar_server.core.decide import decide
+from registrar_server.core.journal import Journal
 from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.records import Event
 from registrar_server.core.state import State
@@ -23,6 +24,7 @@ from registrar_server.errors import Reason, Refusal, contention, database_unavai
 from registrar_server.ledger.loading import ExpectedWaiters, Unlocked, Widened, lock_and_load
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
+from registrar_server.storage.bulk import Rows, Statement
 from registrar_server.storage.failures import CommitUncertain, Failure, classify
 from registrar_server.storage.statements import StoredResponse
 from registrar_server.storage.stores import Store
@@ -140,16 +142,22 @@ class Ledger:
         asked = {(call.caller, call.request_id) for call in calls if call.request_id}
         stopwatch.enter("locked")
         async with self._store.transaction() as transaction:
-            state, responses = await lock_and_load(transaction, scope, asked, clock=self._clock, new_id=self._new_id)
+            state, responses = await lock_and_load(
+                self._store, transaction, scope, asked, clock=self._clock, new_id=self._new_id
+            )
             stopwatch.enter("packed")
             outcomes = await self._carry_out_all(state, responses, calls)
             stopwatch.enter("database")
-            await transaction.commit(*statements.writes(state.journal, responses.added))
+            await transaction.commit(*await self._writes(state.journal, responses))
         stopwatch.enter("packed")
         self._expected.learn(state, scope.spare)
         if state.journal.events or responses.added:  # Otherwise the commit had nothing to write.
             self._store.availability.succeeded("writing")
         return outcomes
+
+    async def _writes(self, journal: Journal, responses: Responses) -> tuple[tuple[Statement, Rows], ...]:
+        rows = len(journal.events) + len(journal.changed_enrollments)
+        return await self._store.compute(rows, statements.writes, journal, responses.added)
 
     async def _carry_out_all(self, state: State, responses: Responses, calls: Sequence[Call]) -> list[Outcome]:
         """Decide all calls, in pieces, so that other work can go on between them."""

@@ -27,7 +27,7 @@ from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
 from registrar_server.storage.bulk import Query, Rows, id_rows
 from registrar_server.storage.database import QueryResults
-from registrar_server.storage.stores import Exchanges
+from registrar_server.storage.stores import Exchanges, Store
 
 RequestKey = tuple[str, str]
 
@@ -112,6 +112,7 @@ class Widened:
 
 
 async def lock_and_load(
+    store: Store,
     transaction: Exchanges,
     scope: Scope,
     asked: Collection[RequestKey],
@@ -129,16 +130,16 @@ async def lock_and_load(
     _check_locks(found, scope)
     # Read the clock after taking the locks, so that a batch that waited gets the later time.
     state = State(clock(), new_id)
-    await _fill(state, transaction, scope, found)
+    await _fill(state, store, transaction, scope, found)
     return state, Responses(found[statements.RESPONSES])
 
 
-async def load_without_locks(transaction: Exchanges, scope: Scope, *, clock: Callable[[], int]) -> State:
+async def load_without_locks(store: Store, transaction: Exchanges, scope: Scope, *, clock: Callable[[], int]) -> State:
     """Load the rows of a preview: without locks, and with empty ids for what the server would create."""
     await _look_ahead(transaction, scope)
     found = await transaction.read(_queries(scope))
     state = State(clock(), lambda now: "")
-    await _fill(state, transaction, scope, found)
+    await _fill(state, store, transaction, scope, found)
     return state
 
 
@@ -195,7 +196,15 @@ def _check_locks(found: QueryResults, scope: Scope) -> None:
         raise Unlocked(courses, students)
 
 
-async def _fill(state: State, transaction: Exchanges, scope: Scope, found: QueryResults) -> None:
+async def _fill(state: State, store: Store, transaction: Exchanges, scope: Scope, found: QueryResults) -> None:
+    await store.compute(found.row_count(), _load, state, scope, found)
+    waiting = {waiter.student_id for waiter in found[statements.WAITERS]}
+    prerequisites = _prerequisites(state, scope)
+    if waiting or prerequisites:
+        await _load_more(state, transaction, scope, waiting, prerequisites)
+
+
+def _load(state: State, scope: Scope, found: QueryResults) -> None:
     # A preview takes no locks, so it ignores the courses of enrollments that came after it looked ahead.
     of_students = (live for live in found[statements.LIVE_OF_STUDENTS] if live.course_id in scope.courses)
     enrollments = (*found[statements.LIVE_OF_COURSES], *of_students, *found[statements.ATTEMPTS])
@@ -207,10 +216,6 @@ async def _fill(state: State, transaction: Exchanges, scope: Scope, found: Query
         state.enrollments.update((one.enrollment_id, one) for one in named)
     _load_queues(state, scope, found[statements.WAITERS])
     state.load_transcripts(found[statements.COMMITMENTS])
-    waiting = {waiter.student_id for waiter in found[statements.WAITERS]}
-    prerequisites = _prerequisites(state, scope)
-    if waiting or prerequisites:
-        await _load_more(state, transaction, scope, waiting, prerequisites)
 
 
 def _load_queues(state: State, scope: Scope, waiters: Iterable[Enrollment]) -> None:

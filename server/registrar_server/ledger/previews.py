@@ -52,7 +52,7 @@ class Previews:
 
     async def _decide(self, snapshot: Exchanges, call: Call, widened: Widened) -> tuple[Any, State]:
         scope = widened.scope([call.command])
-        state = await load_without_locks(snapshot, scope, clock=self._clock)
+        state = await load_without_locks(self._store, snapshot, scope, clock=self._clock)
         result = decide(state, call.command)
         self._expected.learn(state, scope.spare)
         return result, state

@@ -15,7 +15,7 @@ from registrar_server.stopwatch import Stopwatch, measured
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Running:
     """A function in a thread, or waiting for one."""
 
@@ -23,8 +23,12 @@ class Running:
     _ended: asyncio.Future[Any]
 
     def leave(self) -> None:
-        """Give the outcome up. A function that waits for its thread never runs."""
+        """Give the outcome up. If the function still waits for a thread, it never runs."""
         self._ended.cancel()
+
+
+def _as_exception(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(f"a query ended with {error!r}")
 
 
 class QueryThreads:
@@ -46,8 +50,14 @@ class QueryThreads:
         Raises a ``Refusal``: OVERLOADED or SHUTTING_DOWN.
         """
         stopwatch = Stopwatch()
+
+        def end(ended: asyncio.Future[Result]) -> None:
+            if not ended.cancelled():
+                error = ended.exception()
+                then(ended.result() if error is None else _as_exception(error))
+
         ended = self._begin(stopwatch, function)
-        ended.add_done_callback(partial(_pass_on, then))
+        ended.add_done_callback(end)
         return Running(stopwatch, ended)
 
     def _begin(self, stopwatch: Stopwatch, function: Callable[[], Result]) -> asyncio.Future[Result]:
@@ -69,14 +79,3 @@ class QueryThreads:
         """Refuse new calls, and return when those in progress are done."""
         self._closing = True
         await asyncio.to_thread(self._threads.shutdown)
-
-
-def _pass_on(then: Callable[[Result | Exception], None], ended: asyncio.Future[Result]) -> None:
-    """Give a receiver the outcome of a function, unless the caller has left."""
-    if not ended.cancelled():
-        error = ended.exception()
-        then(ended.result() if error is None else _as_exception(error))
-
-
-def _as_exception(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else RuntimeError(f"a query ended with {error!r}")

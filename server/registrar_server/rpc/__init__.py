@@ -1,1 +1,1 @@
-"""The gRPC layer: servicers, the wrapper of every RPC, health, reflection and transport."""
+"""The gRPC layer: one row per RPC, the wrapper of every RPC, health, reflection and transport."""

@@ -82,8 +82,16 @@ class Arrival:
             log_events(outcome.events)
         if self.ended.done():
             return
-        self._log(self._take(outcome))
+        self._log(self._taken(outcome))
+        self.entry = None  # It refers to this call. Both would stay in memory until a garbage collection.
         self.ended.set_result(None)
+
+    def _taken(self, outcome: Outcome) -> dict[str, Any]:
+        """Take the outcome, or the error if it cannot be taken: without one the caller would wait forever."""
+        try:
+            return self._take(outcome)
+        except Exception as error:
+            return self._take(error)
 
     def _take(self, outcome: Outcome) -> dict[str, Any]:
         """Keep the response or the status, and return what the log says of it."""
@@ -104,9 +112,12 @@ class Arrival:
 
     def leave(self) -> None:
         """Give the call up, because its caller has cancelled it or its deadline has passed at the caller."""
+        if not self.ended.cancelled():  # The call has its outcome, which is logged. The caller left just then.
+            return
         if self.entry:
             self.entry.leave()
         self._log({"status": "DEADLINE_EXCEEDED" if self._is_over() else "CANCELLED"})
+        self.entry = None
 
     def _is_over(self) -> bool:
         """Return whether the call was cancelled because its deadline has passed at the client."""

@@ -15,7 +15,6 @@ from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
-from registrar_server.rpc.fingerprint import fingerprint
 from registrar_server.rpc.methods import Change, LookUp, Query, Read
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.twins import Twins
@@ -72,7 +71,7 @@ class Dispatcher:
         if change.takes_validate_only and request.validate_only:
             arrival.entry = self._queries.enter(partial(self._preview, Call(command, change.pack)), arrival.end)
             return
-        call = Call(command, change.pack, request_id, fingerprint(request))
+        call = Call(command, change.pack, request_id, change.fingerprint(request))
         then = partial(_end_change, arrival, change.refused_event, command) if change.refused_event else arrival.end
         arrival.entry = self._twins.enter(call, then, timeout=arrival.time_remaining())
 

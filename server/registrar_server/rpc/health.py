@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from registrar_server.availability import Availability, Work
 from registrar_server.rpc.health_service import HealthService
@@ -35,16 +34,16 @@ class Health:
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ping")
-        self._servicer = HealthService(services)
+        self._service = HealthService(services)
         availability.when_writes_begin_to_fail(self._check_soon)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the health service to a gRPC server."""
-        add_HealthServicer_to_server(self._servicer, server)
+        self._service.add_to(server)
 
     def report(self, *, serving: bool) -> None:
         """Set the status of the server and of every service."""
-        self._servicer.report(serving=serving)
+        self._service.report(serving=serving)
 
     def _check_soon(self) -> None:
         self._loop.call_soon_threadsafe(self._due.set)
@@ -86,7 +85,7 @@ class Health:
 
     def end(self) -> None:
         """Report NOT_SERVING from now on, regardless of later calls of ``report``."""
-        self._servicer.end()
+        self._service.end()
 
     async def close(self) -> None:
         """Wait for the check in progress."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -17,6 +18,8 @@ from registrar_server.reading.reader import Reader
 from registrar_server.rpc.validation import Fields
 
 MAX_LOGGED_CHARACTERS = 128
+
+Parsed = TypeVar("Parsed", bound=Message)
 
 Pack = Callable[[Any, int], Message]
 """Makes the response of what a read has found; a list fills at most the given number of bytes."""
@@ -52,11 +55,10 @@ class Method:
 
     def read(self, data: bytes) -> Any:
         """Return the request in these bytes, or raise INVALID_FIELD if they are no such message."""
-        try:
-            return self.request.FromString(data)
-        except DecodeError:
-            pass
-        raise malformed(self.request.DESCRIPTOR)
+        request = parse(self.request, data)
+        if request is None:
+            raise malformed(self.request.DESCRIPTOR.full_name)
+        return request
 
     @cached_property
     def ids_of_request(self) -> Callable[[Message], dict[str, str]]:
@@ -79,6 +81,23 @@ class Change(Method):
     refused_event: str = ""
     """The log line of a refusal, besides that of the call; empty if it has none."""
 
+    def fingerprint(self, request: Any) -> bytes:
+        """Return a digest of a request without its ``request_id``; empty if it has none.
+
+        It distinguishes a retry from a different request with the same ``request_id``.
+        """
+        request_id = request.request_id
+        if not request_id:
+            return b""
+        request.request_id = ""
+        content = request.SerializeToString(deterministic=True)
+        request.request_id = request_id
+        return blake2b(self._type + content, digest_size=32).digest()
+
+    @cached_property
+    def _type(self) -> bytes:
+        return self.request.DESCRIPTOR.full_name.encode() + b"\0"
+
     @cached_property
     def takes_validate_only(self) -> bool:
         """Whether callers may ask for a preview."""
@@ -93,9 +112,17 @@ class Read(Method):
     """Reads the fields of a request, and notes or refuses the invalid ones."""
 
 
-def malformed(message: Any) -> Refusal:
+def parse(kind: type[Parsed], data: bytes) -> Parsed | None:
+    """Return the message in these bytes, or None if they are no message of this type."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        return None
+
+
+def malformed(expected: str) -> Refusal:
     """Return the refusal for bytes that are no message of this type."""
-    return Refusal(Reason.INVALID_FIELD, f"The bytes of the request are not a {message.full_name}.")
+    return Refusal(Reason.INVALID_FIELD, f"The bytes of the request are not a valid {expected} message.")
 
 
 def _ids_reader(message: Any) -> Callable[[Message], dict[str, str]]:

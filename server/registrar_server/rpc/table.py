@@ -1,10 +1,11 @@
 """The table of all unary RPCs of Registrar, by the path of the RPC.
 
-An RPC of the protos without a row, or a row without an RPC, is an error at import.
+An RPC of the protos without a row, a row without an RPC, or a second row for an RPC is an error at import.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -43,10 +44,10 @@ _ROWS: Mapping[str, Iterable[Method]] = {
 
 def _methods(service: ServiceDescriptor) -> Mapping[str, Method]:
     """Return the rows of a service by the name of the RPC."""
-    by_name = {method.name: method for method in _ROWS[service.name]}
-    if difference := by_name.keys() ^ set(service.methods_by_name):
-        raise RuntimeError(f"{service.full_name} and its rows differ: {difference}")
-    return MappingProxyType(by_name)
+    rows, rpcs = Counter(method.name for method in _ROWS[service.name]), Counter(list(service.methods_by_name))
+    if difference := [*(rows - rpcs), *(rpcs - rows)]:
+        raise RuntimeError(f"{service.full_name} and its rows differ: {', '.join(difference)}")
+    return MappingProxyType({method.name: method for method in _ROWS[service.name]})
 
 
 METHODS: Mapping[str, Mapping[str, Method]] = MappingProxyType(

@@ -151,10 +151,10 @@ class Database:
 
     def close(self) -> None:
         """Close all pooled connections."""
-        self.generation += 1
         self.writer.dispose()
         self.looker.dispose()
         self.autocommit.dispose()
+        self.generation += 1  # After the pools are empty, so that a connection from before never counts as a new one.
 
 
 class QueryResults:
@@ -168,6 +168,10 @@ class QueryResults:
         """Read the rows that the database returned for those queries that have parameters, in order."""
         each = iter(rows)
         return cls({query: list(map(query.read, next(each))) if given else [] for query, given in asked.items()})
+
+    def row_count(self) -> int:
+        """Return how many rows all queries found."""
+        return sum(map(len, self._found.values()))
 
     def __getitem__(self, query: bulk.Query[Found]) -> list[Found]:
         return self._found[query]

@@ -1,83 +1,148 @@
-"""Drives one exchange of a PostgreSQL connection from the event loop, with ``add_reader`` and one future."""
+"""A PostgreSQL connection whose socket the event loop watches, so that no thread waits for its results."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import Any
 
-from psycopg import Connection, OperationalError
-from psycopg.abc import PQGen
-from psycopg.pq.abc import PGresult
-from psycopg.waiting import Ready, Wait
+from psycopg import Connection, OperationalError, pq
 
 from registrar_server.storage.bulk.postgresql import Exchange
 
 EXCHANGE_TIMEOUT_S = 20.0
 """How long one exchange may take. Locks time out earlier, so a longer one has lost its database."""
+RECHECK_S = 0.01
+"""How often to look for input that a layer of encryption has kept."""
 
 
-async def converse(connection: Connection[Any], exchange: Exchange) -> list[PGresult]:
-    """Send the statements of an exchange and return all results.
+class Line:
+    """Carries out the exchanges of a connection, one at a time. It belongs to the event loop that is running.
 
-    If anything fails, the connection is closed, since a late result would be taken for the result of a later one.
+    Only ``hang_up`` and ``let_go`` end the watching, so call one of them before the connection is closed.
     """
-    waiting = _Waiting(connection.pgconn.socket, exchange.fetch())
-    try:
-        exchange.send()
-        return await waiting.results()
-    except BaseException:
-        _hang_up(connection)
-        raise
 
-
-class _Waiting:
-    """Waits for the socket of a connection on behalf of a generator of psycopg."""
-
-    def __init__(self, fd: int, fetch: PQGen[list[PGresult]]) -> None:
-        self._fd = fd
-        self._fetch = fetch
+    def __init__(self, connection: Connection[Any], timeout: float = EXCHANGE_TIMEOUT_S) -> None:
+        self._pgconn = connection.pgconn
+        self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[list[PGresult]] = self._loop.create_future()
-        self._writes = False
+        # libpq closes its socket when it finds the connection lost, and other code may get the same number for a new
+        # socket at once. The event loop would then watch that one, so it watches a duplicate that only ``Line`` closes.
+        self._socket = socket.socket(fileno=socket.dup(self._pgconn.socket))
+        self._keeps_rests = _keeps_rests(self._pgconn)
+        self._exchange: Exchange | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._recheck: asyncio.TimerHandle | None = None
+        self._loop.add_reader(self._socket.fileno(), self._receive)
 
-    async def results(self) -> list[PGresult]:
-        limit = self._loop.call_later(EXCHANGE_TIMEOUT_S, self._give_up)
-        self._loop.add_reader(self._fd, self._advance, Ready.R)
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection can carry out exchanges, as far as this side knows."""
+        return self._socket.fileno() >= 0
+
+    async def converse(self, exchange: Exchange) -> None:
+        """Send the statements of an exchange and receive all results.
+
+        If anything fails, or this task is cancelled, the line hangs up.
+        """
+        if not self.is_open:
+            raise OperationalError("the connection to the database is lost")
+        ended = self._begin(exchange)
         try:
-            self._advance()
-            return await self._ended
-        finally:
-            limit.cancel()
-            self._loop.remove_reader(self._fd)
-            if self._writes:
-                self._loop.remove_writer(self._fd)
+            if not exchange.send():
+                self._loop.add_writer(self._socket.fileno(), self._send)
+            await ended
+        except BaseException:
+            self.hang_up()
+            raise
 
-    def _advance(self, ready: Ready | None = None) -> None:
-        if self._ended.done():
+    def _begin(self, exchange: Exchange) -> asyncio.Future[None]:
+        self._exchange = exchange
+        self._ended = ended = self._loop.create_future()
+        self._due = self._loop.time() + self._timeout
+        if self._timer is None:  # One timer watches over all exchanges that begin before it rings.
+            self._timer = self._loop.call_later(self._timeout, self._check_time)
+        return ended
+
+    def _receive(self) -> None:
+        try:
+            if self._exchange is None:
+                self._hear()
+            elif self._exchange.receive() or (self._keeps_rests and self._exchange.receive()):
+                self._end()
+            elif self._keeps_rests and self._recheck is None:
+                self._recheck = self._loop.call_later(RECHECK_S, self._receive_rest)
+        except Exception as error:
+            self._end(error)
+            self.hang_up()
+
+    def _hear(self) -> None:
+        """Read what the database says unasked: a notice, or that it ends the connection."""
+        self._pgconn.consume_input()
+        self._pgconn.is_busy()  # Otherwise the input would stay in the buffer.
+
+    def _receive_rest(self) -> None:
+        self._recheck = None
+        if self._exchange is not None:
+            self._receive()
+
+    def _send(self) -> None:
+        try:
+            if not self._pgconn.flush():
+                self._loop.remove_writer(self._socket.fileno())
+        except Exception as error:
+            self._end(error)
+            self.hang_up()
+
+    def _end(self, error: Exception | None = None) -> None:
+        self._exchange = None
+        if self._ended is None or self._ended.done():  # The task that waited may be cancelled.
             return
-        try:
-            self._follow(next(self._fetch) if ready is None else self._fetch.send(ready))
-        except StopIteration as done:
-            self._ended.set_result(done.value)
-        except BaseException as error:
+        if error is None:
+            self._ended.set_result(None)
+        else:
             self._ended.set_exception(error)
 
-    def _follow(self, wait: Wait) -> None:
-        writes = bool(wait & Wait.W)
-        if writes and not self._writes:
-            self._loop.add_writer(self._fd, self._advance, Ready.W)
-        elif self._writes and not writes:
-            self._loop.remove_writer(self._fd)
-        self._writes = writes
+    def _check_time(self) -> None:
+        self._timer = None
+        if self._exchange is None:
+            return
+        left = self._due - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check_time)
+            return
+        self._end(OperationalError(f"no answer from the database within {self._timeout:g} s"))
+        self.hang_up()
 
-    def _give_up(self) -> None:
-        if not self._ended.done():
-            self._ended.set_exception(OperationalError(f"no answer within {EXCHANGE_TIMEOUT_S:g} s"))
+    def hang_up(self) -> None:
+        """End the connection without a word to the database, which may not answer. A thread may close the rest."""
+        if self.is_open:
+            # Other descriptors of the socket end with it, so closing them does not wait for the database either.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Stop watching the connection, which stays open."""
+        if not self.is_open:
+            return
+        for timer in (self._timer, self._recheck):
+            if timer is not None:
+                timer.cancel()
+        self._exchange = None
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        self._socket.close()
 
 
-def _hang_up(connection: Connection[Any]) -> None:
-    """End the connection without talking to the database, which may not answer."""
-    if connection.pgconn.socket >= 0:
-        with socket.socket(fileno=socket.dup(connection.pgconn.socket)) as other:
-            other.shutdown(socket.SHUT_RDWR)
+def _keeps_rests(pgconn: pq.abc.PGconn) -> bool:
+    """Return whether a layer of encryption may keep a part of the input that it has read from the socket.
+
+    libpq reads at least 8 KB at a time, and a record of TLS has up to 16 KB. So a second read takes the rest of a
+    record, but may begin another one that has just arrived. libpq does not tell whether anything is left, and the
+    socket does not either. The packets of GSSAPI are of the same size.
+    """
+    return pgconn.ssl_in_use or (pq.version() >= 160_000 and bool(pgconn.used_gssapi))

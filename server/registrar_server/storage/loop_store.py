@@ -1,13 +1,15 @@
 """PostgreSQL in the event loop: statements are sent and their results are read without a thread.
 
-Connecting and closing block, so they run in threads.
+Connecting, closing and long computations would block the event loop, so they run in threads.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, TypeVar
 
 from psycopg.pq import TransactionStatus
@@ -17,30 +19,39 @@ from registrar_server.storage import bulk
 from registrar_server.storage.bulk.postgresql import Exchange, reading, rolling_back, writing
 from registrar_server.storage.database import Database, QueryResults, with_parameters
 from registrar_server.storage.failures import CommitUncertain, Failure, classify, error_of_commit
-from registrar_server.storage.loop_exchange import converse
+from registrar_server.storage.loop_exchange import EXCHANGE_TIMEOUT_S, Line
 from registrar_server.storage.stores import Exchanges, Store
 
 Result = TypeVar("Result")
 
-MANY_ROWS = 1_000
-"""From this many rows on, a computation runs in a thread: it would keep the event loop for many milliseconds."""
+MANY_ROWS = 500
+"""From this many rows on, a computation runs in a thread: it would keep the event loop for more than 5 ms."""
+MANY_CONVERTED = 2_000
+"""The same for rows that are converted to parameters or from results, which takes a third of the time."""
+
+THREADS = 16
+"""More than there are lanes, as a rule. Each uses one at a time, and a thread that connects may wait for seconds."""
+
+_IN_NO_TRANSACTION = int(TransactionStatus.IDLE)
 
 
 class LoopStore(Store):
     """A store whose transactions the event loop drives. It belongs to one event loop."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, exchange_timeout: float = EXCHANGE_TIMEOUT_S) -> None:
         super().__init__(database.availability)
-        self._writers = _Connections(database, database.writer)
-        self._lookers = _Connections(database, database.looker)
+        # The threads are its own, since those of the event loop may all be busy with other work.
+        self._threads = _Threads()
+        self._writers = _Connections(database, database.writer, self._threads, exchange_timeout)
+        self._lookers = _Connections(database, database.looker, self._threads, exchange_timeout)
 
     def transaction(self) -> AbstractAsyncContextManager[Exchanges]:
         """Begin a write transaction; the first read begins it in the database."""
-        return self._writers.use()
+        return _Use(self._writers)
 
     def snapshot(self) -> AbstractAsyncContextManager[Exchanges]:
         """Read without locks and without a transaction."""
-        return self._lookers.use()
+        return _Use(self._lookers)
 
     async def pause(self, seconds: float) -> None:
         """Let other work go on."""
@@ -50,98 +61,173 @@ class LoopStore(Store):
         """Call the function, in a thread if it takes long."""
         if rows < MANY_ROWS:
             return function(*arguments)
-        return await asyncio.to_thread(function, *arguments)
+        return await self._threads.run(function, *arguments)
 
     async def close(self) -> None:
-        """Close all idle connections."""
+        """Close all connections, which must be idle, and end the threads."""
         await self._writers.close_idle()
         await self._lookers.close_idle()
+        self._threads.close()
+
+
+class _Threads:
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+
+    def run(self, function: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+    def begin(self, function: Callable[[], object]) -> None:
+        """Run a function, and wait for nothing."""
+        self._executor.submit(function)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False)
 
 
 class _Connections:
-    """The connections of one engine: each is used by one transaction at a time, and kept for the next."""
+    """The connections of one engine: each is used by one transaction at a time, and kept for the next.
 
-    def __init__(self, database: Database, engine: Engine) -> None:
+    They stay checked out of the engine's pool, which other threads use too.
+    """
+
+    def __init__(self, database: Database, engine: Engine, threads: _Threads, exchange_timeout: float) -> None:
         self._database = database
         self._engine = engine
+        self._threads = threads
+        self._exchange_timeout = exchange_timeout
         self._idle: list[_Connection] = []
 
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[Exchanges]:
-        connection = await self._take()
-        try:
-            yield connection
-        except BaseException as error:
-            if classify(error) is Failure.UNAVAILABLE or isinstance(error, CommitUncertain):
-                await connection.close()
-                await self.close_idle()  # They are likely lost too.
-            else:
-                await connection.roll_back()
-            raise
-        else:
-            await connection.end()
-        finally:
-            if connection.is_open:
-                self._idle.append(connection)
-
-    async def _take(self) -> _Connection:
+    async def take(self) -> _Connection:
+        """Return an idle connection, or a new one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.generation == self._database.generation:
+            if connection.is_open and connection.generation == self._database.generation:
                 return connection
-            await connection.close()
-        return _Connection(await asyncio.to_thread(self._engine.raw_connection), self._database.generation)
+            self._threads.begin(connection.closing())
+        return await self._connect()
+
+    async def _connect(self) -> _Connection:
+        generation = self._database.generation  # It may rise while this connects.
+        connecting = self._threads.run(self._engine.raw_connection)
+        try:
+            pooled = await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(self._close_unused)
+            raise
+        return _Connection(pooled, generation, self._threads, self._exchange_timeout)
+
+    def _close_unused(self, connecting: asyncio.Future[PoolProxiedConnection]) -> None:
+        """Close a new connection that nobody waits for any more."""
+        if not connecting.cancelled() and connecting.exception() is None:
+            self._threads.begin(connecting.result().invalidate)
+
+    async def put_back(self, connection: _Connection, error: BaseException | None) -> None:
+        """Keep a connection after its transaction, which may have failed."""
+        if error is not None and not isinstance(error, Exception):
+            connection.hang_up()  # The task is cancelled, and the end of the event loop may be near: do not talk.
+        elif isinstance(error, CommitUncertain) or (error and classify(error) is Failure.UNAVAILABLE):
+            connection.hang_up()
+            await self._close_all(connection)  # The idle ones are likely lost too.
+            return
+        else:
+            await connection.end()
+        if connection.is_open:
+            self._idle.append(connection)
+        else:
+            self._threads.begin(connection.closing())
 
     async def close_idle(self) -> None:
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.close()
-        await asyncio.to_thread(self._engine.dispose)
+        """Close the idle connections, also those in the pool of the engine."""
+        await self._close_all()
+
+    async def _close_all(self, *others: _Connection) -> None:
+        idle, self._idle = [*self._idle, *others], []
+        await self._threads.run(_call_all, [*(connection.closing() for connection in idle), self._engine.dispose])
+
+
+def _call_all(functions: Iterable[Callable[[], object]]) -> None:
+    for function in functions:
+        function()
+
+
+class _Use:
+    """A transaction or a snapshot, as a context manager."""
+
+    __slots__ = ("_connection", "_connections")
+
+    def __init__(self, connections: _Connections) -> None:
+        self._connections = connections
+
+    async def __aenter__(self) -> Exchanges:
+        self._connection = await self._connections.take()
+        return self._connection
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        await self._connections.put_back(self._connection, error)
 
 
 class _Connection:
-    def __init__(self, pooled: PoolProxiedConnection, generation: int) -> None:
+    def __init__(
+        self, pooled: PoolProxiedConnection, generation: int, threads: _Threads, exchange_timeout: float
+    ) -> None:
         self._pooled = pooled
-        self._driver: Any = pooled.driver_connection
+        driver: Any = pooled.driver_connection
+        self._driver = driver
+        self._threads = threads
+        self._line = Line(driver, exchange_timeout)
         self.generation = generation
 
     @property
     def is_open(self) -> bool:
-        return not self._driver.closed
+        return self._line.is_open
 
     async def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> QueryResults:
         """Run selects and locks; see ``Transaction.read``."""
         sent = with_parameters(requests.items())
         if not sent:
             return QueryResults.of(requests, ())
-        exchange = reading(self._driver, sent)
-        return QueryResults.of(requests, exchange.rows(await self._converse(exchange)))
+        exchange = await self._prepare(reading, sent)
+        await self._line.converse(exchange)
+        if exchange.row_count() < MANY_CONVERTED:
+            return _read(requests, exchange)
+        return await self._threads.run(_read, requests, exchange)
 
     async def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
         """Write and commit; see ``Transaction.commit``."""
+        exchange = await self._prepare(writing, with_parameters(requests))
         try:
-            exchange = writing(self._driver, with_parameters(requests))
-            exchange.check(await self._converse(exchange))
+            await self._line.converse(exchange)
+            exchange.check()
         except Exception as error:
             raise error_of_commit(error) from error.__cause__
 
+    async def _prepare(self, kind: Callable[..., Exchange], sent: list[tuple[Any, bulk.Rows]]) -> Exchange:
+        if sum([len(rows) for _, rows in sent]) < MANY_CONVERTED:
+            return kind(self._driver, sent)
+        return await self._threads.run(kind, self._driver, sent)
+
     async def end(self) -> None:
         """Roll back a transaction that was not committed."""
-        if self._driver.pgconn.transaction_status != TransactionStatus.IDLE:
-            await self.roll_back()
-
-    async def roll_back(self) -> None:
-        """Roll the transaction back, or close the connection if that fails."""
-        if self.is_open:
+        if self.is_open and self._driver.pgconn.transaction_status != _IN_NO_TRANSACTION:
+            exchange = rolling_back(self._driver)
             try:
-                exchange = rolling_back(self._driver)
-                exchange.check(await self._converse(exchange))
+                await self._line.converse(exchange)
+                exchange.check()
             except Exception:
-                await self.close()
+                self.hang_up()
 
-    async def _converse(self, exchange: Exchange) -> Any:
-        return await converse(self._driver, exchange)
+    def hang_up(self) -> None:
+        """End the connection without talking to the database."""
+        self._line.hang_up()
 
-    async def close(self) -> None:
-        """Close the connection, in a thread since that may block."""
-        await asyncio.to_thread(self._pooled.invalidate)
+    def closing(self) -> Callable[[], object]:
+        """Stop watching the connection, and return what closes it. That may block, so it has to run in a thread."""
+        self._line.let_go()
+        return self._pooled.invalidate
+
+
+def _read(requests: Mapping[bulk.Query[Any], bulk.Rows], exchange: Exchange) -> QueryResults:
+    return QueryResults.of(requests, exchange.rows())

@@ -52,7 +52,10 @@ class Store(ABC):
 
     @abstractmethod
     async def compute(self, rows: int, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call a function whose time grows with a number of rows, and return its result."""
+        """Call a function whose time grows with a number of rows, about 10 µs for each, and return its result.
+
+        It may run in a thread. Nothing else may use meanwhile what it reads or changes.
+        """
 
     async def look(self, read: Callable[[Exchanges], Awaitable[Result]], *, calls: int = 1) -> Result:
         """Return the result of ``read`` on a snapshot. After a lost connection, retry once on a new one.

@@ -7,17 +7,16 @@ statement, and each wait hands the interpreter to another thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from psycopg import Connection, OperationalError
+from psycopg import Connection, OperationalError, abc
 from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
-from psycopg.generators import fetch_many
-from psycopg.pq import ExecStatus, TransactionStatus
-from psycopg.pq.abc import PGconn, PGresult
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
 from registrar_server.storage.bulk.postgresql_arrays import parameters
@@ -30,6 +29,15 @@ BEGIN: Execution = ("BEGIN", [])
 COMMIT: Execution = ("COMMIT", [])
 ROLLBACK: Execution = ("ROLLBACK", [])
 
+PIECE = 500
+"""How many rows are read at once. The interpreter cannot change to another thread meanwhile."""
+
+# Every result is compared with these, and plain numbers compare faster than members of an enum.
+_OK = frozenset(map(int, (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)))
+_FATAL_ERROR = int(ExecStatus.FATAL_ERROR)
+_PIPELINE_SYNC = int(ExecStatus.PIPELINE_SYNC)
+_LOST = int(ConnStatus.BAD)
+
 
 class PostgreSQL(Dialect):
     """psycopg 3. All reads with their BEGIN take one round trip, all writes with their COMMIT another."""
@@ -37,71 +45,92 @@ class PostgreSQL(Dialect):
     def read(self, connection: Any, requests: Sequence[tuple[Query[Any], Rows]]) -> list[Rows]:
         """Send all statements, then wait once. Outside of autocommit, the first read begins the transaction."""
         exchange = reading(connection, requests)
-        return exchange.rows(_converse(connection, exchange))
+        _converse(connection, exchange)
+        return exchange.rows()
 
     def write(self, connection: Any, requests: Sequence[tuple[Statement, Rows]]) -> None:
         """Send all statements with the commit, then wait once. If a statement fails, the commit fails too."""
         exchange = writing(connection, requests)
-        exchange.check(_converse(connection, exchange))
+        _converse(connection, exchange)
+        exchange.check()
 
 
 class Exchange:
     """Statements that a connection sends together, and whose results come together.
 
-    Whoever drives the connection starts the exchange with ``send``, runs ``fetch`` to its end, and reads the results
-    with ``check`` or ``rows``.
+    Whoever drives the connection starts the exchange with ``send``, calls ``receive`` each time when input has arrived
+    until it returns True, and then reads the results with ``check`` or ``rows``. After an error of ``send`` or
+    ``receive`` the connection must be closed: a late result would be taken for the result of a later exchange.
     """
+
+    __slots__ = ("_begins", "_connection", "_executions", "_new", "_pgconn", "_prepared", "_results")
 
     def __init__(self, connection: Connection[Any], executions: Sequence[Execution], *, begins: bool = False) -> None:
         self._connection = connection
+        self._pgconn = connection.pgconn
         self._begins = begins
         self._executions = [BEGIN, *executions] if begins else executions
         self._prepared = _prepared_on(connection)
-        self._new = {
-            text: b"registrar_%d" % (len(self._prepared) + place)
-            for place, text in enumerate(_new(self._executions, self._prepared))
-        }
+        self._new = _new(self._executions, self._prepared)
+        self._results: list[PGresult] = []
 
-    def send(self) -> None:
-        """Put all statements into the output buffer of the connection."""
-        pgconn = self._connection.pgconn
-        names = self._prepared | self._new if self._new else self._prepared
+    def send(self) -> bool:
+        """Put all statements into the output buffer, and return whether the network has taken all of them at once."""
+        pgconn, prepared = self._pgconn, self._prepared
+        names = prepared | self._new if self._new else prepared
         pgconn.enter_pipeline_mode()
         for text, name in self._new.items():
             pgconn.send_prepare(name, text.encode())
         for text, values in self._executions:
             pgconn.send_query_prepared(names[text], values)
         pgconn.pipeline_sync()
+        return not pgconn.flush()
 
-    def fetch(self) -> PQGen[list[PGresult]]:
-        """Send the buffered output and fetch all results; yields whenever it has to wait for the connection."""
-        pgconn = self._connection.pgconn
-        results = yield from _results(pgconn, len(self._new) + len(self._executions))
-        pgconn.exit_pipeline_mode()
-        return results
+    def receive(self) -> bool:
+        """Read the input that has arrived without waiting for more, and return whether all results are there."""
+        pgconn, results = self._pgconn, self._results
+        pgconn.consume_input()
+        while not pgconn.is_busy():
+            result = pgconn.get_result()
+            if result is None:  # The results of a statement end with None, and so does a connection.
+                if pgconn.status == _LOST:
+                    raise OperationalError("the connection to the database is lost")
+            elif result.status == _PIPELINE_SYNC:
+                pgconn.exit_pipeline_mode()
+                return True
+            else:
+                results.append(result)
+        return False
 
-    def check(self, results: Sequence[PGresult]) -> Sequence[PGresult]:
+    def check(self) -> Sequence[PGresult]:
         """Return the results of the statements, or raise the first error."""
+        results = self._results
         # A statement stays prepared even if the transaction fails, but is not prepared after an earlier one failed.
         for (text, name), result in zip(self._new.items(), results, strict=False):
-            if result.status == ExecStatus.COMMAND_OK:
+            if result.status in _OK:
                 self._prepared[text] = name
         for result in results:
-            _check(result)
+            if result.status not in _OK:
+                raise _error_of(result)
         return results[len(self._new) + self._begins :]
 
-    def rows(self, results: Sequence[PGresult]) -> list[Rows]:
+    def row_count(self) -> int:
+        """Return how many rows the results have."""
+        return sum([result.ntuples for result in self._results])
+
+    def rows(self) -> list[Rows]:
         """Return the rows of each statement, or raise the first error."""
-        return [_rows(self._connection, result) for result in self.check(results)]
+        loader = Transformer(self._connection)
+        return [_rows(loader, result) for result in self.check()]
 
 
-def reading(connection: Connection[Any], requests: Sequence[tuple[Query[Any], Rows]]) -> Exchange:
+def reading(connection: Connection[Any], requests: Iterable[tuple[Query[Any], Rows]]) -> Exchange:
     """Return the exchange that runs selects and locks; outside of autocommit, the first one begins a transaction."""
-    idle = connection.pgconn.transaction_status == TransactionStatus.IDLE
-    return Exchange(connection, _executions(requests), begins=idle and not connection.autocommit)
+    begins = not connection.autocommit and connection.pgconn.transaction_status == TransactionStatus.IDLE
+    return Exchange(connection, _executions(requests), begins=begins)
 
 
-def writing(connection: Connection[Any], requests: Sequence[tuple[Statement, Rows]]) -> Exchange:
+def writing(connection: Connection[Any], requests: Iterable[tuple[Statement, Rows]]) -> Exchange:
     """Return the exchange that runs inserts and updates and commits."""
     return Exchange(connection, [*_executions(requests), COMMIT])
 
@@ -116,47 +145,53 @@ _all_prepared: WeakKeyDictionary[Connection[Any], dict[str, bytes]] = WeakKeyDic
 
 def _prepared_on(connection: Connection[Any]) -> dict[str, bytes]:
     """Return the names of the statements that are prepared on a connection, by their texts."""
-    return _all_prepared.setdefault(connection, {})
+    try:
+        return _all_prepared[connection]
+    except KeyError:
+        return _all_prepared.setdefault(connection, {})
 
 
-def _executions(requests: Sequence[tuple[Statement, Rows]]) -> list[Execution]:
+def _executions(requests: Iterable[tuple[Statement, Rows]]) -> list[Execution]:
     return [(text_of(statement), parameters(statement, rows)) for statement, rows in requests]
 
 
-def _new(executions: Sequence[Execution], prepared: dict[str, bytes]) -> list[str]:
-    return [text for text in dict.fromkeys(text for text, _ in executions) if text not in prepared]
+def _new(executions: Sequence[Execution], prepared: dict[str, bytes]) -> dict[str, bytes]:
+    """Return new names of the statements that are not prepared yet, by their texts."""
+    new = dict.fromkeys([text for text, _ in executions if text not in prepared], b"")
+    return {text: b"registrar_%d" % place for place, text in enumerate(new, start=len(prepared))} if new else new
 
 
-def _converse(connection: Connection[Any], exchange: Exchange) -> list[PGresult]:
+def _converse(connection: Connection[Any], exchange: Exchange) -> None:
     try:
-        exchange.send()
-        return connection.wait(exchange.fetch())
+        connection.wait(_steps(exchange, connection))
     except BaseException:
-        connection.close()  # A late result would be taken for the result of a later one.
+        connection.close()
         raise
 
 
-def _check(result: PGresult) -> None:
-    if result.status == ExecStatus.FATAL_ERROR:
-        raise error_from_result(result, encoding="utf-8")
-    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-        raise OperationalError(f"unexpected answer from the database: {ExecStatus(result.status).name}")
-
-
-def _results(pgconn: PGconn, count: int) -> PQGen[list[PGresult]]:
-    """Flush the output buffer while reading input, then fetch the result of each execution and of the sync."""
-    while pgconn.flush():
+def _steps(exchange: Exchange, connection: Connection[Any]) -> PQGen[None]:
+    """Carry an exchange out; yields whenever it has to wait for the connection."""
+    sent = exchange.send()
+    while not sent:
+        # PostgreSQL does not read on while it cannot send results, so take these while statements are sent.
         if (yield Wait.RW) & Ready.R:
-            pgconn.consume_input()
-    results: list[PGresult] = []
-    for _ in range(count):
-        results.extend((yield from fetch_many(pgconn)))
-    yield from fetch_many(pgconn)
-    return results
+            exchange.receive()
+        sent = not connection.pgconn.flush()
+    yield Wait.R
+    while not exchange.receive():
+        yield Wait.R
 
 
-def _rows(connection: Connection[Any], result: PGresult) -> Rows:
-    loader = Transformer(connection)
+def _error_of(result: PGresult) -> Exception:
+    if result.status == _FATAL_ERROR:
+        return error_from_result(result, encoding="utf-8")
+    return OperationalError(f"unexpected answer from the database: {ExecStatus(result.status).name}")
+
+
+def _rows(loader: abc.Transformer, result: PGresult) -> Rows:
     loader.set_pgresult(result)
-    rows: Rows = loader.load_rows(0, result.ntuples, tuple)
+    count = result.ntuples
+    rows: list[tuple[Any, ...]] = loader.load_rows(0, min(count, PIECE), tuple)
+    for first in range(PIECE, count, PIECE):
+        rows += loader.load_rows(first, min(first + PIECE, count), tuple)
     return rows
