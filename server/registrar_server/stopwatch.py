@@ -1,7 +1,7 @@
 """Measures where the time of a call goes, for the log lines of slow calls.
 
-Work runs in batches that several calls share, in a task or in a thread. Whoever does the work measures it, and each
-call's task keeps the result.
+Work runs in batches that several calls share, in a task or in a thread. The task or thread that does the work measures
+it. A call finds the stopwatch of its work at its place in the queue.
 """
 
 from __future__ import annotations
@@ -75,14 +75,8 @@ def measured(stopwatch: Stopwatch, function: Callable[..., Result], *arguments: 
         stopwatch.enter("packed")
 
 
-def keep(stopwatch: Stopwatch | None) -> None:
-    """Note in the task of a call what measures its work."""
-    _current.set(stopwatch)
-
-
-def spent(begun: float, ended: float) -> dict[str, float]:
-    """Return where the time of this task's call went, in milliseconds; all of it waiting if no work began."""
-    stopwatch = _current.get()
+def spent(stopwatch: Stopwatch | None, begun: float, ended: float) -> dict[str, float]:
+    """Return where the time of a call went, in milliseconds; all of it waiting if no work began."""
     if stopwatch is None or stopwatch.begun is None:
         return {"waited_ms": _milliseconds(ended - begun)}
     waited = max(stopwatch.begun - begun, 0.0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -89,9 +91,23 @@ async def batcher(work: Work, clock: Clock) -> AsyncIterator[Batcher[str, str]]:
     await batcher.close()
 
 
-async def submit(batcher: Batcher[str, str], items: str, timeout: float | None = None) -> Submitted:
+class Receiver:
+    """Receives the outcomes of items, and may do something with each; a failure of that is its own."""
+
+    def __init__(self, then: Callable[[str | Exception], object] = lambda outcome: None) -> None:
+        self.outcomes: list[str | Exception] = []
+        self._then = then
+
+    def __call__(self, outcome: str | Exception) -> None:
+        self.outcomes.append(outcome)
+        self._then(outcome)
+
+
+async def submit(
+    batcher: Batcher[str, str], items: str, timeout: float | None = None, *, behind: bool = False
+) -> Submitted:
     """Submit each letter as an item, and return when all of them wait."""
-    tasks = [asyncio.create_task(batcher.submit(item, timeout=timeout)) for item in items]
+    tasks = [asyncio.create_task(batcher.submit(item, timeout=timeout, behind=behind)) for item in items]
     await asyncio.sleep(0)  # Every task runs until it has to wait.
     return tasks
 
@@ -168,6 +184,18 @@ class TestOutcomes:
         work.end()
         assert await task == "C"
 
+    @pytest.mark.parametrize("outcomes", [["A"], ["A", "B", "C"]], ids=["too few", "too many"])
+    async def test_a_wrong_number(self, batcher: Batcher[str, str], work: Work, outcomes: list[str]) -> None:
+        """Work that does not return one outcome for each item has failed: no item waits forever, nor does the lane."""
+        tasks = await submit(batcher, "ab")
+        work.end(outcomes)
+        for task in tasks:
+            with pytest.raises(RuntimeError, match=rf"^{len(outcomes)} outcomes for 2 items$"):
+                await task
+        (last,) = await submit(batcher, "c")
+        work.end()
+        assert await last == "C"
+
 
 class TestDropped:
     """Items whose callers no longer wait are not processed."""
@@ -237,43 +265,205 @@ class TestDropped:
 
 
 class TestLeaving:
-    """A caller that leaves may name an heir for the outcome."""
+    """A caller may give its item up at any time. The return value says whether this comes too late."""
 
     async def test_before_its_batch_begins(self, batcher: Batcher[str, str], work: Work) -> None:
-        """The item never begins, and the heir learns that at once."""
+        """The item never begins, and its receiver gets nothing."""
         (first,) = await occupy(batcher, work)
-        submission = batcher.enter("a")
-        submission.ended.cancel()
-        outcomes: list[str | Exception | None] = []
-        submission.leave_to(outcomes.append)
-        assert outcomes == [None]
+        receiver = Receiver()
+        assert not batcher.enter("a", receiver).leave()
         work.end()
         await first
         assert await work.is_idle()
+        assert receiver.outcomes == []
+
+    async def test_before_an_idle_lane_starts(self, batcher: Batcher[str, str], work: Work) -> None:
+        """An idle lane starts in the next turn of the event loop, so an item can be given up before."""
+        receiver = Receiver()
+        assert not batcher.enter("a", receiver).leave()
+        assert await work.is_idle()
+        assert receiver.outcomes == []
 
     async def test_while_its_batch_runs(self, batcher: Batcher[str, str], work: Work) -> None:
-        """The heir gets the outcome as soon as it is there."""
-        submission = batcher.enter("a")
+        """It is too late: the item is carried out, and its receiver gets the outcome."""
+        receiver = Receiver()
+        submission = batcher.enter("a", receiver)
         assert await work.begun() == ["a"]
-        submission.ended.cancel()
-        heir: asyncio.Future[str | Exception | None] = asyncio.get_running_loop().create_future()
-        submission.leave_to(heir.set_result)
-        assert not heir.done()
+        assert submission.leave()
         work.end()
-        assert await heir == "A"
+        await batcher.close()
+        assert receiver.outcomes == ["A"]
 
     async def test_after_its_batch_ended(self, batcher: Batcher[str, str], work: Work) -> None:
-        """An outcome that came between the cancellation and the call of ``leave_to`` is not lost."""
-        submission = batcher.enter("a")
-        assert await work.begun() == ["a"]
-        submission.ended.cancel()
-        (later,) = await submit(batcher, "b")
+        """It is too late, and the receiver gets nothing more."""
+        receiver = Receiver()
+        submission = batcher.enter("a", receiver)
         work.end()
+        await batcher.close()
+        assert submission.leave()
+        assert receiver.outcomes == ["A"]
+
+    async def test_after_its_deadline(self, batcher: Batcher[str, str], work: Work, clock: Clock) -> None:
+        """An item that expired has its outcome, so it is too late."""
+        receiver = Receiver()
+        submission = batcher.enter("a", receiver, timeout=1)
+        clock.now += 1
+        await batcher.close()
+        assert submission.leave()
+        (outcome,) = receiver.outcomes
+        assert isinstance(outcome, TimeoutError)
+
+    async def test_between_its_deadline_and_the_outcome(
+        self, batcher: Batcher[str, str], work: Work, clock: Clock
+    ) -> None:
+        """A caller that leaves before its receiver has the TimeoutError has left in time: there is no outcome."""
+        await occupy(batcher, work)
+        receiver = Receiver()
+        submission = batcher.enter("a", receiver, timeout=1)
+        others = await submit(batcher, "bcde")
+        clock.now += 1
+        # The queue is full: the next item drops "a". Its receiver gets the outcome in the next turn of the loop.
+        batcher.enter("f", Receiver())
+        assert not submission.leave()
+        work.end_all()
+        await asyncio.gather(*others)
+        assert receiver.outcomes == []
+
+
+class TestReceivers:
+    """The receiver of an outcome may do anything, without an effect on the other items."""
+
+    @pytest.fixture
+    async def failures(self) -> list[str]:
+        """What the event loop is told of failures."""
+        failures: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: failures.append(str(context["exception"]))
+        )
+        return failures
+
+    async def test_one_that_fails(self, batcher: Batcher[str, str], work: Work, failures: list[str]) -> None:
+        """The other items of the batch get their outcomes, the failure is reported, and the lane goes on."""
+        await occupy(batcher, work)
+        failing, other = Receiver(_fail), Receiver()
+        batcher.enter("a", failing)
+        batcher.enter("b", other)
+        for _ in range(2):
+            work.end()
+        (later,) = await submit(batcher, "c")
         work.end()
-        await later
-        outcomes: list[str | Exception | None] = []
-        submission.leave_to(outcomes.append)
-        assert outcomes == ["A"]
+        assert await later == "C"
+        assert (failing.outcomes, other.outcomes, failures) == (["A"], ["B"], ["a receiver failed at A"])
+
+    async def test_one_that_fails_at_its_deadline(
+        self, batcher: Batcher[str, str], work: Work, clock: Clock, failures: list[str]
+    ) -> None:
+        """The other items of the queue are not affected."""
+        batcher.enter("a", Receiver(_fail), timeout=1)
+        other, timely = Receiver(), Receiver()
+        batcher.enter("b", other, timeout=1)
+        batcher.enter("c", timely)
+        clock.now += 1
+        work.end()
+        await batcher.close()
+        assert [type(outcome) for outcome in other.outcomes] == [TimeoutError]
+        assert timely.outcomes == ["C"]
+        assert failures == ["a receiver failed at "]
+
+    async def test_one_that_enters_another_item(self, batcher: Batcher[str, str], work: Work) -> None:
+        """The items that receivers of one batch enter are in one of the next batches."""
+        last = Receiver()
+        for item in "ab":
+            batcher.enter(item, Receiver(lambda outcome: batcher.enter(f"after {outcome}", last)))
+        assert await work.begun() == ["a", "b"]
+        work.end()
+        assert await work.begun() == ["after A", "after B"]
+        work.end()
+        await batcher.close()
+        assert last.outcomes == ["AFTER A", "AFTER B"]
+
+    async def test_one_that_enters_another_item_at_its_deadline(
+        self, batcher: Batcher[str, str], work: Work, clock: Clock
+    ) -> None:
+        """A full queue that drops expired items keeps what their receivers enter."""
+        await occupy(batcher, work)
+        last = Receiver()
+        for item in "abc":
+            batcher.enter(item, Receiver(lambda _outcome, item=item: batcher.enter(f"{item}2", last)), timeout=1)
+        others = await submit(batcher, "de")
+        clock.now += 1
+        others += await submit(batcher, "f")
+        work.end()
+        assert await work.begun() == ["d", "e", "f"]
+        work.end()
+        assert await work.begun() == ["a2", "b2"]
+        work.end()
+        await batcher.close()
+        assert await asyncio.gather(*others) == ["D", "E", "F"]
+        assert last.outcomes == ["A2", "B2"]
+
+    async def test_one_that_leaves_another_item(self, batcher: Batcher[str, str], work: Work) -> None:
+        """Of one batch all items have begun, so they keep their outcomes; an item that waits is dropped."""
+        receivers = {item: Receiver() for item in "bc"}
+        batcher.enter("a", Receiver(lambda _outcome: [one.leave() for one in entered]))
+        entered = [batcher.enter("b", receivers["b"])]
+        assert await work.begun() == ["a", "b"]
+        entered.append(batcher.enter("c", receivers["c"]))
+        work.end()
+        await batcher.close()
+        assert [one.outcomes for one in receivers.values()] == [["B"], []]
+
+
+def _fail(outcome: str | Exception) -> None:
+    raise ValueError(f"a receiver failed at {outcome}")
+
+
+class TestMemory:
+    """Nothing is left of an item after its outcome, without a garbage collection."""
+
+    @pytest.fixture(autouse=True)
+    def no_collection(self) -> Iterator[None]:
+        gc.collect()
+        gc.disable()
+        yield
+        gc.enable()
+
+    async def test_an_error_of_the_work(self) -> None:
+        """It is freed with its last caller, although its traceback keeps the frames of the lane."""
+
+        async def run(batch: Sequence[str]) -> Outcomes:
+            raise Refusal(Reason.CONTENTION, "locked")
+
+        batcher = Batcher[str, str](run)
+        errors: list[weakref.ref[Exception]] = []
+        tasks = await submit(batcher, "ab")
+        for task in tasks:
+            try:
+                await task
+            except Refusal as error:
+                errors.append(weakref.ref(error))
+        del tasks, task
+        await batcher.close()
+        assert [error() for error in errors] == [None, None]
+
+    async def test_items_and_receivers(self) -> None:
+        """An idle lane keeps neither of them, whether they were carried out, left or expired."""
+
+        class Thing(Receiver):
+            """An item that receives its own outcome."""
+
+        async def run(batch: Sequence[Thing]) -> Outcomes:
+            return ["done" for _ in batch]
+
+        clock = Clock()
+        batcher = Batcher[Thing, str](run, clock=clock)
+        things = [Thing() for _ in range(3)]
+        done, left, expired = (batcher.enter(thing, thing, timeout=place) for place, thing in enumerate(things, -1))
+        left.leave()
+        await batcher.close()
+        kept = [weakref.ref(thing) for thing in things]
+        del things, done, left, expired
+        assert [thing() for thing in kept] == [None] * 3
 
 
 class TestBehind:
@@ -283,48 +473,47 @@ class TestBehind:
         """It begins alone, after a batch of others that came before it."""
         (first,) = await occupy(batcher, work)
         later = await submit(batcher, "ab")
-        behind = [batcher.enter(item, behind=True) for item in "yz"]
+        behind = await submit(batcher, "yz", behind=True)
         work.end()
         assert await work.begun() == ["y"]
         work.end()
         assert await work.begun() == ["a", "b"]
         work.end_all()
-        assert await asyncio.gather(first, *later, *(one.result() for one in behind)) == list("XABYZ")
+        assert await asyncio.gather(first, *later, *behind) == list("XABYZ")
 
     async def test_an_idle_lane_starts_at_once(self, batcher: Batcher[str, str], work: Work) -> None:
         """An item behind the others does not wait if there are no others."""
-        behind = batcher.enter("y", behind=True)
+        (behind,) = await submit(batcher, "y", behind=True)
         assert await work.begun() == ["y"]
         work.end()
-        assert await behind.result() == "Y"
+        assert await behind == "Y"
 
     async def test_in_turn(self, batcher: Batcher[str, str], work: Work) -> None:
         """Batches of others and single such items follow each other: others wait for one only, and it never starves."""
         await occupy(batcher, work)
-        behind = [batcher.enter(item, behind=True) for item in "vwyz"]
+        behind = await submit(batcher, "vwyz", behind=True)
         later = await submit(batcher, "abcde")
         for _ in range(7):
             work.end()
         batches = [await work.begun() for _ in range(6)]
         assert batches == [["v"], ["a", "b", "c"], ["w"], ["d", "e"], ["y"], ["z"]]
-        await asyncio.gather(*later, *(one.result() for one in behind))
+        await asyncio.gather(*later, *behind)
 
     async def test_they_take_no_room(self, batcher: Batcher[str, str], work: Work) -> None:
         """They do not fill the queue of the others, but a full queue refuses them."""
         await occupy(batcher, work)
-        behind = [batcher.enter(item, behind=True) for item in "vwxyz"]
+        behind = await submit(batcher, "vwxyz", behind=True)
         later = await submit(batcher, "abcde")
         with pytest.raises(Refusal) as refused:
-            batcher.enter("f", behind=True)
+            await batcher.submit("f", behind=True)
         assert refused.value.reason is Reason.OVERLOADED
         work.end_all()
-        await asyncio.gather(*later, *(one.result() for one in behind))
+        await asyncio.gather(*later, *behind)
 
     async def test_left(self, batcher: Batcher[str, str], work: Work) -> None:
         """If nobody waits for such an item any more, it never begins."""
         (first,) = await occupy(batcher, work)
-        behind = batcher.enter("y", behind=True)
-        behind.ended.cancel()
+        assert not batcher.enter("y", Receiver(), behind=True).leave()
         work.end()
         await first
         (last,) = await submit(batcher, "a")
@@ -547,11 +736,12 @@ class TestLaneThread:
         thread = LaneThread[str, str](read, "lane")
         batcher = Batcher[str, str](thread)
         begun = time.perf_counter()
-        await batcher.submit("a")
-        times = spent(begun, time.perf_counter())
+        submission = batcher.enter("a", Receiver())
+        assert list(spent(submission.stopwatch, begun, time.perf_counter())) == ["waited_ms"]
+        await batcher.close()
+        times = spent(submission.stopwatch, begun, time.perf_counter())
         assert list(times) == ["waited_ms", "locked_ms", "database_ms", "packed_ms"]
         assert times["locked_ms"] == 0 < times["database_ms"]
-        await batcher.close()
         thread.close()
 
     async def test_it_ends(self, thread: LaneThread[str, str], used: list[str]) -> None:

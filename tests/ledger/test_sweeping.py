@@ -20,7 +20,7 @@ from registrar_server.errors import (
     overloaded,
     shutting_down,
 )
-from registrar_server.ledger.batching import Batcher, Lanes, Limits, Submission
+from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.sweeping import Sweep, Swept
 from registrar_server.ledger.unsettled import Memory, Unsettled
@@ -134,13 +134,13 @@ class TestSettling:
     ) -> None:
         """Of many courses, 16 wait or are settled at the same time, and others follow as these are done."""
         entered: list[str] = []
-        enter = lanes.enter
+        submit = lanes.submit
 
-        def noted(item: Call, **options: Any) -> Submission[Call, Answer]:
+        async def noted(item: Call, **options: Any) -> Answer:
             entered.append(name(item))
-            return enter(item, **options)
+            return await submit(item, **options)
 
-        monkeypatch.setattr(lanes, "enter", noted)
+        monkeypatch.setattr(lanes, "submit", noted)
         round = asyncio.create_task(sweep_of(40).run())
         for done in range(40):
             assert await lane.begun() == names(done + 1, done + 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,49 @@ async def test_the_number_of_waiting_lists_is_limited() -> None:
     with pytest.raises(Refusal) as closed:
         await queries.run(lambda: "too late")
     assert closed.value.reason is Reason.SHUTTING_DOWN
+
+
+class TestLeavingAList:
+    """A caller leaves while a list waits for a thread, or runs in one."""
+
+    async def test_a_list_that_waits_never_runs(self) -> None:
+        """Callers who give up and repeat a list would otherwise keep the threads busy for nobody."""
+        queries, ran, outcomes = QueryThreads(1, max_waiting=10), list[str](), list[Any]()
+        holds = threading.Event()
+        queries.enter(lambda: holds.wait(10), outcomes.append)
+        queries.enter(lambda: ran.append("left"), outcomes.append).leave()
+        queries.enter(lambda: ran.append("waits"), outcomes.append)
+        await asyncio.sleep(0)
+        holds.set()
+        await queries.close()
+        await asyncio.sleep(0.01)
+        assert ran == ["waits"]
+        assert outcomes == [True, None]
+
+    async def test_the_error_of_a_list_that_runs_is_dropped(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Nobody waits for it, and it is no fault of the server that its log should show."""
+        queries, outcomes, begun, holds = (
+            QueryThreads(1, max_waiting=10),
+            list[Any](),
+            threading.Event(),
+            threading.Event(),
+        )
+
+        def fail() -> None:
+            begun.set()
+            holds.wait(10)
+            raise Refusal(Reason.STUDENT_NOT_FOUND, "There is no such student.")
+
+        running = queries.enter(fail, outcomes.append)
+        await asyncio.to_thread(begun.wait, 10)
+        running.leave()
+        del running
+        holds.set()
+        await queries.close()
+        await asyncio.sleep(0.01)
+        gc.collect()
+        assert outcomes == []
+        assert caplog.records == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from registrar_server.errors import database_unavailable, overloaded, shutting_down, unwrap
 from registrar_server.immediate import complete
-from registrar_server.stopwatch import Stopwatch, current, keep, measured
+from registrar_server.stopwatch import Stopwatch, current, measured
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,28 +34,41 @@ class Submission(Generic[Item, Result]):
     deadline: float
     stopwatch: Stopwatch | None = None
     """Measures the batch of this item; None while the item waits."""
-    _has_begun: bool = False
     _was_left: bool = False
+    _is_decided: bool = False
+    """The item has begun, or it has its outcome already because its deadline has passed."""
 
     def leave(self) -> bool:
-        """Give the item up, and return whether it is carried out nevertheless, since it has begun."""
+        """Give the item up, and return whether it is too late: ``then`` gets, or has got, the outcome nevertheless."""
         self._was_left = True
-        return self._has_begun
+        if not self._is_decided:
+            self.then = _ignore
+        return self._is_decided
 
     def begin(self, now: float) -> bool:
         """Begin the item if the caller still waits, and return whether it begins."""
-        self._has_begun = self.is_alive(now)
-        return self._has_begun
+        self._is_decided = self.is_alive(now)
+        return self._is_decided
 
     def is_alive(self, now: float) -> bool:
         """Return whether the caller still waits; the outcome is a TimeoutError if the deadline has passed."""
         if self._was_left:
             return False
         if self.deadline <= now:
-            self._was_left = True
             # Not now: the receiver may enter another item while the queue is being searched.
-            asyncio.get_running_loop().call_soon(self.then, TimeoutError())
-        return not self._was_left
+            asyncio.get_running_loop().call_soon(self._expire)
+            return False
+        return True
+
+    def end(self, outcome: Result | Exception) -> None:
+        """Give ``then`` the outcome, and forget it: what it belongs to also refers to this item."""
+        then, self.then = self.then, _ignore
+        give(then, outcome)
+
+    def _expire(self) -> None:
+        if not self._was_left:
+            self._is_decided = True
+            self.end(TimeoutError())
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +85,39 @@ Run = Callable[[Sequence[Item]], Coroutine[Any, Any, Sequence[Result | Exception
 """Carries out a batch, and returns one result or error for each item, in order."""
 
 
+def _ignore(_outcome: object) -> None:
+    """Take the outcome of an item that nobody waits for."""
+
+
+def give(then: Callable[[Result | Exception], None], outcome: Result | Exception) -> None:
+    """Give a receiver an outcome. Its failure is reported, and does not affect the receivers of other items."""
+    try:
+        then(outcome)
+    except Exception as error:
+        report = {"message": "a receiver of an outcome failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(report)
+
+
 async def outcome_of(
     enter: Callable[[Callable[[Result | Exception], None]], Submission[Any, Result]],
 ) -> Result:
     """Enter an item, wait for its outcome, and return the result or raise the error."""
     ended: asyncio.Future[Result | Exception] = asyncio.get_running_loop().create_future()
-    submission = enter(lambda outcome: None if ended.done() else ended.set_result(outcome))
+    submission = enter(partial(_end, ended))
     try:
-        outcome = await ended
+        return unwrap(await ended)
     except asyncio.CancelledError:
         submission.leave()
         raise
     finally:
-        keep(submission.stopwatch)
-    return unwrap(outcome)
+        # An error's traceback keeps this frame. If the frame kept the error, both would stay in memory until a garbage
+        # collection.
+        del ended, submission
+
+
+def _end(ended: asyncio.Future[Result | Exception], outcome: Result | Exception) -> None:
+    if not ended.done():
+        ended.set_result(outcome)
 
 
 class LaneThread(Generic[Item, Result]):
@@ -207,22 +239,32 @@ class Batcher(Generic[Item, Result]):
         stopwatch.begin()
         for waiting in batch:
             waiting.stopwatch = stopwatch
-        outcomes: Sequence[Result | Exception]
         try:
-            outcomes = await self._run([waiting.item for waiting in batch])
-        except Exception as error:
-            outcomes = [error] * len(batch)
+            outcomes = await self._outcomes([waiting.item for waiting in batch])
         except asyncio.CancelledError:  # The event loop ends, perhaps while the batch commits.
             for waiting in batch:
-                _give(waiting, database_unavailable(uncertain=True), loop)
+                waiting.end(database_unavailable(uncertain=True))
             self._begin(loop)
             raise
         self._seconds_per_item = (self._clock() - begun) / len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            _give(waiting, outcome, loop)
+            waiting.end(outcome)
         # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This
         # makes batches larger by half and costs no waiting time.
         loop.call_soon(loop.call_soon, self._begin, loop)
+
+    async def _outcomes(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
+        """Carry out a batch, and return one outcome for each item.
+
+        The traceback of an error keeps the frame of this function, which therefore keeps no error.
+        """
+        try:
+            outcomes = await self._run(items)
+            if len(outcomes) != len(items):
+                raise RuntimeError(f"{len(outcomes)} outcomes for {len(items)} items")
+            return outcomes
+        except Exception as error:
+            return [error] * len(items)
 
     async def close(self) -> None:
         """Refuse new calls, and return when all waiting calls are done."""
@@ -238,14 +280,6 @@ def _move(
         first = waiting.popleft()
         if first.begin(now):
             batch.append(first)
-
-
-def _give(waiting: Submission[Item, Result], outcome: Result | Exception, loop: asyncio.AbstractEventLoop) -> None:
-    """Give an item its outcome. A failure of the receiver does not affect the other items."""
-    try:
-        waiting.then(outcome)
-    except Exception as error:
-        loop.call_exception_handler({"message": "a receiver of an outcome failed", "exception": error})
 
 
 class Lanes(Generic[Item, Result]):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from registrar_server.errors import overloaded, shutting_down
-from registrar_server.stopwatch import Stopwatch, keep, measured
+from registrar_server.stopwatch import Stopwatch, measured
 
 Result = TypeVar("Result")
 
@@ -20,11 +20,11 @@ class Running:
     """A function in a thread, or waiting for one."""
 
     stopwatch: Stopwatch
-    was_left: bool = False
+    _ended: asyncio.Future[Any]
 
     def leave(self) -> None:
-        """Give the outcome up."""
-        self.was_left = True
+        """Give the outcome up. If the function still waits for a thread, it never runs."""
+        self._ended.cancel()
 
 
 def _as_exception(error: BaseException) -> Exception:
@@ -49,16 +49,16 @@ class QueryThreads:
 
         Raises a ``Refusal``: OVERLOADED or SHUTTING_DOWN.
         """
-        running = Running(Stopwatch())
+        stopwatch = Stopwatch()
 
         def end(ended: asyncio.Future[Result]) -> None:
-            if not ended.cancelled() and not running.was_left:
-                keep(running.stopwatch)
+            if not ended.cancelled():
                 error = ended.exception()
                 then(ended.result() if error is None else _as_exception(error))
 
-        self._begin(running.stopwatch, function).add_done_callback(end)
-        return running
+        ended = self._begin(stopwatch, function)
+        ended.add_done_callback(end)
+        return Running(stopwatch, ended)
 
     def _begin(self, stopwatch: Stopwatch, function: Callable[[], Result]) -> asyncio.Future[Result]:
         if self._closing:

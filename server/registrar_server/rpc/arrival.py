@@ -16,7 +16,7 @@ from registrar_server.rpc import status
 from registrar_server.rpc.methods import Method
 from registrar_server.rpc.status import RpcStatus
 from registrar_server.rpc.twins import Entry
-from registrar_server.stopwatch import keep, spent
+from registrar_server.stopwatch import spent
 
 LATENESS_S = 0.05
 """How much later than at the client a deadline may pass at the server: the client cancels the call when it passes."""
@@ -82,8 +82,16 @@ class Arrival:
             log_events(outcome.events)
         if self.ended.done():
             return
-        self._log(self._take(outcome))
+        self._log(self._taken(outcome))
+        self.entry = None  # It refers to this call. Both would stay in memory until a garbage collection.
         self.ended.set_result(None)
+
+    def _taken(self, outcome: Outcome) -> dict[str, Any]:
+        """Take the outcome, or the error if it cannot be taken: without one the caller would wait forever."""
+        try:
+            return self._take(outcome)
+        except Exception as error:
+            return self._take(error)
 
     def _take(self, outcome: Outcome) -> dict[str, Any]:
         """Keep the response or the status, and return what the log says of it."""
@@ -104,10 +112,12 @@ class Arrival:
 
     def leave(self) -> None:
         """Give the call up, because its caller has cancelled it or its deadline has passed at the caller."""
+        if not self.ended.cancelled():  # The call has its outcome, which is logged. The caller left just then.
+            return
         if self.entry:
-            keep(self.entry.stopwatch)
             self.entry.leave()
         self._log({"status": "DEADLINE_EXCEEDED" if self._is_over() else "CANCELLED"})
+        self.entry = None
 
     def _is_over(self) -> bool:
         """Return whether the call was cancelled because its deadline has passed at the client."""
@@ -123,7 +133,7 @@ class Arrival:
         line["duration_ms"] = round((ended - self._begun) * 1000, 3)
         write = log.info
         if ended - self._begun > self._slow_call:
-            line.update(spent(self._begun, ended))
+            line.update(spent(self.entry.stopwatch if self.entry else None, self._begun, ended))
             write = log.warning
         if line["status"] != "OK":
             if line.get("reason") in _FAULTS:

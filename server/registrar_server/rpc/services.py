@@ -6,9 +6,8 @@ import grpc
 from grpc_health.v1 import health
 
 from registrar_server.rpc.dispatch import Dispatcher
-from registrar_server.rpc.endpoint import Endpoints
+from registrar_server.rpc.endpoint import Endpoints, Intake
 from registrar_server.rpc.health import Health
-from registrar_server.rpc.intake import Intake
 from registrar_server.rpc.reflection import add_reflection
 from registrar_server.rpc.table import METHODS
 

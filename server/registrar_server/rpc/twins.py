@@ -10,13 +10,15 @@ Everything happens in the event loop, so nothing needs a lock. Twins in differen
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from registrar_server.errors import Refusal, database_unavailable, overloaded
-from registrar_server.ledger.batching import Lanes, Submission
+from registrar_server.ledger.batching import Lanes, Submission, give
 from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.stopwatch import Stopwatch
 
@@ -41,9 +43,12 @@ class _Twin:
     twins: Twins
     key: Key
     call: Call
-    timeout: float | None
+    deadline: float | None
     then: Callable[[Outcome], None]
     submission: Submission[Call, Answer] | None = None
+    """Its place in a lane; None before it is carried out, and after it has its outcome or has left the lane."""
+    queue: OrderedDict[_Twin, None] | None = None
+    """The twins that wait, if this one is among them."""
     timer: asyncio.TimerHandle | None = None
 
     @property
@@ -53,20 +58,18 @@ class _Twin:
     def leave(self) -> None:
         self.twins.leave(self)
 
-    def stop_waiting(self) -> None:
-        if self.timer:
-            self.timer.cancel()
-            self.timer = None
-
 
 class Twins:
-    """Enters calls into the lanes of the ledger, and those that are twins only once."""
+    """Enters calls into the lanes of the ledger, and those that are twins only once. Tests may inject the clock."""
 
-    def __init__(self, lanes: Lanes[Call, Answer], max_waiting: int) -> None:
+    def __init__(
+        self, lanes: Lanes[Call, Answer], max_waiting: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._lanes = lanes
         self._max_waiting = max_waiting
+        self._clock = clock
         self._waiting = 0
-        self._under_way: dict[Key, dict[_Twin, None]] = {}
+        self._under_way: dict[Key, OrderedDict[_Twin, None]] = {}
         """For each call that is under way, the twins that wait, in the order of their arrival."""
 
     def enter(self, call: Call, then: Callable[[Outcome], None], *, timeout: float | None) -> Entry:
@@ -77,28 +80,30 @@ class Twins:
         """
         if not call.request_id:
             return self._lanes.enter(call, then, timeout=timeout)
-        twin = _Twin(self, (call.caller, call.request_id, call.fingerprint), call, timeout, then)
-        waiting = self._under_way.get(twin.key)
-        if waiting is None:
-            self._carry_out(twin)
-            self._under_way[twin.key] = {}
+        deadline = None if timeout is None else self._clock() + timeout
+        twin = _Twin(self, (call.caller, call.request_id, call.fingerprint), call, deadline, then)
+        queue = self._under_way.get(twin.key)
+        if queue is None:
+            self._carry_out(twin, timeout)
+            self._under_way[twin.key] = OrderedDict()
         else:
-            self._wait(twin, waiting)
+            self._wait(twin, queue, timeout)
         return twin
 
-    def _carry_out(self, twin: _Twin) -> None:
-        twin.submission = self._lanes.enter(twin.call, partial(self._end, twin), timeout=twin.timeout)
+    def _carry_out(self, twin: _Twin, timeout: float | None) -> None:
+        twin.submission = self._lanes.enter(twin.call, partial(self._end, twin), timeout=timeout)
 
-    def _wait(self, twin: _Twin, waiting: dict[_Twin, None]) -> None:
+    def _wait(self, twin: _Twin, queue: OrderedDict[_Twin, None], timeout: float | None) -> None:
         if self._waiting >= self._max_waiting:
             raise overloaded(self._waiting, 1.0)
-        waiting[twin] = None
+        queue[twin] = None
+        twin.queue = queue
         self._waiting += 1
-        if twin.timeout is not None:
-            twin.timer = asyncio.get_running_loop().call_later(twin.timeout, self._expire, twin)
+        if timeout is not None:
+            twin.timer = asyncio.get_running_loop().call_later(timeout, self._expire, twin)
 
     def _expire(self, twin: _Twin) -> None:
-        self.leave(twin)
+        self._remove(twin)
         twin.then(TimeoutError())
 
     def leave(self, twin: _Twin) -> None:
@@ -106,16 +111,25 @@ class Twins:
         if twin.submission is None:
             self._remove(twin)
         elif not twin.submission.leave():
+            twin.submission = None
             self._give_turn(twin.key)
 
     def _remove(self, twin: _Twin) -> None:
-        if self._under_way.get(twin.key, {}).pop(twin, twin) is None:
-            self._waiting -= 1
-        twin.stop_waiting()
+        """Let a twin no longer wait, if it does."""
+        if twin.queue is None:
+            return
+        del twin.queue[twin]
+        twin.queue = None
+        self._waiting -= 1
+        if twin.timer:
+            twin.timer.cancel()
+            twin.timer = None
 
     def _end(self, twin: _Twin, outcome: Outcome) -> None:
         """Share an answer or an uncertain outcome with all twins; after any other end, give the next one its turn."""
-        twin.then(outcome)
+        give(twin.then, outcome)
+        # The submission refers to the twin. A circle would keep the request in memory until a garbage collection.
+        twin.submission = None
         if isinstance(outcome, Answer):
             self._share(twin.key, lambda: outcome._replace(events=()))
         elif isinstance(outcome, Refusal) and outcome.uncertain:
@@ -125,25 +139,24 @@ class Twins:
             self._give_turn(twin.key)
 
     def _share(self, key: Key, outcome: Callable[[], Outcome]) -> None:
-        waiting = self._under_way[key]
-        while next_one := self._next_of(waiting):
-            next_one.then(outcome())
-        del self._under_way[key]
+        queue = self._under_way.pop(key)
+        while twin := self._next_of(queue):
+            give(twin.then, outcome())
 
     def _give_turn(self, key: Key) -> None:
         """Carry out the next twin; if it cannot enter, its outcome is the error, and the next one gets the turn."""
-        waiting = self._under_way[key]
-        while next_one := self._next_of(waiting):
+        queue = self._under_way[key]
+        while twin := self._next_of(queue):
             try:
-                self._carry_out(next_one)
+                self._carry_out(twin, None if twin.deadline is None else twin.deadline - self._clock())
                 return
             except Exception as error:
-                next_one.then(error)
+                give(twin.then, error)
         del self._under_way[key]
 
-    def _next_of(self, waiting: dict[_Twin, None]) -> _Twin | None:
+    def _next_of(self, queue: OrderedDict[_Twin, None]) -> _Twin | None:
         """Remove and return the first twin that still waits."""
-        for first in waiting:
+        first = next(iter(queue), None)
+        if first:
             self._remove(first)
-            return first
-        return None
+        return first
