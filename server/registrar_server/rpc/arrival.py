@@ -82,9 +82,11 @@ class Arrival:
             log_events(outcome.events)
         if self.ended.done():
             return
-        self._log(self._taken(outcome))
-        self.entry = None  # It refers to this call. Both would stay in memory until a garbage collection.
-        self.ended.set_result(None)
+        try:
+            self._log(self._taken(outcome))
+        finally:
+            self.entry = None  # It refers to this call. Both would stay in memory until a garbage collection.
+            self.ended.set_result(None)
 
     def _taken(self, outcome: Outcome) -> dict[str, Any]:
         """Take the outcome, or the error if it cannot be taken: without one the caller would wait forever."""

@@ -10,7 +10,7 @@ import structlog
 
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
-from registrar_server.ledger.batching import Batcher
+from registrar_server.ledger.batching import Batcher, give
 from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
@@ -47,7 +47,7 @@ class Dispatcher:
                 try:
                     self._open(arrival)
                 except Exception as error:
-                    arrival.end(error)
+                    give(arrival.end, error)
 
     def _open(self, arrival: Arrival) -> None:
         """Read a call and put it into the queue where it belongs."""
@@ -73,7 +73,10 @@ class Dispatcher:
             return
         call = Call(command, change.pack, request_id, change.fingerprint(request))
         then = partial(_end_change, arrival, change.refused_event, command) if change.refused_event else arrival.end
-        arrival.entry = self._twins.enter(call, then, timeout=arrival.time_remaining())
+        try:
+            arrival.entry = self._twins.enter(call, then, timeout=arrival.time_remaining())
+        except Refusal as refusal:
+            then(refusal)
 
     def _preview(self, call: Call) -> Answer:
         message = self._previews.preview(call)
