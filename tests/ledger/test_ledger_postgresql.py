@@ -90,7 +90,8 @@ class TestLostConnections:
                 steps.clear()
                 assert reasons(ledger.run(enroll_calls(number))) == [None]
                 close_connections(other_engine)
-        assert steps == ["begin", "read", "begin", "read", "commit"]
+        # A thread learns of the loss when it reads, an event loop often before.
+        assert steps in (["begin", "read", "begin", "read", "commit"], ["begin", "read", "commit"])
         assert seated_students(other_engine) == ["s-1", "s-2", "s-3"]
 
     def test_while_reading(self, url: str, other_engine: Engine) -> None:

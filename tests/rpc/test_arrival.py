@@ -81,7 +81,7 @@ async def test_a_call_that_is_over_leaves_no_cycle(outcome: Outcome | None) -> N
     gc.disable()
     try:
         running, arrival = await started()
-        place = weakref.ref(arrival.entry)  # type: ignore[arg-type]
+        place = weakref.ref(arrival.entry)
         if outcome is None:
             running.cancel()
         else:

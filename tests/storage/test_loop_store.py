@@ -7,7 +7,9 @@ import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
@@ -213,6 +215,30 @@ async def test_a_connection_whose_caller_left_while_it_was_made_is_closed(
     await asyncio.to_thread(wait_until_ended, postgresql_url)
 
 
+async def test_a_connection_that_is_made_while_the_store_closes_is_closed(
+    database: Database, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, begun, goes_on = LoopStore(database), threading.Event(), threading.Event()
+    connect = database.looker.raw_connection
+
+    def connect_slowly() -> Any:
+        begun.set()
+        goes_on.wait(10)
+        return connect()
+
+    monkeypatch.setattr(database.looker, "raw_connection", connect_slowly)
+    asking = asyncio.create_task(students(store, "s-1"))
+    await asyncio.to_thread(begun.wait, 10)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    closing = asyncio.create_task(store.close())
+    await asyncio.sleep(0.05)
+    goes_on.set()
+    await closing
+    await asyncio.to_thread(wait_until_ended, postgresql_url)
+
+
 async def test_an_unanswered_read_ends_within_the_limit_and_can_be_repeated(
     far_store: LoopStore, network: Network
 ) -> None:
@@ -302,14 +328,19 @@ async def test_connections_that_the_database_closed_while_idle_are_replaced_with
     assert await students(store, "s-1", "s-2") == ["s-1", "s-2"]
 
 
-async def test_a_transaction_whose_session_ended_between_its_statements_fails(
+async def test_a_transaction_whose_session_ended_between_its_statements_fails_for_certain(
     store: LoopStore, postgresql_url: str
 ) -> None:
+    """The event loop hears of it, so it sends nothing, and the batch may run again."""
     async with store.transaction() as transaction:
         await students_in(transaction, "s-1")
         await asyncio.to_thread(end_sessions, postgresql_url)
-        with pytest.raises(CommitUncertain):
+        connection: Any = transaction
+        while connection.is_open:
+            await asyncio.sleep(0)
+        with pytest.raises(psycopg.OperationalError, match="lost") as failed:
             await transaction.commit((INSERT_STUDENTS, [student_row("s-1")]))
+    assert classify(failed.value) is Failure.UNAVAILABLE
     await add_students(store, "s-1")
 
 

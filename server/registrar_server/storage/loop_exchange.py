@@ -43,13 +43,17 @@ class Line:
         """Whether the connection can carry out exchanges, as far as this side knows."""
         return self._socket.fileno() >= 0
 
+    def check(self) -> None:
+        """Raise an error if the connection cannot carry out exchanges, as far as this side knows."""
+        if not self.is_open:
+            raise OperationalError("the connection to the database is lost")
+
     async def converse(self, exchange: Exchange) -> None:
         """Send the statements of an exchange and receive all results.
 
         If anything fails, or this task is cancelled, the line hangs up.
         """
-        if not self.is_open:
-            raise OperationalError("the connection to the database is lost")
+        self.check()
         ended = self._begin(exchange)
         try:
             if not exchange.send():

@@ -98,6 +98,8 @@ class _Connections:
         self._threads = threads
         self._exchange_timeout = exchange_timeout
         self._idle: list[_Connection] = []
+        self._unused: set[asyncio.Future[PoolProxiedConnection]] = set()
+        """The connections that are being made, although nobody waits for them any more."""
 
     async def take(self) -> _Connection:
         """Return an idle connection, or a new one."""
@@ -114,12 +116,14 @@ class _Connections:
         try:
             pooled = await asyncio.shield(connecting)
         except asyncio.CancelledError:
+            self._unused.add(connecting)
             connecting.add_done_callback(self._close_unused)
             raise
         return _Connection(pooled, generation, self._threads, self._exchange_timeout)
 
     def _close_unused(self, connecting: asyncio.Future[PoolProxiedConnection]) -> None:
         """Close a new connection that nobody waits for any more."""
+        self._unused.discard(connecting)
         if not connecting.cancelled() and connecting.exception() is None:
             self._threads.begin(connecting.result().invalidate)
 
@@ -139,7 +143,9 @@ class _Connections:
             self._threads.begin(connection.closing())
 
     async def close_idle(self) -> None:
-        """Close the idle connections, also those in the pool of the engine."""
+        """Close the idle connections, also those in the pool of the engine, and those that nobody uses."""
+        if self._unused:
+            await asyncio.wait(self._unused)
         await self._close_all()
 
     async def _close_all(self, *others: _Connection) -> None:
@@ -199,6 +205,7 @@ class _Connection:
     async def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
         """Write and commit; see ``Transaction.commit``."""
         exchange = await self._prepare(writing, with_parameters(requests))
+        self._line.check()  # Nothing is sent on a connection that is lost already, so nothing is uncertain.
         try:
             await self._line.converse(exchange)
             exchange.check()
