@@ -23,8 +23,7 @@ from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.dispatch import Dispatcher
-from registrar_server.rpc.endpoint import Context, Endpoints
-from registrar_server.rpc.intake import Intake
+from registrar_server.rpc.endpoint import Context, Endpoints, Intake
 from registrar_server.rpc.methods import LookUp
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.table import METHODS
@@ -395,7 +394,7 @@ class TestSlowCalls:
         assert self.parts(second) == ["waited_ms"]
 
     async def test_a_call_that_never_began(self, slow_office: Office, log: Log) -> None:
-        """What an earlier batch did is not a part of it: not of one that expired, one that was refused, one that left."""
+        """What an earlier batch did is no part of a call that expired, was refused or left."""
         first = slow_office.call(enroll())
         await slow_office.begun()
         expired, gone = slow_office.call(enroll(), Caller(seconds=1)), slow_office.call(enroll())

@@ -1,34 +1,53 @@
-"""The intake: calls that arrive together are opened together, in order, and a call alone waits for one turn only."""
+"""The intake: calls that arrive together are opened together, in order, and a caller who is alone waits one turn."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import cast
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from registrar_server.rpc.arrival import Arrival
-from registrar_server.rpc.endpoint import MAX_GATHERED, QUIET_TURNS, Intake
+from registrar_server.rpc.endpoint import ALONE, MAX_GATHERED, QUIET_TURNS, Intake
+
+
+def numbered(number: int) -> Any:
+    """Return a call with a number; the intake looks only at its end."""
+    return SimpleNamespace(number=number, ended=asyncio.get_running_loop().create_future())
 
 
 class Desk:
-    """An intake whose calls are numbers; the intake looks at no call."""
+    """An intake whose calls are numbered from 1."""
 
     def __init__(self) -> None:
         self.opened: list[list[int]] = []
         """The numbers of the calls that were opened together."""
+        self.calls: list[Any] = []
         self.intake = Intake(self._open_all)
-        self._count = 0
 
     def _open_all(self, arrivals: Sequence[Arrival]) -> None:
-        self.opened.append(list(cast("Sequence[int]", arrivals)))
+        self.opened.append([call.number for call in arrivals])  # type: ignore[attr-defined]
 
     def take(self, count: int = 1) -> None:
         """Let so many calls arrive."""
         for _ in range(count):
-            self._count += 1
-            self.intake.take(cast("Arrival", self._count))
+            self.calls.append(numbered(len(self.calls) + 1))
+            self.intake.take(self.calls[-1])
+
+    def end_all(self) -> None:
+        """Answer all calls."""
+        for call in self.calls:
+            if not call.ended.done():
+                call.ended.set_result(None)
+
+    async def answer_one_by_one(self, count: int) -> None:
+        """Let a caller make so many calls, each after the answer to the one before it."""
+        for _ in range(count):
+            self.take()
+            await self.turns_until_opened()
+            self.end_all()
 
     def sizes(self) -> list[int]:
         """Return how many calls were opened together since the last time."""
@@ -64,25 +83,46 @@ def arrive_one_by_one(desk: Desk, count: int) -> None:
 
 
 class TestAlone:
-    """A call that comes alone."""
+    """A caller who makes one call after the other."""
 
-    async def test_one_turn(self, desk: Desk) -> None:
-        """It is opened in the next turn."""
-        desk.take()
-        assert desk.opened == []
-        assert await desk.turns_until_opened() == 1
-        assert desk.opened == [[1]]
+    async def test_the_first_calls(self, desk: Desk) -> None:
+        """A call waits some turns for others, as long as nothing is known about its caller."""
+        for _ in range(ALONE):
+            desk.take()
+            assert await desk.turns_until_opened() == QUIET_TURNS
+            desk.end_all()
 
-    async def test_one_after_the_other(self, desk: Desk) -> None:
-        """A caller who waits for each answer never waits longer."""
+    async def test_later_calls(self, desk: Desk) -> None:
+        """After some calls that met no other, a call is opened in the next turn."""
+        await desk.answer_one_by_one(ALONE)
         for _ in range(10):
             desk.take()
             assert await desk.turns_until_opened() == 1
+            desk.end_all()
+
+    async def test_a_second_caller(self, desk: Desk) -> None:
+        """A call that comes before the answer to the last one waits for others again, and so do the next ones."""
+        await desk.answer_one_by_one(ALONE)
+        desk.take()
+        await desk.turns_until_opened()
+        for _ in range(2):
+            desk.take()
+            assert await desk.turns_until_opened() == QUIET_TURNS
+            desk.end_all()
+
+    async def test_two_calls_at_once(self, desk: Desk) -> None:
+        """Calls that come together show that their caller is not alone."""
+        await desk.answer_one_by_one(ALONE)
+        desk.take(2)
+        await desk.turns_until_opened()
+        desk.end_all()
+        desk.take()
+        assert await desk.turns_until_opened() == QUIET_TURNS
 
     async def test_nothing_to_open(self, desk: Desk) -> None:
         """An intake without calls does nothing."""
         desk.take()
-        await turns(2 * QUIET_TURNS)
+        await turns(3 * QUIET_TURNS)
         assert desk.opened == [[1]]
 
 
@@ -101,22 +141,8 @@ class TestTogether:
         await desk.turns_until_opened()
         assert desk.opened == [list(range(1, 21))]
 
-    async def test_just_too_late(self, desk: Desk) -> None:
-        """A call that comes after the look at the first one is alone, until some calls have come together."""
-        for _ in range(3):
-            desk.take()
-            await turns(1)
-        assert desk.sizes() == [1, 1, 1]
-        desk.take(2)
-        await desk.turns_until_opened()
-        for _ in range(20):
-            desk.take()
-            await turns(1)
-        await desk.turns_until_opened()
-        assert desk.sizes() == [2, 20]
-
     async def test_with_short_gaps(self, desk: Desk) -> None:
-        """Calls with turns between them are one group, if there are many of them already."""
+        """Calls with a few turns between them are one group."""
         desk.take(10)
         for _ in range(5):
             await turns(QUIET_TURNS - 1)
@@ -134,17 +160,18 @@ class TestTogether:
 
     async def test_calls_that_arrive_while_others_are_opened(self) -> None:
         """They are opened next: no call is lost, and none is opened twice."""
-        opened: list[object] = []
+        opened: list[list[Any]] = []
+        first, second = numbered(1), numbered(2)
 
         def open_all(arrivals: Sequence[Arrival]) -> None:
             opened.append(list(arrivals))
             if len(opened) == 1:
-                intake.take(cast("Arrival", "b"))
+                intake.take(second)
 
         intake = Intake(open_all)
-        intake.take(cast("Arrival", "a"))
-        await turns(QUIET_TURNS)
-        assert opened == [["a"], ["b"]]
+        intake.take(first)
+        await turns(3 * QUIET_TURNS)
+        assert opened == [[first], [second]]
 
 
 class TestLimit:
@@ -162,28 +189,3 @@ class TestLimit:
         arrive_one_by_one(desk, 3 * MAX_GATHERED)
         await turns(2 * MAX_GATHERED + QUIET_TURNS)
         assert desk.sizes()[:2] == [MAX_GATHERED] * 2
-
-
-class TestAdapting:
-    """How long a first call waits for others depends on how many came together recently."""
-
-    async def test_many_recently(self, desk: Desk) -> None:
-        """After a large group, a call waits some turns for others that come as late."""
-        desk.take(100)
-        await desk.turns_until_opened()
-        desk.take()
-        await turns(QUIET_TURNS - 1)
-        assert desk.sizes() == [100]
-        desk.take()
-        await desk.turns_until_opened()
-        assert desk.sizes() == [2]
-
-    async def test_fewer_and_fewer(self, desk: Desk) -> None:
-        """A caller who is left alone soon waits for one turn again: each group halves what the intake expects."""
-        desk.take(32)
-        await desk.turns_until_opened()
-        waited = []
-        for _ in range(7):
-            desk.take()
-            waited.append(await desk.turns_until_opened())
-        assert waited == [8, 8, 8, 4, 2, 1, 1]

@@ -195,7 +195,7 @@ class TestFirstLeaves:
     """The execution belongs to no caller."""
 
     async def test_after_its_batch_began(self, campus: Campus) -> None:
-        """The twins share the outcome of a call whose caller has gone. Its own receiver gets the events, for the log."""
+        """Twins share the outcome of a call whose caller has left. Its own receiver gets the events, for the log."""
         first, *twins = campus.start_many(3)
         await campus.begun()
         first.leave()
