@@ -96,7 +96,7 @@ class TestTogether:
         assert desk.opened == [[1, 2, 3]]
 
     async def test_in_consecutive_turns(self, desk: Desk) -> None:
-        """gRPC delivers one call per turn: such calls are opened together too."""
+        """Calls that gRPC delivers one by one, one per turn, are opened together too."""
         arrive_one_by_one(desk, 20)
         await desk.turns_until_opened()
         assert desk.opened == [list(range(1, 21))]
