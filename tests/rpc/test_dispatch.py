@@ -23,7 +23,8 @@ from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.dispatch import Dispatcher
-from registrar_server.rpc.endpoint import Context, Endpoints, Intake
+from registrar_server.rpc.endpoint import Context, Endpoints
+from registrar_server.rpc.endpoint import Intake
 from registrar_server.rpc.methods import LookUp
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.table import METHODS
@@ -394,7 +395,7 @@ class TestSlowCalls:
         assert self.parts(second) == ["waited_ms"]
 
     async def test_a_call_that_never_began(self, slow_office: Office, log: Log) -> None:
-        """What an earlier batch did is no part of a call that expired, was refused or left."""
+        """What an earlier batch did is no part of it, whether it expired, was refused, or was left."""
         first = slow_office.call(enroll())
         await slow_office.begun()
         expired, gone = slow_office.call(enroll(), Caller(seconds=1)), slow_office.call(enroll())
