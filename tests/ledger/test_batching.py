@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.batching import Batcher, Lanes, LaneThread, Limits
+from registrar_server.ledger.batching import Batcher, Lanes, Limits
+from registrar_server.ledger.lane_thread import LaneThread
 from registrar_server.stopwatch import enter, spent
 
 Outcomes = Sequence[str | Exception]

@@ -23,8 +23,7 @@ from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.dispatch import Dispatcher
-from registrar_server.rpc.endpoint import Context, Endpoints
-from registrar_server.rpc.endpoint import Intake
+from registrar_server.rpc.endpoint import Context, Endpoints, Intake
 from registrar_server.rpc.methods import LookUp
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.table import METHODS
