@@ -12,7 +12,7 @@ import pytest
 from psycopg import Connection
 
 from registrar_server.storage.bulk.postgresql import reading
-from registrar_server.storage.loop_exchange import Line
+from registrar_server.storage.loop_exchange import LoopConnection
 from tests.support.drivers import SELECT_STUDENTS
 from tests.support.sessions import end_sessions
 
@@ -32,56 +32,56 @@ def sockets() -> set[int]:
     return {int(entry.name) for entry in DESCRIPTORS.iterdir() if entry.is_socket()}
 
 
-async def ask(line: Line, connection: Connection[Any]) -> list[Any]:
+async def ask(watched: LoopConnection, connection: Connection[Any]) -> list[Any]:
     exchange = reading(connection, [(SELECT_STUDENTS, [("s-1",)])])
-    await line.converse(exchange)
+    await watched.run(exchange)
     return exchange.rows()
 
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="this system does not list descriptors")
-@pytest.mark.parametrize("how", ["hangs up", "lets go", "is lost"])
-async def test_a_line_that_ends_leaves_no_descriptor_and_nothing_watched(
+@pytest.mark.parametrize("how", ["is aborted", "is detached", "is lost"])
+async def test_a_connection_that_ends_leaves_no_descriptor_and_nothing_watched(
     how: str, connection: Connection[Any], postgresql_url: str
 ) -> None:
-    """Another socket may get the number at once, and the event loop must not take its input for that of the line."""
+    """Another socket may get the number at once, and the event loop must not read it for this connection."""
     await asyncio.to_thread(sockets)  # The event loop opens its own sockets before.
     before = sockets()
-    line = Line(connection)
-    (watched,) = sockets() - before
-    assert await ask(line, connection) == [[]]
+    watched = LoopConnection(connection)
+    (descriptor,) = sockets() - before
+    assert await ask(watched, connection) == [[]]
     match how:
-        case "hangs up":
-            line.hang_up()
-        case "lets go":
-            line.let_go()
+        case "is aborted":
+            watched.abort()
+        case "is detached":
+            watched.detach()
         case "is lost":
             await asyncio.to_thread(end_sessions, postgresql_url)
             with pytest.raises(psycopg.OperationalError):
-                await ask(line, connection)
-    assert watched not in sockets()
-    assert not asyncio.get_running_loop().remove_reader(watched)
+                await ask(watched, connection)
+    assert descriptor not in sockets()
+    assert not asyncio.get_running_loop().remove_reader(descriptor)
 
 
-async def test_a_connection_stays_usable_after_its_line_let_go(connection: Connection[Any]) -> None:
-    line = Line(connection)
-    assert await ask(line, connection) == [[]]
-    line.let_go()
+async def test_a_connection_stays_usable_after_it_is_detached(connection: Connection[Any]) -> None:
+    watched = LoopConnection(connection)
+    assert await ask(watched, connection) == [[]]
+    watched.detach()
     connection.rollback()
     assert connection.execute("SELECT 1").fetchall() == [(1,)]
 
 
-async def test_a_line_that_hung_up_carries_nothing_out(connection: Connection[Any]) -> None:
-    line = Line(connection)
-    line.hang_up()
+async def test_an_aborted_connection_runs_nothing(connection: Connection[Any]) -> None:
+    watched = LoopConnection(connection)
+    watched.abort()
     with pytest.raises(psycopg.OperationalError, match="lost"):
-        await ask(line, connection)
+        await ask(watched, connection)
 
 
 async def test_a_notice_that_nobody_asked_for_is_read(connection: Connection[Any], postgresql_url: str) -> None:
     connection.execute("LISTEN news")
     connection.commit()
-    line = Line(connection)
+    watched = LoopConnection(connection)
     with psycopg.connect(postgresql_url, autocommit=True) as other:
         other.execute("NOTIFY news")
-    assert await ask(line, connection) == [[]]
-    line.let_go()
+    assert await ask(watched, connection) == [[]]
+    watched.detach()

@@ -17,10 +17,10 @@ RECHECK_S = 0.01
 """How often to look for input that a layer of encryption has kept."""
 
 
-class Line:
+class LoopConnection:
     """Carries out the exchanges of a connection, one at a time. It belongs to the event loop that is running.
 
-    Only ``hang_up`` and ``let_go`` end the watching, so call one of them before the connection is closed.
+    Only ``abort`` and ``detach`` end the watching, so call one of them before the connection is closed.
     """
 
     def __init__(self, connection: Connection[Any], timeout: float = EXCHANGE_TIMEOUT_S) -> None:
@@ -28,9 +28,10 @@ class Line:
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         # libpq closes its socket when it finds the connection lost, and other code may get the same number for a new
-        # socket at once. The event loop would then watch that one, so it watches a duplicate that only ``Line`` closes.
+        # socket at once. The event loop would then watch that one. So it watches a duplicate, which only ``detach``
+        # closes.
         self._socket = socket.socket(fileno=socket.dup(self._pgconn.socket))
-        self._keeps_rests = _keeps_rests(self._pgconn)
+        self._buffers_input = _buffers_input(self._pgconn)
         self._exchange: Exchange | None = None
         self._ended: asyncio.Future[None] | None = None
         self._due = 0.0
@@ -48,10 +49,10 @@ class Line:
         if not self.is_open:
             raise OperationalError("the connection to the database is lost")
 
-    async def converse(self, exchange: Exchange) -> None:
+    async def run(self, exchange: Exchange) -> None:
         """Send the statements of an exchange and receive all results.
 
-        If anything fails, or this task is cancelled, the line hangs up.
+        If anything fails, or this task is cancelled, the connection is aborted.
         """
         self.check()
         ended = self._begin(exchange)
@@ -60,7 +61,7 @@ class Line:
                 self._loop.add_writer(self._socket.fileno(), self._send)
             await ended
         except BaseException:
-            self.hang_up()
+            self.abort()
             raise
 
     def _begin(self, exchange: Exchange) -> asyncio.Future[None]:
@@ -74,21 +75,21 @@ class Line:
     def _receive(self) -> None:
         try:
             if self._exchange is None:
-                self._hear()
-            elif self._exchange.receive() or (self._keeps_rests and self._exchange.receive()):
+                self._receive_unasked()
+            elif self._exchange.receive() or (self._buffers_input and self._exchange.receive()):
                 self._end()
-            elif self._keeps_rests and self._recheck is None:
-                self._recheck = self._loop.call_later(RECHECK_S, self._receive_rest)
+            elif self._buffers_input and self._recheck is None:
+                self._recheck = self._loop.call_later(RECHECK_S, self._receive_buffered)
         except Exception as error:
             self._end(error)
-            self.hang_up()
+            self.abort()
 
-    def _hear(self) -> None:
-        """Read what the database says unasked: a notice, or that it ends the connection."""
+    def _receive_unasked(self) -> None:
+        """Read what the database sends without a request: a notice, or that it ends the connection."""
         self._pgconn.consume_input()
         self._pgconn.is_busy()  # Otherwise the input would stay in the buffer.
 
-    def _receive_rest(self) -> None:
+    def _receive_buffered(self) -> None:
         self._recheck = None
         if self._exchange is not None:
             self._receive()
@@ -99,7 +100,7 @@ class Line:
                 self._loop.remove_writer(self._socket.fileno())
         except Exception as error:
             self._end(error)
-            self.hang_up()
+            self.abort()
 
     def _end(self, error: Exception | None = None) -> None:
         self._exchange = None
@@ -119,17 +120,17 @@ class Line:
             self._timer = self._loop.call_later(left, self._check_time)
             return
         self._end(OperationalError(f"no answer from the database within {self._timeout:g} s"))
-        self.hang_up()
+        self.abort()
 
-    def hang_up(self) -> None:
-        """End the connection without a word to the database, which may not answer. A thread may close the rest."""
+    def abort(self) -> None:
+        """Shut the socket down without a message to the database, which may not answer. A thread may close the rest."""
         if self.is_open:
             # Other descriptors of the socket end with it, so closing them does not wait for the database either.
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-            self.let_go()
+            self.detach()
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Stop watching the connection, which stays open."""
         if not self.is_open:
             return
@@ -142,7 +143,7 @@ class Line:
         self._socket.close()
 
 
-def _keeps_rests(pgconn: pq.abc.PGconn) -> bool:
+def _buffers_input(pgconn: pq.abc.PGconn) -> bool:
     """Return whether a layer of encryption may keep a part of the input that it has read from the socket.
 
     libpq reads at least 8 KB at a time, and a record of TLS has up to 16 KB. So a second read takes the rest of a

@@ -20,7 +20,7 @@ from registrar_server.storage import bulk
 from registrar_server.storage.bulk.postgresql import Exchange, reading, rolling_back, writing
 from registrar_server.storage.database import Database, QueryResults, with_parameters
 from registrar_server.storage.failures import CommitUncertain, Failure, classify, error_of_commit
-from registrar_server.storage.loop_exchange import EXCHANGE_TIMEOUT_S, Line
+from registrar_server.storage.loop_exchange import EXCHANGE_TIMEOUT_S, LoopConnection
 from registrar_server.storage.stores import Exchanges, Store
 
 Result = TypeVar("Result")
@@ -130,9 +130,9 @@ class _Connections:
     async def put_back(self, connection: _Connection, error: BaseException | None) -> None:
         """Keep a connection after its transaction, which may have failed."""
         if error is not None and not isinstance(error, Exception):
-            connection.hang_up()  # The task is cancelled, and the end of the event loop may be near: do not talk.
+            connection.abort()  # The task is cancelled, and the end of the event loop may be near: do not talk.
         elif isinstance(error, CommitUncertain) or (error and classify(error) is Failure.UNAVAILABLE):
-            connection.hang_up()
+            connection.abort()
             await self._close_all(connection)  # The idle ones are likely lost too.
             return
         else:
@@ -184,12 +184,12 @@ class _Connection:
         self._pooled = pooled
         self._driver = cast("Connection[Any]", pooled.driver_connection)
         self._threads = threads
-        self._line = Line(self._driver, exchange_timeout)
+        self._loop_connection = LoopConnection(self._driver, exchange_timeout)
         self.generation = generation
 
     @property
     def is_open(self) -> bool:
-        return self._line.is_open
+        return self._loop_connection.is_open
 
     async def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> QueryResults:
         """Run selects and locks; see ``Transaction.read``."""
@@ -197,7 +197,7 @@ class _Connection:
         if not sent:
             return QueryResults.of(requests, ())
         exchange = await self._prepare(reading, sent)
-        await self._line.converse(exchange)
+        await self._loop_connection.run(exchange)
         if exchange.row_count() < MANY_CONVERTED:
             return _read(requests, exchange)
         return await self._threads.run(_read, requests, exchange)
@@ -205,9 +205,9 @@ class _Connection:
     async def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
         """Write and commit; see ``Transaction.commit``."""
         exchange = await self._prepare(writing, with_parameters(requests))
-        self._line.check()  # Nothing is sent on a connection that is lost already, so nothing is uncertain.
+        self._loop_connection.check()  # Nothing is sent on a connection that is lost already, so nothing is uncertain.
         try:
-            await self._line.converse(exchange)
+            await self._loop_connection.run(exchange)
             exchange.check()
         except Exception as error:
             raise error_of_commit(error) from error.__cause__
@@ -222,18 +222,18 @@ class _Connection:
         if self.is_open and self._driver.pgconn.transaction_status != _IN_NO_TRANSACTION:
             exchange = rolling_back(self._driver)
             try:
-                await self._line.converse(exchange)
+                await self._loop_connection.run(exchange)
                 exchange.check()
             except Exception:
-                self.hang_up()
+                self.abort()
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """End the connection without talking to the database."""
-        self._line.hang_up()
+        self._loop_connection.abort()
 
     def closing(self) -> Callable[[], object]:
         """Stop watching the connection, and return what closes it. That may block, so it has to run in a thread."""
-        self._line.let_go()
+        self._loop_connection.detach()
         return self._pooled.invalidate
 
 
