@@ -6,39 +6,27 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import grpc
 import structlog
 from sqlalchemy.engine import URL
 
 from registrar_server import migrate
-from registrar_server.ledger.batching import Batcher, Lanes, LaneThread, Limits, Run
-from registrar_server.ledger.ledger import Answer, Call, Ledger, microseconds_now
-from registrar_server.ledger.loading import ExpectedWaiters
-from registrar_server.ledger.previews import Previews
+from registrar_server.call_queues import CallQueues
+from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.recounting import recount
 from registrar_server.ledger.rekeying import rekey
 from registrar_server.ledger.request_ids import purge_request_ids
 from registrar_server.ledger.sweeping import Sweep, Swept
 from registrar_server.ledger.unsettled import Memory, Unsettled, find_unsettled
 from registrar_server.ledger.write_probe import probe_writes
-from registrar_server.reading.lookups import look_up
-from registrar_server.reading.query_threads import QueryThreads
-from registrar_server.reading.reader import Reader
-from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.grpc_log import CallerFaultFilter
 from registrar_server.rpc.health import Health
-from registrar_server.rpc.methods import LookUp
-from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.transport import ListenError, bind, server_options
-from registrar_server.rpc.twins import Twins
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
 from registrar_server.storage.failures import Failure, classify
-from registrar_server.storage.loop_store import LoopStore
-from registrar_server.storage.stores import BlockingStore
 
 HOUSEKEEPING_INTERVAL_S = 600.0
 LINGER_S = 0.2
@@ -69,31 +57,8 @@ class Server:
             SERVICE_NAMES,
             self._database.availability,
         )
-        self._store = BlockingStore(self._database) if self._database.is_sqlite else LoopStore(self._database)
-        expected = ExpectedWaiters()
-        ledger = Ledger(self._store, expected)
-        reads = PackedReads(
-            partial(look_up, self._store),
-            self._store.pause,
-            Reader(self._database),
-            settings.max_message_bytes * 3 // 4,
-        )
-        limits = Limits(settings.max_batch, settings.max_waiting)
-        self._threads: list[LaneThread[Any, Any]] = []
-        self._changes = Lanes[Call, Answer](
-            [Batcher(self._lane(ledger.run, f"write-{lane}"), limits) for lane in range(self._database.writers)],
-            key=lambda call: call.command.lane_key,
-        )
-        self._lookups = Batcher[LookUp, Answer](self._lane(reads.look_up, "read"), limits)
-        self._queries = QueryThreads(settings.read_lanes, settings.max_waiting)
-        self._sweep = Sweep(self._find_unsettled, self._changes)
-        self._dispatcher = Dispatcher(
-            Twins(self._changes, settings.max_waiting),
-            self._lookups,
-            Previews(BlockingStore(self._database), expected),
-            reads,
-            self._queries,
-        )
+        self._queues = CallQueues(self._database, settings)
+        self._sweep = Sweep(self._find_unsettled, self._queues.changes)
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
         self._grpc = grpc.aio.server(options=server_options(settings))
@@ -102,16 +67,9 @@ class Server:
         self.address = ""
         """The address that the server listens on, host:port."""
 
-    def _lane(self, run: Run[Any, Any], name: str) -> Run[Any, Any]:
-        """Return how a lane carries out its batches: in a thread, if the driver of the database blocks."""
-        if not self._database.is_sqlite:
-            return run
-        self._threads.append(LaneThread(run, name))
-        return self._threads[-1]
-
     async def start(self) -> None:
         """Bind the address, serve, and start the periodic tasks."""
-        add_services(self._grpc, self._dispatcher, self._health, slow_call=self._settings.slow_call)
+        add_services(self._grpc, self._queues.dispatcher, self._health, slow_call=self._settings.slow_call)
         try:
             self.address = bind(self._grpc, self._settings)
         except ListenError as error:
@@ -150,23 +108,17 @@ class Server:
         # gRPC has cut off the callers whose grace has expired; the database may still finish their work.
         finished = finished or await self._finish_calls(OVERTIME_S)
         if finished:
-            await self._close_database()
+            await self._queues.disconnect()
+            self._database.close()
         self._grpc_log.remove()
         log.info("server_stopped", finished=finished)
         return finished
-
-    async def _close_database(self) -> None:
-        for thread in self._threads:
-            thread.close()
-        if isinstance(self._store, LoopStore):
-            await self._store.close()
-        self._database.close()
 
     async def _finish_calls(self, seconds: float) -> bool:
         """Refuse new calls as SHUTTING_DOWN and wait for those in progress; return whether they finished in time."""
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.gather(self._changes.close(), self._lookups.close(), self._queries.close())
+                await self._queues.close()
                 await self._health.close()
                 await asyncio.to_thread(self._housekeeper.shutdown, cancel_futures=True)
         except TimeoutError:
@@ -181,7 +133,7 @@ class Server:
 
     async def _find_unsettled(self, memory: Memory) -> Unsettled:
         """Find the courses to settle in a thread for queries, since nothing is written."""
-        return await self._queries.run(find_unsettled, self._database, microseconds_now(), memory)
+        return await self._queues.queries.run(find_unsettled, self._database, microseconds_now(), memory)
 
     async def _purge(self) -> None:
         before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)

@@ -394,7 +394,7 @@ class TestSlowCalls:
         assert self.parts(second) == ["waited_ms"]
 
     async def test_a_call_that_never_began(self, slow_office: Office, log: Log) -> None:
-        """What an earlier batch did is no part of a call that expired, was refused or left."""
+        """What an earlier batch did is no part of it, whether it expired, was refused, or was left."""
         first = slow_office.call(enroll())
         await slow_office.begun()
         expired, gone = slow_office.call(enroll(), Caller(seconds=1)), slow_office.call(enroll())

@@ -9,6 +9,8 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -184,7 +186,7 @@ class TestSuccess:
         campus.twins = Twins(campus.lanes, max_waiting=10_000)
         order: list[int] = []
         for place in range(10_000):
-            campus.start(caller=Caller(lambda _outcome, place=place: order.append(place)))
+            campus.start(caller=Caller(partial(_note, order, place)))
         campus.end()
         await campus.lanes.close()
         assert order == list(range(10_000))
@@ -195,7 +197,7 @@ class TestFirstLeaves:
     """The execution belongs to no caller."""
 
     async def test_after_its_batch_began(self, campus: Campus) -> None:
-        """Twins share the outcome of a call whose caller has left. Its own receiver gets the events, for the log."""
+        """The twins share the outcome of a call whose caller has gone. Its receiver gets the events, for the log."""
         first, *twins = campus.start_many(3)
         await campus.begun()
         first.leave()
@@ -432,6 +434,10 @@ class TestReceivers:
         assert second.outcomes == last.outcomes == []
 
 
+def _note(order: list[int], place: int, _outcome: Outcome) -> None:
+    order.append(place)
+
+
 def _fail(_outcome: Outcome) -> None:
     raise ValueError("a receiver failed")
 
@@ -586,7 +592,7 @@ async def test_nothing_is_left_in_memory(campus: Campus, end: Callable[[], Outco
             campus.end(end())
         await campus.lanes.close()
         assert list(map(len, received)) == [0, 1, 1, 0]
-        kept = [weakref.ref(one) for one in received]
+        kept: list[weakref.ref[Any]] = [weakref.ref(one) for one in received]
         kept += [weakref.ref(one) for [one] in received[1:3] if isinstance(one, Refusal)]
         del received, entries
         assert [one() for one in kept] == [None] * len(kept)

@@ -1,0 +1,68 @@
+"""The queues that calls wait in, and what carries them out, on one database."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from registrar_server.ledger.batching import Batcher, Lanes, Limits, Run
+from registrar_server.ledger.lane_thread import LaneThread
+from registrar_server.ledger.ledger import Answer, Call, Ledger
+from registrar_server.ledger.loading import ExpectedWaiters
+from registrar_server.ledger.previews import Previews
+from registrar_server.reading.lookups import look_up
+from registrar_server.reading.query_threads import QueryThreads
+from registrar_server.reading.reader import Reader
+from registrar_server.rpc.dispatch import Dispatcher
+from registrar_server.rpc.methods import LookUp
+from registrar_server.rpc.packed_reads import PackedReads
+from registrar_server.rpc.twins import Twins
+from registrar_server.settings import Settings
+from registrar_server.storage.database import Database
+from registrar_server.storage.loop_store import LoopStore
+from registrar_server.storage.stores import BlockingStore
+
+
+class CallQueues:
+    """Lanes for changes, a lane for lookups, and threads for queries; ``dispatcher`` sends calls to them."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._store = BlockingStore(database) if database.is_sqlite else LoopStore(database)
+        self._threads: list[LaneThread[Any, Any]] = []
+        limits = Limits(settings.max_batch, settings.max_waiting)
+        expected = ExpectedWaiters()
+        ledger = Ledger(self._store, expected)
+        max_page_bytes = settings.max_message_bytes * 3 // 4  # The rest of a message is for its envelope.
+        reads = PackedReads(partial(look_up, self._store), self._store.pause, Reader(database), max_page_bytes)
+        self.changes = Lanes[Call, Answer](
+            [Batcher(self._lane(ledger.run, f"write-{lane}"), limits) for lane in range(database.writers)],
+            key=lambda call: call.command.lane_key,
+        )
+        self._lookups = Batcher[LookUp, Answer](self._lane(reads.look_up, "read"), limits)
+        self.queries = QueryThreads(settings.read_lanes, settings.max_waiting)
+        self.dispatcher = Dispatcher(
+            Twins(self.changes, settings.max_waiting),
+            self._lookups,
+            Previews(BlockingStore(database), expected),
+            reads,
+            self.queries,
+        )
+
+    def _lane(self, run: Run[Any, Any], name: str) -> Run[Any, Any]:
+        """Return how a lane carries out its batches: in a thread, if the driver of the database blocks."""
+        if isinstance(self._store, LoopStore):
+            return run
+        self._threads.append(LaneThread(run, name))
+        return self._threads[-1]
+
+    async def close(self) -> None:
+        """Refuse new calls, and return when all calls in progress are done."""
+        await asyncio.gather(self.changes.close(), self._lookups.close(), self.queries.close())
+
+    async def disconnect(self) -> None:
+        """End the threads and close the connections of the queues, which must be closed."""
+        for thread in self._threads:
+            thread.close()
+        if isinstance(self._store, LoopStore):
+            await self._store.close()
