@@ -1,7 +1,7 @@
 """Collects the records of the log, and formats and writes those of 20 ms together.
 
-At the moment of a call, formatting a line costs several times what it costs among others: it runs through the
-processor's caches while a caller waits. So a caller only adds a record to a list.
+Formatting a line during a call costs several times what it costs in a loop over many lines, because the other code of
+the call fills the processor's caches. So a call only adds a record to a list.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The values that decisions work on: one slotted record per row, its fields named as the columns.
 
-Students, courses and enrollments are mutable. They live for one batch, inside one transaction, in one thread. Times are
+Students, courses and enrollments are mutable. They live for one batch, inside one transaction. Times are
 microseconds since 1970 UTC, credits are thousandths.
 """
 

@@ -17,7 +17,7 @@ from registrar_server.storage.stores import BlockingStore, Exchanges
 
 
 class Previews:
-    """Runs previews in the threads of its callers. Tests may inject the clock."""
+    """Runs previews, and blocks the calling thread meanwhile. Tests may inject the clock."""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ class HealthService:
                 await context.abort(grpc.StatusCode.NOT_FOUND, "The server has no service of this name.")
             return _response(self._status)
         finally:
-            # Without this, the error that abort raises keeps the request in memory, as in ``endpoint``.
+            # Without this, the error that abort raises keeps the request in memory, as in ``rpc/endpoint.py``.
             del data, request, context
 
     async def watch(self, data: bytes, context: Context) -> None:

@@ -1,4 +1,4 @@
-"""The two kinds of unary RPCs: changes and reads. Each RPC is one row, and every row takes the same way."""
+"""The two kinds of unary RPCs: changes and reads. Each RPC is one row, and all rows take the same path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_LOGGED_CHARACTERS = 128
 Parsed = TypeVar("Parsed", bound=Message)
 
 Pack = Callable[[Any, int], Message]
-"""Makes the response of what a read has found; a list fills at most the given number of bytes."""
+"""Makes the response from the result of a read; a list fills at most the given number of bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Runs reads and packs their responses: lookups batch by batch, queries in threads."""
+"""Runs reads and packs their responses: lookups in batches, and single queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from registrar_server.reading.reader import Reader
 from registrar_server.rpc.methods import LookUp, Query
 
 PIECE = 32
-"""How many responses are packed before other work in the event loop may go on."""
+"""After so many responses, other work in the event loop gets a turn."""
 
 
 class PackedReads:

@@ -69,7 +69,7 @@ def _handler(service: str, servicer: reflection.aio.ReflectionServicer) -> grpc.
                 async for response in answers:
                     await context.write(response.SerializeToString())
         finally:
-            # Without this, the error that refuses a call keeps it in memory, as in ``endpoint``.
+            # Without this, the error that refuses a call keeps it in memory, as in ``rpc/endpoint.py``.
             del data, request, context
 
     return grpc.stream_stream_rpc_method_handler(answer)

@@ -1,4 +1,4 @@
-"""Refuses bytes that are no message, for the services whose methods are no rows: health and reflection."""
+"""Refuses bytes that are no message, for the services that have no rows: health and reflection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def refuse_bytes(expected: str, method: str, begun: float, context: Contex
     """Refuse a call as INVALID_FIELD, because its bytes are not the expected message, and log its ``rpc`` line.
 
     ``begun`` is the time of ``perf_counter`` when the call began. The caller must delete its variables afterwards, as
-    ``endpoint`` does.
+    the handlers in ``rpc/endpoint.py`` do.
     """
     refusal = malformed(expected)
     milliseconds = round((time.perf_counter() - begun) * 1000, 3)
