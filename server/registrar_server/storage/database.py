@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -18,12 +18,14 @@ from sqlalchemy.engine import make_url
 
 from registrar_server import stopwatch
 from registrar_server.availability import Availability
+from registrar_server.immediate import complete
 from registrar_server.storage import bulk
 from registrar_server.storage.engines import create_engine, sqlite_file
 from registrar_server.storage.failures import CommitUncertain, DatabaseReplaced, Failure, classify, error_of_commit
 
 Found = TypeVar("Found")
 Asked = TypeVar("Asked", bound=bulk.Statement)
+Result = TypeVar("Result")
 
 QUIET_S = 1.0
 """How long calls wait for the calls before them when all connections are replaced."""
@@ -70,26 +72,9 @@ class Database:
 
         ``calls`` is the number of callers who wait for the rows, for the log of an outage.
         """
-        stopwatch.enter("database")
-        try:
-            found = self._rows_twice_if_lost(query)
-        except Exception as error:
-            if classify(error) is Failure.UNAVAILABLE:
-                self.availability.failed("reading", error, calls=calls)
-            raise
-        stopwatch.enter("packed")
-        self.availability.succeeded("reading")
-        return found
+        return complete(twice_if_lost(lambda: self._rows(query), self.availability, calls))
 
-    def _rows_twice_if_lost(self, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
-        try:
-            return self._rows(query)
-        except Exception as error:
-            if classify(error) is not Failure.UNAVAILABLE:
-                raise
-        return self._rows(query)
-
-    def _rows(self, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
+    async def _rows(self, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
         self._check()
         with self.autocommit.connect() as connection:
             return connection.execute(query).all()
@@ -155,6 +140,29 @@ class Database:
         self.looker.dispose()
         self.autocommit.dispose()
         self.generation += 1  # After the pools are empty, so that a connection from before never counts as a new one.
+
+
+async def twice_if_lost(read: Callable[[], Awaitable[Result]], availability: Availability, calls: int) -> Result:
+    """Return the result of ``read``, and note whether reading works. After a lost connection, read once more."""
+    stopwatch.enter("database")
+    try:
+        found = await _twice_if_lost(read)
+    except Exception as error:
+        if classify(error) is Failure.UNAVAILABLE:
+            availability.failed("reading", error, calls=calls)
+        raise
+    stopwatch.enter("packed")
+    availability.succeeded("reading")
+    return found
+
+
+async def _twice_if_lost(read: Callable[[], Awaitable[Result]]) -> Result:
+    try:
+        return await read()
+    except Exception as error:
+        if classify(error) is not Failure.UNAVAILABLE:
+            raise
+    return await read()
 
 
 class QueryResults:

@@ -12,11 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
-from registrar_server import stopwatch
 from registrar_server.availability import Availability
 from registrar_server.storage import bulk
-from registrar_server.storage.database import Database, QueryResults, Transaction
-from registrar_server.storage.failures import Failure, classify
+from registrar_server.storage.database import Database, QueryResults, Transaction, twice_if_lost
 
 Result = TypeVar("Result")
 
@@ -62,24 +60,9 @@ class Store(ABC):
 
         ``calls`` is the number of callers who wait for the result, for the log of an outage.
         """
-        stopwatch.enter("database")
-        try:
-            found = await self._twice_if_lost(read)
-        except Exception as error:
-            if classify(error) is Failure.UNAVAILABLE:
-                self.availability.failed("reading", error, calls=calls)
-            raise
-        stopwatch.enter("packed")
-        self.availability.succeeded("reading")
-        return found
+        return await twice_if_lost(lambda: self._look_once(read), self.availability, calls)
 
-    async def _twice_if_lost(self, read: Callable[[Exchanges], Awaitable[Result]]) -> Result:
-        try:
-            async with self.snapshot() as snapshot:
-                return await read(snapshot)
-        except Exception as error:
-            if classify(error) is not Failure.UNAVAILABLE:
-                raise
+    async def _look_once(self, read: Callable[[Exchanges], Awaitable[Result]]) -> Result:
         async with self.snapshot() as snapshot:
             return await read(snapshot)
 
