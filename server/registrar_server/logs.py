@@ -92,6 +92,13 @@ class _StandardLibraryHandler(logging.Handler):
         super().__init__()
         self._records = records
 
+    def createLock(self) -> None:
+        """Use no lock: ``LogRecords`` has its own.
+
+        A finalizer may log while records are rendered. With two locks, it and another thread would wait for each other.
+        """
+        self.lock = None
+
     def emit(self, record: logging.LogRecord) -> None:
         """Add a record, or report on standard error that its message cannot be formatted."""
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from registrar_server.rpc.arrival import Arrival
-from registrar_server.rpc.endpoint import ALONE, MAX_GATHERED, QUIET_TURNS, Intake
+from registrar_server.rpc.endpoint import ALONE, MAX_GATHERED, MAX_WAIT_S, QUIET_TURNS, Intake
 
 
 def numbered(number: int) -> Any:
@@ -25,7 +25,8 @@ class Desk:
         self.opened: list[list[int]] = []
         """The numbers of the calls that were opened together."""
         self.calls: list[Any] = []
-        self.intake = Intake(self._open_all)
+        self.now = 0.0
+        self.intake = Intake(self._open_all, clock=lambda: self.now)
 
     def _open_all(self, arrivals: Sequence[Arrival]) -> None:
         self.opened.append([call.number for call in arrivals])  # type: ignore[attr-defined]
@@ -189,3 +190,12 @@ class TestLimit:
         arrive_one_by_one(desk, 3 * MAX_GATHERED)
         await turns(2 * MAX_GATHERED + QUIET_TURNS)
         assert desk.sizes()[:2] == [MAX_GATHERED] * 2
+
+    async def test_they_arrive_for_a_long_time(self, desk: Desk) -> None:
+        """The first call waits only so long for others, however few have come."""
+        desk.take()
+        await turns(1)
+        desk.now += MAX_WAIT_S
+        desk.take()
+        assert await desk.turns_until_opened() == 1
+        assert desk.opened == [[1, 2]]

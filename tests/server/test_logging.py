@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,40 @@ async def test_a_server_process_logs_json_without_secrets(postgresql_url: str, t
         events = [line["event"] for line in server.lines]
         assert events == ["setting_unknown", "server_started", "rpc", "server_stopping", "server_stopped"]
         assert "hunter2" not in json.dumps(server.lines) + "".join(server.others)
+
+
+def test_a_finalizer_that_logs_while_lines_are_rendered_does_not_block_other_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Garbage may be collected at any moment, and asyncio logs the errors that nobody retrieved."""
+    stream, renders, other_logs = io.StringIO(), threading.Event(), threading.Event()
+    logs.configure("json", stream=stream)
+    (handler,) = logging.getLogger().handlers
+    emit = handler.emit
+
+    class Garbage:
+        def __str__(self) -> str:
+            renders.set()
+            other_logs.wait(10)
+            logging.getLogger("asyncio").error("never retrieved")
+            return "garbage"
+
+    def note_and_emit(record: logging.LogRecord) -> None:
+        if record.name == "other":
+            other_logs.set()
+        emit(record)
+
+    monkeypatch.setattr(handler, "emit", note_and_emit)
+    first = threading.Thread(target=lambda: structlog.get_logger().error("first", value=Garbage()), daemon=True)
+    second = threading.Thread(target=logging.getLogger("other").error, args=("second",), daemon=True)
+    first.start()
+    renders.wait(10)
+    second.start()
+    for thread in (first, second):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert {json.loads(line)["event"] for line in stream.getvalue().splitlines()} == {
+        "first",
+        "never retrieved",
+        "second",
+    }

@@ -10,6 +10,7 @@ alone does not wait.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
@@ -26,15 +27,22 @@ QUIET_TURNS = 16
 """After so many turns of the event loop without a new call, the gathered calls are opened."""
 MAX_GATHERED = 256
 """The most calls that are opened together."""
+MAX_WAIT_S = 0.01
+"""How long a call may wait for others, if they never stop arriving."""
 ALONE = 8
 """After so many calls in a row that met no other call, their caller is taken to be alone."""
 
 
 class Intake:
-    """Gathers calls and gives them to ``open_all``, all that have gathered at once."""
+    """Gathers calls and gives them to ``open_all``, all that have gathered at once. Tests may inject the clock."""
 
-    def __init__(self, open_all: Callable[[Sequence[Arrival]], None]) -> None:
+    def __init__(
+        self, open_all: Callable[[Sequence[Arrival]], None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._open_all = open_all
+        self._clock = clock
+        self._due = 0.0
+        """When the gathered calls are opened at the latest."""
         self._gathered: list[Arrival] = []
         self._last: asyncio.Future[None] | None = None
         """Done when the last of the opened calls has ended."""
@@ -45,6 +53,7 @@ class Intake:
         """Take a call; it is opened in one of the next turns of the event loop."""
         self._gathered.append(arrival)
         if len(self._gathered) == 1:
+            self._due = self._clock() + MAX_WAIT_S
             asyncio.get_running_loop().call_soon(self._look, 1, self._patience())
 
     def _patience(self) -> int:
@@ -53,11 +62,11 @@ class Intake:
         return 1 if self._met_nobody >= ALONE else QUIET_TURNS
 
     def _look(self, seen: int, turns_left: int) -> None:
-        """Open the calls if the last turns of the loop brought no new one."""
+        """Open the calls if the last turns of the loop brought no new one, or if they have waited long enough."""
         count = len(self._gathered)
         if count > seen:
             turns_left = QUIET_TURNS
-        if turns_left > 1 and count < MAX_GATHERED:
+        if turns_left > 1 and count < MAX_GATHERED and self._clock() < self._due:
             asyncio.get_running_loop().call_soon(self._look, count, turns_left - 1)
             return
         gathered, self._gathered = self._gathered[:MAX_GATHERED], self._gathered[MAX_GATHERED:]
