@@ -55,16 +55,13 @@ class Submission(Generic[Item, Result]):
         if self.deadline <= now:
             # Not now: the receiver may enter another item while the queue is being searched.
             asyncio.get_running_loop().call_soon(self._expire)
-        return self.deadline > now
+            return False
+        return True
 
     def end(self, outcome: Result | Exception) -> None:
-        """Give ``then`` the outcome, and forget it, since its owner refers to this item. Report its failure."""
+        """Give ``then`` the outcome, and forget it: what it belongs to also refers to this item."""
         then, self.then = self.then, _ignore
-        try:
-            then(outcome)
-        except Exception as error:
-            context = {"message": "a receiver of an outcome failed", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(context)
+        give(then, outcome)
 
     def _expire(self) -> None:
         if not self._was_left:
@@ -88,6 +85,15 @@ Run = Callable[[Sequence[Item]], Coroutine[Any, Any, Sequence[Result | Exception
 
 def _ignore(_outcome: object) -> None:
     """Take the outcome of an item that nobody waits for."""
+
+
+def give(then: Callable[[Result | Exception], None], outcome: Result | Exception) -> None:
+    """Give a receiver an outcome. Its failure is reported, and does not affect the receivers of other items."""
+    try:
+        then(outcome)
+    except Exception as error:
+        report = {"message": "a receiver of an outcome failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(report)
 
 
 async def outcome_of(
@@ -225,7 +231,10 @@ class Batcher(Generic[Item, Result]):
         loop.call_soon(loop.call_soon, self._begin, loop)
 
     async def _outcomes(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
-        """Carry out a batch, and return one outcome for each item. An error keeps this frame, which keeps no error."""
+        """Carry out a batch, and return one outcome for each item.
+
+        The traceback of an error keeps the frame of this function, which therefore keeps no error.
+        """
         try:
             outcomes = await self._run(items)
             if len(outcomes) != len(items):
