@@ -15,7 +15,7 @@ from registrar_server.reading.lookups import look_up
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
 from registrar_server.rpc.dispatch import Dispatcher
-from registrar_server.rpc.methods import LookUp
+from registrar_server.rpc.methods import LookupPlan
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.twins import Twins
 from registrar_server.settings import Settings
@@ -39,7 +39,7 @@ class CallQueues:
             [Batcher(self._lane(ledger.run, f"write-{lane}"), limits) for lane in range(database.writers)],
             key=lambda call: call.command.lane_key,
         )
-        self._lookups = Batcher[LookUp, Answer](self._lane(reads.look_up, "read"), limits)
+        self._lookups = Batcher[LookupPlan, Answer](self._lane(reads.look_up, "read"), limits)
         self.queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         self.dispatcher = Dispatcher(
             Twins(self.changes, settings.max_waiting),

@@ -24,7 +24,7 @@ from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.endpoint import Context, Endpoints, Intake
-from registrar_server.rpc.methods import LookUp
+from registrar_server.rpc.methods import LookupPlan
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.table import METHODS
 from registrar_server.rpc.twins import Twins
@@ -80,7 +80,7 @@ class Office:
         self.now = 0.0
         limits = Limits(max_batch=2, max_waiting=2)
         self.lanes = Lanes[Call, Answer]([Batcher(self._run, limits, clock=self._clock)], key=lambda _call: "")
-        self.lookups = Batcher[LookUp, Answer](self._look_up, limits)
+        self.lookups = Batcher[LookupPlan, Answer](self._look_up, limits)
         self.dispatcher = Dispatcher(
             Twins(self.lanes, 2, clock=self._clock),
             self.lookups,
@@ -99,7 +99,7 @@ class Office:
         # An error in a variable of this frame would be a circle.
         return unwrap([] if self._over else await self._ends.get())
 
-    async def _look_up(self, plans: Sequence[LookUp]) -> Sequence[Outcome]:
+    async def _look_up(self, plans: Sequence[LookupPlan]) -> Sequence[Outcome]:
         return [Answer(b"", message=pb.ListCoursesResponse()) for _ in plans]
 
     async def begun(self) -> list[str]:

@@ -16,7 +16,7 @@ from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.reading.lists import StudentSearch
 from registrar_server.reading.lookups import StudentById
-from registrar_server.rpc.methods import LookUp, Query
+from registrar_server.rpc.methods import LookupPlan, QueryPlan
 from registrar_server.rpc.packed_reads import PIECE, PackedReads
 from registrar_server.storage.database import Database
 from registrar_server.storage.loop_store import LoopStore
@@ -38,8 +38,8 @@ def broken(_found: object, _max_bytes: int) -> Message:
     raise ValueError("broken")
 
 
-def look_up(student_id: str, pack: Any = pack) -> LookUp:
-    return LookUp(StudentById(student_id), pack)
+def look_up(student_id: str, pack: Any = pack) -> LookupPlan:
+    return LookupPlan(StudentById(student_id), pack)
 
 
 def student_of(outcome: Outcome) -> str:
@@ -101,13 +101,13 @@ class TestLookups:
             return pack(student, max_bytes)
 
         running.run(reads.look_up([look_up(IDS[0], noting)]))
-        reads.query(Query(lambda reader: reader.list_students(StudentSearch(), None, 1)[0], noting))
+        reads.query(QueryPlan(lambda reader: reader.list_students(StudentSearch(), None, 1)[0], noting))
         assert sizes == [MAX_BYTES, MAX_BYTES]
 
     def test_a_query_that_cannot_be_packed(self, reads: PackedReads) -> None:
         """A query is alone, so it raises its error."""
         with pytest.raises(ValueError, match="broken"):
-            reads.query(Query(lambda reader: None, broken))
+            reads.query(QueryPlan(lambda reader: None, broken))
 
 
 async def test_a_long_batch_lets_others_go_on(postgresql_url: str) -> None:

@@ -20,7 +20,7 @@ from registrar_server.errors import Refusal
 from registrar_server.immediate import complete
 from registrar_server.ledger.ledger import Answer
 from registrar_server.reading.lookups import CourseById, CoursesOfStudent, EnrollmentById, StudentById
-from registrar_server.rpc.methods import LookUp, Query, Read
+from registrar_server.rpc.methods import LookupPlan, QueryPlan, Read
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.paging import DEFAULT_PAGE_SIZE
 from registrar_server.rpc.table import METHODS
@@ -33,7 +33,7 @@ from tests.support.reads import packed_reads
 LIVE = (ENROLLMENT_STATE_ENROLLED, ENROLLMENT_STATE_WAITLISTED)
 
 
-def plan_of(request: Message) -> LookUp | Query:
+def plan_of(request: Message) -> LookupPlan | QueryPlan:
     """Return the plan of the read with this request."""
     (read,) = (method for rows in METHODS.values() for method in rows.values() if method.request is type(request))
     assert isinstance(read, Read)
@@ -59,7 +59,7 @@ class TestCoursesOfAStudent:
     def test_the_first_page_of_live_courses_is_a_lookup(self, filters: dict[str, Any]) -> None:
         """It does not matter whether a caller names the defaults."""
         plan = plan_of(courses_request(**filters))
-        assert isinstance(plan, LookUp)
+        assert isinstance(plan, LookupPlan)
         assert plan.lookup == CoursesOfStudent("s-1")
 
     @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ class TestCoursesOfAStudent:
     def test_any_other_page_is_a_query(self, reads: PackedReads, filters: dict[str, Any], courses: list[str]) -> None:
         """Other filters and sizes have a query of their own."""
         plan = plan_of(courses_request(**filters))
-        assert isinstance(plan, Query)
+        assert isinstance(plan, QueryPlan)
         assert course_ids(answer(reads, plan)) == courses
 
     def test_the_next_page_is_a_query(self, reads: PackedReads, ledger: Ledger) -> None:
@@ -86,7 +86,7 @@ class TestCoursesOfAStudent:
         carry_out(ledger, *map(CreateCourse, more), *(Enroll("s-1", course_id) for course_id in more))
         first = answer(reads, plan_of(courses_request()))
         following = plan_of(courses_request(page_token=first.next_page_token))
-        assert isinstance(following, Query)
+        assert isinstance(following, QueryPlan)
         second = answer(reads, following)
         assert (len(first.courses), second.next_page_token) == (DEFAULT_PAGE_SIZE, "")
         assert course_ids(first) + course_ids(second) == ["c-0", "c-1", "c-2", *more]
@@ -94,8 +94,8 @@ class TestCoursesOfAStudent:
     def test_both_ways_return_the_same(self, reads: PackedReads) -> None:
         """Bytes and message of the response are those of a larger page."""
         looked_up, queried = plan_of(courses_request()), plan_of(courses_request(page_size=1000))
-        assert isinstance(looked_up, LookUp)
-        assert isinstance(queried, Query)
+        assert isinstance(looked_up, LookupPlan)
+        assert isinstance(queried, QueryPlan)
         assert answer(reads, looked_up) == answer(reads, queried)
 
     def test_an_invalid_request_has_no_plan(self) -> None:
@@ -119,9 +119,9 @@ class TestCoursesOfAStudent:
         return packed_reads(database, BlockingStore(database))
 
 
-def answer(reads: PackedReads, plan: LookUp | Query) -> Any:
+def answer(reads: PackedReads, plan: LookupPlan | QueryPlan) -> Any:
     """Carry out a read that must succeed, and return the message in its bytes."""
-    (found,) = [reads.query(plan)] if isinstance(plan, Query) else complete(reads.look_up([plan]))
+    (found,) = [reads.query(plan)] if isinstance(plan, QueryPlan) else complete(reads.look_up([plan]))
     assert isinstance(found, Answer)
     message = pb.ListCoursesResponse.FromString(found.response)
     assert message == found.message
@@ -147,7 +147,7 @@ def course_ids(response: pb.ListCoursesResponse) -> list[str]:
 def test_a_read_by_id_is_a_lookup(request_: Message, lookup: object) -> None:
     """Reads by id share their statements."""
     plan = plan_of(request_)
-    assert isinstance(plan, LookUp)
+    assert isinstance(plan, LookupPlan)
     assert plan.lookup == lookup
 
 

@@ -20,7 +20,7 @@ from registrar.v1.course_pb2 import Course
 from registrar.v1.enrollment_pb2 import Enrollment
 from registrar.v1.student_pb2 import Student
 from registrar_server.rpc import course_changes, history_reads, table
-from registrar_server.rpc.methods import MAX_LOGGED_CHARACTERS, Change, LookUp, Method, Query, Read
+from registrar_server.rpc.methods import MAX_LOGGED_CHARACTERS, Change, LookupPlan, Method, QueryPlan, Read
 from registrar_server.rpc.table import METHODS
 from registrar_server.rpc.validation import Fields
 from tests.support.contract import filled
@@ -108,7 +108,7 @@ def test_reads_by_id_are_lookups_and_lists_are_queries(method: Read) -> None:
     """The first page of ListCourses is a lookup too; ``test_read_plans.py`` has its cases."""
     fields = {field.name: filled(field) for field in method.request.DESCRIPTOR.fields if field.name.endswith("_id")}
     plan = method.plan(Fields(), method.request(**fields))
-    assert isinstance(plan, LookUp if method.name.startswith("Get") or method.name == "ListCourses" else Query)
+    assert isinstance(plan, LookupPlan if method.name.startswith("Get") or method.name == "ListCourses" else QueryPlan)
 
 
 IDS_OF_REQUESTS: list[tuple[Any, dict[str, str]]] = [

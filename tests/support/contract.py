@@ -19,7 +19,7 @@ from registrar_server.core.vocabulary import EnrollmentState, EventType
 from registrar_server.errors import Reason, Violation
 from registrar_server.reading.history import HistoryEntry
 from registrar_server.reading.reader import Reader
-from registrar_server.rpc.methods import Change, LookUp, Method, Read
+from registrar_server.rpc.methods import Change, LookupPlan, Method, Read
 from registrar_server.rpc.settable_fields import read_fields
 from registrar_server.rpc.validation import Fields
 
@@ -173,7 +173,7 @@ def ask(method: Method, request: Any) -> Any:
     assert isinstance(method, Read)
     plan = method.plan(given, request)
     given.check()
-    return plan.lookup if isinstance(plan, LookUp) else plan.run(cast("Reader", _RecordingReader()))
+    return plan.lookup if isinstance(plan, LookupPlan) else plan.run(cast("Reader", _RecordingReader()))
 
 
 def field_names(record: type[Any]) -> set[str]:

@@ -9,20 +9,20 @@ from registrar_server.core.records import Course
 from registrar_server.reading.lists import CourseSearch
 from registrar_server.reading.lookups import CourseById
 from registrar_server.rpc import convert
-from registrar_server.rpc.methods import LookUp, Query, Read
+from registrar_server.rpc.methods import LookupPlan, QueryPlan, Read
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
 
 
-def _get(fields: Fields, request: pb.GetCourseRequest) -> LookUp:
-    return LookUp(CourseById(fields.id("course_id", request.course_id), request.show_deleted), _found)
+def _get(fields: Fields, request: pb.GetCourseRequest) -> LookupPlan:
+    return LookupPlan(CourseById(fields.id("course_id", request.course_id), request.show_deleted), _found)
 
 
 def _found(course: Course, _max_bytes: int) -> pb.GetCourseResponse:
     return pb.GetCourseResponse(course=convert.course(course))
 
 
-def _search(fields: Fields, request: pb.SearchCoursesRequest) -> Query:
+def _search(fields: Fields, request: pb.SearchCoursesRequest) -> QueryPlan:
     search = CourseSearch(
         query=fields.selector("query", request.query, 200),
         term=fields.selector("term", request.term, 64),
@@ -40,7 +40,7 @@ def _search(fields: Fields, request: pb.SearchCoursesRequest) -> Query:
         page.fill(response, response.courses, rows, convert.set_course, _key, max_bytes)
         return response
 
-    return Query(lambda reader: reader.search_courses(search, after, page.size + 1), pack)
+    return QueryPlan(lambda reader: reader.search_courses(search, after, page.size + 1), pack)
 
 
 def _key(course: Course) -> tuple[str]:

@@ -15,7 +15,7 @@ from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
-from registrar_server.rpc.methods import Change, LookUp, Query, Read
+from registrar_server.rpc.methods import Change, LookupPlan, QueryPlan, Read
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.twins import Twins
 from registrar_server.rpc.validation import Fields
@@ -29,7 +29,7 @@ class Dispatcher:
     def __init__(
         self,
         twins: Twins,
-        lookups: Batcher[LookUp, Answer],
+        lookups: Batcher[LookupPlan, Answer],
         previews: Previews,
         reads: PackedReads,
         queries: QueryThreads,
@@ -86,7 +86,7 @@ class Dispatcher:
         given = Fields()
         plan = read.plan(given, arrival.request)
         given.check()
-        if isinstance(plan, Query):
+        if isinstance(plan, QueryPlan):
             arrival.entry = self._queries.enter(partial(self._reads.query, plan), arrival.end)
         else:
             arrival.entry = self._lookups.enter(plan, arrival.end, timeout=arrival.time_remaining())

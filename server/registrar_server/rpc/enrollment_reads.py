@@ -12,7 +12,7 @@ from registrar_server.reading.lists import RosterEntry, RosterFilter, StudentCou
 from registrar_server.reading.lookups import CoursesOfStudent, EnrollmentById, StudentCourse
 from registrar_server.rpc import convert
 from registrar_server.rpc.filters import members, time_after
-from registrar_server.rpc.methods import LookUp, Query, Read
+from registrar_server.rpc.methods import LookupPlan, QueryPlan, Read
 from registrar_server.rpc.paging import DEFAULT_PAGE_SIZE, Page, SortName
 from registrar_server.rpc.validation import Fields
 from registrar_server.rpc.values import ENROLLMENT_STATES
@@ -21,7 +21,7 @@ _LIVE = StudentCourseFilter()
 _LIVE_NUMBERS = [ENROLLMENT_STATES[state] for state in LIVE_STATES]
 
 
-def _list_courses(fields: Fields, request: pb.ListCoursesRequest) -> LookUp | Query:
+def _list_courses(fields: Fields, request: pb.ListCoursesRequest) -> LookupPlan | QueryPlan:
     """Plan a page of a student's courses.
 
     The first page of live enrollments in default size, without other filters, is the most frequent read. A lookup
@@ -39,11 +39,11 @@ def _list_courses(fields: Fields, request: pb.ListCoursesRequest) -> LookUp | Qu
         return response
 
     if after is None and page.size == DEFAULT_PAGE_SIZE and wanted == _LIVE:
-        return LookUp(CoursesOfStudent(student_id), pack)
-    return Query(lambda reader: reader.list_courses(student_id, wanted, after, page.size + 1), pack)
+        return LookupPlan(CoursesOfStudent(student_id), pack)
+    return QueryPlan(lambda reader: reader.list_courses(student_id, wanted, after, page.size + 1), pack)
 
 
-def _list_roster(fields: Fields, request: pb.ListRosterRequest) -> Query:
+def _list_roster(fields: Fields, request: pb.ListRosterRequest) -> QueryPlan:
     course_id = fields.id("course_id", request.course_id)
     if request.order_by not in ("", "family_name"):
         fields.wrong("order_by", "must be family_name or empty")
@@ -57,10 +57,10 @@ def _list_roster(fields: Fields, request: pb.ListRosterRequest) -> Query:
         page.fill(response, response.entries, rows, _roster_entry, key, max_bytes)
         return response
 
-    return Query(lambda reader: reader.list_roster(course_id, wanted, after, page.size + 1), pack)
+    return QueryPlan(lambda reader: reader.list_roster(course_id, wanted, after, page.size + 1), pack)
 
 
-def _list_enrollments(fields: Fields, request: pb.ListEnrollmentsRequest) -> Query:
+def _list_enrollments(fields: Fields, request: pb.ListEnrollmentsRequest) -> QueryPlan:
     search = EnrollmentSearch(
         student_id=fields.optional_id("student_id", request.student_id),
         course_id=fields.optional_id("course_id", request.course_id),
@@ -78,11 +78,11 @@ def _list_enrollments(fields: Fields, request: pb.ListEnrollmentsRequest) -> Que
         page.fill(response, response.enrollments, rows, convert.set_enrollment, _enrollments_key, max_bytes)
         return response
 
-    return Query(lambda reader: reader.list_enrollments(search, after, page.size + 1), pack)
+    return QueryPlan(lambda reader: reader.list_enrollments(search, after, page.size + 1), pack)
 
 
-def _get_enrollment(fields: Fields, request: pb.GetEnrollmentRequest) -> LookUp:
-    return LookUp(EnrollmentById(fields.id("enrollment_id", request.enrollment_id)), _found)
+def _get_enrollment(fields: Fields, request: pb.GetEnrollmentRequest) -> LookupPlan:
+    return LookupPlan(EnrollmentById(fields.id("enrollment_id", request.enrollment_id)), _found)
 
 
 def _found(enrollment: Enrollment, _max_bytes: int) -> pb.GetEnrollmentResponse:

@@ -6,13 +6,13 @@ from registrar.v1 import history_service_pb2 as pb
 from registrar_server.reading.history import EventSearch, HistoryEntry, HistoryPage
 from registrar_server.rpc import convert
 from registrar_server.rpc.filters import members, time_from
-from registrar_server.rpc.methods import Query, Read
+from registrar_server.rpc.methods import QueryPlan, Read
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
 from registrar_server.rpc.values import EVENT_TYPES
 
 
-def _list_events(fields: Fields, request: pb.ListEventsRequest) -> Query:
+def _list_events(fields: Fields, request: pb.ListEventsRequest) -> QueryPlan:
     search = _search(fields, request)
     page = Page(fields, request)
     if seen := page.after(int):
@@ -23,7 +23,7 @@ def _list_events(fields: Fields, request: pb.ListEventsRequest) -> Query:
         page.fill(response, response.events, found.entries, convert.set_event, _key, max_bytes)
         return response
 
-    return Query(lambda reader: reader.list_events(search, page.size + 1), pack)
+    return QueryPlan(lambda reader: reader.list_events(search, page.size + 1), pack)
 
 
 def _key(entry: HistoryEntry) -> tuple[int]:

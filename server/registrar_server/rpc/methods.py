@@ -26,16 +26,16 @@ Pack = Callable[[Any, int], Message]
 
 
 @dataclass(frozen=True, slots=True)
-class LookUp:
-    """A read by id, which shares its statements with the other lookups of its batch."""
+class LookupPlan:
+    """The plan of a read by id, which shares its statements with the other lookups of its batch."""
 
     lookup: Lookup
     pack: Pack
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A read with a query of its own."""
+class QueryPlan:
+    """The plan of a read with a query of its own."""
 
     run: Callable[[Reader], Any]
     pack: Pack
@@ -108,7 +108,7 @@ class Change(Method):
 class Read(Method):
     """An RPC that changes nothing: how its request becomes a lookup or a query."""
 
-    plan: Callable[[Fields, Any], LookUp | Query]
+    plan: Callable[[Fields, Any], LookupPlan | QueryPlan]
     """Reads the fields of a request, and notes or refuses the invalid ones."""
 
 

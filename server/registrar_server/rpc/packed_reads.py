@@ -8,7 +8,7 @@ from typing import Any
 from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.reader import Reader
-from registrar_server.rpc.methods import LookUp, Query
+from registrar_server.rpc.methods import LookupPlan, QueryPlan
 
 PIECE = 32
 """After so many responses, other work in the event loop gets a turn."""
@@ -29,7 +29,7 @@ class PackedReads:
         self._reader = reader
         self._max_page_bytes = max_page_bytes
 
-    async def look_up(self, plans: Sequence[LookUp]) -> list[Outcome]:
+    async def look_up(self, plans: Sequence[LookupPlan]) -> list[Outcome]:
         """Return an answer or an error for each lookup, in order."""
         found = await self._look_up([plan.lookup for plan in plans])
         outcomes: list[Outcome] = []
@@ -39,17 +39,17 @@ class PackedReads:
                 await self._pause(0)
         return outcomes
 
-    def query(self, plan: Query) -> Answer:
+    def query(self, plan: QueryPlan) -> Answer:
         """Run a query and return its answer, or raise its error."""
         return self._pack(plan, plan.run(self._reader))
 
-    def _attempt(self, plan: LookUp, found: object) -> Outcome:
+    def _attempt(self, plan: LookupPlan, found: object) -> Outcome:
         """Pack one response; its failure must not affect the other lookups of the batch."""
         try:
             return self._pack(plan, found)
         except Exception as error:
             return error
 
-    def _pack(self, plan: LookUp | Query, found: object) -> Answer:
+    def _pack(self, plan: LookupPlan | QueryPlan, found: object) -> Answer:
         message = plan.pack(found, self._max_page_bytes)
         return Answer(message.SerializeToString(), message=message)

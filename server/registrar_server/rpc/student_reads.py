@@ -10,21 +10,21 @@ from registrar_server.reading.lists import StudentSearch
 from registrar_server.reading.lookups import StudentById
 from registrar_server.rpc import convert
 from registrar_server.rpc.filters import member
-from registrar_server.rpc.methods import LookUp, Query, Read
+from registrar_server.rpc.methods import LookupPlan, QueryPlan, Read
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
 from registrar_server.rpc.values import STUDENT_STATES
 
 
-def _get(fields: Fields, request: pb.GetStudentRequest) -> LookUp:
-    return LookUp(StudentById(fields.id("student_id", request.student_id), request.show_deleted), _found)
+def _get(fields: Fields, request: pb.GetStudentRequest) -> LookupPlan:
+    return LookupPlan(StudentById(fields.id("student_id", request.student_id), request.show_deleted), _found)
 
 
 def _found(student: Student, _max_bytes: int) -> pb.GetStudentResponse:
     return pb.GetStudentResponse(student=convert.student(student))
 
 
-def _list(fields: Fields, request: pb.ListStudentsRequest) -> Query:
+def _list(fields: Fields, request: pb.ListStudentsRequest) -> QueryPlan:
     search = StudentSearch(
         query=fields.selector("query", request.query, 200),
         hold_code=fields.selector("hold_code", request.hold_code, 64),
@@ -39,7 +39,7 @@ def _list(fields: Fields, request: pb.ListStudentsRequest) -> Query:
         page.fill(response, response.students, rows, convert.set_student, _key, max_bytes)
         return response
 
-    return Query(lambda reader: reader.list_students(search, after, page.size + 1), pack)
+    return QueryPlan(lambda reader: reader.list_students(search, after, page.size + 1), pack)
 
 
 def _key(student: Student) -> tuple[str]:
