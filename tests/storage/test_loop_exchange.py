@@ -1,4 +1,4 @@
-"""A connection that the event loop watches: how the watching ends."""
+"""A connection that the event loop watches: what it reads unasked, and how the watching ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from registrar_server.storage.bulk.postgresql import reading
+from registrar_server.storage import loop_exchange
+from registrar_server.storage.bulk.postgresql import Exchange, reading
 from registrar_server.storage.loop_exchange import LoopConnection
 from tests.support.drivers import SELECT_STUDENTS
 from tests.support.sessions import end_sessions
@@ -83,5 +84,25 @@ async def test_a_notice_that_nobody_asked_for_is_read(connection: Connection[Any
     watched = LoopConnection(connection)
     with psycopg.connect(postgresql_url, autocommit=True) as other:
         other.execute("NOTIFY news")
+    assert await ask(watched, connection) == [[]]
+    watched.detach()
+
+
+async def test_input_that_encryption_has_kept_is_read_without_new_input(
+    connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket reports only new input. What the layer of encryption has taken from it is found by trying again."""
+    receive, tries = Exchange.receive, list[bool]()
+
+    def receive_late(exchange: Exchange) -> bool:
+        if True not in tries:
+            tries.append(receive(exchange))
+            return False
+        tries.append(True)
+        return len(tries) > 3
+
+    monkeypatch.setattr(Exchange, "receive", receive_late)
+    monkeypatch.setattr(loop_exchange, "_buffers_input", lambda _connection: True)
+    watched = LoopConnection(connection, timeout=5)
     assert await ask(watched, connection) == [[]]
     watched.detach()
