@@ -64,5 +64,4 @@ class CallQueues:
         """End the threads and close the connections of the queues, which must be closed."""
         for thread in self._threads:
             thread.close()
-        if isinstance(self._store, LoopStore):
-            await self._store.close()
+        await self._store.close()

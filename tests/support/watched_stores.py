@@ -42,6 +42,10 @@ class WatchedStore(Store):
         async with self._store.snapshot() as exchanges:
             yield _WatchedExchanges(exchanges, lambda _step: self._before_step("look"))
 
+    async def close(self) -> None:
+        """Close the store."""
+        await self._store.close()
+
     async def pause(self, seconds: float) -> None:
         """Wait as the store does, or pass the seconds on."""
         if seconds and self._pause:

@@ -55,7 +55,8 @@ class Dispatcher:
         arrival.request = method.read(arrival.data)
         if isinstance(method, Change):
             self._open_change(arrival, method)
-        elif isinstance(method, Read):
+        else:
+            assert isinstance(method, Read)
             self._open_read(arrival, method)
 
     def _open_change(self, arrival: Arrival, change: Change) -> None:

@@ -1,10 +1,8 @@
-"""The door of the server: hands calls in, those that arrive together at once, and answers them.
+"""The endpoint of every call: gathers the calls that arrive together, hands them in, and answers each of them.
 
-gRPC delivers one call per turn of the event loop. What is done for one call between two others costs several times what
-it costs in a loop over many, since gRPC's own work fills the processor's caches. Answers that leave one by one cost
-more than answers that leave together, and their callers come back one by one. So calls wait until some turns of the
-loop bring no new call. Nothing waits for a timer: an idle loop takes a few microseconds for a turn. A caller who is
-alone does not wait.
+Calls wait until some turns of the event loop bring no new call. Work on many calls at once, and answers that leave
+together, cost much less (``docs/architecture.md``, "Why bursts"). Nothing waits for a timer: an idle loop takes a few
+microseconds for a turn. A caller who is alone does not wait.
 """
 
 from __future__ import annotations

@@ -55,6 +55,10 @@ class Store(ABC):
         It may run in a thread. Nothing else may use meanwhile what it reads or changes.
         """
 
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connections that the store keeps, which must be idle."""
+
     async def look(self, read: Callable[[Exchanges], Awaitable[Result]], *, calls: int = 1) -> Result:
         """Return the result of ``read`` on a snapshot. After a lost connection, retry once on a new one.
 
@@ -86,6 +90,9 @@ class BlockingStore(Store):
         """Read on a connection of this thread."""
         with self._database.read_connection() as transaction:
             yield _BlockingExchanges(transaction)
+
+    async def close(self) -> None:
+        """Do nothing, since the database keeps the connections of threads."""
 
     async def pause(self, seconds: float) -> None:
         """Block this thread."""
