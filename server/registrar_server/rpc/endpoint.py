@@ -21,11 +21,11 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler = Callable[[bytes, Context], Awaitable[bytes]]
 
 
-QUIET_TURNS = 16
+QUIET_TURNS = 32
 """After so many turns of the event loop without a new call, the gathered calls are opened."""
 MAX_GATHERED = 256
 """The most calls that are opened together."""
-MAX_WAIT_S = 0.01
+MAX_WAIT_S = 0.02
 """How long a call may wait for others, if they never stop arriving."""
 ALONE = 8
 """After so many calls in a row that met no other call, their caller is taken to be alone."""
