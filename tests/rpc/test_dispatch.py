@@ -23,7 +23,7 @@ from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.dispatch import Dispatcher
-from registrar_server.rpc.endpoint import Context, Endpoints, Intake
+from registrar_server.rpc.endpoint import QUIET_TURNS, Context, Endpoints, Intake
 from registrar_server.rpc.methods import LookupPlan
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.table import METHODS
@@ -482,5 +482,5 @@ class TestMemory:
 
 async def _some_turns() -> None:
     """Let the calls of this turn pass through the intake."""
-    for _ in range(20):
+    for _ in range(QUIET_TURNS + 4):
         await asyncio.sleep(0)
