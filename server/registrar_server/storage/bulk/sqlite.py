@@ -22,7 +22,7 @@ from registrar_server.storage.bulk.shapes import (
 
 
 class SQLite(Dialect):
-    """The sqlite3 module. Keys are passed as one JSON array, rows are written with ``executemany``.
+    """The sqlite3 module. Several keys are passed as one JSON array, rows are written with ``executemany``.
 
     A write transaction locks the whole database, so a lock of rows runs nothing and returns the given keys.
     """
@@ -31,13 +31,18 @@ class SQLite(Dialect):
         """Run one select after the other."""
         return [self._fetch(connection, *request) for request in requests]
 
-    def _fetch(self, connection: Any, statement: Statement, rows: Rows) -> Rows:
+    def _fetch(self, connection: Any, statement: Query[Any], rows: Rows) -> Rows:
         if isinstance(statement, Lock):
             return rows
         if isinstance(statement, Heads):
             return self._heads(connection, statement, rows)
+        assert isinstance(statement, Select)
+        found: Rows
+        if len(rows) == 1:  # Reading one key from an array takes longer than the rest of the statement.
+            found = connection.execute(_text_of_one(statement), rows[0]).fetchall()
+            return found
         keys = [row[0] for row in rows] if len(statement.key) == 1 else [list(row) for row in rows]
-        found: Rows = connection.execute(_text_of(statement), (json.dumps(keys),)).fetchall()
+        found = connection.execute(_text_of(statement), (json.dumps(keys),)).fetchall()
         return found
 
     def _heads(self, connection: Any, statement: Heads[Any], rows: Rows) -> Rows:
@@ -62,6 +67,12 @@ def _text_of(statement: Statement) -> str:
     return _render(statement)
 
 
+@cache
+def _text_of_one(select: Select[Any]) -> str:
+    """Return the text of a select by one key, whose parts are the parameters."""
+    return _select_where(select, " AND ".join(f"{column} = ?" for column in select.key))
+
+
 @singledispatch
 def _render(statement: Statement) -> str:
     raise TypeError(f"not a statement: {statement!r}")
@@ -69,9 +80,13 @@ def _render(statement: Statement) -> str:
 
 @_render.register(Select)
 def _select(select: Select[Any]) -> str:
+    return _select_where(select, _key_in_array(select))
+
+
+def _select_where(select: Select[Any], key: str) -> str:
     shown = ", ".join((*(str(select.column(column)) for column in select.columns), *select.computed.values()))
     joined = f" JOIN {select.join} USING ({select.using})" if select.join else ""
-    return f"SELECT {shown} FROM {select.table}{joined} WHERE {_key(select)} AND {select.where}"
+    return f"SELECT {shown} FROM {select.table}{joined} WHERE {key} AND {select.where}"
 
 
 @_render.register(Heads)
@@ -112,7 +127,7 @@ def _insert_into(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
-def _key(statement: Statement) -> str:
+def _key_in_array(statement: Statement) -> str:
     if len(statement.key) == 1:
         return f"{statement.key[0]} IN (SELECT value FROM json_each(?))"
     parts = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(statement.key)))
