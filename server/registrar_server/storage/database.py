@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
-from sqlalchemy import Engine, QueuePool, Select, text
+from sqlalchemy import QueuePool, Select, text
 from sqlalchemy.engine import make_url
 
 from registrar_server import stopwatch
@@ -21,7 +21,8 @@ from registrar_server.availability import Availability
 from registrar_server.immediate import complete
 from registrar_server.storage import bulk
 from registrar_server.storage.engines import create_engine, sqlite_file
-from registrar_server.storage.failures import CommitUncertain, DatabaseReplaced, Failure, classify, error_of_commit
+from registrar_server.storage.failures import DatabaseReplaced, Failure, classify, error_of_commit
+from registrar_server.storage.kept_connections import Connections
 
 Found = TypeVar("Found")
 Asked = TypeVar("Asked", bound=bulk.Statement)
@@ -48,6 +49,8 @@ class Database:
         self.writer = create_engine(self.url, self.writers + 1, one_plan=True)
         self.looker = create_engine(self.url, readers, autocommit=True, one_plan=True)
         self.autocommit = create_engine(self.url, readers, autocommit=True)
+        self._writing = Connections(self.writer, keep=self.is_sqlite)
+        self._looking = Connections(self.looker, keep=self.is_sqlite)
         self.generation = 0
         """Rises each time when all connections are closed; those opened before are not to be used any more."""
         self._admits = threading.Event()
@@ -56,7 +59,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Begin a write transaction. It is rolled back unless its ``commit`` ends it."""
-        with self._connection(self.writer) as connection:
+        with self._connection(self._writing) as connection:
             if self.is_sqlite:
                 connection.execute("BEGIN IMMEDIATE")
             yield Transaction(self._bulk, connection)
@@ -64,7 +67,7 @@ class Database:
     @contextmanager
     def read_connection(self) -> Iterator[Transaction]:
         """Read with the statements of ``bulk``, without locks and without a transaction."""
-        with self._connection(self.looker) as connection:
+        with self._connection(self._looking) as connection:
             yield Transaction(self._bulk, connection)
 
     def rows(self, query: Select[*tuple[Any, ...]], *, calls: int = 1) -> Sequence[Sequence[Any]]:
@@ -80,20 +83,10 @@ class Database:
             return connection.execute(query).all()
 
     @contextmanager
-    def _connection(self, engine: Engine) -> Iterator[Any]:
+    def _connection(self, connections: Connections) -> Iterator[Any]:
         self._check()
-        pooled = engine.raw_connection()
-        try:
-            yield pooled.driver_connection
-        except BaseException as error:
-            lost = classify(error) is Failure.UNAVAILABLE or isinstance(error, CommitUncertain)
-            if lost or getattr(pooled.driver_connection, "closed", False):
-                pooled.invalidate()
-            if lost:
-                engine.dispose()  # The idle connections in the pool are likely lost too.
-            raise
-        finally:
-            pooled.close()  # Rolls back an uncommitted transaction.
+        with connections.lend() as connection:
+            yield connection
 
     def _check(self) -> None:
         if not self._admits.is_set():
@@ -130,14 +123,16 @@ class Database:
 
     def _await_quiet(self) -> None:
         until = time.monotonic() + QUIET_S
-        pools = [cast("QueuePool", engine.pool) for engine in (self.writer, self.looker, self.autocommit)]
-        while any(pool.checkedout() for pool in pools) and time.monotonic() < until:
+        queries = cast("QueuePool", self.autocommit.pool)
+        while not (self._writing.are_idle and self._looking.are_idle and queries.checkedout() == 0):
+            if time.monotonic() >= until:
+                return
             time.sleep(0.001)
 
     def close(self) -> None:
         """Close all pooled connections."""
-        self.writer.dispose()
-        self.looker.dispose()
+        self._writing.close()
+        self._looking.close()
         self.autocommit.dispose()
         self.generation += 1  # After the pools are empty, so that a connection from before never counts as a new one.
 
