@@ -100,7 +100,8 @@ def _settings(database_url: str) -> Settings:
     # Arguments override the environment, which may hold the settings of another server.
     values: dict[str, Any] = {name: field.get_default() for name, field in Settings.model_fields.items()}
     # A sweep would promote students between two calls of a test.
-    return Settings(**{**values, "listen": "127.0.0.1:0", "database_url": database_url, "settle_interval": 0})
+    fixed = {"listen": "127.0.0.1:0", "http_listen": "", "database_url": database_url, "settle_interval": 0}
+    return Settings(**{**values, **fixed})
 
 
 class _LoopThread:

@@ -13,6 +13,8 @@ from sqlalchemy.engine import URL
 
 from registrar_server import migrate
 from registrar_server.call_queues import CallQueues
+from registrar_server.http.listener import HttpListener
+from registrar_server.http.site import make_app
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.recounting import recount
 from registrar_server.ledger.rekeying import rekey
@@ -20,6 +22,7 @@ from registrar_server.ledger.request_ids import purge_request_ids
 from registrar_server.ledger.sweeping import Sweep, Swept
 from registrar_server.ledger.unsettled import Memory, Unsettled, find_unsettled
 from registrar_server.ledger.write_probe import probe_writes
+from registrar_server.rpc.endpoint import Intake
 from registrar_server.rpc.grpc_log import CallerFaultFilter
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
@@ -64,14 +67,21 @@ class Server:
         self._grpc = grpc.aio.server(options=server_options(settings))
         self._grpc_log = CallerFaultFilter(settings.max_message_bytes)
         self._tasks: list[asyncio.Task[None]] = []
+        self._http: HttpListener | None = None
         self.address = ""
-        """The address that the server listens on, host:port."""
+        """The address that the server listens on for gRPC, host:port."""
+        self.http_address = ""
+        """The address that the server listens on for HTTP, host:port; empty if it serves no HTTP."""
 
     async def start(self) -> None:
         """Bind the address, serve, and start the periodic tasks."""
-        add_services(self._grpc, self._queues.dispatcher, self._health, slow_call=self._settings.slow_call)
+        intake = Intake(self._queues.dispatcher.open_all)
+        add_services(self._grpc, intake, self._health, slow_call=self._settings.slow_call)
         try:
             self.address = bind(self._grpc, self._settings)
+            if self._settings.http_listen:
+                self._http = HttpListener(make_app(intake, self._settings), self._settings)
+                self.http_address = await self._http.start()
         except ListenError as error:
             raise StartError(str(error)) from error
         self._health.report(serving=True)
@@ -85,7 +95,12 @@ class Server:
         ]
         if self._settings.settle_interval:
             self._tasks.append(asyncio.create_task(_repeat(self._settings.settle_interval, self.sweep)))
-        log.info("server_started", address=self.address, database=_without_password(self._settings.url))
+        log.info(
+            "server_started",
+            address=self.address,
+            http=self.http_address,
+            database=_without_password(self._settings.url),
+        )
 
     async def stop(self, grace: float | None = None) -> bool:
         """Refuse new calls, finish the calls in progress within ``grace`` seconds, and close the database.
@@ -94,6 +109,8 @@ class Server:
         """
         log.info("server_stopping")
         self._stopping = True
+        if self._http:
+            self._http.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -105,6 +122,8 @@ class Server:
             await asyncio.sleep(min(seconds, LINGER_S))
         # Streams such as health's Watch never end by themselves, and no work depends on them.
         await self._grpc.stop(LINGER_S)
+        if self._http:
+            await self._http.end()
         # gRPC has cut off the callers whose grace has expired; the database may still finish their work.
         finished = finished or await self._finish_calls(OVERTIME_S)
         if finished:

@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = settings.load(
             listen=getattr(options, "listen", None),
+            http_listen=getattr(options, "http_listen", None),
             database_url=options.database_url,
             insecure=getattr(options, "insecure", None),
             log_format=options.log_format,
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM, SIGINT or SIGHUP")
     serve.add_argument("--migrate", action="store_true", help="upgrade the database first")
     serve.add_argument("--listen", help="REGISTRAR_LISTEN, host:port")
+    serve.add_argument("--http-listen", help="REGISTRAR_HTTP_LISTEN, host:port; empty turns HTTP off")
     serve.add_argument("--insecure", action="store_true", default=None, help="serve without TLS on any address")
     serve.set_defaults(run=_serve)
 

@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -49,13 +57,14 @@ class SettingsError(Exception):
     """The settings are invalid; the message names each variable and its allowed values."""
 
 
-def _seconds(value: Any) -> Any:
+def seconds(value: Any) -> Any:
+    """Return the seconds of a duration such as ``500ms``. Raises ValueError if it is none, or longer than 3650 days."""
     if isinstance(value, int | float):
         return float(value)
     if match := _DURATION.fullmatch(str(value).strip()):
-        seconds = float(match[1]) * _SECONDS[match[2]]
-        if seconds <= MAX_DURATION_S:
-            return seconds
+        found = float(match[1]) * _SECONDS[match[2]]
+        if found <= MAX_DURATION_S:
+            return found
     raise ValueError('must be a duration of at most 3650d, such as "500ms", "30s", "5m", "24h" or "7d"')
 
 
@@ -63,15 +72,20 @@ def _settle_seconds(value: Any) -> float:
     if str(value).strip() in ("0", "0.0"):
         return 0.0
     try:
-        seconds: float = _seconds(value)
+        found: float = seconds(value)
     except ValueError as error:
         raise ValueError(f"{error}; or 0 to turn the sweep off") from None
-    if 0 < seconds < MIN_SETTLE_INTERVAL_S:
+    if 0 < found < MIN_SETTLE_INTERVAL_S:
         raise ValueError("must be at least 100ms, or 0 to turn the sweep off")
-    return seconds
+    return found
 
 
-Duration = Annotated[float, BeforeValidator(_seconds)]
+def _names(value: Any) -> Any:
+    """Return the names in a list that is separated by commas."""
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(seconds)]
 
 
 class Settings(BaseSettings):
@@ -83,6 +97,14 @@ class Settings(BaseSettings):
 
     listen: str = "127.0.0.1:50051"
     """The address to listen on, host:port; port 0 selects a free port. An address that is not loopback needs TLS."""
+    http_listen: str = "127.0.0.1:8080"
+    """The address to listen on for HTTP, host:port; port 0 selects a free port, empty turns HTTP off."""
+    http_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    """The names, besides those of loopback, that the Host header of a request may have, separated by commas."""
+    http_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    """The origins of web pages that may send requests, such as https://portal.example.edu, separated by commas."""
+    reflection: bool = True
+    """Describe the API to everybody who asks: gRPC reflection and /openapi.json."""
     database_url: SecretStr = SecretStr("sqlite:///registrar.db")
     """sqlite:///file, relative to the working folder, or postgresql://user:password@host/database."""
     insecure: bool = False
@@ -120,9 +142,11 @@ class Settings(BaseSettings):
     migration_wait: Annotated[Duration, Field(ge=0)] = 300.0
     """How long a migration waits for another process that migrates the same database."""
 
-    @field_validator("listen")
+    @field_validator("listen", "http_listen")
     @classmethod
-    def _check_listen(cls, value: str) -> str:
+    def _check_listen(cls, value: str, info: ValidationInfo) -> str:
+        if info.field_name == "http_listen" and not value:
+            return value
         host, separator, port = value.rpartition(":")
         if ":" in host and not (host.startswith("[") and host.endswith("]")):
             raise ValueError("must be host:port, with an IPv6 address in brackets, such as [::1]:50051")

@@ -48,7 +48,7 @@ OPTIONS = [("grpc.use_local_subchannel_pool", 1)]  # Each channel opens its own 
 
 def settings(database_url: str, **others: Any) -> Settings:
     """Return settings for a test server, without those of ``.env``. It sweeps only if a test asks for it."""
-    fixed = {"listen": FREE_PORT, "database_url": database_url, "settle_interval": 0}
+    fixed = {"listen": FREE_PORT, "http_listen": "", "database_url": database_url, "settle_interval": 0}
     return Settings(_env_file=None, **{**fixed, **others})
 
 

@@ -43,6 +43,11 @@ class RpcStatus(NamedTuple):
     details: str
     trailing_metadata: tuple[tuple[str, bytes], ...]
 
+    @property
+    def message(self) -> Status:
+        """The status with its details as a message."""
+        return Status.FromString(self.trailing_metadata[0][1])
+
 
 def of_refusal(refusal: Refusal) -> RpcStatus:
     """Return the status of a refusal with all details that fit."""
@@ -52,6 +57,12 @@ def of_refusal(refusal: Refusal) -> RpcStatus:
 def of_deadline() -> RpcStatus:
     """Return the status of a call whose deadline passed while it waited."""
     message = "The deadline passed before the work began; nothing was changed."
+    return _assemble(grpc.StatusCode.DEADLINE_EXCEEDED, message, [])
+
+
+def of_late_answer() -> RpcStatus:
+    """Return the status of a call whose deadline passed, if its work may have begun."""
+    message = "The deadline passed before the answer. A change may have been made; repeat it with its request_id."
     return _assemble(grpc.StatusCode.DEADLINE_EXCEEDED, message, [])
 
 

@@ -1,0 +1,46 @@
+"""The HTTP application: its routes, and what surrounds every request."""
+
+from __future__ import annotations
+
+import structlog
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from registrar_server.http import answers
+from registrar_server.http.refusals import HttpRefusal
+from registrar_server.http.routes import Router, all_routes
+from registrar_server.http.transcoder import Transcoder, peer
+from registrar_server.rpc.endpoint import Intake
+from registrar_server.settings import Settings
+
+log = structlog.get_logger()
+
+
+def make_app(intake: Intake, settings: Settings) -> ASGIApp:
+    """Return the application."""
+    transcoder = Transcoder(
+        Router(all_routes()), intake, slow_call=settings.slow_call, max_bytes=settings.max_message_bytes
+    )
+    return Starlette(
+        routes=[Mount("/", transcoder)],
+        middleware=[Middleware(Refusals), Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)],
+    )
+
+
+class Refusals:
+    """Answers a request that was refused before it became a call, and logs it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            await self._app(scope, receive, send)
+        except HttpRefusal as refusal:
+            answer = answers.of_refusal(refusal)
+            log.info("http_refused", status=answer.status, reason=refusal.reason.value, peer=peer(scope))
+            await answer.send(send)

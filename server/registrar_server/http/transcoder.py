@@ -1,0 +1,118 @@
+"""The way of a call over HTTP: finds its method, reads its request, hands it in, and answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from registrar_server.errors import FieldViolation, invalid_fields
+from registrar_server.http import answers
+from registrar_server.http.answers import HttpAnswer
+from registrar_server.http.bodies import check_content_type, read_body
+from registrar_server.http.connections import leaves_with_its_connection
+from registrar_server.http.json_requests import read_request
+from registrar_server.http.routes import Match, Router
+from registrar_server.rpc import status
+from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.endpoint import Intake
+from registrar_server.settings import seconds
+
+DEFAULT_TIMEOUT_S = 30.0
+MAX_TIMEOUT_S = 3600.0
+LARGE_BODY_BYTES = 65_536
+"""A body of more bytes is read in a thread, so that the event loop goes on meanwhile."""
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Caller:
+    """The caller of a call over HTTP, with what gRPC's context tells of one over gRPC."""
+
+    __slots__ = ("_peer", "deadline")
+
+    def __init__(self, scope: Scope) -> None:
+        self._peer = peer(scope)
+        self.deadline = asyncio.get_running_loop().time() + DEFAULT_TIMEOUT_S
+
+    def peer(self) -> str:
+        """Return the address of the caller."""
+        return self._peer
+
+    def time_remaining(self) -> float:
+        """Return the seconds until the deadline of the call."""
+        return self.deadline - asyncio.get_running_loop().time()
+
+
+def peer(scope: Scope) -> str:
+    """Return the address of a caller, in gRPC's form."""
+    host, port = scope.get("client") or ("unknown", 0)
+    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
+
+
+class Transcoder:
+    """An ASGI application that answers each request as the method of its route does."""
+
+    def __init__(self, router: Router, intake: Intake, *, slow_call: float, max_bytes: int) -> None:
+        self._router = router
+        self._intake = intake
+        self._slow_call = slow_call
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. If its connection is lost, its task is cancelled, and a call that waits is dropped."""
+        with contextlib.suppress(asyncio.CancelledError), leaves_with_its_connection(scope):
+            answer = await self._answer(scope, receive)
+            await answer.send(send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> HttpAnswer:
+        headers, caller = Headers(scope=scope), Caller(scope)
+        match = self._router.find(scope["method"], scope["raw_path"])
+        if scope["method"] in WITH_BODY:
+            check_content_type(headers)
+        arrival = Arrival(match.route.method, b"", caller, self._slow_call)
+        body = await read_body(headers, receive, self._max_bytes)
+        await self._call(arrival, caller, match, scope["query_string"], headers, body)
+        if arrival.refused is not None:
+            return answers.of_status(arrival.refused.message)
+        return answers.of_response(arrival.method.response.FromString(arrival.response))
+
+    async def _call(
+        self, arrival: Arrival, caller: Caller, match: Match, query: bytes, headers: Headers, body: bytes
+    ) -> None:
+        """Read the request and carry the call out; ``arrival`` gets the outcome."""
+        try:
+            caller.deadline += _timeout(headers) - DEFAULT_TIMEOUT_S
+            arguments = (match, query, headers, body)
+            large = len(body) > LARGE_BODY_BYTES
+            request = await asyncio.to_thread(read_request, *arguments) if large else read_request(*arguments)
+            arrival.data = request.SerializeToString()
+        except Exception as error:
+            arrival.end(error)
+            return
+        self._intake.take(arrival)
+        try:
+            async with asyncio.timeout_at(caller.deadline):
+                await arrival.ended
+        except TimeoutError:
+            arrival.leave()
+            if arrival.ended.cancelled():
+                arrival.refused = status.of_late_answer()
+        except asyncio.CancelledError:
+            arrival.leave()
+            raise
+
+
+def _timeout(headers: Headers) -> float:
+    value = headers.get("registrar-timeout")
+    if value is None:
+        return DEFAULT_TIMEOUT_S
+    try:
+        found: float = seconds(value)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= MAX_TIMEOUT_S:
+        expected = "must be a duration of at most 1h, such as 500ms, 5s or 2m"
+        raise invalid_fields([FieldViolation("Registrar-Timeout", expected)])
+    return found
