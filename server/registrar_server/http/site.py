@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import uuid
+
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from registrar_server.errors import drop_frames
 from registrar_server.http import answers
+from registrar_server.http.connection_limits import peer
 from registrar_server.http.guard import Guard
+from registrar_server.http.probes import Probe, Readiness
 from registrar_server.http.refusals import HttpRefusal
 from registrar_server.http.routes import Router, all_routes
-from registrar_server.http.transcoder import Transcoder, peer
+from registrar_server.http.transcoder import Transcoder
+from registrar_server.rpc import status
 from registrar_server.rpc.endpoint import Intake
 from registrar_server.settings import Settings
 
 log = structlog.get_logger()
 
 
-def make_app(intake: Intake, settings: Settings) -> ASGIApp:
+def make_app(intake: Intake, settings: Settings, readiness: Readiness) -> ASGIApp:
     """Return the application."""
     transcoder = Transcoder(
         Router(all_routes()), intake, slow_call=settings.slow_call, max_bytes=settings.max_message_bytes
     )
     return Starlette(
-        routes=[Mount("/", transcoder)],
+        routes=[Route("/healthz", Probe()), Route("/readyz", Probe(readiness)), Mount("/", transcoder)],
         middleware=[
             Middleware(Refusals),
             Middleware(Guard, settings),
@@ -36,7 +44,10 @@ def make_app(intake: Intake, settings: Settings) -> ASGIApp:
 
 
 class Refusals:
-    """Answers a request that was refused before it became a call, and logs it."""
+    """Answers a request that was refused before it became a call, or that failed on the way, and logs it.
+
+    If the connection of a request is lost, its task is cancelled. Nobody waits for the answer then.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,7 +56,15 @@ class Refusals:
         """Answer one request."""
         try:
             await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            return
         except HttpRefusal as refusal:
             answer = answers.of_refusal(refusal)
-            log.info("http_refused", status=answer.status, reason=refusal.reason.value, peer=peer(scope))
+            log.info("http_refused", status=answer.status, reason=refusal.reason.value, peer=peer(scope["client"]))
             await answer.send(send)
+        except Exception as error:
+            error_id = str(uuid.uuid4())
+            log.error("http_crashed", error_id=error_id, peer=peer(scope["client"]), exc_info=error)
+            drop_frames(error)
+            with contextlib.suppress(RuntimeError):  # If the answer had begun, uvicorn raises it, and cuts it off.
+                await answers.of_status(status.of_crash(error_id).message).send(send)

@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import grpc
 
 from registrar_server.availability import Availability, Work
+from registrar_server.errors import Reason, Refusal, shutting_down
 from registrar_server.rpc.health_service import HealthService
 
 PING_TIMEOUT_S = 5.0
+
+Found = TypeVar("Found")
 
 
 class Health:
@@ -82,6 +86,21 @@ class Health:
         if self._availability.failures(work) == failures:
             self._availability.succeeded(work)
         return True
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the server does not serve; None if it does."""
+        if self._service.has_ended:
+            return shutting_down()
+        if self._service.is_serving:
+            return None
+        return Refusal(
+            Reason.DATABASE_UNAVAILABLE, "The database does not answer, or cannot be written.", retry_after=1.0
+        )
+
+    def soon(self, function: Callable[[], Found]) -> asyncio.Future[Found]:
+        """Run a function in the thread of the checks, between them."""
+        return self._loop.run_in_executor(self._thread, function)
 
     def end(self) -> None:
         """Report NOT_SERVING from now on, regardless of later calls of ``report``."""

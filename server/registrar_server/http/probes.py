@@ -1,0 +1,74 @@
+"""The probes for load balancers and orchestrators: whether the process answers, and whether the server can serve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.types import Receive, Scope, Send
+
+from registrar_server.http import answers
+from registrar_server.http.answers import HttpAnswer
+from registrar_server.http.refusals import HttpReason, HttpRefusal
+from registrar_server.http.routes import method_not_allowed
+from registrar_server.migrate import MigrationError, MigrationReport, MigrationState
+from registrar_server.rpc import status
+from registrar_server.rpc.health import Health
+
+SCHEMA_INTERVAL_S = 5.0
+"""How long the result of a check of the schema is used."""
+SCHEMA_TIMEOUT_S = 5.0
+
+SERVING = HttpAnswer(200, b'{"status":"SERVING"}')
+
+
+class Readiness:
+    """Knows whether the server can serve: it is not stopping, the database works, and its schema is not too old."""
+
+    def __init__(self, health: Health, check_schema: Callable[[], MigrationReport]) -> None:
+        self._health = health
+        self._check_schema = check_schema
+        self._loop = asyncio.get_running_loop()
+        self._found: asyncio.Future[str] | None = None
+        self._asked_at = 0.0
+
+    async def answer(self) -> HttpAnswer:
+        """Return the answer to a probe."""
+        refusal = self._health.refusal
+        if refusal is None and (problem := await self._schema_problem()):
+            return answers.of_refusal(HttpRefusal(HttpReason.SCHEMA_BEHIND, problem))
+        refusal = self._health.refusal  # The server may have begun to stop meanwhile.
+        return SERVING if refusal is None else answers.of_status(status.of_refusal(refusal).message)
+
+    async def _schema_problem(self) -> str:
+        """Return what is wrong with the schema, or an empty string. All probes of some seconds share one check."""
+        now = self._loop.time()
+        if self._found is None or (self._found.done() and now - self._asked_at >= SCHEMA_INTERVAL_S):
+            self._found, self._asked_at = self._health.soon(self._look), now
+        try:
+            async with asyncio.timeout(SCHEMA_TIMEOUT_S):
+                return await asyncio.shield(self._found)
+        except TimeoutError:
+            return f"The database did not return its schema within {SCHEMA_TIMEOUT_S:g} seconds."
+
+    def _look(self) -> str:
+        """Look for migrations that are missing. A newer version's are no problem, as they only add to the schema."""
+        try:
+            report = self._check_schema()
+        except MigrationError as error:
+            return str(error)
+        return str(report) if report.state in (MigrationState.EMPTY, MigrationState.BEHIND) else ""
+
+
+class Probe:
+    """An ASGI application that answers GET and HEAD."""
+
+    def __init__(self, readiness: Readiness | None = None) -> None:
+        self._readiness = readiness
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer that the process runs or, with ``readiness``, whether the server can serve."""
+        if scope["method"] not in ("GET", "HEAD"):
+            raise method_not_allowed(["GET"])
+        answer = await self._readiness.answer() if self._readiness else SERVING
+        await answer.send(send)
