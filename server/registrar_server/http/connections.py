@@ -129,7 +129,7 @@ class Connection(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             replace_host(self.headers, self.url)
         if version == "1.0":
-            self.app = InOnePiece(self.config.loaded_app)  # type: ignore[assignment]  # uvicorn has types of its own.
+            self.app = InOnePiece(self.config.loaded_app)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -202,6 +202,7 @@ class Connection(HttpToolsProtocol):
         """Close the connection if its client has let the server wait for too long."""
         patience = self.server_state.patience
         if self._unsent.since(now, self._raw.get_write_buffer_size()) < now - patience.unread:
+            log.info("http_cut_off", peer=peer(self.client))
             self._raw.abort()
         elif self._left_at:
             if now - self._left_at > patience.linger:
