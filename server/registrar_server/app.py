@@ -65,7 +65,7 @@ class Server:
             SERVICE_NAMES,
             self._database.availability,
         )
-        self._readiness = Readiness(self._health, check_schema)
+        self._readiness = Readiness(self._health, partial(self._look_at_schema, check_schema))
         self._queues = CallQueues(self._database, settings)
         self._sweep = Sweep(self._find_unsettled, self._queues.changes)
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
@@ -181,6 +181,11 @@ class Server:
         # Until the completions of an older version's servers are counted, a sweep could give their seats away.
         await self._recount()
         return await self._sweep.run()
+
+    def _look_at_schema(self, check_schema: Callable[[], migrate.MigrationReport]) -> migrate.MigrationReport:
+        """Check the schema of a database that answers: a SQLite file that was moved away would look empty."""
+        self._database.ping()
+        return check_schema()
 
     async def _find_unsettled(self, memory: Memory) -> Unsettled:
         """Find the courses to settle in a thread for queries, since nothing is written."""

@@ -11,8 +11,7 @@ import uvloop
 ABOUT_CONNECTIONS = ("test_http_stop", "test_listener", "test_rude_clients")
 
 
-def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]] | None:
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run the tests about connections also in the event loop of the server, whose transports differ."""
-    if item.path.stem not in ABOUT_CONNECTIONS:
-        return None
-    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop, **loops} if item.path.stem in ABOUT_CONNECTIONS else loops

@@ -13,10 +13,10 @@ from registrar_server.app import Server
 from registrar_server.http.connection_limits import Patience
 from registrar_server.http.transcoder import Transcoder
 from tests.support.raw_connections import (
-    ENDLESS,
     GET,
     RawConnection,
     connected,
+    patient,
     request,
     serving_http,
 )
@@ -252,12 +252,6 @@ class TestSlowClients:
             async with connected(server) as client:
                 large = request("POST", "/v1/students", None, *asks, "Content-Length: 20000000")
                 assert (await client.ask(large)).status == 413
-
-
-def patient(**limits: float) -> Patience:
-    """Return endless limits but for these."""
-    names = ("handshake", "head", "idle", "unread", "linger")
-    return Patience(**{**dict.fromkeys(names, ENDLESS), **limits})
 
 
 async def drip(client: RawConnection, data: bytes) -> None:

@@ -8,7 +8,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from registrar_server.app import Server, start
 from registrar_server.http.connection_limits import Patience
@@ -17,7 +17,6 @@ from tests.support.web_requests import WebAnswer
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ENDLESS = 3600.0
-WAITS_FOREVER = Patience(ENDLESS, ENDLESS, ENDLESS, ENDLESS, ENDLESS)
 
 
 class RawConnection:
@@ -63,9 +62,12 @@ class RawConnection:
                 received += data
         return received
 
-    def is_kept(self) -> bool:
-        """Return whether the server has not closed the connection, as far as the client knows."""
-        return not self._reader.at_eof()
+    @property
+    def tls(self) -> ssl.SSLObject:
+        """The encryption of the connection."""
+        found = self._writer.get_extra_info("ssl_object")
+        assert found
+        return cast("ssl.SSLObject", found)
 
     async def leave(self) -> None:
         """Close the connection."""
@@ -74,21 +76,31 @@ class RawConnection:
             await self._writer.wait_closed()
 
 
-@contextlib.asynccontextmanager
-async def connected(
-    server: Server, *, tls: ssl.SSLContext | None = None, receives: int = 0
-) -> AsyncIterator[RawConnection]:
-    """Connect to a server; ``receives`` limits how many bytes wait for the client."""
-    host, _, port = server.http_address.rpartition(":")
-    plain = socket.socket()
+async def open_connection(
+    server: Server | str, *, host: str = "", tls: ssl.SSLContext | None = None, receives: int = 0
+) -> RawConnection:
+    """Connect to a server or an address, at one of its hosts; at most ``receives`` bytes wait for the client."""
+    own_host, _, port = (server if isinstance(server, str) else server.http_address).rpartition(":")
+    host = host or own_host.strip("[]")
+    plain = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     plain.setblocking(False)
     if receives:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
-    await asyncio.get_running_loop().sock_connect(plain, (host, int(port)))
+    try:
+        await asyncio.get_running_loop().sock_connect(plain, (host, int(port)))
+    except OSError:
+        plain.close()
+        raise
     reader, writer = await asyncio.open_connection(
         sock=plain, ssl=tls, server_hostname="localhost" if tls else None, limit=receives or 2**20
     )
-    connection = RawConnection(reader, writer)
+    return RawConnection(reader, writer)
+
+
+@contextlib.asynccontextmanager
+async def connected(server: Server | str, **others: Any) -> AsyncIterator[RawConnection]:
+    """Keep a connection within a ``with`` block; the arguments are those of ``open_connection``."""
+    connection = await open_connection(server, **others)
     try:
         yield connection
     finally:
@@ -96,13 +108,19 @@ async def connected(
 
 
 @contextlib.asynccontextmanager
-async def serving_http(url: str, patience: Patience = WAITS_FOREVER, **others: Any) -> AsyncIterator[Server]:
+async def serving_http(url: str, patience: Patience | None = None, **others: Any) -> AsyncIterator[Server]:
     """Run a server with HTTP in this event loop, whose clients get all the time they need by default."""
-    server = await start(settings(url, **{"http_listen": FREE_PORT, **others}), patience)
+    server = await start(settings(url, **{"http_listen": FREE_PORT, **others}), patience or patient())
     try:
         yield server
     finally:
         await server.stop(grace=0)
+
+
+def patient(**limits: float) -> Patience:
+    """Return endless limits but for these."""
+    names = ("handshake", "head", "idle", "unread", "linger")
+    return Patience(**{**dict.fromkeys(names, ENDLESS), **limits})
 
 
 def request(method: str, path: str, body: Any = None, *lines: str) -> bytes:

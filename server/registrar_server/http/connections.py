@@ -198,6 +198,10 @@ class Connection(HttpToolsProtocol):
         else:
             self._raw.close()
 
+    def abort(self) -> None:
+        """Cut the client off."""
+        self._raw.abort()
+
     def check(self, now: float) -> None:
         """Close the connection if its client has let the server wait for too long."""
         patience = self.server_state.patience

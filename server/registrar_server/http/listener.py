@@ -95,13 +95,15 @@ class HttpListener:
 
     async def _watch(self) -> None:
         """Check the connections again and again, and tell the time to those who ask for it."""
-        loop, connections = asyncio.get_running_loop(), self._connections
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(connections.patience.interval)
+            await asyncio.sleep(self._connections.patience.interval)
             self._set_date()
-            for connection in list(connections.connections):
-                assert isinstance(connection, Connection)
+            for connection in self._open():
                 connection.check(loop.time())
+
+    def _open(self) -> list[Connection]:
+        return [one for one in self._connections.connections if isinstance(one, Connection)]
 
     def _set_date(self) -> None:
         self._connections.default_headers = [(b"date", formatdate(usegmt=True).encode())]
@@ -111,7 +113,7 @@ class HttpListener:
         for server in self._servers:
             server.close()
         self._connections.is_stopping = True
-        for connection in list(self._connections.connections):
+        for connection in self._open():
             connection.shutdown()
 
     async def finish(self, seconds: float) -> None:
@@ -126,8 +128,8 @@ class HttpListener:
         """Cut off the connections that are left."""
         if self._watching:
             self._watching.cancel()
-        for connection in list(self._connections.connections):
-            connection.transport.abort()
+        for connection in self._open():
+            connection.abort()
 
 
 async def _addresses(host: str) -> list[str]:

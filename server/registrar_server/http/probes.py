@@ -11,9 +11,9 @@ from registrar_server.http import answers
 from registrar_server.http.answers import HttpAnswer
 from registrar_server.http.refusals import HttpReason, HttpRefusal
 from registrar_server.http.routes import method_not_allowed
-from registrar_server.migrate import MigrationError, MigrationReport, MigrationState
+from registrar_server.migrate import MigrationReport, MigrationState
 from registrar_server.rpc import status
-from registrar_server.rpc.health import Health
+from registrar_server.rpc.health import Health, database_fails
 
 SCHEMA_INTERVAL_S = 5.0
 """How long the result of a check of the schema is used."""
@@ -29,35 +29,33 @@ class Readiness:
         self._health = health
         self._check_schema = check_schema
         self._loop = asyncio.get_running_loop()
-        self._found: asyncio.Future[str] | None = None
+        self._report: asyncio.Future[MigrationReport] | None = None
         self._asked_at = 0.0
 
     async def answer(self) -> HttpAnswer:
         """Return the answer to a probe."""
-        refusal = self._health.refusal
-        if refusal is None and (problem := await self._schema_problem()):
-            return answers.of_refusal(HttpRefusal(HttpReason.SCHEMA_BEHIND, problem))
-        refusal = self._health.refusal  # The server may have begun to stop meanwhile.
-        return SERVING if refusal is None else answers.of_status(status.of_refusal(refusal).message)
+        problem = self._health.problem
+        if problem is None:
+            try:
+                report = await self._current_report()
+            except Exception:  # The next check of the health logs it.
+                self._report, problem = None, database_fails()
+            else:
+                if report.state in (MigrationState.EMPTY, MigrationState.BEHIND):
+                    return answers.of_refusal(HttpRefusal(HttpReason.SCHEMA_BEHIND, str(report)))
+                problem = self._health.problem  # The server may have begun to stop.
+        return answers.of_status(status.of_refusal(problem).message) if problem else SERVING
 
-    async def _schema_problem(self) -> str:
-        """Return what is wrong with the schema, or an empty string. All probes of some seconds share one check."""
+    async def _current_report(self) -> MigrationReport:
+        """Compare the schema with the migrations of this version. All probes of some seconds share one comparison.
+
+        Migrations of a newer version are no problem, as they only add to the schema.
+        """
         now = self._loop.time()
-        if self._found is None or (self._found.done() and now - self._asked_at >= SCHEMA_INTERVAL_S):
-            self._found, self._asked_at = self._health.soon(self._look), now
-        try:
-            async with asyncio.timeout(SCHEMA_TIMEOUT_S):
-                return await asyncio.shield(self._found)
-        except TimeoutError:
-            return f"The database did not return its schema within {SCHEMA_TIMEOUT_S:g} seconds."
-
-    def _look(self) -> str:
-        """Look for migrations that are missing. A newer version's are no problem, as they only add to the schema."""
-        try:
-            report = self._check_schema()
-        except MigrationError as error:
-            return str(error)
-        return str(report) if report.state in (MigrationState.EMPTY, MigrationState.BEHIND) else ""
+        if self._report is None or (self._report.done() and now - self._asked_at >= SCHEMA_INTERVAL_S):
+            self._report, self._asked_at = self._health.soon(self._check_schema), now
+        async with asyncio.timeout(SCHEMA_TIMEOUT_S):
+            return await asyncio.shield(self._report)
 
 
 class Probe:

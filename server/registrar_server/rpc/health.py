@@ -88,15 +88,11 @@ class Health:
         return True
 
     @property
-    def refusal(self) -> Refusal | None:
+    def problem(self) -> Refusal | None:
         """Why the server does not serve; None if it does."""
         if self._service.has_ended:
             return shutting_down()
-        if self._service.is_serving:
-            return None
-        return Refusal(
-            Reason.DATABASE_UNAVAILABLE, "The database does not answer, or cannot be written.", retry_after=1.0
-        )
+        return None if self._service.is_serving else database_fails()
 
     def soon(self, function: Callable[[], Found]) -> asyncio.Future[Found]:
         """Run a function in the thread of the checks, between them."""
@@ -109,3 +105,9 @@ class Health:
     async def close(self) -> None:
         """Wait for the check in progress."""
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
+
+def database_fails() -> Refusal:
+    """Return why a server does not serve without its database."""
+    message = "The database does not answer, or cannot be written."
+    return Refusal(Reason.DATABASE_UNAVAILABLE, message, retry_after=1.0)
