@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.batching import Batcher, Lanes, Limits
+from registrar_server.ledger.batching import SEARCH_PAUSE_S, Batcher, Lanes, Limits
 from registrar_server.ledger.lane_thread import LaneThread
 from registrar_server.stopwatch import enter, spent
 
@@ -556,6 +556,25 @@ class TestFull:
         for _ in range(3):
             work.end()
         await asyncio.gather(*second, *later)
+
+    async def test_the_queue_is_searched_now_and_then(
+        self, batcher: Batcher[str, str], work: Work, clock: Clock
+    ) -> None:
+        """A full queue gives the room of items that were left to others, but does not search for each refused item."""
+        first = await occupy(batcher, work)
+        left = [batcher.enter(item, Receiver()) for item in "ab"]
+        later = await submit(batcher, "cde")
+        with pytest.raises(Refusal):
+            await batcher.submit("f")
+        for one in left:
+            one.leave()
+        with pytest.raises(Refusal):
+            await batcher.submit("f")
+        clock.now += SEARCH_PAUSE_S
+        later += await submit(batcher, "gh")
+        for _ in range(3):
+            work.end()
+        assert await asyncio.gather(*first, *later) == list("XCDEGH")
 
     async def test_room_again(self, batcher: Batcher[str, str], work: Work) -> None:
         """Items that are being processed do not count as waiting."""

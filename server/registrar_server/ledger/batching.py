@@ -21,6 +21,9 @@ from registrar_server.stopwatch import Stopwatch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+SEARCH_PAUSE_S = 0.02
+"""How long a full lane waits before it searches its queue again for items that nobody waits for."""
+
 
 @dataclass(slots=True, eq=False)
 class Submission(Generic[Item, Result]):
@@ -144,6 +147,7 @@ class Batcher(Generic[Item, Result]):
         self._working: asyncio.Task[None] | None = None
         self._closing = False
         self._seconds_per_item = 0.001
+        self._search_again = 0.0
 
     async def submit(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Result:
         """Carry out ``item`` in one of the next batches, and return its result or raise its error.
@@ -188,7 +192,11 @@ class Batcher(Generic[Item, Result]):
         (self._behind if behind else self._waiting).append(waiting)
 
     def _drop_abandoned(self) -> None:
+        """Make room, but not for each of the calls that a full lane refuses: a search takes a millisecond."""
         now = self._clock()
+        if now < self._search_again:
+            return
+        self._search_again = now + SEARCH_PAUSE_S
         self._waiting = deque(waiting for waiting in self._waiting if waiting.is_alive(now))
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
