@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.batching import SEARCH_PAUSE_S, Batcher, Lanes, Limits
+from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.lane_thread import LaneThread
 from registrar_server.stopwatch import enter, spent
 
@@ -557,24 +557,32 @@ class TestFull:
             work.end()
         await asyncio.gather(*second, *later)
 
-    async def test_the_queue_is_searched_now_and_then(
-        self, batcher: Batcher[str, str], work: Work, clock: Clock
-    ) -> None:
-        """A full queue gives the room of items that were left to others, but does not search for each refused item."""
+    async def test_left_items_take_no_room(self, batcher: Batcher[str, str], work: Work) -> None:
+        """An item that nobody waits for gives its room to another one at once, and only once."""
         first = await occupy(batcher, work)
         left = [batcher.enter(item, Receiver()) for item in "ab"]
         later = await submit(batcher, "cde")
-        with pytest.raises(Refusal):
-            await batcher.submit("f")
-        for one in left:
+        for one in (*left, *left):
             one.leave()
+        later += await submit(batcher, "fg")
         with pytest.raises(Refusal):
-            await batcher.submit("f")
-        clock.now += SEARCH_PAUSE_S
-        later += await submit(batcher, "gh")
+            await batcher.submit("h")
         for _ in range(3):
             work.end()
-        assert await asyncio.gather(*first, *later) == list("XCDEGH")
+        assert await asyncio.gather(*first, *later) == list("XCDEFG")
+
+    async def test_many_left_items(self, batcher: Batcher[str, str], work: Work) -> None:
+        """Items that come and leave while a batch takes long neither fill the queue nor stay in memory."""
+        first = await occupy(batcher, work)
+        receivers = [Receiver() for _ in range(100)]
+        seen = [weakref.ref(receiver) for receiver in receivers]
+        while receivers:
+            batcher.enter("y", receivers.pop()).leave()
+        assert sum(one() is not None for one in seen) == 0
+        (last,) = await submit(batcher, "a")
+        work.end()
+        work.end()
+        assert [await first[0], await last] == ["X", "A"]
 
     async def test_room_again(self, batcher: Batcher[str, str], work: Work) -> None:
         """Items that are being processed do not count as waiting."""
