@@ -224,5 +224,6 @@ def _etag_path(route: Route) -> str:
     fields = route.method.request.DESCRIPTOR.fields_by_name
     if "etag" in fields:
         return "etag"
-    resource = fields[route.body].message_type if route.body in fields else None
+    names_resource = any(segment.startswith(f"{{{route.body}.") for segment in route.segments)
+    resource = fields[route.body].message_type if route.body in fields and names_resource else None
     return f"{route.body}.etag" if resource and "etag" in resource.fields_by_name else ""
