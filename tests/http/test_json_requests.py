@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registrar_server.errors import Reason, Refusal
-from registrar_server.http.json_requests import MAX_VALUES, read_request
-from registrar_server.http.json_values import MAX_ENTRIES, MAX_FAULTS
+from registrar_server.http.json_requests import MAX_PARTS, read_request
+from registrar_server.http.json_values import MAX_ENTRIES, MAX_FAULTS, MAX_TEXT_LENGTH
 from registrar_server.http.routes import Router, all_routes
 from registrar_server.rpc import status
 from tests.support.history_calls import history
@@ -20,6 +20,7 @@ from tests.support.servers import Registrar
 
 ROUTER = Router(all_routes())
 INT32 = "must be a whole number from -2147483648 to 2147483647"
+MANY_PARTS = f"must have fewer than {MAX_PARTS} values and escaped characters"
 UUID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
 ETAG = 'must be one etag in quotes, as the ETag header has it, or *, not "{}"'
 
@@ -155,7 +156,8 @@ class TestBody:
             (b"\xef\xbb\xbf{}", "must be valid JSON: it begins with a byte order mark"),
             (b"[" * 4_000_000, "must be valid JSON: it is nested too deeply"),
             (b'{"a":' * 800_000, "must be valid JSON: it is nested too deeply"),
-            (b"[" + b"1," * MAX_VALUES + b"1]", f"must have at most {MAX_VALUES} values"),
+            (b"[" + b"1," * MAX_PARTS + b"1]", MANY_PARTS),
+            (b'{"title": "' + rb"\u00e9" * MAX_PARTS + b'"}', MANY_PARTS),
             (b" ", "must be valid JSON: Expecting value: line 1 column 2 (char 1)"),
         ],
         ids=lambda value: str(value[:20]),
@@ -180,6 +182,12 @@ class TestBody:
         """A long name is shortened."""
         expected = {f'course."{"k" * 40}..."': "is no field of Course"}
         assert course_faults({"k" * 4_000_000: 1}) == expected
+
+    def test_long_text(self) -> None:
+        """A text has a limited length, besides that of its field."""
+        expected = {"course.title": f"must have at most {MAX_TEXT_LENGTH} characters, has {MAX_TEXT_LENGTH + 1}"}
+        assert course_faults({"title": "x" * (MAX_TEXT_LENGTH + 1)}) == expected
+        assert len(course({"title": "x" * MAX_TEXT_LENGTH}).title) == MAX_TEXT_LENGTH
 
     def test_long_array(self) -> None:
         """An array has a limited number of entries."""

@@ -21,6 +21,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 PIECE_S = 0.002
 """How long the work on one piece may keep the event loop."""
+PIECE_BYTES = 32_768
+"""A piece has hardly more bytes, since it may also be compressed."""
 
 _AS_IT_IS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BOOL, FieldDescriptor.TYPE_INT32)
 
@@ -39,7 +41,7 @@ async def write_in_pieces(message: Message) -> AsyncIterator[bytes]:
     piece, due = bytearray(), time.perf_counter() + PIECE_S
     for part in _parts(message):
         piece += part
-        if time.perf_counter() > due:
+        if len(piece) >= PIECE_BYTES or time.perf_counter() > due:
             yield bytes(piece)
             await asyncio.sleep(0)
             piece, due = bytearray(), time.perf_counter() + PIECE_S

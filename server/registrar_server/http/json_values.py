@@ -22,6 +22,8 @@ MAX_FAULTS = 50
 """A refusal names so many faults at most; its size is limited anyway."""
 MAX_ENTRIES = 1000
 """An array has so many entries at most. The methods allow fewer; this limits the work of reading one."""
+MAX_TEXT_LENGTH = 100_000
+"""A text has so many characters at most; ``json_format`` searches all of them for halves of characters."""
 MAX_TIME_LENGTH = 64
 
 _INT32 = range(-(2**31), 2**31)
@@ -112,7 +114,9 @@ def canonical_value(field: FieldDescriptor, value: Any, path: str, given: Fields
     if field.message_type and not is_leaf(field):
         return canonical_object(field.message_type, value, path, given)
     fits, expected = _rule(field)
-    if not fits(value):
+    if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
+        given.wrong(path, f"must have at most {MAX_TEXT_LENGTH} characters, has {len(value)}")
+    elif not fits(value):
         given.wrong(path, f"must be {expected}, not {shown_value(value)}")
     elif field.message_type and field.message_type.full_name == _MASK:
         return _camel_case(value)
