@@ -19,6 +19,7 @@ from starlette.types import Send
 from registrar_server.errors import Reason
 from registrar_server.http.json_answers import write, write_in_pieces
 from registrar_server.http.refusals import STATUSES, HttpRefusal
+from registrar_server.rpc.methods import Method
 from registrar_server.rpc.status import DOMAIN
 
 LARGE_BYTES = 16_384
@@ -77,11 +78,12 @@ class HttpAnswer:
         await send({"type": "http.response.body", "body": b""})
 
 
-def of_response(message: Message) -> HttpAnswer:
+def of_response(method: Method, response: bytes) -> HttpAnswer:
     """Return the answer to a call that went well, with the etag of its resource."""
+    message = method.response.FromString(response)
     etag = _etag(message)
     headers = {"etag": f'"{etag}"'} if etag else {}
-    return HttpAnswer(200, write_in_pieces(message) if message.ByteSize() > LARGE_BYTES else write(message), headers)
+    return HttpAnswer(200, write_in_pieces(message) if len(response) > LARGE_BYTES else write(message), headers)
 
 
 def of_status(status: Status) -> HttpAnswer:

@@ -42,10 +42,10 @@ class Route:
         )
 
     def fields(self, parts: tuple[str, ...]) -> dict[str, str] | None:
-        """Return the fields in the parts of a path, or None if the path is not of this route."""
+        """Return the fields in the parts of a path, or None if the path is not of this route or lacks a field."""
         found: dict[str, str] = {}
         for segment, part in zip(self.segments, parts, strict=True):
-            if segment.startswith("{"):
+            if segment.startswith("{") and part:
                 found[segment[1:-1]] = part
             elif segment != part:
                 return None
@@ -81,9 +81,7 @@ class Router:
         if match := self._find("GET" if verb == "HEAD" else verb, parts, last):
             return match
         allowed = [other for other in self._verbs if other != verb and self._find(other, parts, last)]
-        if not allowed:
-            raise HttpRefusal(HttpReason.PATH_UNKNOWN, "The server has no such path; /openapi.json lists all of them.")
-        raise method_not_allowed(allowed)
+        raise method_not_allowed(allowed) if allowed else _path_unknown((*parts, _decoded(last)))
 
     def _find(self, verb: str, parts: tuple[str, ...], last: bytes) -> Match | None:
         before, colon, custom_verb = last.rpartition(b":")
@@ -105,6 +103,11 @@ def method_not_allowed(allowed: Iterable[str]) -> HttpRefusal:
     return HttpRefusal(
         HttpReason.METHOD_NOT_ALLOWED, f"The path does not have this method; it has {listed}.", {"allow": listed}
     )
+
+
+def _path_unknown(parts: tuple[str, ...]) -> HttpRefusal:
+    lack = "" if all(parts) else " A part between two slashes, or after the last one, is empty."
+    return HttpRefusal(HttpReason.PATH_UNKNOWN, f"The server has no such path; /openapi.json lists all of them.{lack}")
 
 
 def _split(raw_path: bytes) -> tuple[tuple[str, ...], bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -14,6 +16,7 @@ from registrar_server.http.guard import Guard
 from registrar_server.http.refusals import HttpRefusal
 from registrar_server.http.routes import Router, all_routes
 from registrar_server.http.transcoder import Transcoder, peer
+from registrar_server.rpc import status
 from registrar_server.rpc.endpoint import Intake
 from registrar_server.settings import Settings
 
@@ -36,7 +39,7 @@ def make_app(intake: Intake, settings: Settings) -> ASGIApp:
 
 
 class Refusals:
-    """Answers a request that was refused before it became a call, and logs it."""
+    """Answers a request that was refused before it became a call, or whose answer crashed, and logs it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -49,3 +52,7 @@ class Refusals:
             answer = answers.of_refusal(refusal)
             log.info("http_refused", status=answer.status, reason=refusal.reason.value, peer=peer(scope))
             await answer.send(send)
+        except Exception as error:
+            error_id = str(uuid.uuid4())
+            log.error("http_crashed", error_id=error_id, peer=peer(scope), exc_info=error)
+            await answers.of_status(status.of_crash(error_id).message).send(send)

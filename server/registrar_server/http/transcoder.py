@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from registrar_server.errors import FieldViolation, invalid_fields
@@ -18,12 +18,14 @@ from registrar_server.http.routes import Match, Router
 from registrar_server.rpc import status
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.endpoint import Intake
+from registrar_server.rpc.id_rule import shown
+from registrar_server.rpc.methods import Change
 from registrar_server.settings import seconds
 
 DEFAULT_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 3600.0
-LARGE_BODY_BYTES = 65_536
-"""A body of more bytes is read in a thread, so that the event loop goes on meanwhile."""
+LARGE_REQUEST_BYTES = 16_384
+"""A body and query of more bytes are read in a thread, so that the event loop goes on meanwhile."""
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -67,25 +69,25 @@ class Transcoder:
             await answer.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> HttpAnswer:
-        headers, caller = Headers(scope=scope), Caller(scope)
+        headers, caller = _headers(scope), Caller(scope)
         match = self._router.find(scope["method"], scope["raw_path"])
         if scope["method"] in WITH_BODY:
             check_content_type(headers)
-        arrival = Arrival(match.route.method, b"", caller, self._slow_call)
         body = await read_body(headers, receive, self._max_bytes)
+        arrival = Arrival(match.route.method, b"", caller, self._slow_call)
         await self._call(arrival, caller, match, scope["query_string"], headers, body)
         if arrival.refused is not None:
             return answers.of_status(arrival.refused.message)
-        return answers.of_response(arrival.method.response.FromString(arrival.response))
+        return answers.of_response(arrival.method, arrival.response)
 
     async def _call(
-        self, arrival: Arrival, caller: Caller, match: Match, query: bytes, headers: Headers, body: bytes
+        self, arrival: Arrival, caller: Caller, match: Match, query: bytes, headers: Mapping[str, str], body: bytes
     ) -> None:
         """Read the request and carry the call out; ``arrival`` gets the outcome."""
         try:
             caller.deadline += _timeout(headers) - DEFAULT_TIMEOUT_S
             arguments = (match, query, headers, body)
-            large = len(body) > LARGE_BODY_BYTES
+            large = len(body) + len(query) > LARGE_REQUEST_BYTES
             request = await asyncio.to_thread(read_request, *arguments) if large else read_request(*arguments)
             arrival.data = request.SerializeToString()
         except Exception as error:
@@ -98,13 +100,21 @@ class Transcoder:
         except TimeoutError:
             arrival.leave()
             if arrival.ended.cancelled():
-                arrival.refused = status.of_late_answer()
+                arrival.refused = status.of_late_answer(changes=isinstance(arrival.method, Change))
         except asyncio.CancelledError:
             arrival.leave()
             raise
 
 
-def _timeout(headers: Headers) -> float:
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers by their names in lower case. Commas separate the values of a header that is repeated."""
+    found: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in found.items()}
+
+
+def _timeout(headers: Mapping[str, str]) -> float:
     value = headers.get("registrar-timeout")
     if value is None:
         return DEFAULT_TIMEOUT_S
@@ -113,6 +123,6 @@ def _timeout(headers: Headers) -> float:
     except ValueError:
         found = 0.0
     if not 0 < found <= MAX_TIMEOUT_S:
-        expected = "must be a duration of at most 1h, such as 500ms, 5s or 2m"
+        expected = f"must be a duration of more than 0s and at most 1h, such as 500ms, 5s or 2m, not {shown(value)}"
         raise invalid_fields([FieldViolation("Registrar-Timeout", expected)])
     return found

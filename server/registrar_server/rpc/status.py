@@ -60,9 +60,11 @@ def of_deadline() -> RpcStatus:
     return _assemble(grpc.StatusCode.DEADLINE_EXCEEDED, message, [])
 
 
-def of_late_answer() -> RpcStatus:
-    """Return the status of a call whose deadline passed, if its work may have begun."""
-    message = "The deadline passed before the answer. A change may have been made; repeat it with its request_id."
+def of_late_answer(*, changes: bool) -> RpcStatus:
+    """Return the status of a call whose deadline passed, if its work may have begun; whether it ``changes`` data."""
+    message = "The deadline passed before the answer."
+    if changes:
+        message += " A change may have been made; repeat it with its request_id."
     return _assemble(grpc.StatusCode.DEADLINE_EXCEEDED, message, [])
 
 
