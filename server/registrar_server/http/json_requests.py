@@ -114,7 +114,7 @@ class _Request:
         if key := headers.get(IDEMPOTENCY_KEY):
             self._put_header("Idempotency-Key", "request_id", key.strip().strip('"'))
         if etag := headers.get(IF_MATCH):
-            self._put_header("If-Match", _etag_path(self._route), _unquoted(etag, self._given))
+            self._put_header("If-Match", etag_path(self._route), _unquoted(etag, self._given))
 
     def _put_header(self, header: str, path: str, value: str) -> None:
         if not path or path.split(".")[0] not in self._kind.fields_by_name:
@@ -165,7 +165,7 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
 
 
 @cache
-def _etag_path(route: Route) -> str:
+def etag_path(route: Route) -> str:
     """Return the path of the etag that a request may name, or an empty string if it names none."""
     fields = route.method.request.DESCRIPTOR.fields_by_name
     if "etag" in fields:
