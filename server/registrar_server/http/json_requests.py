@@ -111,9 +111,9 @@ class _Request:
         return canonical_value(field, value, path, self._given)
 
     def read_headers(self, headers: Mapping[str, str]) -> None:
-        if key := headers.get(IDEMPOTENCY_KEY):
-            self._put_header("Idempotency-Key", "request_id", key.strip().strip('"'))
-        if etag := headers.get(IF_MATCH):
+        if (key := headers.get(IDEMPOTENCY_KEY)) is not None:
+            self._put_header("Idempotency-Key", "request_id", self._uuid(key))
+        if (etag := headers.get(IF_MATCH)) is not None:
             self._put_header("If-Match", etag_path(self._route), _unquoted(etag, self._given))
 
     def _put_header(self, header: str, path: str, value: str) -> None:
@@ -121,6 +121,12 @@ class _Request:
             self._given.wrong(header, f"does not apply to {self._route.method.name}")
         elif value:
             self.put(path, value)
+
+    def _uuid(self, key: str) -> str:
+        """Return the UUID of an Idempotency-Key, which may be in quotes."""
+        if not (uuid := key.strip().strip('"')):
+            self._given.wrong("Idempotency-Key", "must be a UUID")
+        return uuid
 
     def put(self, path: str, value: Any) -> None:
         """Set a field that no other part of the request has set differently."""

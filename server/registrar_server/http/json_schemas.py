@@ -12,10 +12,12 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, ResourceInfo, RetryInfo
 
 from registrar.v1.error_reason_pb2 import RuleViolations
+from registrar_server.errors import OVERRIDABLE
 from registrar_server.rpc.id_rule import ID_RULE, MAX_ID_LENGTH
 
 JsonSchema = dict[str, Any]
 
+UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _ID_NAME = re.compile(r"(?:.+_)?(?:student|course|enrollment)_ids?")
 _ID_PATTERN = ID_RULE.removeprefix("must match ")
 _SCALARS: Mapping[int, JsonSchema] = {
@@ -28,6 +30,10 @@ _WELL_KNOWN: Mapping[str, JsonSchema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?s$"},
     "google.protobuf.FieldMask": {"type": "string"},
+}
+_NOT_NEGATIVE: Mapping[str, JsonSchema] = {
+    "page_size": {"minimum": 0},
+    "after_revision": {"pattern": "^[0-9]{1,19}$"},
 }
 _ANY = "google.protobuf.Any"
 _DETAILS: Sequence[Descriptor] = [
@@ -103,14 +109,21 @@ class JsonSchemas:
         return documented
 
     def _listed(self, field: FieldDescriptor, value: JsonSchema) -> JsonSchema:
-        return {"type": "array", "items": value} if field.is_repeated and not _is_map(field) else value
+        if not field.is_repeated or _is_map(field):
+            return value
+        return {"type": "array", "items": value} | ({"minItems": 1} if is_required(field) else {})
 
     def _given_value(self, field: FieldDescriptor, *, required: bool) -> JsonSchema:
         if _ID_NAME.fullmatch(field.name):
             return _id(required=required or field.is_repeated)
         if field.name == "request_id":
-            return {"type": "string", "format": "uuid"}
-        return self._value(field, self._nested)
+            return {"type": "string", "pattern": f"^({UUID_PATTERN})?$"}
+        if field.enum_type and field.is_repeated:
+            return {"type": "string", "enum": _choices(field, field.enum_type)}
+        value = self._value(field, self._nested)
+        if field.name in _NOT_NEGATIVE:
+            return value | _NOT_NEGATIVE[field.name]
+        return value | {"minLength": 1} if required and value.get("type") == "string" else value
 
     def _nested(self, kind: Descriptor) -> JsonSchema:
         return self._refer(f"{local_name(kind)}Input", lambda: self._given(kind, frozenset()))
@@ -161,6 +174,14 @@ def behaviors(field: FieldDescriptor) -> list[int]:
 def is_required(field: FieldDescriptor) -> bool:
     """Return whether a request must have the field."""
     return field_behavior_pb2.REQUIRED in behaviors(field)
+
+
+def _choices(field: FieldDescriptor, kind: EnumDescriptor) -> list[str]:
+    """Return the names that a list of a request may have: all but the one that means not set."""
+    names = [value.name for value in kind.values][1:]
+    if field.full_name != "registrar.v1.Override.rules":
+        return names
+    return [name for name in names if name.removeprefix("ERROR_REASON_") in OVERRIDABLE]
 
 
 def _id(*, required: bool) -> JsonSchema:

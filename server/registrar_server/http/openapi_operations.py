@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from registrar_server.http.json_requests import etag_path
-from registrar_server.http.json_schemas import JsonSchemas, is_required
+from registrar_server.http.json_schemas import UUID_PATTERN, JsonSchemas, is_required
 from registrar_server.http.json_values import is_leaf
 from registrar_server.http.openapi_answers import JSON, Answers
 from registrar_server.http.proto_comments import summary
@@ -26,7 +26,7 @@ HEADERS: Mapping[str, dict[str, Any]] = {
         "name": "Idempotency-Key",
         "in": "header",
         "description": "The `request_id` of the request. If the request names one too, both must be the same.",
-        "schema": {"type": "string", "format": "uuid"},
+        "schema": {"type": "string", "pattern": f"^{UUID_PATTERN}$"},
     },
     "IfMatch": {
         "name": "If-Match",
@@ -64,8 +64,6 @@ class Operations:
         for path in route.field_paths:
             field = _field_at(_request(route), path)
             schema = self._schemas.field(field, required=True)
-            if "pattern" not in schema:
-                schema["minLength"] = 1
             yield self._parameter(field, {"name": field.name, "in": "path", "required": True, "schema": schema})
 
     def _in_query(self, route: Route) -> Iterator[dict[str, Any]]:
@@ -75,7 +73,7 @@ class Operations:
         for path, field, required in _leaves(_request(route)):
             if path in route.field_paths or path.split(".")[0] == route.body:
                 continue
-            schema = self._schemas.field(field, required=required)
+            schema = self._schemas.field(field, required=is_required(field))
             parameter = {"name": path, "in": "query", "required": required, "schema": schema}
             form = {"style": "form", "explode": True} if field.is_repeated else {}
             yield self._parameter(field, parameter | form)

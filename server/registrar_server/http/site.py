@@ -6,7 +6,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registrar_server.http import answers
@@ -28,11 +28,14 @@ def make_app(intake: Intake, settings: Settings) -> ASGIApp:
         slow_call=settings.slow_call,
         max_bytes=settings.max_message_bytes,
     )
-    described = [Route(OPENAPI_PATH, Description())] if settings.reflection else []
-    return Starlette(
-        routes=[*described, Mount("/", transcoder)],
+    app = Starlette(
+        routes=[Route(OPENAPI_PATH, Description())] if settings.reflection else [],
         middleware=[Middleware(Refusals), Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)],
     )
+    # A route of Starlette matches no path with a line break, and a redirect answers in plain text.
+    app.router.default = transcoder
+    app.router.redirect_slashes = False
+    return app
 
 
 class Refusals:
