@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from registrar_server import version
 from registrar_server.http.answers import HttpAnswer
 from registrar_server.http.json_schemas import JsonSchemas
 from registrar_server.http.openapi_answers import JSON, Answers
@@ -62,7 +62,7 @@ def openapi() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Registrar",
-            "version": metadata.version("registrar-enrollment"),
+            "version": version(),
             "description": _DESCRIPTION,
         },
         "tags": [{"name": service.name, "description": texts[service.full_name]} for service in SERVICES],
