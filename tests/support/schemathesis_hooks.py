@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import schemathesis
 
 SAME = {"Idempotency-Key": "request_id", "If-Match": "etag"}
@@ -9,7 +11,7 @@ SAME = {"Idempotency-Key": "request_id", "If-Match": "etag"}
 
 
 @schemathesis.hook
-def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> schemathesis.Case:
+def map_case(context: schemathesis.HookContext, case: schemathesis.Case[Any]) -> schemathesis.Case[Any]:
     """Name no field twice: a path or a header and the body or the query must agree, and random values do not."""
     named = {SAME[header] for header in case.headers or () if header in SAME} | set(case.path_parameters or ())
     for place in (case.query, case.body):
@@ -20,6 +22,6 @@ def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> sche
 
 
 @schemathesis.hook
-def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> bool:
+def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:
     """Leave out numbers for enums: the document has only their names, but the server takes both, as protobuf does."""
     return not str((case.query or {}).get("state", "")).isdigit()

@@ -85,11 +85,12 @@ def _paths(operations: Operations) -> dict[str, Any]:
 
 def _server_paths(answers: Answers) -> dict[str, Any]:
     """Return the operations that are no methods: the probes and this document."""
+    failures = answers.of_http("GET")
     unavailable = answers.failure(503, "the message says what is missing")
     return {
-        "/healthz": _get("CheckAlive", "Says that the process answers", {}),
-        "/readyz": _get("CheckReady", "Says whether the server can carry out calls", {"503": unavailable}),
-        OPENAPI_PATH: _get("DescribeApi", "Returns this document", {}),
+        "/healthz": _get("CheckAlive", "Says that the process answers", failures),
+        "/readyz": _get("CheckReady", "Says whether the server can carry out calls", failures | {"503": unavailable}),
+        OPENAPI_PATH: _get("DescribeApi", "Returns this document", failures),
     }
 
 

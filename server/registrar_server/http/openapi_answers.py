@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -37,13 +37,19 @@ class Answers:
 
     def of_route(self, route: Route) -> dict[str, Any]:
         """Return the answers of a method, by HTTP status."""
-        found = {"200": self._success(route)}
+        reasons = [(status, f"`{reason}`") for status, reason in (*self._reasons(route), *_reasons_of_http(route.verb))]
+        codes = [(HTTP_STATUSES[code], Code.Name(code)) for code in _WITHOUT_REASON]
+        return {"200": self._success(route)} | self._failures([*reasons, *codes])
+
+    def of_http(self, verb: str) -> dict[str, Any]:
+        """Return the answers to a request that is refused before it becomes a call, by HTTP status."""
+        return self._failures([(status, f"`{reason}`") for status, reason in _reasons_of_http(verb)])
+
+    def _failures(self, reasons: Iterable[tuple[int, str]]) -> dict[str, Any]:
         names: dict[int, list[str]] = {}
-        for status, name in [*self._reasons(route), *_reasons_of_http(route.verb)]:
-            names.setdefault(status, []).append(f"`{name}`")
-        for code in _WITHOUT_REASON:
-            names.setdefault(HTTP_STATUSES[code], []).append(Code.Name(code))
-        return found | {str(status): self.failure(status, ", ".join(names[status])) for status in sorted(names)}
+        for status, name in reasons:
+            names.setdefault(status, []).append(name)
+        return {str(status): self.failure(status, ", ".join(names[status])) for status in sorted(names)}
 
     def failure(self, status: int, reasons: str) -> dict[str, Any]:
         """Return the answer with a status, for reasons in words."""
