@@ -250,7 +250,7 @@ class Stage:
         url = self._store(case).url
         if case.system == measurements.ORM:
             return "bench.orm", url
-        return "registrar_server", "serve", "--listen", "127.0.0.1:0", "--database-url", url
+        return "registrar_server", "serve", "--listen", "127.0.0.1:0", "--http-listen", "", "--database-url", url
 
     def _response_size(self) -> int:
         self._prepare_echo()

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registrar_server.http import answers
+from registrar_server.http.guard import Guard
 from registrar_server.http.openapi import OPENAPI_PATH, Description
 from registrar_server.http.refusals import HttpRefusal
 from registrar_server.http.routes import Router, all_routes
@@ -30,7 +31,11 @@ def make_app(intake: Intake, settings: Settings) -> ASGIApp:
     )
     app = Starlette(
         routes=[Route(OPENAPI_PATH, Description())] if settings.reflection else [],
-        middleware=[Middleware(Refusals), Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)],
+        middleware=[
+            Middleware(Refusals),
+            Middleware(Guard, settings),
+            Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5),
+        ],
     )
     # A route of Starlette matches no path with a line break, and a redirect answers in plain text.
     app.router.default = transcoder
