@@ -76,7 +76,8 @@ class Server:
     async def start(self) -> None:
         """Bind the address, serve, and start the periodic tasks."""
         intake = Intake(self._queues.dispatcher.open_all)
-        add_services(self._grpc, intake, self._health, slow_call=self._settings.slow_call)
+        slow_call, reflection = self._settings.slow_call, self._settings.reflection
+        add_services(self._grpc, intake, self._health, slow_call=slow_call, reflection=reflection)
         try:
             self.address = bind(self._grpc, self._settings)
             if self._settings.http_listen:

@@ -9,12 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from importlib import metadata
 
 import structlog
 import uvloop
 
-from registrar_server import logs, migrate, settings, verify
+from registrar_server import logs, migrate, settings, verify, version
 from registrar_server.app import StartError, start
 from registrar_server.migrate.migration_errors import translate_errors
 from registrar_server.stop_signals import StopSignals
@@ -77,13 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _version() -> str:
-    try:
-        return metadata.version("registrar-enrollment")
-    except metadata.PackageNotFoundError:
-        return "0+unknown"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="registrar-server",
@@ -93,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--database-url", help="REGISTRAR_DATABASE_URL")
     common.add_argument("--log-format", help="REGISTRAR_LOG_FORMAT: auto, console or json")
     common.add_argument("--log-level", help="REGISTRAR_LOG_LEVEL: debug, info, warning or error")
-    parser.add_argument("--version", action="version", version=f"registrar-server {_version()}")
+    parser.add_argument("--version", action="version", version=f"registrar-server {version()}")
     commands = parser.add_subparsers(required=True, metavar="serve | migrate | verify")
 
     serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM, SIGINT or SIGHUP")

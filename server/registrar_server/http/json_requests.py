@@ -134,7 +134,7 @@ class _Request:
         if (key := headers.get(IDEMPOTENCY_KEY)) is not None:
             self._put_header("Idempotency-Key", "request_id", self._uuid(key))
         if (etag := headers.get(IF_MATCH)) is not None:
-            self._put_header("If-Match", _etag_path(self._route), self._etag(etag))
+            self._put_header("If-Match", etag_path(self._route), self._etag(etag))
         if IF_NONE_MATCH in headers and self._route.verb != "GET":
             self._given.wrong("If-None-Match", "is not supported; a change takes If-Match")
 
@@ -219,7 +219,7 @@ def _typed(field: FieldDescriptor, text: str) -> Any:
 
 
 @cache
-def _etag_path(route: Route) -> str:
+def etag_path(route: Route) -> str:
     """Return the path of the etag that a request may name, or an empty string if it names none."""
     fields = route.method.request.DESCRIPTOR.fields_by_name
     if "etag" in fields:

@@ -8,11 +8,12 @@ import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Mount
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registrar_server.http import answers
 from registrar_server.http.guard import Guard
+from registrar_server.http.openapi import OPENAPI_PATH, Description
 from registrar_server.http.refusals import HttpRefusal
 from registrar_server.http.routes import Router, all_routes
 from registrar_server.http.transcoder import Transcoder, peer
@@ -24,18 +25,25 @@ log = structlog.get_logger()
 
 
 def make_app(intake: Intake, settings: Settings) -> ASGIApp:
-    """Return the application."""
+    """Return the application. With ``settings.reflection`` it also describes itself."""
     transcoder = Transcoder(
-        Router(all_routes()), intake, slow_call=settings.slow_call, max_bytes=settings.max_message_bytes
+        Router(all_routes(), described=settings.reflection),
+        intake,
+        slow_call=settings.slow_call,
+        max_bytes=settings.max_message_bytes,
     )
-    return Starlette(
-        routes=[Mount("/", transcoder)],
+    app = Starlette(
+        routes=[Route(OPENAPI_PATH, Description())] if settings.reflection else [],
         middleware=[
             Middleware(Refusals),
             Middleware(Guard, settings),
             Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5),
         ],
     )
+    # A route of Starlette matches no path with a line break, and a redirect answers in plain text.
+    app.router.default = transcoder
+    app.router.redirect_slashes = False
+    return app
 
 
 class Refusals:
