@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FUNCTION = re.compile(r"^\w+\(\) \{.*$", re.MULTILINE)
 CALL = re.compile(r"^(?=(?:call|grpcurl|curl) )", re.MULTILINE)
-REMARK = re.compile(r"['\w]\s+# (.*)")
+REMARK = re.compile(r"['\"\w]\s+# (.*)")
 COMMAND = re.compile(r"^\$ ", re.MULTILINE)
 CONSTANT = re.compile(r"\b[A-Z][A-Z_]{3,}\b|\b[A-Z]+-\d+\b")
 
