@@ -94,7 +94,7 @@ def _version() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="registrar-server",
-        description="Course enrollment over gRPC and HTTP. Every setting has an environment variable; see .env.example.",
+        description="Course enrollment over gRPC and HTTP. Each setting has an environment variable: see .env.example.",
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--database-url", help="REGISTRAR_DATABASE_URL")
