@@ -30,6 +30,10 @@ FUNCTION = re.compile(r"^\w+\(\) \{.*$", re.MULTILINE)
 CALL = re.compile(r"^(?=(?:call|grpcurl|curl) )", re.MULTILINE)
 REMARK = re.compile(r"['\"\w]\s+# (.*)")
 COMMAND = re.compile(r"^\$ ", re.MULTILINE)
+FAILING = """set -e
+curl() { command curl --fail-with-body "$@"; }
+"""
+"""Lets a script end with a failure at the first call that is refused; curl alone succeeds whatever the answer is."""
 CONSTANT = re.compile(r"\b[A-Z][A-Z_]{3,}\b|\b[A-Z]+-\d+\b")
 
 
@@ -82,10 +86,10 @@ class Shell:
         self._path = f"{folder}{os.pathsep}{os.environ['PATH']}"
         self._functions: list[str] = []
 
-    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *, before: str = "") -> subprocess.CompletedProcess[str]:
         """Run a script with the functions of earlier ones."""
         self._functions += FUNCTION.findall(script)
-        whole = "\n".join([*self._functions, script])
+        whole = "\n".join([before, *self._functions, script])
         variables = {**os.environ, "PATH": self._path, "PYTHONPATH": os.pathsep.join(sys.path)}
         return subprocess.run(["sh", "-c", whole], capture_output=True, text=True, check=False, env=variables)
 
@@ -103,7 +107,7 @@ class Shell:
         definitions, *calls = CALL.split(script)
         assert not self.run(definitions).stderr
         for call in calls:
-            run = self.run(f'set -e\ncurl() {{ command curl --fail-with-body "$@"; }}\n{call}')
+            run = self.run(call, before=FAILING)
             assert run.returncode == 0, call + run.stdout + run.stderr
             for remark in REMARK.findall(call):
                 assert all(constant in run.stdout for constant in CONSTANT.findall(remark)), call + run.stdout
