@@ -13,7 +13,9 @@ from sqlalchemy.engine import URL
 
 from registrar_server import migrate
 from registrar_server.call_queues import CallQueues
+from registrar_server.http.connection_limits import PATIENCE, Patience
 from registrar_server.http.listener import HttpListener
+from registrar_server.http.probes import Readiness
 from registrar_server.http.site import make_app
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.recounting import recount
@@ -47,8 +49,11 @@ class StartError(Exception):
 class Server:
     """A running server, created by ``start``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, check_schema: Callable[[], migrate.MigrationReport], patience: Patience = PATIENCE
+    ) -> None:
         self._settings = settings
+        self._patience = patience
         self._database = Database(
             settings.database_url.get_secret_value(),
             writers=settings.write_lanes,
@@ -60,6 +65,7 @@ class Server:
             SERVICE_NAMES,
             self._database.availability,
         )
+        self._readiness = Readiness(self._health, partial(self._look_at_schema, check_schema))
         self._queues = CallQueues(self._database, settings)
         self._sweep = Sweep(self._find_unsettled, self._queues.changes)
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
@@ -74,18 +80,16 @@ class Server:
         """The address that the server listens on for HTTP, host:port; empty if it serves no HTTP."""
 
     async def start(self) -> None:
-        """Bind the address, serve, and start the periodic tasks."""
+        """Bind the addresses, serve, and start the periodic tasks."""
         intake = Intake(self._queues.dispatcher.open_all)
         slow_call, reflection = self._settings.slow_call, self._settings.reflection
         add_services(self._grpc, intake, self._health, slow_call=slow_call, reflection=reflection)
-        try:
-            self.address = bind(self._grpc, self._settings)
-            if self._settings.http_listen:
-                self._http = HttpListener(make_app(intake, self._settings), self._settings)
-                self.http_address = await self._http.start()
-        except ListenError as error:
-            raise StartError(str(error)) from error
         self._health.report(serving=True)
+        try:
+            await self._listen(intake)
+        except ListenError as error:
+            await self._abandon()
+            raise StartError(str(error)) from error
         self._grpc_log.install()
         await self._grpc.start()
         self._tasks = [
@@ -103,6 +107,23 @@ class Server:
             database=_without_password(self._settings.url),
         )
 
+    async def _listen(self, intake: Intake) -> None:
+        """Bind the address of HTTP, then that of gRPC, which a server that never started would not free."""
+        if self._settings.http_listen:
+            app = make_app(intake, self._settings, self._readiness)
+            self._http = HttpListener(app, self._settings, self._patience)
+            self.http_address = await self._http.start()
+        self.address = bind(self._grpc, self._settings)
+
+    async def _abandon(self) -> None:
+        """Free what a server has that could not start."""
+        self._health.end()
+        if self._http:
+            self._http.close()
+            self._http.end()
+        if await self._finish_calls(OVERTIME_S):
+            await self._disconnect()
+
     async def stop(self, grace: float | None = None) -> bool:
         """Refuse new calls, finish the calls in progress within ``grace`` seconds, and close the database.
 
@@ -117,22 +138,33 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._health.end()
         seconds = self._settings.shutdown_grace if grace is None else grace
+        begun = asyncio.get_running_loop().time()
         finished = await self._finish_calls(max(seconds, LINGER_S))
         if finished:
-            # Callers that do not know of the shutdown yet still send calls: refuse these instead of cutting them off.
-            await asyncio.sleep(min(seconds, LINGER_S))
+            left = seconds - (asyncio.get_running_loop().time() - begun)
+            await self._see_callers_off(min(seconds, LINGER_S), max(left, 0.0))
         # Streams such as health's Watch never end by themselves, and no work depends on them.
         await self._grpc.stop(LINGER_S)
         if self._http:
-            await self._http.end()
+            self._http.end()
         # gRPC has cut off the callers whose grace has expired; the database may still finish their work.
         finished = finished or await self._finish_calls(OVERTIME_S)
         if finished:
-            await self._queues.disconnect()
-            self._database.close()
+            await self._disconnect()
         self._grpc_log.remove()
         log.info("server_stopped", finished=finished)
         return finished
+
+    async def _see_callers_off(self, linger: float, left: float) -> None:
+        """Refuse the calls of callers that do not know of the shutdown yet, and let callers of HTTP read their answers.
+
+        ``linger`` and ``left`` are the seconds for the one and for the other.
+        """
+        await asyncio.gather(asyncio.sleep(linger), self._http.finish(left) if self._http else asyncio.sleep(0))
+
+    async def _disconnect(self) -> None:
+        await self._queues.disconnect()
+        self._database.close()
 
     async def _finish_calls(self, seconds: float) -> bool:
         """Refuse new calls as SHUTTING_DOWN and wait for those in progress; return whether they finished in time."""
@@ -150,6 +182,11 @@ class Server:
         # Until the completions of an older version's servers are counted, a sweep could give their seats away.
         await self._recount()
         return await self._sweep.run()
+
+    def _look_at_schema(self, check_schema: Callable[[], migrate.MigrationReport]) -> migrate.MigrationReport:
+        """Check the schema of a database that answers: a SQLite file that was moved away would look empty."""
+        self._database.ping()
+        return check_schema()
 
     async def _find_unsettled(self, memory: Memory) -> Unsettled:
         """Find the courses to settle in a thread for queries, since nothing is written."""
@@ -181,18 +218,21 @@ class Server:
             raise
 
 
-async def start(settings: Settings) -> Server:
+async def start(settings: Settings, patience: Patience = PATIENCE) -> Server:
     """Start a server on a database whose schema is up to date.
 
-    Raises ``StartError`` if this version does not know the schema, or if the server cannot listen.
+    ``patience`` says how long the server waits for HTTP clients. Raises ``StartError`` if this version does not know
+    the schema, or if the server cannot listen.
     """
+    url = settings.database_url.get_secret_value()
     try:
-        report = await asyncio.to_thread(migrate.check, settings.database_url.get_secret_value())
+        report = await asyncio.to_thread(migrate.check, url)
+        check_schema = await asyncio.to_thread(migrate.checker, url)
     except migrate.MigrationError as error:
         raise StartError(str(error)) from error
     if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise StartError(f"{report} (registrar-server serve --migrate does so before it serves.)")
-    server = Server(settings)
+    server = Server(settings, check_schema, patience)
     await server.start()
     return server
 

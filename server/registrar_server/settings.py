@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     """The address to listen on, host:port; port 0 selects a free port. An address that is not loopback needs TLS."""
     http_listen: str = "127.0.0.1:8080"
     """The address to listen on for HTTP, host:port; port 0 selects a free port, empty turns HTTP off."""
+    http_max_connections: Annotated[int, Field(ge=1)] = 1_000
+    """The largest number of connections of HTTP clients; further ones are refused."""
     http_hosts: Annotated[tuple[str, ...], NoDecode, _listed(check_host)] = ()
     """The names, besides those of loopback, that the Host header of a request may have, separated by commas."""
     http_origins: Annotated[tuple[str, ...], NoDecode, _listed(check_origin)] = ()

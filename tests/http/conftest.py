@@ -1,15 +1,25 @@
-"""Fixtures of the tests of HTTP: a second database, and a server with both transports."""
+"""Fixtures of the tests of HTTP: a second database, a server with both transports, and the event loops."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.support.http_calls import HttpCaller
 from tests.support.servers import FREE_PORT, Registrar, calling, serving
+
+ABOUT_CONNECTIONS = ("test_http_stop", "test_listener", "test_rude_clients")
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run the tests about connections also in the event loop of the server, whose transports differ."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop, **loops} if item.path.stem in ABOUT_CONNECTIONS else loops
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ async def run_schemathesis(url: str, folder: Path) -> tuple[int | None, str]:
     options = ["--checks", ",".join(CHECKS), "--max-examples", str(scaled(5)), "--seed", "1"]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "run", url, *options, "--generation-database", "none"),
-        *("--no-color", "--exclude-path-regex", "^/(healthz|readyz)$", "--suppress-health-check", "all"),
+        *("--no-color", "--suppress-health-check", "all"),
         cwd=folder,
         env={**environment_without("REGISTRAR_"), "PYTHONPATH": str(HOOKS.parent)},
         stdout=asyncio.subprocess.PIPE,

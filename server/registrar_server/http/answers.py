@@ -66,16 +66,20 @@ class HttpAnswer:
 
     async def send(self, send: Send) -> None:
         """Send the answer through ASGI."""
-        headers = [*FIXED_HEADERS, *((name.encode(), value.encode("latin-1")) for name, value in self.headers.items())]
-        if isinstance(self.body, bytes):
-            headers.append((b"content-length", b"%d" % len(self.body)))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.start", "status": self.status, "headers": self.encoded_headers()})
         if isinstance(self.body, bytes):
             await send({"type": "http.response.body", "body": self.body})
             return
         async for piece in self.body:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+    def encoded_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return all headers that the answer itself has."""
+        headers = [*FIXED_HEADERS, *((name.encode(), value.encode("latin-1")) for name, value in self.headers.items())]
+        if isinstance(self.body, bytes):
+            headers.append((b"content-length", b"%d" % len(self.body)))
+        return headers
 
 
 def of_response(method: Method, response: bytes) -> HttpAnswer:

@@ -3,52 +3,136 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+import ssl
+from contextlib import suppress
+from email.utils import formatdate
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
-from uvicorn.server import ServerState
 
+from registrar_server.http.connection_limits import PATIENCE, Connections, Patience
 from registrar_server.http.connections import Connection
-from registrar_server.rpc.transport import ListenError
+from registrar_server.rpc.transport import ListenError, tls_context, warn_without_tls
 from registrar_server.settings import Settings
+
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""The errors of an address that the machine does not have, such as ::1 without IPv6."""
 
 
 class HttpListener:
     """Listens for HTTP and hands requests to an ASGI application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, patience: Patience = PATIENCE) -> None:
         self._settings = settings
         self._config = Config(
-            app, http=Connection, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
         )
-        self._state = ServerState()
-        self._server: asyncio.Server | None = None
+        self._connections = Connections(settings.http_max_connections, patience)
+        self._servers: list[asyncio.Server] = []
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Listen, and return the address with its actual port. Raises ``ListenError`` if it is not available."""
+        encryption = self._encryption()
         self._config.load()
+        self._set_date()
         host, _, port = self._settings.http_listen.rpartition(":")
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: Connection(config=self._config, server_state=self._state, app_state={}),
-                host.strip("[]"),
-                int(port),
-            )
+            await self._listen(host.strip("[]"), int(port), encryption)
         except OSError as error:
+            self.close()
             raise ListenError(
                 f"REGISTRAR_HTTP_LISTEN={self._settings.http_listen}: the address is taken or is not this machine's."
                 " A second server on this machine needs its own: choose another, or set it empty to serve no HTTP."
             ) from error
-        return f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        self._watching = asyncio.create_task(self._watch())
+        return f"{host}:{self._port}"
+
+    def _encryption(self) -> ssl.SSLContext | None:
+        if self._settings.tls_cert_file is None:
+            warn_without_tls(self._settings.http_listen)
+            return None
+        context = tls_context(self._settings)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    async def _listen(self, host: str, port: int, encryption: ssl.SSLContext | None) -> None:
+        """Listen on every address of a host, on the same port. Raises ``OSError`` if it is not available."""
+        loop, patience = asyncio.get_running_loop(), self._connections.patience
+        missing: OSError | None = None
+        for address in await _addresses(host):
+            try:
+                server = await loop.create_server(
+                    lambda: Connection(self._config, self._connections),
+                    address,
+                    port or self._port,
+                    ssl=encryption,
+                    ssl_handshake_timeout=patience.handshake if encryption else None,
+                    ssl_shutdown_timeout=patience.linger if encryption else None,
+                )
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                missing = error
+            else:
+                self._servers.append(server)
+        if missing and not self._servers:
+            raise missing
+
+    @property
+    def _port(self) -> int:
+        """The port of the first address; 0 before there is one."""
+        return int(self._servers[0].sockets[0].getsockname()[1]) if self._servers else 0
+
+    async def _watch(self) -> None:
+        """Check the connections again and again, and tell the time to those who ask for it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._connections.patience.interval)
+            self._set_date()
+            for connection in self._open():
+                connection.check(loop.time())
+
+    def _open(self) -> list[Connection]:
+        return [one for one in self._connections.connections if isinstance(one, Connection)]
+
+    def _set_date(self) -> None:
+        self._connections.default_headers = [(b"date", formatdate(usegmt=True).encode())]
 
     def close(self) -> None:
-        """Accept no more connections, and close those that are idle; the others close after their answer."""
-        if self._server:
-            self._server.close()
-        for connection in list(self._state.connections):
+        """Accept no more connections, and close those that are idle; the others close after their answers."""
+        for server in self._servers:
+            server.close()
+        self._connections.is_stopping = True
+        for connection in self._open():
             connection.shutdown()
 
-    async def end(self) -> None:
+    async def finish(self, seconds: float) -> None:
+        """Wait until the clients have their answers, at most some seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._connections.connections:
+                    self._connections.none_left.clear()
+                    await self._connections.none_left.wait()
+
+    def end(self) -> None:
         """Cut off the connections that are left."""
-        for connection in list(self._state.connections):
-            connection.transport.abort()
+        if self._watching:
+            self._watching.cancel()
+        for connection in self._open():
+            connection.abort()
+
+
+async def _addresses(host: str) -> list[str]:
+    """Return the addresses of a host, each once."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))

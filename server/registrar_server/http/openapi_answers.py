@@ -21,7 +21,7 @@ JSON = "application/json"
 
 _NOT_GIVEN = {Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID, Reason.ROLE_REQUIRED}
 """The reasons that the comments name, but that no call has while the server checks no credentials."""
-_OF_OTHER_PATHS = {HttpReason.PATH_UNKNOWN, HttpReason.METHOD_NOT_ALLOWED}
+_OF_OTHER_PATHS = {HttpReason.PATH_UNKNOWN, HttpReason.METHOD_NOT_ALLOWED, HttpReason.SCHEMA_BEHIND}
 """The reasons that a request on the path of an operation, with its method, never has."""
 _WITHOUT_REASON = (Code.INTERNAL, Code.DEADLINE_EXCEEDED)
 _WITH_RETRY = {HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}

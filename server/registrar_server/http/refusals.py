@@ -22,6 +22,7 @@ class HttpReason(StrEnum):
     HOST_UNKNOWN = "HOST_UNKNOWN"
     HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
     TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"
+    SCHEMA_BEHIND = "SCHEMA_BEHIND"
 
 
 STATUSES: Mapping[HttpReason, tuple[int, int]] = MappingProxyType(
@@ -36,6 +37,7 @@ STATUSES: Mapping[HttpReason, tuple[int, int]] = MappingProxyType(
         HttpReason.HOST_UNKNOWN: (421, Code.PERMISSION_DENIED),
         HttpReason.HEADERS_TOO_LARGE: (431, Code.INVALID_ARGUMENT),
         HttpReason.TOO_MANY_CONNECTIONS: (503, Code.UNAVAILABLE),
+        HttpReason.SCHEMA_BEHIND: (503, Code.UNAVAILABLE),
     }
 )
 """The HTTP status and the canonical code of each reason."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 
 from starlette.types import Receive, Scope, Send
@@ -12,7 +11,7 @@ from registrar_server.errors import FieldViolation, invalid_fields
 from registrar_server.http import answers
 from registrar_server.http.answers import HttpAnswer
 from registrar_server.http.bodies import check_content_type, read_body
-from registrar_server.http.connections import leaves_with_its_connection
+from registrar_server.http.connection_limits import peer
 from registrar_server.http.json_requests import read_request
 from registrar_server.http.routes import Match, Router
 from registrar_server.rpc import status
@@ -35,7 +34,7 @@ class Caller:
     __slots__ = ("_peer", "deadline")
 
     def __init__(self, scope: Scope) -> None:
-        self._peer = peer(scope)
+        self._peer = peer(scope.get("client"))
         self.deadline = asyncio.get_running_loop().time() + DEFAULT_TIMEOUT_S
 
     def peer(self) -> str:
@@ -45,12 +44,6 @@ class Caller:
     def time_remaining(self) -> float:
         """Return the seconds until the deadline of the call."""
         return self.deadline - asyncio.get_running_loop().time()
-
-
-def peer(scope: Scope) -> str:
-    """Return the address of a caller, in gRPC's form."""
-    host, port = scope.get("client") or ("unknown", 0)
-    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
 
 class Transcoder:
@@ -63,10 +56,9 @@ class Transcoder:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. If its connection is lost, its task is cancelled, and a call that waits is dropped."""
-        with contextlib.suppress(asyncio.CancelledError), leaves_with_its_connection(scope):
-            answer = await self._answer(scope, receive)
-            await answer.send(send)
+        """Answer one request. If its connection is lost, its task is cancelled: a call that waits is dropped."""
+        answer = await self._answer(scope, receive)
+        await answer.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> HttpAnswer:
         headers, caller = _headers(scope), Caller(scope)

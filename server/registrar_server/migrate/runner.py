@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -78,9 +78,15 @@ def check(url: str) -> MigrationReport:
     Raises:
         MigrationError: as for ``current``, and behind a connection pooler that lends sessions for single transactions.
     """
-    report = _check(KnownMigrations.read(), current(url))
+    report = checker(url)()
     require_sessions(schema.parse_url(url))
     return report
+
+
+def checker(url: str) -> Callable[[], MigrationReport]:
+    """Return a function that does as ``check`` but for the pooler, each time with the migrations of this moment."""
+    known = KnownMigrations.read()
+    return lambda: _check(known, current(url))
 
 
 def upgrade(url: str, revision: str = "head", *, wait: float = DEFAULT_WAIT_S) -> None:

@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import grpc
 
 from registrar_server.availability import Availability, Work
+from registrar_server.errors import Reason, Refusal, shutting_down
 from registrar_server.rpc.health_service import HealthService
 
 PING_TIMEOUT_S = 5.0
+
+Found = TypeVar("Found")
 
 
 class Health:
@@ -83,6 +87,17 @@ class Health:
             self._availability.succeeded(work)
         return True
 
+    @property
+    def problem(self) -> Refusal | None:
+        """Why the server does not serve; None if it does."""
+        if self._service.has_ended:
+            return shutting_down()
+        return None if self._service.is_serving else database_fails()
+
+    def soon(self, function: Callable[[], Found]) -> asyncio.Future[Found]:
+        """Run a function in the thread of the checks, between them."""
+        return self._loop.run_in_executor(self._thread, function)
+
     def end(self) -> None:
         """Report NOT_SERVING from now on, regardless of later calls of ``report``."""
         self._service.end()
@@ -90,3 +105,9 @@ class Health:
     async def close(self) -> None:
         """Wait for the check in progress."""
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
+
+def database_fails() -> Refusal:
+    """Return why a server does not serve without its database."""
+    message = "The database does not answer, or cannot be written."
+    return Refusal(Reason.DATABASE_UNAVAILABLE, message, retry_after=1.0)

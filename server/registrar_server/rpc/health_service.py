@@ -46,6 +46,16 @@ class HealthService:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether the status is SERVING."""
+        return self._status == HealthCheckResponse.SERVING
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the status is final."""
+        return self._is_final
+
     def end(self) -> None:
         """Report NOT_SERVING from now on, regardless of later reports."""
         self.report(serving=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import structlog
 
+from registrar_server.addresses import is_loopback
 from registrar_server.settings import Settings
 
 MAX_PENDING = 20_000
@@ -39,6 +40,12 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
+def warn_without_tls(address: str) -> None:
+    """Warn about serving without TLS on an address that other machines can reach."""
+    if not is_loopback(address):
+        log.warning("serving_without_tls", address=address)
+
+
 def bind(server: grpc.aio.Server, settings: Settings) -> str:
     """Bind a server to the configured address and return the address with its actual port.
 
@@ -48,8 +55,7 @@ def bind(server: grpc.aio.Server, settings: Settings) -> str:
         if settings.tls_cert_file and settings.tls_key_file:
             port = server.add_secure_port(settings.listen, _credentials(settings))
         else:
-            if not settings.listens_on_loopback:
-                log.warning("serving_without_tls", address=settings.listen)
+            warn_without_tls(settings.listen)
             port = server.add_insecure_port(settings.listen)
     except RuntimeError as error:
         raise ListenError(
@@ -62,15 +68,16 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials:
     def read(file: Path | None) -> bytes | None:
         return file.read_bytes() if file else None
 
-    _check_tls_files(settings)
+    tls_context(settings)  # gRPC refuses invalid files too, but without naming the cause.
     clients = read(settings.tls_client_ca_file)
     pair = (read(settings.tls_key_file) or b"", read(settings.tls_cert_file) or b"")
     return grpc.ssl_server_credentials([pair], root_certificates=clients, require_client_auth=clients is not None)
 
 
-def _check_tls_files(settings: Settings) -> None:
-    """Check the files before gRPC reads them, because gRPC refuses invalid files without naming the cause."""
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return how the server encrypts, and which clients it accepts. Raises ``ListenError`` if a file is invalid."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         # With an explicit password, OpenSSL does not ask for one on the terminal if the key is encrypted.
         context.load_cert_chain(str(settings.tls_cert_file), str(settings.tls_key_file), password="")
@@ -82,7 +89,9 @@ def _check_tls_files(settings: Settings) -> None:
     try:
         if settings.tls_client_ca_file:
             context.load_verify_locations(settings.tls_client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:
         raise ListenError(
             f"REGISTRAR_TLS_CLIENT_CA_FILE={settings.tls_client_ca_file}: must be PEM certificates ({error})"
         ) from error
+    return context

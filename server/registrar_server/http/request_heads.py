@@ -1,0 +1,57 @@
+"""The rules of HTTP for the head of a request, where the parser leaves them to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from registrar_server.http.refusals import HttpReason, HttpRefusal
+
+MAX_HEAD_BYTES = 65_536
+MAX_HEADERS = 100
+
+Header = tuple[bytes, bytes]
+
+
+def fault_of_head(
+    version: str, method: bytes, target: bytes, headers: Sequence[Header], *, upgrades: bool
+) -> HttpRefusal | None:
+    """Return the refusal of a request whose head breaks a rule, or None. The names of headers are in lowercase.
+
+    ``upgrades`` says whether the request asks for another protocol. It is then read as if it had no body.
+    """
+    if len(headers) > MAX_HEADERS or _size(target, headers) > MAX_HEAD_BYTES:
+        return head_too_large()
+    if version not in ("1.1", "1.0"):
+        return malformed("The server reads HTTP/1.1 and HTTP/1.0.")
+    names = [name for name, _ in headers]
+    if names.count(b"host") != 1 and (version == "1.1" or b"host" in names):
+        return malformed("The request must have exactly one Host header.")
+    is_chunked = b"transfer-encoding" in names
+    if is_chunked and (version == "1.0" or not _is_only_chunked(headers)):
+        return malformed("The only Transfer-Encoding is chunked, and only with HTTP/1.1.")
+    if method == b"CONNECT":
+        return malformed("The server is no proxy: it has no CONNECT.")
+    if upgrades and (is_chunked or b"content-length" in names):
+        return malformed("The server cannot change the protocol: send a request with a body without Upgrade.")
+    return None
+
+
+def malformed(message: str) -> HttpRefusal:
+    """Return the refusal of what is not HTTP."""
+    return HttpRefusal(HttpReason.MALFORMED_HTTP, message)
+
+
+def head_too_large() -> HttpRefusal:
+    """Return the refusal of a request whose head has too many bytes or too many headers."""
+    return HttpRefusal(
+        HttpReason.HEADERS_TOO_LARGE,
+        f"The request line and the headers must have at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers.",
+    )
+
+
+def _size(target: bytes, headers: Sequence[Header]) -> int:
+    return len(target) + sum([len(name) + len(value) for name, value in headers])
+
+
+def _is_only_chunked(headers: Sequence[Header]) -> bool:
+    return [value.strip().lower() for name, value in headers if name == b"transfer-encoding"] == [b"chunked"]
