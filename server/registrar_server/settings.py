@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +22,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+from registrar_server.addresses import check_address, check_host, check_origin, is_loopback
 
 PREFIX = "REGISTRAR_"
 
@@ -80,9 +81,14 @@ def _settle_seconds(value: Any) -> float:
     return found
 
 
-def _names(value: Any) -> Any:
-    """Return the names in a list that is separated by commas."""
-    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+def _listed(check: Callable[[str], str]) -> BeforeValidator:
+    """Return what reads a list that is separated by commas, and checks each entry."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        entries = value.split(",") if isinstance(value, str) else value
+        return tuple(check(entry.strip()) for entry in entries if entry.strip())
+
+    return BeforeValidator(read)
 
 
 Duration = Annotated[float, BeforeValidator(seconds)]
@@ -99,9 +105,9 @@ class Settings(BaseSettings):
     """The address to listen on, host:port; port 0 selects a free port. An address that is not loopback needs TLS."""
     http_listen: str = "127.0.0.1:8080"
     """The address to listen on for HTTP, host:port; port 0 selects a free port, empty turns HTTP off."""
-    http_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    http_hosts: Annotated[tuple[str, ...], NoDecode, _listed(check_host)] = ()
     """The names, besides those of loopback, that the Host header of a request may have, separated by commas."""
-    http_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    http_origins: Annotated[tuple[str, ...], NoDecode, _listed(check_origin)] = ()
     """The origins of web pages that may send requests, such as https://portal.example.edu, separated by commas."""
     reflection: bool = True
     """Describe the API to everybody who asks: gRPC reflection and /openapi.json."""
@@ -145,14 +151,7 @@ class Settings(BaseSettings):
     @field_validator("listen", "http_listen")
     @classmethod
     def _check_listen(cls, value: str, info: ValidationInfo) -> str:
-        if info.field_name == "http_listen" and not value:
-            return value
-        host, separator, port = value.rpartition(":")
-        if ":" in host and not (host.startswith("[") and host.endswith("]")):
-            raise ValueError("must be host:port, with an IPv6 address in brackets, such as [::1]:50051")
-        if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise ValueError("must be host:port, such as 127.0.0.1:50051 or [::1]:50051")
-        return value
+        return value if info.field_name == "http_listen" and not value else check_address(value)
 
     @field_validator("database_url")
     @classmethod
@@ -182,21 +181,30 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE must be set together")
         if self.tls_client_ca_file and not self.tls_cert_file:
             raise ValueError(f"{PREFIX}TLS_CLIENT_CA_FILE needs {PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE")
-        if not (self.tls_cert_file or self.insecure or self.listens_on_loopback):
-            raise ValueError(
-                f"{PREFIX}LISTEN={self.listen} can be reached from other machines: set {PREFIX}TLS_CERT_FILE and"
-                f" {PREFIX}TLS_KEY_FILE, or pass --insecure ({PREFIX}INSECURE=true) to serve without encryption"
-            )
+        if problems := list(self._exposures()):
+            raise ValueError("\n".join(problems))
         return self
+
+    def _exposures(self) -> Iterator[str]:
+        """Return what is missing to serve on addresses that other machines reach."""
+        addresses = {f"{PREFIX}LISTEN": self.listen, f"{PREFIX}HTTP_LISTEN": self.http_listen}
+        exposed = {name: address for name, address in addresses.items() if address and not is_loopback(address)}
+        for name, address in exposed.items():
+            if not (self.tls_cert_file or self.insecure):
+                yield (
+                    f"{name}={address} can be reached from other machines: set {PREFIX}TLS_CERT_FILE and"
+                    f" {PREFIX}TLS_KEY_FILE, or pass --insecure ({PREFIX}INSECURE=true) to serve without encryption"
+                )
+        if f"{PREFIX}HTTP_LISTEN" in exposed and not self.http_hosts:
+            yield (
+                f"{PREFIX}HTTP_LISTEN={self.http_listen} can be reached from other machines: set {PREFIX}HTTP_HOSTS to"
+                " the names that callers use for this server, such as registrar.example.edu"
+            )
 
     @property
     def listens_on_loopback(self) -> bool:
-        """Whether the address can be reached only from this machine."""
-        host = self.listen.rpartition(":")[0].strip("[]")
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        """Whether the address of gRPC can be reached only from this machine."""
+        return is_loopback(self.listen)
 
     @property
     def url(self) -> URL:

@@ -557,6 +557,33 @@ class TestFull:
             work.end()
         await asyncio.gather(*second, *later)
 
+    async def test_left_items_take_no_room(self, batcher: Batcher[str, str], work: Work) -> None:
+        """An item that nobody waits for gives its room to another one at once, and only once."""
+        first = await occupy(batcher, work)
+        left = [batcher.enter(item, Receiver()) for item in "ab"]
+        later = await submit(batcher, "cde")
+        for one in (*left, *left):
+            one.leave()
+        later += await submit(batcher, "fg")
+        with pytest.raises(Refusal):
+            await batcher.submit("h")
+        for _ in range(3):
+            work.end()
+        assert await asyncio.gather(*first, *later) == list("XCDEFG")
+
+    async def test_many_left_items(self, batcher: Batcher[str, str], work: Work) -> None:
+        """Items that come and leave while a batch takes long neither fill the queue nor stay in memory."""
+        first = await occupy(batcher, work)
+        receivers = [Receiver() for _ in range(100)]
+        seen = [weakref.ref(receiver) for receiver in receivers]
+        while receivers:
+            batcher.enter("y", receivers.pop()).leave()
+        assert sum(one() is not None for one in seen) == 0
+        (last,) = await submit(batcher, "a")
+        work.end()
+        work.end()
+        assert [await first[0], await last] == ["X", "A"]
+
     async def test_room_again(self, batcher: Batcher[str, str], work: Work) -> None:
         """Items that are being processed do not count as waiting."""
         first = await occupy(batcher, work)

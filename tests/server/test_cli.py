@@ -88,6 +88,7 @@ def test_help_names_the_variable_of_each_flag(sqlite_shell: Shell) -> None:
     result = sqlite_shell.run("serve", "--help")
     assert result.returncode == 0
     assert "REGISTRAR_LISTEN" in result.stdout
+    assert "REGISTRAR_HTTP_LISTEN" in result.stdout
     assert "REGISTRAR_DATABASE_URL" in result.stdout
 
 

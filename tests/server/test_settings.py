@@ -31,7 +31,8 @@ def refusal(**flags: object) -> str:
 
 def test_every_setting_has_a_default() -> None:
     found = settings.load()
-    assert found.listen == "127.0.0.1:50051"
+    assert (found.listen, found.http_listen) == ("127.0.0.1:50051", "127.0.0.1:8080")
+    assert (found.http_hosts, found.http_origins, found.reflection) == ((), (), True)
     assert found.database_url.get_secret_value() == "sqlite:///registrar.db"
     assert found.request_id_ttl == 24 * 3600
     assert (found.log_format, found.log_level) == ("auto", "info")
@@ -69,6 +70,9 @@ def test_the_sweep_has_an_interval_or_is_off(monkeypatch: pytest.MonkeyPatch, wr
         ("LISTEN", "nowhere", "must be host:port"),
         ("LISTEN", "127.0.0.1:70000", "must be host:port"),
         ("LISTEN", ":50051", "must be host:port"),
+        ("HTTP_LISTEN", "8080", "must be host:port"),
+        ("HTTP_LISTEN", "::1:8080", "an IPv6 address in brackets"),
+        ("REFLECTION", "perhaps", "valid boolean"),
         ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("REQUEST_ID_TTL", "soon", 'must be a duration of at most 3650d, such as "500ms"'),
@@ -127,9 +131,71 @@ def test_the_password_is_never_shown() -> None:
     assert "hunter2" not in f"{found!r} {found} {found.url} {found.url!r}"
 
 
+HOSTS_EXPECTED = "must be names such as registrar.example.edu or registrar.example.edu:8080, without a scheme or a path"
+ORIGINS_EXPECTED = "must be origins such as https://portal.example.edu or http://localhost:3000, without a slash"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "*",
+        "*.example.edu",
+        "https://registrar.example.edu",
+        "registrar.example.edu/",
+        "registrar.example.edu:port",
+        "ada@registrar.example.edu",
+        "::1",
+        "[::z]",
+        "0.0.0.0",
+        "[::]:8080",
+    ],
+)
+def test_the_message_for_an_invalid_host_shows_the_entry_and_what_it_must_be(
+    monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    monkeypatch.setenv("REGISTRAR_HTTP_HOSTS", f"localhost, {entry}")
+    assert refusal().startswith(f"REGISTRAR_HTTP_HOSTS=localhost, {entry}: {entry} is not a host; {HOSTS_EXPECTED}")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "*",
+        "https://*.example.edu",
+        "null",
+        "portal.example.edu",
+        "https://portal.example.edu/",
+        "https://portal.example.edu/page",
+        "https://",
+        "://portal.example.edu",
+        "https://ada@portal.example.edu",
+    ],
+)
+def test_the_message_for_an_invalid_origin_shows_the_entry_and_what_it_must_be(
+    monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    monkeypatch.setenv("REGISTRAR_HTTP_ORIGINS", entry)
+    assert refusal().startswith(f"REGISTRAR_HTTP_ORIGINS={entry}: {entry} is not an origin; {ORIGINS_EXPECTED}")
+
+
+def test_hosts_and_origins_are_lists_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRAR_HTTP_HOSTS", "registrar.example.edu, registrar:8443,[2001:db8::7]:8080,")
+    monkeypatch.setenv("REGISTRAR_HTTP_ORIGINS", "https://Portal.example.edu:443 ,http://localhost:3000")
+    found = settings.load()
+    assert found.http_hosts == ("registrar.example.edu", "registrar:8443", "[2001:db8::7]:8080")
+    assert found.http_origins == ("https://portal.example.edu", "http://localhost:3000")
+
+
+def test_an_empty_address_turns_http_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRAR_HTTP_LISTEN", "")
+    assert settings.load().http_listen == ""
+    assert settings.load(http_listen="127.0.0.1:0").http_listen == "127.0.0.1:0"
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"])
 def test_loopback_needs_no_tls(address: str) -> None:
     assert settings.load(listen=address).listens_on_loopback
+    assert settings.load(http_listen=address).http_listen == address
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "192.0.2.7:1", "registrar.example.edu:1"])
@@ -138,6 +204,26 @@ def test_any_other_address_needs_tls_or_the_insecure_flag(address: str) -> None:
     for name in ("REGISTRAR_LISTEN", "REGISTRAR_TLS_CERT_FILE", "REGISTRAR_TLS_KEY_FILE", "--insecure"):
         assert name in message
     assert settings.load(listen=address, insecure=True).listen == address
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "192.0.2.7:1", "registrar.example.edu:1"])
+def test_http_on_any_other_address_also_needs_the_names_of_the_server(address: str) -> None:
+    encryption, names = refusal(http_listen=address).splitlines()
+    for line in (encryption, names):
+        assert line.startswith(f"REGISTRAR_HTTP_LISTEN={address} can be reached from other machines: set ")
+    for name in ("REGISTRAR_TLS_CERT_FILE", "REGISTRAR_TLS_KEY_FILE", "--insecure"):
+        assert name in encryption
+    assert "REGISTRAR_HTTP_HOSTS" in names
+    assert refusal(http_listen=address, insecure=True) == names
+    assert refusal(http_listen=address, http_hosts="registrar.example.edu") == encryption
+    found = settings.load(http_listen=address, insecure=True, http_hosts="registrar.example.edu")
+    assert found.http_listen == address
+
+
+def test_one_message_names_both_addresses_that_need_tls() -> None:
+    message = refusal(listen="0.0.0.0:1", http_listen="0.0.0.0:1", http_hosts="registrar.example.edu")
+    lines = message.splitlines()
+    assert [line.partition("=")[0] for line in lines] == ["REGISTRAR_LISTEN", "REGISTRAR_HTTP_LISTEN"]
 
 
 def test_certificate_and_key_must_be_set_together() -> None:

@@ -37,9 +37,8 @@ def test_a_connection_is_lent_again(connections: Connections) -> None:
 
 def test_an_open_transaction_is_rolled_back(connections: Connections) -> None:
     """What a use did not commit is gone, after an error and without one."""
-    with pytest.raises(ZeroDivisionError), connections.lend() as connection:
-        insert(connection)
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        insert_and_fail(connections)
     with connections.lend() as connection:
         insert(connection)
     with connections.lend() as connection:
@@ -108,6 +107,13 @@ def insert(connection: sqlite3.Connection) -> None:
     """Insert a row without a commit."""
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("INSERT INTO numbers VALUES (1)")
+
+
+def insert_and_fail(connections: Connections) -> None:
+    """Insert a row, and fail before the commit."""
+    with connections.lend() as connection:
+        insert(connection)
+        raise ZeroDivisionError
 
 
 def is_closed(connection: sqlite3.Connection) -> bool:

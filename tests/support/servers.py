@@ -205,8 +205,9 @@ class ServerGroup(ServerProcess):
 def environment(database_url: str, **variables: str) -> dict[str, str]:
     """Return the environment of a server process, with only these settings. It sweeps only if a test asks for it."""
     inherited = environment_without("REGISTRAR_")
-    fixed = {"LISTEN": FREE_PORT, "DATABASE_URL": database_url, "LOG_FORMAT": "json", "SETTLE_INTERVAL": "0"}
-    return {**inherited, **{f"REGISTRAR_{name}": value for name, value in {**fixed, **variables}.items()}}
+    fixed = {"LISTEN": FREE_PORT, "HTTP_LISTEN": "", "LOG_FORMAT": "json", "SETTLE_INTERVAL": "0"}
+    chosen = {**fixed, "DATABASE_URL": database_url, **variables}
+    return {**inherited, **{f"REGISTRAR_{name}": value for name, value in chosen.items()}}
 
 
 SERVE = (sys.executable, "-W", "error", "-m", "registrar_server", "serve")

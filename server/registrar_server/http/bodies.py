@@ -18,7 +18,8 @@ def check_content_type(headers: Headers) -> None:
 
     A web page cannot send JSON to another site without asking in advance, so this also refuses what a page sends.
     """
-    kind, *parameters = (part.strip().lower() for part in headers.get("content-type", "").split(";"))
+    kinds = headers.getlist("content-type")
+    kind, *parameters = (part.strip().lower() for part in (kinds[0] if len(kinds) == 1 else "").split(";"))
     charsets = [part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")]
     if kind != "application/json" or any(charset not in ("utf-8", "utf8") for charset in charsets):
         raise HttpRefusal(

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from registrar_server.http.request_targets import replace_host
+
 CONNECTION = "registrar.connection"
 """The extension of ASGI that names the connection of a request."""
 
@@ -25,6 +27,12 @@ class Connection(HttpToolsProtocol):
         """Let the application find the connection of the request."""
         super().on_message_begin()
         self.scope["extensions"] = {CONNECTION: {"connection": self}}
+
+    def on_headers_complete(self) -> None:
+        """Let the application see the host of the request's target, if it names one."""
+        if not self.url.startswith(b"/"):
+            replace_host(self.headers, self.url)
+        super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the tasks whose answers nobody can receive any more."""

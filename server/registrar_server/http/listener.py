@@ -36,8 +36,8 @@ class HttpListener:
             )
         except OSError as error:
             raise ListenError(
-                f"REGISTRAR_HTTP_LISTEN={self._settings.http_listen}: the address is taken or is not this machine's;"
-                " choose another, or set it empty to serve no HTTP."
+                f"REGISTRAR_HTTP_LISTEN={self._settings.http_listen}: the address is taken or is not this machine's."
+                " A second server on this machine needs its own: choose another, or set it empty to serve no HTTP."
             ) from error
         return f"{host}:{self._server.sockets[0].getsockname()[1]}"
 

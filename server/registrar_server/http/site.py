@@ -10,6 +10,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registrar_server.http import answers
+from registrar_server.http.guard import Guard
 from registrar_server.http.refusals import HttpRefusal
 from registrar_server.http.routes import Router, all_routes
 from registrar_server.http.transcoder import Transcoder, peer
@@ -26,7 +27,11 @@ def make_app(intake: Intake, settings: Settings) -> ASGIApp:
     )
     return Starlette(
         routes=[Mount("/", transcoder)],
-        middleware=[Middleware(Refusals), Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)],
+        middleware=[
+            Middleware(Refusals),
+            Middleware(Guard, settings),
+            Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5),
+        ],
     )
 
 

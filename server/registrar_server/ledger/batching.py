@@ -30,17 +30,20 @@ class Submission(Generic[Item, Result]):
     then: Callable[[Result | Exception], None]
     """Gets the outcome, unless the caller leaves before the item begins."""
     deadline: float
+    note_left: Callable[[], None]
+    """Is called if the caller leaves before the item has its turn."""
     stopwatch: Stopwatch | None = None
     """Measures the batch of this item; None while the item waits."""
-    _was_left: bool = False
+    was_left: bool = False
     _is_decided: bool = False
     """The item has begun, or it has its outcome already because its deadline has passed."""
 
     def leave(self) -> bool:
         """Give the item up, and return whether it is too late: ``then`` gets, or has got, the outcome nevertheless."""
-        self._was_left = True
-        if not self._is_decided:
+        is_first, self.was_left = not self.was_left, True
+        if is_first and not self._is_decided:
             self.then = _ignore
+            self.note_left()
         return self._is_decided
 
     def begin(self, now: float) -> bool:
@@ -50,7 +53,7 @@ class Submission(Generic[Item, Result]):
 
     def is_alive(self, now: float) -> bool:
         """Return whether the caller still waits; the outcome is a TimeoutError if the deadline has passed."""
-        if self._was_left:
+        if self.was_left:
             return False
         if self.deadline <= now:
             # Not now: the receiver may enter another item while the queue is being searched.
@@ -64,7 +67,7 @@ class Submission(Generic[Item, Result]):
         give(then, outcome)
 
     def _expire(self) -> None:
-        if not self._was_left:
+        if not self.was_left:
             self._is_decided = True
             self.end(TimeoutError())
 
@@ -85,6 +88,10 @@ Run = Callable[[Sequence[Item]], Coroutine[Any, Any, Sequence[Result | Exception
 
 def _ignore(_outcome: object) -> None:
     """Take the outcome of an item that nobody waits for."""
+
+
+def _nothing() -> None:
+    """Note nothing: an item takes no room when it is behind the others, or when it has had its turn."""
 
 
 def give(then: Callable[[Result | Exception], None], outcome: Result | Exception) -> None:
@@ -144,6 +151,8 @@ class Batcher(Generic[Item, Result]):
         self._working: asyncio.Task[None] | None = None
         self._closing = False
         self._seconds_per_item = 0.001
+        self._left = 0
+        """How many items of ``_waiting`` nobody waits for any more."""
 
     async def submit(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Result:
         """Carry out ``item`` in one of the next batches, and return its result or raise its error.
@@ -168,7 +177,7 @@ class Batcher(Generic[Item, Result]):
         its failure or its locks do not affect them, and it does not wait forever.
         """
         deadline = float("inf") if timeout is None else self._clock() + timeout
-        waiting: Submission[Item, Result] = Submission(item, then, deadline)
+        waiting: Submission[Item, Result] = Submission(item, then, deadline, _nothing if behind else self._note_left)
         self._admit(waiting, behind=behind)
         if self._idle.is_set():
             self._idle.clear()
@@ -180,16 +189,17 @@ class Batcher(Generic[Item, Result]):
     def _admit(self, waiting: Submission[Item, Result], *, behind: bool) -> None:
         if self._closing:
             raise shutting_down()
-        if len(self._waiting) >= self._limits.max_waiting:
-            self._drop_abandoned()
-        if len(self._waiting) >= self._limits.max_waiting:
-            seconds = min(max(len(self._waiting) * self._seconds_per_item, 0.05), 5.0)
-            raise overloaded(len(self._waiting), round(seconds, 2))
+        count = len(self._waiting) - self._left
+        if count >= self._limits.max_waiting:
+            seconds = min(max(count * self._seconds_per_item, 0.05), 5.0)
+            raise overloaded(count, round(seconds, 2))
         (self._behind if behind else self._waiting).append(waiting)
 
-    def _drop_abandoned(self) -> None:
-        now = self._clock()
-        self._waiting = deque(waiting for waiting in self._waiting if waiting.is_alive(now))
+    def _note_left(self) -> None:
+        self._left += 1
+        if self._left > self._limits.max_waiting:  # Seldom, so that a flood of such items costs little.
+            self._waiting = deque(waiting for waiting in self._waiting if not waiting.was_left)
+            self._left = 0
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the next batch with the gathered items, or become idle."""
@@ -204,7 +214,9 @@ class Batcher(Generic[Item, Result]):
         now = self._clock()
         queues = [(self._waiting, self._limits.max_batch), (self._behind, 1)]
         for waiting, size in queues if self._others_first else reversed(queues):
-            _move(waiting, batch, size, now)
+            left = _move(waiting, batch, size, now)
+            if waiting is self._waiting:
+                self._left -= left
             if batch:
                 self._others_first = waiting is self._behind
                 break
@@ -251,12 +263,16 @@ class Batcher(Generic[Item, Result]):
 
 def _move(
     waiting: deque[Submission[Item, Result]], batch: list[Submission[Item, Result]], size: int, now: float
-) -> None:
-    """Begin items and add them to a batch until it has this size."""
+) -> int:
+    """Begin items and add them to a batch until it has this size; return how many of them nobody waited for."""
+    left = 0
     while waiting and len(batch) < size:
         first = waiting.popleft()
+        first.note_left = _nothing
+        left += first.was_left
         if first.begin(now):
             batch.append(first)
+    return left
 
 
 class Lanes(Generic[Item, Result]):
