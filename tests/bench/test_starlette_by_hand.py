@@ -11,7 +11,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import NamedTuple
 
-from google.type.dayofweek_pb2 import DayOfWeek
+from google.type.dayofweek_pb2 import MONDAY, TUESDAY, WEDNESDAY
 from google.type.timeofday_pb2 import TimeOfDay
 
 from bench import json_calls
@@ -20,7 +20,8 @@ from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.course_pb2 import Meeting
 from tests.support.servers import calling, serving
 
-COURSES = [f"CS-{number}" for number in range(3)]
+COURSES = {"CS-1": MONDAY, "CS-2": TUESDAY, "CS-3": WEDNESDAY}
+"""The courses and their days."""
 VARYING = ("date", "content-length", "vary")
 """Headers that may differ: a time with zeros at its end is shorter, and the baseline compresses no answers."""
 UUID_OR_TIME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]+Z")
@@ -74,10 +75,8 @@ async def test_the_baseline_answers_as_registrar_does(database_url: str, tmp_pat
     async with serving(database_url, http_listen="127.0.0.1:0") as server, calling(server.address) as registrar:
         await registrar.add_student("s-1")
         await registrar.add_student("s-2")
-        for day, course_id in enumerate(COURSES, start=1):
-            meetings = [
-                Meeting(weekdays=[DayOfWeek.Name(day)], start_time=TimeOfDay(hours=9), end_time=TimeOfDay(hours=10))
-            ]
+        for course_id, day in COURSES.items():
+            meetings = [Meeting(weekdays=[day], start_time=TimeOfDay(hours=9), end_time=TimeOfDay(hours=10))]
             await registrar.add_course(course_id, title="Ünïcode", credits="3", capacity=30, meetings=meetings)
         with Server(tmp_path, "by_hand", "bench.starlette_by_hand", database_url) as by_hand:
             callers = ((by_hand.http_address, "s-1"), (server.http_address, "s-2"))
