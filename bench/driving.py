@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 import selectors
 import time
 from collections import Counter
@@ -18,6 +19,9 @@ from typing import Any, Protocol
 from bench import http2
 from bench.measurements import Sample
 from bench.meters import Meter, Usage
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The ids in failures are left out, so that equal failures are counted together."""
 
 
 class Answer(Protocol):
@@ -177,7 +181,7 @@ class _Line:
         request, begun = self._under_way.pop(answer.stream)
         if failure := answer.failure:
             self.calls.tally.refused.append(now - begun)
-            self.calls.tally.failed[failure[:200]] += 1
+            self.calls.tally.failed[_ID.sub("…", failure)[:200]] += 1
         else:
             self.calls.tally.answers.append((request, answer.message))
             self.calls.tally.latencies.append(now - begun)
