@@ -50,10 +50,7 @@ def read_request(match: Match, query: bytes, headers: Mapping[str, str], body: b
     request.read_query(query)
     request.read_headers(headers)
     given.check()
-    try:
-        return json_format.ParseDict(request.tree, route.method.request())
-    except json_format.ParseError as error:
-        raise Refusal(Reason.INVALID_FIELD, f"The request cannot be read: {error}") from None
+    return request.message()
 
 
 class _Request:
@@ -173,6 +170,23 @@ class _Request:
             inner[name] = value
         elif known != value:
             self._given.wrong(path, f"is given twice, as {shown_value(known)} and as {shown_value(value)}")
+
+    def message(self) -> Message:
+        """Return the message. Many requests have only texts, which need no conversion."""
+        kind = self._route.method.request
+        if self.tree.keys() <= _texts(self._kind):
+            return kind(**self.tree)
+        try:
+            return json_format.ParseDict(self.tree, kind())
+        except json_format.ParseError as error:
+            raise Refusal(Reason.INVALID_FIELD, f"The request cannot be read: {error}") from None
+
+
+@cache
+def _texts(kind: Descriptor) -> frozenset[str]:
+    """Return the names of the fields that have one text and exclude no other field."""
+    texts = (field for field in kind.fields if field.type == FieldDescriptor.TYPE_STRING)
+    return frozenset(field.name for field in texts if not field.is_repeated and not field.containing_oneof)
 
 
 def parse_json(body: bytes) -> Any:
