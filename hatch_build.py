@@ -1,4 +1,4 @@
-"""Generates the gRPC stubs beside the protos.
+"""Generates the gRPC stubs beside the protos, and one file with their descriptors and comments.
 
 hatchling calls `StubsHook` before it builds a wheel, an sdist or an editable install. `make protos` runs this file as a
 script. Both call `generate`, so both produce the same stubs.
@@ -15,6 +15,10 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+# The descriptors of the protos with the comments, which the stubs lack: the server describes its HTTP API with them.
+DESCRIPTORS = "registrar/v1/descriptors.binpb"
+# Answers over HTTP contain these messages, too.
+ANSWERED = ("google/rpc/error_details.proto", "google/rpc/status.proto")
 STUB_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 GENERATORS = ("grpcio-tools", "mypy-protobuf")
 
@@ -34,21 +38,24 @@ class StubsHook(BuildHookInterface[Any]):
 
 
 def generate(root: Path) -> bool:
-    """Update the stubs under `root/protos`, and return whether any were out of date."""
+    """Update the stubs and descriptors under `root/protos`, and return whether any were out of date."""
     protos = root / "protos"
     sources = sorted(protos.rglob("*.proto"))
     stubs = stubs_of(sources)
+    generated = {*stubs, protos / DESCRIPTORS}
     markers = package_markers(protos, sources)
     _remove_leftovers(protos, stubs)
-    if _is_fresh(stubs, [*sources, root / "hatch_build.py"]) and _match(markers):
+    if _is_fresh(generated, [*sources, root / "hatch_build.py"]) and _match(markers):
         return False
     # Replace each file in one step, since another build or an import may run at the same time. Write the markers last,
     # since they mark the stubs as complete.
     with tempfile.TemporaryDirectory(dir=root, prefix=".stubs-") as scratch:
-        _run_protoc(protos, sources, Path(scratch))
+        names = [str(source.relative_to(protos)) for source in sources]
+        _generate_stubs(protos, names, Path(scratch))
+        _describe(protos, names, Path(scratch) / DESCRIPTORS)
         for marker, text in markers.items():
             (Path(scratch) / marker.relative_to(protos)).write_text(text)
-        for path in [*sorted(stubs), *markers]:
+        for path in [*sorted(generated), *markers]:
             (Path(scratch) / path.relative_to(protos)).replace(path)
     return True
 
@@ -78,10 +85,10 @@ def _remove_leftovers(protos: Path, wanted: set[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_fresh(stubs: set[Path], sources: list[Path]) -> bool:
-    if not all(stub.exists() for stub in stubs):
+def _is_fresh(generated: set[Path], sources: list[Path]) -> bool:
+    if not all(file.exists() for file in generated):
         return False
-    made = min((stub.stat().st_mtime_ns for stub in stubs), default=0)
+    made = min((file.stat().st_mtime_ns for file in generated), default=0)
     return all(source.stat().st_mtime_ns <= made for source in sources)
 
 
@@ -89,19 +96,26 @@ def _match(markers: dict[Path, str]) -> bool:
     return all(marker.exists() and marker.read_text() == text for marker, text in markers.items())
 
 
-def _run_protoc(protos: Path, sources: list[Path], output: Path) -> None:
-    command = [
-        *(sys.executable, "-m", "grpc_tools.protoc"),
-        f"--proto_path={protos}",
-        f"--proto_path={_installed_protos()}",
+def _generate_stubs(protos: Path, names: list[str], output: Path) -> None:
+    options = [
         f"--plugin=protoc-gen-mypy={_script('mypy-protobuf', 'protoc-gen-mypy')}",
         f"--plugin=protoc-gen-mypy_grpc={_script('mypy-protobuf', 'protoc-gen-mypy_grpc')}",
         f"--python_out={output}",
         f"--grpc_python_out={output}",
         f"--mypy_out=quiet:{output}",
         f"--mypy_grpc_out=quiet:{output}",
-        *(str(source.relative_to(protos)) for source in sources),
     ]
+    _run_protoc(protos, options, names)
+
+
+def _describe(protos: Path, names: list[str], output: Path) -> None:
+    options = ["--include_imports", "--include_source_info", f"--descriptor_set_out={output}"]
+    _run_protoc(protos, options, [*names, *ANSWERED])
+
+
+def _run_protoc(protos: Path, options: list[str], names: list[str]) -> None:
+    paths = [f"--proto_path={protos}", f"--proto_path={_installed_protos()}"]
+    command = [sys.executable, "-m", "grpc_tools.protoc", *paths, *options, *names]
     if subprocess.run(command, cwd=protos).returncode != 0:
         raise SystemExit("The stubs were not generated: protoc reports the errors above.")
 

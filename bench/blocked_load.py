@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from bench import driving, messages
-from bench.http2 import Connection
+from bench.driving import Connection
 from bench.measurements import Sample
 from bench.messages import Pairing
 from bench.meters import Meter, Usage

@@ -7,21 +7,56 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 import selectors
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-import grpc
-
-from bench.http2 import Answer, Connection
+from bench import http2
 from bench.measurements import Sample
 from bench.meters import Meter, Usage
 
-STATUSES = {code.value[0]: code.name for code in grpc.StatusCode}
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The ids in failures are left out, so that equal failures are counted together."""
+
+
+class Answer(Protocol):
+    """The end of a call."""
+
+    @property
+    def stream(self) -> int:
+        """The number that ``begin`` has returned."""
+
+    @property
+    def message(self) -> bytes:
+        """The response."""
+
+    @property
+    def failure(self) -> str:
+        """The status and the message of an error, or an empty string."""
+
+
+class Connection(Protocol):
+    """A connection to a server, of gRPC (``http2.py``) or of HTTP/1.1 (``http1.py``)."""
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket, for selectors."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def begin(self, method: str, request: bytes, /) -> int:
+        """Prepare a call and return its number among the calls that are under way."""
+
+    def send(self) -> None:
+        """Send all that is prepared."""
+
+    def receive(self) -> Sequence[Answer]:
+        """Wait until the server sends something, and return the answers that are complete."""
 
 
 @dataclass
@@ -60,10 +95,12 @@ class Calls:
 
 
 @contextmanager
-def connect(address: str, connections: int = 1) -> Iterator[Sequence[Connection]]:
+def connect(
+    address: str, connections: int = 1, kind: Callable[[str], Connection] = http2.Connection
+) -> Iterator[Sequence[Connection]]:
     """Connect so many times to a server."""
     with ExitStack() as stack:
-        yield [stack.enter_context(closing(Connection(address))) for _ in range(connections)]
+        yield [stack.enter_context(closing(kind(address))) for _ in range(connections)]
 
 
 def drive(
@@ -142,9 +179,9 @@ class _Line:
 
     def _count(self, answer: Answer, now: float) -> None:
         request, begun = self._under_way.pop(answer.stream)
-        if answer.status.code:
+        if failure := answer.failure:
             self.calls.tally.refused.append(now - begun)
-            self.calls.tally.failed[f"{STATUSES[answer.status.code]}: {answer.status.message}"[:200]] += 1
+            self.calls.tally.failed[_ID.sub("…", failure)[:200]] += 1
         else:
             self.calls.tally.answers.append((request, answer.message))
             self.calls.tally.latencies.append(now - begun)

@@ -12,8 +12,11 @@ import struct
 from collections import deque
 from typing import NamedTuple
 
+import grpc
+
 from bench.hpack import RequestHeaders, ResponseHeaders, Status
 
+STATUSES = {code.value[0]: code.name for code in grpc.StatusCode}
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7, 0x8
 END_STREAM, END_HEADERS, PADDED, PRIORITY, ACK = 0x1, 0x4, 0x8, 0x20, 0x1
@@ -34,6 +37,11 @@ class Answer(NamedTuple):
     stream: int
     status: Status
     message: bytes
+
+    @property
+    def failure(self) -> str:
+        """The status and the message of an error, or an empty string."""
+        return f"{STATUSES[self.status.code]}: {self.status.message}" if self.status.code else ""
 
 
 class Connection:

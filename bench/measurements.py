@@ -26,7 +26,12 @@ BESIDE_READ = "GetStudent beside 64 writes"
 BESIDE_WRITES = "2,000 courses, beside reads"
 BROKEN = "bytes that are no message"
 
-READING = (READS, ONE_READ)
+HTTP_HOT = "hot course, HTTP"
+HTTP_READS = "ListCourses, 5 each, HTTP"
+
+READING = (READS, ONE_READ, HTTP_READS)
+OVER_HTTP = (HTTP_HOT, HTTP_READS)
+"""The workloads over HTTP, on a connection for each call in flight."""
 ALONE = (ONE, ONE_READ)
 """The workloads with one call in flight."""
 QUEUED = (UNBLOCKED_ONE, UNBLOCKED, BLOCKED_ONE, BLOCKED)
@@ -41,6 +46,7 @@ ECHO = "echo"
 PGBENCH = "pgbench"
 ORM = "one ORM transaction per call"
 BY_HAND = "statements by hand"
+STARLETTE = "Starlette by hand"
 OUR_CLIENT = "RegistrarClient.enroll"
 STUB = "bare stub"
 

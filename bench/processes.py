@@ -1,4 +1,4 @@
-"""The processes of the bench: servers, which log their address, and workers, which measure."""
+"""The processes of the bench: servers, which log their addresses, and workers, which measure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def environment() -> dict[str, str]:
 
 
 class Server:
-    """A server process, ``python -m`` with these arguments, that logs its address as JSON to standard error.
+    """A server process, ``python -m`` with these arguments, that logs its addresses as JSON to standard error.
 
     It runs in a folder without ``.env``, so that it has its default settings. Its log goes to a file, since reading a
     pipe would take processor time from the server.
@@ -45,6 +45,7 @@ class Server:
             )
         self.pid = self._process.pid
         self.address = ""
+        self.http_address = ""
 
     def __enter__(self) -> Self:
         end = time.monotonic() + START_TIMEOUT_S
@@ -53,14 +54,14 @@ class Server:
                 self._process.kill()
                 raise RuntimeError(f"The server did not start:\n{self.log.read_text()}")
             time.sleep(0.05)
-            self.address = self._find_address()
+            self._find_addresses()
         return self
 
-    def _find_address(self) -> str:
+    def _find_addresses(self) -> None:
         for line in self.log.read_text().splitlines():
             if '"server_started"' in line:
-                return str(json.loads(line)["address"])
-        return ""
+                started = json.loads(line)
+                self.address, self.http_address = started["address"], started.get("http", "")
 
     def __exit__(self, *_exception: object) -> None:
         self._process.terminate()

@@ -114,13 +114,18 @@ class Stage:
         }
 
     def _run_load(self, case: Case, round_number: int) -> Sample:
+        over_http = case.workload in measurements.OVER_HTTP
+        # The first half of the students enroll over gRPC.
+        first = messages.first_caller(_stored(case)) + (self._callers // 2 if over_http else 0)
+        in_flight = 1 if case.workload in measurements.ALONE else IN_FLIGHT
         return self._worker("load").run(
             **self._served(case),
             workload=case.workload,
             round_number=round_number,
             stored=_stored(case),
-            in_flight=1 if case.workload in measurements.ALONE else IN_FLIGHT,
-            connections=1 if case.workload in measurements.ALONE else self._connections,
+            first=first,
+            in_flight=in_flight,
+            connections=in_flight if over_http else min(in_flight, self._connections),
             warm_up=self._pace.warm_up,
             seconds=self._pace.seconds,
             echoes=case.system == measurements.ECHO,
@@ -219,7 +224,8 @@ class Stage:
     def _served(self, case: Case) -> dict[str, Any]:
         """Return the address of the server of a case, and the processes to measure."""
         server = self._server(case)
-        return {"address": server.address, "server": server.pid, "database": self._database_pid(case)}
+        address = server.http_address if case.workload in measurements.OVER_HTTP else server.address
+        return {"address": address, "server": server.pid, "database": self._database_pid(case)}
 
     def _database_pid(self, case: Case) -> int | None:
         """Return the process of the database; SQLite has none."""
@@ -250,7 +256,10 @@ class Stage:
         url = self._store(case).url
         if case.system == measurements.ORM:
             return "bench.orm", url
-        return "registrar_server", "serve", "--listen", "127.0.0.1:0", "--http-listen", "", "--database-url", url
+        if case.system == measurements.STARLETTE:
+            return "bench.starlette_by_hand", url
+        free_port = "127.0.0.1:0"
+        return ("registrar_server", "serve", "--listen", free_port, "--http-listen", free_port, "--database-url", url)
 
     def _response_size(self) -> int:
         self._prepare_echo()

@@ -147,6 +147,13 @@ def _blocked(workload: str, baseline: str, measure: Measure, database: str, must
     return Target("blocked", measure, _registrar(workload, database), (_registrar(baseline, database),), must, aim)
 
 
+def _over_http(workload: str, grpc_workload: str, database: str) -> Sequence[Target]:
+    ours = _registrar(workload, database)
+    by_hand = Target("http", Measure.CPU, ours, (ours._replace(system=measurements.STARLETTE),), 1.3, 1.1)
+    # This row shows what HTTP costs beside gRPC.
+    return by_hand, Target("http", Measure.CPU, ours, (_registrar(grpc_workload, database),))
+
+
 def _grown(database: str) -> Target:
     ours = _registrar(measurements.GROWN, database)
     return Target("grown", Measure.COST, ours, (_registrar(measurements.MANY, database),), 1.3, 1.1)
@@ -179,6 +186,14 @@ TARGETS = (
     _by_hand(measurements.ONE, SQLITE, 1.7),
     _by_hand(measurements.ONE_READ, POSTGRESQL, 1.4),
     _by_hand(measurements.ONE_READ, SQLITE, 1.7),
+    *(
+        target
+        for database in (POSTGRESQL, SQLITE)
+        for target in (
+            *_over_http(measurements.HTTP_HOT, measurements.HOT, database),
+            *_over_http(measurements.HTTP_READS, measurements.READS, database),
+        )
+    ),
     *(
         target
         for database in (POSTGRESQL, SQLITE)

@@ -7,9 +7,9 @@
         with testing.server() as address, RegistrarClient(address) as client:
             yield client
 
-Each server has its own empty database and a free port on 127.0.0.1. It ignores settings in the environment. It does
-not sweep, so that only your calls change something: ``courses.settle`` gives free seats to waiters when your test wants
-it. It needs the server's libraries: ``pip install 'registrar-enrollment[server]'``.
+Each server has its own empty database and a free port on 127.0.0.1. It serves gRPC, but no HTTP. It ignores settings in
+the environment. It does not sweep, so that only your calls change something: ``courses.settle`` gives free seats to
+waiters when your test wants it. It needs the server's libraries: ``pip install 'registrar-enrollment[server]'``.
 """
 
 from __future__ import annotations

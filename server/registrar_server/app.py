@@ -82,7 +82,8 @@ class Server:
     async def start(self) -> None:
         """Bind the addresses, serve, and start the periodic tasks."""
         intake = Intake(self._queues.dispatcher.open_all)
-        add_services(self._grpc, intake, self._health, slow_call=self._settings.slow_call)
+        slow_call, reflection = self._settings.slow_call, self._settings.reflection
+        add_services(self._grpc, intake, self._health, slow_call=slow_call, reflection=reflection)
         self._health.report(serving=True)
         try:
             await self._listen(intake)

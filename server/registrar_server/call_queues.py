@@ -39,11 +39,11 @@ class CallQueues:
             [Batcher(self._lane(ledger.run, f"write-{lane}"), limits) for lane in range(database.writers)],
             key=lambda call: call.command.lane_key,
         )
-        self._lookups = Batcher[LookupPlan, Answer](self._lane(reads.look_up, "read"), limits)
+        self.lookups = Batcher[LookupPlan, Answer](self._lane(reads.look_up, "read"), limits)
         self.queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         self.dispatcher = Dispatcher(
             Twins(self.changes, settings.max_waiting),
-            self._lookups,
+            self.lookups,
             Previews(BlockingStore(database), expected),
             reads,
             self.queries,
@@ -58,7 +58,7 @@ class CallQueues:
 
     async def close(self) -> None:
         """Refuse new calls, and return when all calls in progress are done."""
-        await asyncio.gather(self.changes.close(), self._lookups.close(), self.queries.close())
+        await asyncio.gather(self.changes.close(), self.lookups.close(), self.queries.close())
 
     async def disconnect(self) -> None:
         """End the threads and close the connections of the queues, which must be closed."""

@@ -9,12 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from importlib import metadata
 
 import structlog
 import uvloop
 
-from registrar_server import logs, migrate, settings, verify
+from registrar_server import logs, migrate, settings, verify, version
 from registrar_server.app import StartError, start
 from registrar_server.migrate.migration_errors import translate_errors
 from registrar_server.stop_signals import StopSignals
@@ -23,7 +22,7 @@ from registrar_server.storage.database import Database
 log = structlog.get_logger()
 
 TRY_NEXT = """
-Registrar is serving on {address}. Try this in another shell:
+Registrar is serving {addresses}. Try this in another shell:
 
   grpcurl -plaintext -d '{{"student":{{"student_id":"s-1","given_name":"Ada"}}}}' \\
       {address} registrar.v1.StudentService/CreateStudent
@@ -31,13 +30,20 @@ Registrar is serving on {address}. Try this in another shell:
       {address} registrar.v1.CourseService/CreateCourse
   grpcurl -plaintext -d '{{"student_id":"s-1","course_id":"CS-101"}}' \\
       {address} registrar.v1.EnrollmentService/EnrollStudent
-
+{over_http}
 or in Python:
 
   from registrar_client import RegistrarClient
   with RegistrarClient("{address}") as registrar:
       print(list(registrar.list_courses(student_id="s-1")))
 """
+TRY_HTTP = """
+or over HTTP:
+
+  curl http://{http_address}/students/s-1/courses
+"""
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+"""The address to call on the machine itself for each of those that stand for all addresses."""
 
 MIGRATE_WORDS = """
 actions:
@@ -77,23 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _version() -> str:
-    try:
-        return metadata.version("registrar-enrollment")
-    except metadata.PackageNotFoundError:
-        return "0+unknown"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="registrar-server",
-        description="Course enrollment over gRPC. Every setting has an environment variable; see .env.example.",
+        description="Course enrollment over gRPC and HTTP. Each setting has an environment variable: see .env.example.",
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--database-url", help="REGISTRAR_DATABASE_URL")
     common.add_argument("--log-format", help="REGISTRAR_LOG_FORMAT: auto, console or json")
     common.add_argument("--log-level", help="REGISTRAR_LOG_LEVEL: debug, info, warning or error")
-    parser.add_argument("--version", action="version", version=f"registrar-server {_version()}")
+    parser.add_argument("--version", action="version", version=f"registrar-server {version()}")
     commands = parser.add_subparsers(required=True, metavar="serve | migrate | verify")
 
     serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM, SIGINT or SIGHUP")
@@ -139,10 +138,23 @@ async def _serve_until_signalled(config: settings.Settings) -> None:
     # The log goes to standard error, so standard output is free for people. JSON means that a program is reading.
     if config.log_format != "json" and config.tls_cert_file is None:
         logs.write_out()  # On a terminal, the first lines of the log come before the examples.
-        print(TRY_NEXT.format(address=server.address), flush=True)
+        print(try_next(server.address, server.http_address), flush=True)
     await stop.wait()
     if not await server.stop():
         _exit_immediately()
+
+
+def try_next(address: str, http_address: str) -> str:
+    """Return calls for a newcomer to try; ``http_address`` is empty if the server serves no HTTP."""
+    addresses = f"gRPC on {address} and HTTP on {http_address}" if http_address else f"gRPC on {address}"
+    over_http = TRY_HTTP.format(http_address=_on_this_machine(http_address)) if http_address else ""
+    return TRY_NEXT.format(address=_on_this_machine(address), addresses=addresses, over_http=over_http)
+
+
+def _on_this_machine(address: str) -> str:
+    """Return an address that a shell on this machine can call, also if the server listens on all addresses."""
+    host, _, port = address.rpartition(":")
+    return f"{LOOPBACK.get(host, host)}:{port}"
 
 
 def _exit_immediately() -> None:

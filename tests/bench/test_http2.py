@@ -11,8 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from bench.driving import STATUSES
-from bench.http2 import Answer, Connection
+from bench.http2 import STATUSES, Answer, Connection
 
 SERVICE = "bench.Service"
 

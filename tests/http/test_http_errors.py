@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+from types import FrameType
 from typing import Any
 
 import pytest
 from google.rpc import status_pb2
 from google.rpc.code_pb2 import Code
 
+import registrar_server
 from registrar_server.errors import Reason, Refusal, contention, database_unavailable, overloaded, shutting_down
 from registrar_server.http import answers
 from registrar_server.http.bodies import check_content_type
@@ -117,6 +120,7 @@ def test_content_types(content_type: str) -> None:
         {"content-type": "text/plain"},
         {"content-type": "application/json; charset=latin-1"},
         {"content-type": "application/json, application/json"},
+        {"content-type": "application/json; x=y, text/plain"},
         {"content-type": "application/jsonp"},
         {"content-type": "application/json", "content-encoding": "gzip"},
     ],
@@ -184,6 +188,41 @@ async def test_crash(sqlite_url: str, log: Log, monkeypatch: pytest.MonkeyPatch)
     assert b"secret" not in answer.body
     (line,) = log.of("rpc_crashed")
     assert line["error_id"] in answer.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/students/s-1/enroll", b"{"),
+        ("/v1/students/s-1/enroll", b'{"course_id": "' + b"x" * 50_000 + b'"}'),
+        ("/v1/students/s-1/enroll", b'{"course_id": "nothing"}'),
+        ("/v1/nothing", b""),
+    ],
+    ids=["JSON", "field", "missing", "path"],
+)
+@pytest.mark.usefixtures("log")
+async def test_a_refused_call_leaves_no_garbage(http: HttpCaller, path: str, body: bytes) -> None:
+    """A refused call leaves nothing that only a garbage collection would free."""
+    for _ in range(3):
+        await http.send("POST", path, body)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(10):
+            assert (await http.send("POST", path, body)).status >= 400
+        await http.call("GET", "/v1/courses")
+        gc.collect()
+        assert not [found for found in gc.garbage if isinstance(found, Refusal | HttpRefusal) or is_of_server(found)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+def is_of_server(found: Any) -> bool:
+    """Return whether an object is a frame of a function of the server."""
+    return isinstance(found, FrameType) and registrar_server.__path__[0] in found.f_code.co_filename
 
 
 async def test_crash_outside_of_a_call(http: HttpCaller, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

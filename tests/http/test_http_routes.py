@@ -11,7 +11,7 @@ from registrar_server.http.routes import Router, all_routes
 from registrar_server.rpc.table import METHODS
 from tests.support.http_calls import HttpCaller
 
-ROUTER = Router(all_routes())
+ROUTER = Router(all_routes(), described=True)
 
 
 def found(verb: str, path: str | bytes) -> tuple[str, dict[str, str]]:

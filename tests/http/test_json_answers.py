@@ -93,6 +93,16 @@ async def test_other_work_between_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
     assert json.loads(b"".join(found)) == expected(message)
 
 
+async def test_size_of_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece has a limited size too, however fast it was made, since it may also be compressed."""
+    monkeypatch.setattr(json_answers, "PIECE_S", 60.0)
+    (course,) = filled(SearchCoursesResponse).courses
+    course.description = "x" * 10_000
+    found = await pieces(SearchCoursesResponse(courses=[course] * 50))
+    assert max(map(len, found)) < 2 * json_answers.PIECE_BYTES
+    assert len(found) > 10
+
+
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_large_answer(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     """A large answer arrives whole, compressed for a client that accepts it, and other calls are served meanwhile."""

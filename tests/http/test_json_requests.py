@@ -18,7 +18,7 @@ from tests.support.history_calls import history
 from tests.support.http_calls import HttpCaller
 from tests.support.servers import Registrar
 
-ROUTER = Router(all_routes())
+ROUTER = Router(all_routes(), described=True)
 INT32 = "must be a whole number from -2147483648 to 2147483647"
 MANY_PARTS = f"must have fewer than {MAX_PARTS} values and escaped characters"
 UUID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"

@@ -112,11 +112,12 @@ def of_refusal(refusal: HttpRefusal) -> HttpAnswer:
 
 def _etag(message: Message) -> str:
     """Return the etag of the resource in a response, or an empty string."""
-    name = _resource_with_etag(message.DESCRIPTOR)
+    name = resource_with_etag(message.DESCRIPTOR)
     return str(getattr(message, name).etag) if name else ""
 
 
 @cache
-def _resource_with_etag(kind: Descriptor) -> str:
+def resource_with_etag(kind: Descriptor) -> str:
+    """Return the field of a response with the resource whose etag the answer has, or an empty string."""
     singular = ((one.name, one.message_type) for one in kind.fields if not one.is_repeated)
     return next((name for name, message in singular if message and "etag" in message.fields_by_name), "")

@@ -18,10 +18,11 @@ def check_content_type(headers: Mapping[str, str]) -> None:
 
     A web page cannot send JSON to another site without asking in advance, so this also refuses what a page sends.
     """
-    # Several types are one text with commas, which is no type.
     kind, *parameters = (part.strip().lower() for part in headers.get("content-type", "").split(";"))
     charsets = [part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")]
-    if kind != "application/json" or any(charset not in ("utf-8", "utf8") for charset in charsets):
+    # A comma separates the values of a header that is repeated.
+    several = any("," in part for part in parameters)
+    if several or kind != "application/json" or any(charset not in ("utf-8", "utf8") for charset in charsets):
         raise HttpRefusal(
             HttpReason.MEDIA_TYPE_UNSUPPORTED, "The request needs the header Content-Type: application/json, in UTF-8."
         )

@@ -50,10 +50,7 @@ def read_request(match: Match, query: bytes, headers: Mapping[str, str], body: b
     request.read_query(query)
     request.read_headers(headers)
     given.check()
-    try:
-        return json_format.ParseDict(request.tree, route.method.request())
-    except json_format.ParseError as error:
-        raise Refusal(Reason.INVALID_FIELD, f"The request cannot be read: {error}") from None
+    return request.message()
 
 
 class _Request:
@@ -134,7 +131,7 @@ class _Request:
         if (key := headers.get(IDEMPOTENCY_KEY)) is not None:
             self._put_header("Idempotency-Key", "request_id", self._uuid(key))
         if (etag := headers.get(IF_MATCH)) is not None:
-            self._put_header("If-Match", _etag_path(self._route), self._etag(etag))
+            self._put_header("If-Match", etag_path(self._route), self._etag(etag))
         if IF_NONE_MATCH in headers and self._route.verb != "GET":
             self._given.wrong("If-None-Match", "is not supported; a change takes If-Match")
 
@@ -173,6 +170,23 @@ class _Request:
             inner[name] = value
         elif known != value:
             self._given.wrong(path, f"is given twice, as {shown_value(known)} and as {shown_value(value)}")
+
+    def message(self) -> Message:
+        """Return the message. Many requests have only texts, which need no conversion."""
+        kind = self._route.method.request
+        if self.tree.keys() <= _texts(self._kind):
+            return kind(**self.tree)
+        try:
+            return json_format.ParseDict(self.tree, kind())
+        except json_format.ParseError as error:
+            raise Refusal(Reason.INVALID_FIELD, f"The request cannot be read: {error}") from None
+
+
+@cache
+def _texts(kind: Descriptor) -> frozenset[str]:
+    """Return the names of the fields that have one text and exclude no other field."""
+    texts = (field for field in kind.fields if field.type == FieldDescriptor.TYPE_STRING)
+    return frozenset(field.name for field in texts if not field.is_repeated and not field.containing_oneof)
 
 
 def parse_json(body: bytes) -> Any:
@@ -219,7 +233,7 @@ def _typed(field: FieldDescriptor, text: str) -> Any:
 
 
 @cache
-def _etag_path(route: Route) -> str:
+def etag_path(route: Route) -> str:
     """Return the path of the etag that a request may name, or an empty string if it names none."""
     fields = route.method.request.DESCRIPTOR.fields_by_name
     if "etag" in fields:

@@ -41,6 +41,11 @@ class Route:
             f":{self.custom_verb}" if self.custom_verb else ""
         )
 
+    @property
+    def field_paths(self) -> tuple[str, ...]:
+        """The paths of the fields that the path of the route has, such as ``course.course_id``."""
+        return tuple(segment[1:-1] for segment in self.segments if segment.startswith("{"))
+
     def fields(self, parts: tuple[str, ...]) -> dict[str, str] | None:
         """Return the fields in the parts of a path, or None if the path is not of this route or lacks a field."""
         found: dict[str, str] = {}
@@ -61,10 +66,11 @@ class Match:
 
 
 class Router:
-    """Finds the route of a request."""
+    """Finds the route of a request. ``described`` says that the server also answers with a list of all paths."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route], *, described: bool) -> None:
         self.routes = tuple(routes)
+        self._hint = "; /openapi.json lists all of them" if described else ""
         self._by_shape: dict[tuple[str, int, str], list[Route]] = {}
         for route in self.routes:
             shape = (route.verb, len(route.segments), route.custom_verb)
@@ -81,7 +87,7 @@ class Router:
         if match := self._find("GET" if verb == "HEAD" else verb, parts, last):
             return match
         allowed = [other for other in self._verbs if other != verb and self._find(other, parts, last)]
-        raise method_not_allowed(allowed) if allowed else _path_unknown((*parts, _decoded(last)))
+        raise method_not_allowed(allowed) if allowed else _path_unknown((*parts, _decoded(last)), self._hint)
 
     def _find(self, verb: str, parts: tuple[str, ...], last: bytes) -> Match | None:
         before, colon, custom_verb = last.rpartition(b":")
@@ -105,9 +111,9 @@ def method_not_allowed(allowed: Iterable[str]) -> HttpRefusal:
     )
 
 
-def _path_unknown(parts: tuple[str, ...]) -> HttpRefusal:
+def _path_unknown(parts: tuple[str, ...], hint: str) -> HttpRefusal:
     lack = "" if all(parts) else " A part between two slashes, or after the last one, is empty."
-    return HttpRefusal(HttpReason.PATH_UNKNOWN, f"The server has no such path; /openapi.json lists all of them.{lack}")
+    return HttpRefusal(HttpReason.PATH_UNKNOWN, f"The server has no such path{hint}.{lack}")
 
 
 def _split(raw_path: bytes) -> tuple[tuple[str, ...], bytes]:

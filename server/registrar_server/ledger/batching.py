@@ -15,61 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from registrar_server.errors import database_unavailable, overloaded, shutting_down, unwrap
+from registrar_server.errors import database_unavailable, overloaded, shutting_down
+from registrar_server.ledger.submissions import Submission, nothing, outcome_of
 from registrar_server.stopwatch import Stopwatch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-
-@dataclass(slots=True, eq=False)
-class Submission(Generic[Item, Result]):
-    """An item in a lane. It belongs to one caller, who may leave."""
-
-    item: Item
-    then: Callable[[Result | Exception], None]
-    """Gets the outcome, unless the caller leaves before the item begins."""
-    deadline: float
-    note_left: Callable[[], None]
-    """Is called if the caller leaves before the item has its turn."""
-    stopwatch: Stopwatch | None = None
-    """Measures the batch of this item; None while the item waits."""
-    was_left: bool = False
-    _is_decided: bool = False
-    """The item has begun, or it has its outcome already because its deadline has passed."""
-
-    def leave(self) -> bool:
-        """Give the item up, and return whether it is too late: ``then`` gets, or has got, the outcome nevertheless."""
-        is_first, self.was_left = not self.was_left, True
-        if is_first and not self._is_decided:
-            self.then = _ignore
-            self.note_left()
-        return self._is_decided
-
-    def begin(self, now: float) -> bool:
-        """Begin the item if the caller still waits, and return whether it begins."""
-        self._is_decided = self.is_alive(now)
-        return self._is_decided
-
-    def is_alive(self, now: float) -> bool:
-        """Return whether the caller still waits; the outcome is a TimeoutError if the deadline has passed."""
-        if self.was_left:
-            return False
-        if self.deadline <= now:
-            # Not now: the receiver may enter another item while the queue is being searched.
-            asyncio.get_running_loop().call_soon(self._expire)
-            return False
-        return True
-
-    def end(self, outcome: Result | Exception) -> None:
-        """Give ``then`` the outcome, and forget it: what it belongs to also refers to this item."""
-        then, self.then = self.then, _ignore
-        give(then, outcome)
-
-    def _expire(self) -> None:
-        if not self.was_left:
-            self._is_decided = True
-            self.end(TimeoutError())
+SEARCH_PAUSE_S = 0.02
+"""How long a full lane waits before it searches its queue again for items whose deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,45 +38,6 @@ class Limits:
 
 Run = Callable[[Sequence[Item]], Coroutine[Any, Any, Sequence[Result | Exception]]]
 """Carries out a batch, and returns one result or error for each item, in order."""
-
-
-def _ignore(_outcome: object) -> None:
-    """Take the outcome of an item that nobody waits for."""
-
-
-def _nothing() -> None:
-    """Note nothing: an item takes no room when it is behind the others, or when it has had its turn."""
-
-
-def give(then: Callable[[Result | Exception], None], outcome: Result | Exception) -> None:
-    """Give a receiver an outcome. Its failure is reported, and does not affect the receivers of other items."""
-    try:
-        then(outcome)
-    except Exception as error:
-        report = {"message": "a receiver of an outcome failed", "exception": error}
-        asyncio.get_running_loop().call_exception_handler(report)
-
-
-async def outcome_of(
-    enter: Callable[[Callable[[Result | Exception], None]], Submission[Any, Result]],
-) -> Result:
-    """Enter an item, wait for its outcome, and return the result or raise the error."""
-    ended: asyncio.Future[Result | Exception] = asyncio.get_running_loop().create_future()
-    submission = enter(partial(_end, ended))
-    try:
-        return unwrap(await ended)
-    except asyncio.CancelledError:
-        submission.leave()
-        raise
-    finally:
-        # An error's traceback keeps this frame. If the frame kept the error, both would stay in memory until a garbage
-        # collection.
-        del ended, submission
-
-
-def _end(ended: asyncio.Future[Result | Exception], outcome: Result | Exception) -> None:
-    if not ended.done():
-        ended.set_result(outcome)
 
 
 class Batcher(Generic[Item, Result]):
@@ -153,6 +68,7 @@ class Batcher(Generic[Item, Result]):
         self._seconds_per_item = 0.001
         self._left = 0
         """How many items of ``_waiting`` nobody waits for any more."""
+        self._search_again = 0.0
 
     async def submit(self, item: Item, *, timeout: float | None = None, behind: bool = False) -> Result:
         """Carry out ``item`` in one of the next batches, and return its result or raise its error.
@@ -177,7 +93,7 @@ class Batcher(Generic[Item, Result]):
         its failure or its locks do not affect them, and it does not wait forever.
         """
         deadline = float("inf") if timeout is None else self._clock() + timeout
-        waiting: Submission[Item, Result] = Submission(item, then, deadline, _nothing if behind else self._note_left)
+        waiting: Submission[Item, Result] = Submission(item, then, deadline, nothing if behind else self._note_left)
         self._admit(waiting, behind=behind)
         if self._idle.is_set():
             self._idle.clear()
@@ -189,17 +105,32 @@ class Batcher(Generic[Item, Result]):
     def _admit(self, waiting: Submission[Item, Result], *, behind: bool) -> None:
         if self._closing:
             raise shutting_down()
-        count = len(self._waiting) - self._left
+        if self._count() >= self._limits.max_waiting:
+            self._drop_expired()
+        count = self._count()
         if count >= self._limits.max_waiting:
             seconds = min(max(count * self._seconds_per_item, 0.05), 5.0)
             raise overloaded(count, round(seconds, 2))
         (self._behind if behind else self._waiting).append(waiting)
 
+    def _count(self) -> int:
+        return len(self._waiting) - self._left
+
+    def _drop_expired(self) -> None:
+        """Make room, but not for each of the items that a full lane refuses: a search takes a millisecond."""
+        now = self._clock()
+        if now >= self._search_again:
+            self._search_again = now + SEARCH_PAUSE_S
+            self._drop_dead(now)
+
     def _note_left(self) -> None:
         self._left += 1
         if self._left > self._limits.max_waiting:  # Seldom, so that a flood of such items costs little.
-            self._waiting = deque(waiting for waiting in self._waiting if not waiting.was_left)
-            self._left = 0
+            self._drop_dead(self._clock())
+
+    def _drop_dead(self, now: float) -> None:
+        self._waiting = deque(waiting for waiting in self._waiting if waiting.is_alive(now))
+        self._left = 0
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the next batch with the gathered items, or become idle."""
@@ -268,7 +199,6 @@ def _move(
     left = 0
     while waiting and len(batch) < size:
         first = waiting.popleft()
-        first.note_left = _nothing
         left += first.was_left
         if first.begin(now):
             batch.append(first)

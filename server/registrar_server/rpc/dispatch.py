@@ -10,9 +10,10 @@ import structlog
 
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
-from registrar_server.ledger.batching import Batcher, give
+from registrar_server.ledger.batching import Batcher
 from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.previews import Previews
+from registrar_server.ledger.submissions import give
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.methods import Change, LookupPlan, QueryPlan, Read

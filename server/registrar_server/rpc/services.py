@@ -13,8 +13,10 @@ from registrar_server.rpc.table import METHODS
 SERVICE_NAMES = tuple(METHODS)
 
 
-def add_services(server: grpc.aio.Server, intake: Intake, health_service: Health, *, slow_call: float) -> None:
-    """Add every service to a gRPC server, together with health and reflection.
+def add_services(
+    server: grpc.aio.Server, intake: Intake, health_service: Health, *, slow_call: float, reflection: bool
+) -> None:
+    """Add every service to a gRPC server, together with health and, if callers may ask for it, reflection.
 
     The handlers of our methods take and return bytes: what is no message is refused with details, and nothing is
     serialized twice. A call that takes longer than ``slow_call`` seconds is logged as slow.
@@ -26,4 +28,5 @@ def add_services(server: grpc.aio.Server, intake: Intake, health_service: Health
         }
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
     health_service.add_to(server)
-    add_reflection(server, (*SERVICE_NAMES, health.SERVICE_NAME))
+    if reflection:
+        add_reflection(server, (*SERVICE_NAMES, health.SERVICE_NAME))

@@ -18,8 +18,9 @@ from functools import partial
 from typing import Protocol
 
 from registrar_server.errors import Refusal, database_unavailable, overloaded
-from registrar_server.ledger.batching import Lanes, Submission, give
+from registrar_server.ledger.batching import Lanes
 from registrar_server.ledger.ledger import Answer, Call, Outcome
+from registrar_server.ledger.submissions import Submission, give
 from registrar_server.stopwatch import Stopwatch
 
 Key = tuple[str, str, bytes]

@@ -1,0 +1,99 @@
+"""The answers of an operation in the OpenAPI document: the response, and every status with which it can fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from google.rpc.code_pb2 import Code
+from google.rpc.status_pb2 import Status
+
+from registrar_server.errors import STATUS, Reason
+from registrar_server.http.answers import ETAG_MISMATCH_STATUS, HTTP_STATUSES, resource_with_etag
+from registrar_server.http.json_schemas import JsonSchema, JsonSchemas
+from registrar_server.http.refusals import STATUSES, HttpReason
+from registrar_server.http.routes import Route
+from registrar_server.http.transcoder import WITH_BODY
+
+JSON = "application/json"
+
+_NOT_GIVEN = {Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID, Reason.ROLE_REQUIRED}
+"""The reasons that the comments name, but that no call has while the server checks no credentials."""
+_OF_OTHER_PATHS = {HttpReason.PATH_UNKNOWN, HttpReason.METHOD_NOT_ALLOWED, HttpReason.SCHEMA_BEHIND}
+"""The reasons that a request on the path of an operation, with its method, never has."""
+_WITHOUT_REASON = (Code.INTERNAL, Code.DEADLINE_EXCEEDED)
+_WITH_RETRY = {HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_REASON = re.compile(r"`([A-Z_]+)`")
+
+
+class Answers:
+    """Makes the answers of operations."""
+
+    def __init__(self, schemas: JsonSchemas, comments: Mapping[str, str]) -> None:
+        self._schemas = schemas
+        self._comments = comments
+
+    def of_route(self, route: Route) -> dict[str, Any]:
+        """Return the answers of a method, by HTTP status."""
+        reasons = [(status, f"`{reason}`") for status, reason in (*self._reasons(route), *_reasons_of_http(route.verb))]
+        codes = [(HTTP_STATUSES[code], Code.Name(code)) for code in _WITHOUT_REASON]
+        return {"200": self._success(route)} | self._failures([*reasons, *codes])
+
+    def of_http(self, verb: str) -> dict[str, Any]:
+        """Return the answers to a request that is refused before it becomes a call, by HTTP status."""
+        return self._failures([(status, f"`{reason}`") for status, reason in _reasons_of_http(verb)])
+
+    def _failures(self, reasons: Iterable[tuple[int, str]]) -> dict[str, Any]:
+        names: dict[int, list[str]] = {}
+        for status, name in reasons:
+            names.setdefault(status, []).append(name)
+        return {str(status): self.failure(status, ", ".join(names[status])) for status in sorted(names)}
+
+    def failure(self, status: int, reasons: str) -> dict[str, Any]:
+        """Return the answer with a status, for reasons in words."""
+        schema = self._schemas.answer(Status.DESCRIPTOR)
+        answer = _in_json(f"{HTTPStatus(status).phrase}: {reasons}.", schema)
+        if status in _WITH_RETRY:
+            retry = "The seconds to wait before a retry. Absent if a retry does not help."
+            answer["headers"] = {"Retry-After": {"description": retry, "schema": {"type": "integer", "minimum": 0}}}
+        return answer
+
+    def _success(self, route: Route) -> dict[str, Any]:
+        kind: Any = route.method.response.DESCRIPTOR
+        answer = _in_json(self._comments[kind.full_name], self._schemas.answer(kind))
+        if resource := resource_with_etag(kind):
+            etag = f"The `etag` of the `{resource}` in quotes, to send as If-Match. Absent if it is empty."
+            answer["headers"] = {"ETag": {"description": etag, "schema": {"type": "string"}}}
+        return answer
+
+    def _reasons(self, route: Route) -> Iterator[tuple[int, Reason]]:
+        """Yield the reasons that the comments of a method and of its service name, with their HTTP statuses."""
+        comments = self._comments[route.rpc.full_name] + self._comments[route.rpc.containing_service.full_name]
+        named = set(_REASON.findall(comments))
+        for reason in Reason:
+            if reason in named and reason not in _NOT_GIVEN and _fits(reason, route):
+                yield _http_status(reason), reason
+
+
+def _fits(reason: Reason, route: Route) -> bool:
+    return reason is not Reason.REQUEST_ID_REUSED or "request_id" in route.method.request.DESCRIPTOR.fields_by_name
+
+
+def _http_status(reason: Reason) -> int:
+    if reason is Reason.ETAG_MISMATCH:
+        return ETAG_MISMATCH_STATUS
+    return HTTP_STATUSES[Code.Value(STATUS[reason])]
+
+
+def _reasons_of_http(verb: str) -> Iterator[tuple[int, HttpReason]]:
+    for reason, (status, _) in STATUSES.items():
+        if reason is HttpReason.MEDIA_TYPE_UNSUPPORTED and verb not in WITH_BODY:
+            continue
+        if reason not in _OF_OTHER_PATHS:
+            yield status, reason
+
+
+def _in_json(description: str, schema: JsonSchema) -> dict[str, Any]:
+    return {"description": description, "content": {JSON: {"schema": schema}}}
