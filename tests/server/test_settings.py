@@ -72,6 +72,7 @@ def test_the_sweep_has_an_interval_or_is_off(monkeypatch: pytest.MonkeyPatch, wr
         ("LISTEN", ":50051", "must be host:port"),
         ("HTTP_LISTEN", "8080", "must be host:port"),
         ("HTTP_LISTEN", "::1:8080", "an IPv6 address in brackets"),
+        ("HTTP_MAX_CONNECTIONS", "0", "greater than or equal to 1"),
         ("REFLECTION", "perhaps", "valid boolean"),
         ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
