@@ -62,7 +62,6 @@ class TestGracefulStop:
             async with asyncio.timeout(10):
                 stopping = asyncio.create_task(server.stop(grace=20))
                 answer = await client.answer()
-                await client.leave()
                 await stopping
         assert (answer.status, answer.reason, answer.headers["connection"]) == (503, "SHUTTING_DOWN", "close")
         assert answer.headers["retry-after"] == "1"

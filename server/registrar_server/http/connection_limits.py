@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from uvicorn.server import ServerState
 
@@ -40,8 +42,16 @@ class Connections(ServerState):
         self.maximum = maximum
         self.patience = patience
         self.is_stopping = False
-        self.none_left = asyncio.Event()
-        """Set when a connection ends, and no other is open."""
+        self.changed = asyncio.Event()
+        """Set when a connection ends, or has sent its last answer."""
+
+
+class Outlet(NamedTuple):
+    """What uvicorn needs of a transport."""
+
+    write: Callable[[bytes], None]
+    close: Callable[[], None]
+    is_closing: Callable[[], bool]
 
 
 class Unsent:

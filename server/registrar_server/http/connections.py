@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from registrar_server.errors import Reason, shutting_down
 from registrar_server.http import answers
 from registrar_server.http.answers import HttpAnswer
-from registrar_server.http.connection_limits import Connections, Unsent, peer
+from registrar_server.http.connection_limits import Connections, Outlet, Unsent, peer
 from registrar_server.http.raw_answers import InOnePiece, raw_answer
 from registrar_server.http.refusals import HttpReason, HttpRefusal
 from registrar_server.http.request_heads import MAX_HEAD_BYTES, fault_of_head, head_too_large, malformed
@@ -63,7 +63,7 @@ class Connection(HttpToolsProtocol):
         """Serve the client, or refuse it if there are too many others or the server is stopping."""
         super().connection_made(transport)
         self._raw = transport
-        self.transport = _Line(self, transport)  # type: ignore[assignment]  # It has all that uvicorn calls.
+        self.transport = Outlet(transport.write, self.leave, self.is_closing)  # type: ignore[assignment]
         if self.server_state.is_stopping:
             self._reject(*_of_stop())
         elif len(self.connections) > self.server_state.maximum:
@@ -99,8 +99,7 @@ class Connection(HttpToolsProtocol):
         self.pipeline.clear()
         self.cycle = None
         self.scope = self.headers = None  # type: ignore[assignment]
-        if not self.connections:
-            self.server_state.none_left.set()
+        self.server_state.changed.set()
 
     # What the parser calls.
 
@@ -171,6 +170,7 @@ class Connection(HttpToolsProtocol):
             self._raw.close()
         elif not self._left_at:
             self._ignores, self._left_at = True, self.loop.time()
+            self.server_state.changed.set()
             self.flow.resume_reading()
             if self._raw.can_write_eof():
                 self._raw.write_eof()
@@ -181,8 +181,12 @@ class Connection(HttpToolsProtocol):
         return self.cycle if self.cycle is not None and self.cycle.more_body else None
 
     @property
+    def has_left(self) -> bool:
+        """Whether the last answer is sent, and only the client may still send something."""
+        return bool(self._left_at) and self._raw.get_write_buffer_size() == 0
+
     def is_closing(self) -> bool:
-        """Whether nothing more can be sent."""
+        """Return whether nothing more can be sent."""
         return bool(self._left_at) or self._raw.is_closing()
 
     # What the listener calls.
@@ -278,19 +282,6 @@ class Connection(HttpToolsProtocol):
 
 class _RefusedError(Exception):
     """Stops the parser."""
-
-
-class _Line:
-    """The transport of a connection for uvicorn, which closes it without losing the answer."""
-
-    def __init__(self, connection: Connection, transport: asyncio.Transport) -> None:
-        self._connection = connection
-        self.write = transport.write
-        self.close = connection.leave
-
-    def is_closing(self) -> bool:
-        """Return whether nothing more can be sent."""
-        return self._connection.is_closing
 
 
 def _of_stop() -> tuple[HttpAnswer, str]:

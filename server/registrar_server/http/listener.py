@@ -120,9 +120,9 @@ class HttpListener:
         """Wait until the clients have their answers, at most some seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._connections.connections:
-                    self._connections.none_left.clear()
-                    await self._connections.none_left.wait()
+                while not all(connection.has_left for connection in self._open()):
+                    self._connections.changed.clear()
+                    await self._connections.changed.wait()
 
     def end(self) -> None:
         """Cut off the connections that are left."""
