@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from registrar_server.http.refusals import HttpReason, HttpRefusal
-from registrar_server.http.routes import Router, all_routes
+from registrar_server.http.routes import MAX_PARTS, Router, all_routes
 from registrar_server.rpc.table import METHODS
 from tests.support.http_calls import HttpCaller
 
@@ -72,6 +72,7 @@ def test_path(verb: str, path: str, name: str, fields: dict[str, str]) -> None:
         "/v1/courses/x/../roster",
         "/courses",
         "/v1/students/s/enroll:now",
+        "/v1/students/s/enroll" + "/x" * 20_000,
     ],
 )
 def test_unknown_path(path: str) -> None:
@@ -118,6 +119,11 @@ def test_every_rpc_has_a_route() -> None:
     """Every row of the table of RPCs can be called."""
     rows = {method.name for methods in METHODS.values() for method in methods.values()}
     assert {route.method.name for route in ROUTER.routes} == rows
+
+
+def test_every_route_has_few_parts() -> None:
+    """A path is split into enough parts for every route."""
+    assert max(len(route.segments) for route in all_routes()) < MAX_PARTS
 
 
 def test_no_route_hides_another() -> None:

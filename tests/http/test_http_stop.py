@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from registrar_server.app import Server, start
 from tests.support.databases import execute, holding_the_courses
-from tests.support.raw_connections import GET, connected, open_connection, patient, request
+from tests.support.raw_connections import ENDLESS, GET, connected, open_connection, patient, request
 from tests.support.servers import FREE_PORT, Gate, Log, calling, server_process, settings
 
 CREATE = request("POST", "/v1/students", {"student_id": "s-1"})
@@ -41,7 +41,7 @@ class TestGracefulStop:
             assert await stopping
 
     async def test_idle_connection(self, server: Server, gate: Gate) -> None:
-        """An idle connection closes at once, also if it never had a request."""
+        """An idle connection closes while a call is under way, also if it never had a request."""
         async with connected(server) as used, connected(server) as unused, connected(server) as busy:
             await used.ask(GET)
             with gate.closed():
@@ -51,6 +51,20 @@ class TestGracefulStop:
                 assert (await used.rest(), await unused.rest()) == (b"", b"")
                 assert not stopping.done()
             await stopping
+
+    async def test_request_that_meets_the_stop(self, sqlite_url: str) -> None:
+        """A request on an idle connection that the server gets after it has begun to stop is answered, not dropped."""
+        server = await start(settings(sqlite_url, http_listen=FREE_PORT), patient(farewell=ENDLESS))
+        async with connected(server) as used, connected(server) as unused:
+            await used.ask(GET)
+            stopping = asyncio.create_task(server.stop(grace=20))
+            await refuses_connections(server)
+            for client in (used, unused):
+                answer = await client.ask(CREATE)
+                assert answer.status == 200 or answer.reason in ("SHUTTING_DOWN", "ALREADY_EXISTS")
+                assert answer.headers["connection"] == "close"
+                assert await client.rest() == b""
+            assert await stopping
 
     @pytest.mark.parametrize("part", [CREATE[:20], CREATE[:-1]], ids=["head", "body"])
     async def test_request_that_still_arrives(self, server: Server, part: bytes, log: Log) -> None:

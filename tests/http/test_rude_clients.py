@@ -27,6 +27,7 @@ BRIEF = 0.2
 HEAD = b"GET /healthz HTTP/1.1\r\n"
 HOST = b"Host: localhost\r\n"
 POST = b"POST /v1/students/s-1/enroll HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+CREATE = POST.replace(b"/s-1/enroll", b"")
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 BROKEN: Mapping[str, bytes] = {
@@ -52,7 +53,16 @@ BROKEN: Mapping[str, bytes] = {
     "an unknown coding": POST + b"Transfer-Encoding: gzip\r\n\r\n",
     "chunks in HTTP/1.0": POST.replace(b"1.1", b"1.0", 1) + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "a chunk without a size": CHUNKED + b"zz\r\n",
-    "an upgrade with a body": POST + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+UPGRADE = CREATE + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n"
+STUDENT = b'{"student_id": "s-1"}'
+UPGRADES: Mapping[str, tuple[bytes, ...]] = {
+    "a length": (UPGRADE + b"Content-Length: 21\r\n\r\n" + STUDENT,),
+    "a body that comes later": (UPGRADE + b"Content-Length: 21\r\n\r\n", STUDENT[:9], STUDENT[9:]),
+    "chunks": (UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n15\r\n" + STUDENT, b"\r\n0\r\n\r\n"),
+    "a request behind": (UPGRADE + b"Content-Length: 21\r\n\r\n" + STUDENT + GET,),
+    "another upgrade behind": (2 * (UPGRADE + b"Content-Length: 21\r\n\r\n" + STUDENT),),
 }
 
 TOO_LARGE: Mapping[str, bytes] = {
@@ -124,6 +134,24 @@ class TestBrokenRequests:
         async with serving_http(sqlite_url) as server, connected(server) as client:
             answer = await client.ask(HEAD + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
             assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert await client.rest() == b""
+
+    @pytest.mark.parametrize("parts", UPGRADES.values(), ids=UPGRADES)
+    async def test_unsupported_upgrade_of_a_call(self, sqlite_url: str, parts: tuple[bytes, ...]) -> None:
+        """A call whose client proposes another protocol, as Java's and ``curl --http2`` do, is carried out."""
+        async with serving_http(sqlite_url) as server, connected(server) as client:
+            for part in parts:
+                await client.send(part)
+                await other_request(server)
+            answer = await client.answer()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert json.loads(answer.body)["student"]["student_id"] == "s-1"
+            assert await client.rest() == b""
+
+    async def test_unsupported_upgrade_with_a_broken_body(self, sqlite_url: str, log: Log) -> None:
+        """The body of a call whose client proposes another protocol is checked as any other."""
+        async with serving_http(sqlite_url) as server, connected(server) as client:
+            refused(await client.ask(UPGRADE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 400, "MALFORMED_HTTP", log)
             assert await client.rest() == b""
 
     async def test_trailers(self, sqlite_url: str) -> None:

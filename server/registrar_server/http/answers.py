@@ -16,11 +16,11 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from starlette.types import Send
 
-from registrar_server.errors import Reason
+from registrar_server.errors import Reason, shutting_down
 from registrar_server.http.json_answers import write, write_in_pieces
 from registrar_server.http.refusals import STATUSES, HttpRefusal
+from registrar_server.rpc import status as rpc_status
 from registrar_server.rpc.methods import Method
-from registrar_server.rpc.status import DOMAIN
 
 LARGE_BYTES = 16_384
 """A message of more bytes is written in pieces."""
@@ -102,11 +102,16 @@ def of_status(status: Status) -> HttpAnswer:
     return HttpAnswer(http_status, write(status), headers)
 
 
+def of_stop() -> tuple[HttpAnswer, str]:
+    """Return the answer to a request that comes when the server stops, and its reason."""
+    return of_status(rpc_status.of_refusal(shutting_down()).message), Reason.SHUTTING_DOWN
+
+
 def of_refusal(refusal: HttpRefusal) -> HttpAnswer:
     """Return the answer to a request that is no call."""
     http_status, code = STATUSES[refusal.reason]
     detail = AnyMessage()
-    detail.Pack(ErrorInfo(reason=refusal.reason, domain=DOMAIN))
+    detail.Pack(ErrorInfo(reason=refusal.reason, domain=rpc_status.DOMAIN))
     return HttpAnswer(http_status, write(Status(code=code, message=refusal.message, details=[detail])), refusal.headers)
 
 

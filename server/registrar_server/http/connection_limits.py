@@ -24,6 +24,8 @@ class Patience:
     """For a client to read more of its answer."""
     linger: float = 5.0
     """For the rest of a request that is already answered."""
+    farewell: float = 0.2
+    """For the next request of an idle connection when the server stops."""
 
     @property
     def interval(self) -> float:

@@ -10,15 +10,12 @@ from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from registrar_server.errors import Reason, shutting_down
-from registrar_server.http import answers
+from registrar_server.http import answers, request_heads
 from registrar_server.http.answers import HttpAnswer
 from registrar_server.http.connection_limits import Connections, Outlet, Unsent, peer
 from registrar_server.http.raw_answers import InOnePiece, raw_answer
 from registrar_server.http.refusals import HttpReason, HttpRefusal
-from registrar_server.http.request_heads import MAX_HEAD_BYTES, fault_of_head, head_too_large, malformed
 from registrar_server.http.request_targets import replace_host
-from registrar_server.rpc import status
 
 MAX_WAITING = 100
 """How many requests of a connection may wait for the answers to those before them."""
@@ -65,7 +62,7 @@ class Connection(HttpToolsProtocol):
         self._raw = transport
         self.transport = Outlet(transport.write, self.leave, self.is_closing)  # type: ignore[assignment]
         if self.server_state.is_stopping:
-            self._reject(*_of_stop())
+            self._reject(*answers.of_stop())
         elif len(self.connections) > self.server_state.maximum:
             refusal = HttpRefusal(HttpReason.TOO_MANY_CONNECTIONS, "The server has too many connections; try again.")
             self._reject(answers.of_refusal(refusal), refusal.reason)
@@ -76,17 +73,25 @@ class Connection(HttpToolsProtocol):
             return
         self._unread += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # The request is answered as if it had not asked for another protocol, but the parser cannot go on.
-            self._ignores = True
-            if self.cycle:
-                self.cycle.keep_alive = False
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._read_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             if not self._ignores:
-                self._refuse(malformed("The request is not valid HTTP/1.1."))
-        if self._unread > MAX_HEAD_BYTES and not self._ignores:
-            self._refuse(head_too_large())
+                self._refuse(request_heads.malformed("The request is not valid HTTP/1.1."))
+        if self._unread > request_heads.MAX_HEAD_BYTES and not self._ignores:
+            self._refuse(request_heads.head_too_large())
+
+    def _read_without_upgrade(self, data: bytes) -> None:
+        """Read the body of a request as if its head had not asked for another protocol, and nothing behind it.
+
+        The parser itself ends such a request after its head.
+        """
+        assert self.cycle
+        self.cycle.keep_alive = False
+        self.parser = httptools.HttpRequestParser(request_heads.BodyEvents(self.on_body, self.on_last_message_complete))
+        self.parser.feed_data(request_heads.head_of_body(self.headers) + data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the call whose answer nobody can receive any more, and drop the others.
@@ -119,17 +124,19 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_WAITING:
             # The client learns from the last of these answers which of its requests it has to repeat.
             self._ignores, self.pipeline[0][0].keep_alive = True, False
-            raise _RefusedError
+            raise request_heads.EnoughError
         version, method = self.parser.get_http_version(), self.parser.get_method()
-        fault = fault_of_head(version, method, self.url, self.headers, upgrades=self.parser.should_upgrade())
+        fault = request_heads.fault_of_head(version, method, self.url, self.headers)
         if fault:
             self._refuse(fault, is_head=method == b"HEAD")
-            raise _RefusedError
+            raise request_heads.EnoughError
         if not self.url.startswith(b"/"):
             replace_host(self.headers, self.url)
         if version == "1.0":
             self.app = InOnePiece(self.config.loaded_app)
         super().on_headers_complete()
+        if self.server_state.is_stopping and self.cycle:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
@@ -139,7 +146,14 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End a request."""
         self._unread = 0
-        super().on_message_complete()
+        if not self.parser.should_upgrade():  # Otherwise the body follows, if there is one.
+            super().on_message_complete()
+
+    def on_last_message_complete(self) -> None:
+        """End a request, and ignore what follows."""
+        self.on_message_complete()
+        self._ignores = True
+        raise request_heads.EnoughError
 
     # What the requests call.
 
@@ -191,12 +205,17 @@ class Connection(HttpToolsProtocol):
 
     # What the listener calls.
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no request."""
+        return not (self._head_since or self._running or self._reading)
+
     def shutdown(self) -> None:
         """Close the connection after the answers to its complete requests; refuse one that is not complete."""
         if self._ignores:
             return
         if self._head_since or (self._reading and not self._reading.response_complete):
-            self._refuse_with(*_of_stop())
+            self._refuse_with(*answers.of_stop())
         elif self._running and self.cycle:
             self.cycle.keep_alive = False
         else:
@@ -278,11 +297,3 @@ class Connection(HttpToolsProtocol):
 
     def _log(self, answer: HttpAnswer, reason: str) -> None:
         log.info("http_refused", status=answer.status, reason=str(reason), peer=peer(self.client))
-
-
-class _RefusedError(Exception):
-    """Stops the parser."""
-
-
-def _of_stop() -> tuple[HttpAnswer, str]:
-    return answers.of_status(status.of_refusal(shutting_down()).message), Reason.SHUTTING_DOWN

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registrar_server.addresses import Host, is_wildcard, read_host
-from registrar_server.http.refusals import HttpReason, HttpRefusal
+from registrar_server.http.refusals import HttpReason, HttpRefusal, loggable
 from registrar_server.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -52,6 +52,7 @@ class Guard:
             raise HttpRefusal(
                 HttpReason.ORIGIN_REFUSED,
                 "The request comes from a web page whose origin REGISTRAR_HTTP_ORIGINS does not list.",
+                logged={"origin": loggable(sender.origin)},
             )
         await self._app(scope, receive, send)
 
@@ -80,6 +81,7 @@ class Guard:
                 HttpReason.HOST_UNKNOWN,
                 "The server does not know the host of the request: use the address that it listens on, or list the name"
                 " in REGISTRAR_HTTP_HOSTS.",
+                logged={"host": loggable(sender.host)},
             )
 
 

@@ -39,6 +39,7 @@ class HttpListener:
         self._connections = Connections(settings.http_max_connections, patience)
         self._servers: list[asyncio.Server] = []
         self._watching: asyncio.Task[None] | None = None
+        self._farewell: asyncio.TimerHandle | None = None
 
     async def start(self) -> str:
         """Listen, and return the address with its actual port. Raises ``ListenError`` if it is not available."""
@@ -109,10 +110,19 @@ class HttpListener:
         self._connections.default_headers = [(b"date", formatdate(usegmt=True).encode())]
 
     def close(self) -> None:
-        """Accept no more connections, and close those that are idle; the others close after their answers."""
+        """Accept no more connections, and close the others after their answers.
+
+        Idle ones stay open for a moment: a request may be on its way, and its client must learn what becomes of it.
+        """
         for server in self._servers:
             server.close()
         self._connections.is_stopping = True
+        for connection in self._open():
+            if not connection.is_idle:
+                connection.shutdown()
+        self._farewell = asyncio.get_running_loop().call_later(self._connections.patience.farewell, self._close_all)
+
+    def _close_all(self) -> None:
         for connection in self._open():
             connection.shutdown()
 
@@ -128,6 +138,8 @@ class HttpListener:
         """Cut off the connections that are left."""
         if self._watching:
             self._watching.cancel()
+        if self._farewell:
+            self._farewell.cancel()
         for connection in self._open():
             connection.abort()
 

@@ -43,11 +43,28 @@ STATUSES: Mapping[HttpReason, tuple[int, int]] = MappingProxyType(
 """The HTTP status and the canonical code of each reason."""
 
 
-class HttpRefusal(Exception):
-    """A request is refused: a reason, a sentence, and headers for the answer."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
+MAX_LOGGED = 200
 
-    def __init__(self, reason: HttpReason, message: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+
+class HttpRefusal(Exception):
+    """A request is refused: a reason, a sentence, headers for the answer, and values for the log."""
+
+    def __init__(
+        self,
+        reason: HttpReason,
+        message: str,
+        headers: Mapping[str, str] = NOTHING,
+        *,
+        logged: Mapping[str, str] = NOTHING,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.headers = headers
+        self.logged = logged
+
+
+def loggable(value: bytes) -> str:
+    """Return a part of a request for the log: shortened, and with all but the visible ASCII characters escaped."""
+    return "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in value[:MAX_LOGGED])

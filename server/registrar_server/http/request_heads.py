@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from registrar_server.http.refusals import HttpReason, HttpRefusal
 
@@ -12,13 +13,8 @@ MAX_HEADERS = 100
 Header = tuple[bytes, bytes]
 
 
-def fault_of_head(
-    version: str, method: bytes, target: bytes, headers: Sequence[Header], *, upgrades: bool
-) -> HttpRefusal | None:
-    """Return the refusal of a request whose head breaks a rule, or None. The names of headers are in lowercase.
-
-    ``upgrades`` says whether the request asks for another protocol. It is then read as if it had no body.
-    """
+def fault_of_head(version: str, method: bytes, target: bytes, headers: Sequence[Header]) -> HttpRefusal | None:
+    """Return the refusal of a request whose head breaks a rule, or None. The names of headers are in lowercase."""
     if len(headers) > MAX_HEADERS or _size(target, headers) > MAX_HEAD_BYTES:
         return head_too_large()
     if version not in ("1.1", "1.0"):
@@ -31,9 +27,24 @@ def fault_of_head(
         return malformed("The only Transfer-Encoding is chunked, and only with HTTP/1.1.")
     if method == b"CONNECT":
         return malformed("The server is no proxy: it has no CONNECT.")
-    if upgrades and (is_chunked or b"content-length" in names):
-        return malformed("The server cannot change the protocol: send a request with a body without Upgrade.")
     return None
+
+
+class EnoughError(Exception):
+    """Stops a parser, since nothing more is read."""
+
+
+class BodyEvents(NamedTuple):
+    """What a parser tells that reads a body without the rest of its request."""
+
+    on_body: Callable[[bytes], None]
+    on_message_complete: Callable[[], None]
+
+
+def head_of_body(headers: Sequence[Header]) -> bytes:
+    """Return a head for the same body, with no other headers than those that say where the body ends."""
+    lines = [b"%b: %b\r\n" % header for header in headers if header[0] in (b"content-length", b"transfer-encoding")]
+    return b"".join([b"POST / HTTP/1.1\r\n", *lines, b"\r\n"])
 
 
 def malformed(message: str) -> HttpRefusal:

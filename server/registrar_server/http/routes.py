@@ -16,6 +16,8 @@ from registrar_server.rpc.methods import Method
 from registrar_server.rpc.table import METHODS, SERVICES
 
 _TEMPLATE = re.compile(r"(?P<path>(?:/(?:[a-z0-9]+|\{[a-z_.]+\}))+)(?::(?P<verb>[a-z]+))?")
+MAX_PARTS = 16
+"""A path is split into fewer parts, more than any route has: to decode thousands of them would keep the event loop."""
 _VERBS = ("get", "put", "post", "delete", "patch")
 
 
@@ -118,7 +120,7 @@ def _path_unknown(parts: tuple[str, ...], hint: str) -> HttpRefusal:
 
 def _split(raw_path: bytes) -> tuple[tuple[str, ...], bytes]:
     """Return the decoded segments of a path but the last, and the last one as it came."""
-    *parts, last = raw_path.removeprefix(b"/").split(b"/")
+    *parts, last = raw_path.removeprefix(b"/").split(b"/", MAX_PARTS - 1)
     return tuple(map(_decoded, parts)), last
 
 

@@ -17,7 +17,7 @@ from registrar_server.http.connection_limits import peer
 from registrar_server.http.guard import Guard
 from registrar_server.http.openapi import OPENAPI_PATH, Description
 from registrar_server.http.probes import Probe, Readiness
-from registrar_server.http.refusals import HttpRefusal
+from registrar_server.http.refusals import HttpRefusal, loggable
 from registrar_server.http.routes import Router, all_routes
 from registrar_server.http.transcoder import Transcoder
 from registrar_server.rpc import status
@@ -83,7 +83,14 @@ class Refusals:
             return
         except HttpRefusal as refusal:
             answer = answers.of_refusal(refusal)
-            log.info("http_refused", status=answer.status, reason=refusal.reason.value, peer=peer(scope["client"]))
+            log.info(
+                "http_refused",
+                status=answer.status,
+                reason=refusal.reason.value,
+                request=f"{scope['method']} {loggable(scope['raw_path'])}",
+                **refusal.logged,
+                peer=peer(scope["client"]),
+            )
             await answer.send(send)
         except Exception as error:
             error_id = str(uuid.uuid4())
