@@ -269,7 +269,7 @@ async def test_a_story_over_both(database_url: str, other_url: str, log: Log, st
     outcomes: dict[str, set[bool]] = {name: set() for name in RPCS}
     async with (
         serving(database_url, http_listen=FREE_PORT, slow_call=60) as server,
-        serving(other_url) as other,
+        serving(other_url, slow_call=60) as other,
         calling(other.address) as registrar,
     ):
         caller = HttpCaller(server.http_address)
