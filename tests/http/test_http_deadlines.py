@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from registrar_server.http import bodies, transcoder
@@ -10,6 +16,30 @@ from tests.support.servers import FREE_PORT, Gate, Log, Registrar, calling, serv
 
 ENROLL = "/v1/students/s-1/enroll"
 COURSE = {"course_id": "CS-101"}
+LARGE = json.dumps(COURSE).encode() + b" " * transcoder.LARGE_REQUEST_BYTES
+
+
+class SlowReading:
+    """Keeps the thread that reads a large request until it may end."""
+
+    def __init__(self) -> None:
+        self.has_begun = threading.Event()
+        self.may_end = threading.Event()
+        self._read = transcoder.read_request
+
+    def read(self, *arguments: Any) -> Any:
+        self.has_begun.set()
+        assert self.may_end.wait(timeout=60)
+        return self._read(*arguments)
+
+
+@pytest.fixture
+def slow_reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowReading]:
+    """Requests are read slowly until the end of the test."""
+    slow = SlowReading()
+    monkeypatch.setattr(transcoder, "read_request", slow.read)
+    yield slow
+    slow.may_end.set()
 
 
 async def prepared(registrar: Registrar) -> None:
@@ -71,6 +101,21 @@ async def test_client_that_leaves(gate: Gate, database_url: str, log: Log) -> No
             line = await log.one("rpc", method="EnrollStudent")
         assert line["status"] == "CANCELLED"
         assert (line["student_id"], line["course_id"]) == ("s-1", "CS-101")
+
+
+async def test_client_that_leaves_a_large_request(http: HttpCaller, log: Log, slow_reading: SlowReading) -> None:
+    """The call of a client that leaves while its large request is being read is logged as CANCELLED, too."""
+    async with http.connection() as (_, writer):
+        writer.write(post(http, LARGE))
+        assert await asyncio.to_thread(slow_reading.has_begun.wait, timeout=10)
+    assert (await log.one("rpc", method="EnrollStudent"))["status"] == "CANCELLED"
+
+
+async def test_deadline_of_a_large_request(http: HttpCaller, log: Log, slow_reading: SlowReading) -> None:
+    """The deadline also holds while a large request is being read."""
+    answer = await http.send("POST", ENROLL, LARGE, {"registrar-timeout": "50ms"})
+    assert (answer.status, answer.json["code"]) == (504, 4)
+    assert [line["status"] for line in log.of("rpc", method="EnrollStudent")] == ["DEADLINE_EXCEEDED"]
 
 
 async def test_slow_body(http: HttpCaller, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

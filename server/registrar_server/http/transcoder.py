@@ -78,24 +78,28 @@ class Transcoder:
         """Read the request and carry the call out; ``arrival`` gets the outcome."""
         try:
             caller.deadline += _timeout(headers) - DEFAULT_TIMEOUT_S
-            arguments = (match, query, headers, body)
-            large = len(body) + len(query) > LARGE_REQUEST_BYTES
-            request = await asyncio.to_thread(read_request, *arguments) if large else read_request(*arguments)
-            arrival.data = request.SerializeToString()
-        except Exception as error:
-            arrival.end(error)
-            return
-        self._intake.take(arrival)
-        try:
             async with asyncio.timeout_at(caller.deadline):
+                arguments = (match, query, headers, body)
+                large = len(body) + len(query) > LARGE_REQUEST_BYTES
+                request = await asyncio.to_thread(read_request, *arguments) if large else read_request(*arguments)
+                arrival.data = request.SerializeToString()
+                self._intake.take(arrival)
                 await arrival.ended
         except TimeoutError:
-            arrival.leave()
-            if arrival.ended.cancelled():
+            if _gave_up(arrival):
                 arrival.refused = status.of_late_answer(changes=isinstance(arrival.method, Change))
         except asyncio.CancelledError:
-            arrival.leave()
+            _gave_up(arrival)
             raise
+        except Exception as error:
+            arrival.end(error)
+
+
+def _gave_up(arrival: Arrival) -> bool:
+    """Give a call up, and return whether it had no outcome; it may not even have been read."""
+    arrival.ended.cancel()
+    arrival.leave()
+    return arrival.ended.cancelled()
 
 
 def _headers(scope: Scope) -> dict[str, str]:
