@@ -130,6 +130,7 @@ class Connection(HttpToolsProtocol):
             replace_host(self.headers, self.url)
         if version == "1.0":
             self.app = InOnePiece(self.config.loaded_app)
+            self.expect_100_continue = False  # HTTP/1.0 has no such answer.
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
