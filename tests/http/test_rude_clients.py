@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from registrar_server.app import Server
+from registrar_server.http import listener
 from registrar_server.http.connection_limits import Patience
 from registrar_server.http.transcoder import Transcoder
 from tests.support.raw_connections import (
@@ -300,6 +301,26 @@ class TestAnswers:
             assert "transfer-encoding" not in answer.headers
             assert len(json.loads(answer.body)["courses"]) == 9
             assert await client.rest() == b""
+
+    async def test_expectation_in_http_1_0(self, sqlite_url: str) -> None:
+        """A client of HTTP/1.0 is not told to go on, because it would take that for its answer."""
+        asks = request("POST", "/v1/students", {"student_id": "s-1"}, "Expect: 100-continue")
+        async with serving_http(sqlite_url) as server, connected(server) as client:
+            assert (await client.ask(asks.replace(b"1.1", b"1.0", 1))).status == 200
+
+    async def test_date(self, sqlite_url: str, gate: Gate, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The date is that of the answer, also if the call waited."""
+        patience = Patience(linger=BRIEF)
+        async with serving_http(sqlite_url, patience) as server, connected(server) as client:
+            with gate.closed():
+                await client.send(request("POST", "/v1/students", {"student_id": "s-1"}))
+                await gate.holds_one()
+                monkeypatch.setattr(listener, "formatdate", lambda **_: "later")
+                async with asyncio.timeout(10):
+                    async with connected(server) as other:
+                        while (await other.ask(GET)).headers["date"] != "later":
+                            pass
+            assert (await client.answer()).headers["date"] == "later"
 
     async def test_crash(self, sqlite_url: str, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         """An unexpected error is answered in JSON, without its text, and logged with its traceback."""
