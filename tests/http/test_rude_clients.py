@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
 from registrar_server.app import Server
 from registrar_server.http import listener
+from registrar_server.http.answers import HttpAnswer
 from registrar_server.http.connection_limits import Patience
 from registrar_server.http.transcoder import Transcoder
 from tests.support.raw_connections import (
@@ -335,8 +336,34 @@ class TestAnswers:
         assert answer.status == 500
         assert b"secret" not in answer.body
         (line,) = log.of("http_crashed")
-        assert json.loads(answer.body)["details"][0]["metadata"] == {"error_id": line["error_id"]}
+        assert error_id(answer) == line["error_id"]
         assert (line["level"], str(line["exc_info"])) == ("error", "secret")
+
+    async def test_crash_within_the_answer(self, sqlite_url: str, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An answer that breaks off is cut off; HTTP/1.0 gets the error instead, since nothing was sent yet."""
+
+        async def breaking() -> AsyncIterator[bytes]:
+            yield b'{"courses":['
+            raise RuntimeError("secret")
+
+        async def answer_partly(*_: Any) -> HttpAnswer:
+            return HttpAnswer(200, breaking())
+
+        monkeypatch.setattr(Transcoder, "_answer", answer_partly)
+        sent = request("GET", "/v1/courses")
+        async with serving_http(sqlite_url) as server:
+            async with connected(server) as client:
+                await client.send(sent)
+                assert (await client.rest()).endswith(b'\r\n{"courses":[\r\n')
+            async with connected(server) as client:
+                answer = await client.ask(sent.replace(b"1.1", b"1.0", 1))
+        assert answer.status == 500
+        assert [line["error_id"] for line in log.of("http_crashed")][1:] == [error_id(answer)]
+
+
+def error_id(answer: WebAnswer) -> str:
+    """Return the id of an unexpected error that a caller gets."""
+    return str(json.loads(answer.body)["details"][0]["metadata"]["error_id"])
 
 
 class TestLostConnections:
