@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from registrar_server.http import bodies, transcoder
+from registrar_server.http.json_requests import read_request
 from tests.support.http_calls import HttpCaller, read_response
 from tests.support.servers import FREE_PORT, Gate, Log, Registrar, calling, serving
 
@@ -25,7 +26,7 @@ class SlowReading:
     def __init__(self) -> None:
         self.has_begun = threading.Event()
         self.may_end = threading.Event()
-        self._read = transcoder.read_request
+        self._read = read_request
 
     def read(self, *arguments: Any) -> Any:
         self.has_begun.set()
