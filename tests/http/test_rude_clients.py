@@ -114,6 +114,15 @@ class TestBrokenRequests:
             await client.send(unknown + HEAD + HOST + long)
             assert [(await client.answer()).status, (await client.answer()).status] == [404, 200]
 
+    async def test_blanks_around_values(self, sqlite_url: str) -> None:
+        """Blanks around the value of a header are no part of it."""
+        blanks = b"Host:  localhost \t\r\nExpect: 100-continue \r\nContent-Length: 2 \r\n"
+        head = b"POST /v1/students HTTP/1.1\r\nContent-Type:\tapplication/json\t\r\n"
+        async with serving_http(sqlite_url) as server, connected(server) as client:
+            await client.send(head + blanks + b"\r\n")
+            assert (await client.answer()).status == 100
+            assert (await client.ask(b"{}")).status == 200
+
     async def test_refusal_of_head(self, sqlite_url: str, log: Log) -> None:
         """The refusal of a HEAD request has no body."""
         async with serving_http(sqlite_url) as server, connected(server) as client:

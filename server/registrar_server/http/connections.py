@@ -112,7 +112,7 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, but not one that follows the body: the request may be under way by then."""
         if self._head_since:
-            super().on_header(name, value)
+            super().on_header(name, value.rstrip(b" \t"))  # The parser leaves the blanks behind a value.
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application, or refuse it."""
