@@ -65,13 +65,31 @@ async def test_invalid_timeout(http: HttpCaller, log: Log, timeout: str) -> None
 
 
 async def test_change_that_waits(gate: Gate, database_url: str, log: Log) -> None:
-    """A change that waits when its deadline passes is answered with 504 and logged once, and is never made."""
+    """A change that waits for its batch when its deadline passes is never made, and the answer says so."""
+    async with (
+        serving(database_url, http_listen=FREE_PORT, write_lanes=1) as server,
+        calling(server.address) as registrar,
+    ):
+        await prepared(registrar)
+        http = HttpCaller(server.http_address)
+        with gate.closed():
+            busy = asyncio.create_task(registrar.add_student("s-2"))
+            await gate.holds_one()
+            answer = await http.call("POST", ENROLL, COURSE, registrar_timeout="50ms")
+        await busy
+        assert (answer.status, answer.json["code"]) == (504, 4)
+        assert answer.json["message"] == "The deadline passed before the work began; nothing was changed."
+        assert [line["status"] for line in log.of("rpc", method="EnrollStudent")] == ["DEADLINE_EXCEEDED"]
+        assert (await registrar.course("CS-101")).enrolled_count == 0
+
+
+async def test_change_that_has_begun(gate: Gate, database_url: str, log: Log) -> None:
+    """A change whose batch has begun when its deadline passes is answered with 504 and logged once."""
     async with serving(database_url, http_listen=FREE_PORT) as server, calling(server.address) as registrar:
         await prepared(registrar)
         http = HttpCaller(server.http_address)
         with gate.closed():
-            running = http.call("POST", ENROLL, COURSE, registrar_timeout="50ms")
-            answer = await running
+            answer = await http.call("POST", ENROLL, COURSE, registrar_timeout="50ms")
         assert (answer.status, answer.json["code"]) == (504, 4)
         assert answer.json["message"].startswith("The deadline passed before the answer. A change may have been made")
         lines = log.of("rpc", method="EnrollStudent")
@@ -116,6 +134,7 @@ async def test_deadline_of_a_large_request(http: HttpCaller, log: Log, slow_read
     """The deadline also holds while a large request is being read."""
     answer = await http.send("POST", ENROLL, LARGE, {"registrar-timeout": "50ms"})
     assert (answer.status, answer.json["code"]) == (504, 4)
+    assert answer.json["message"] == "The deadline passed before the work began; nothing was changed."
     assert [line["status"] for line in log.of("rpc", method="EnrollStudent")] == ["DEADLINE_EXCEEDED"]
 
 

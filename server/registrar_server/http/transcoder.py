@@ -86,20 +86,21 @@ class Transcoder:
                 self._intake.take(arrival)
                 await arrival.ended
         except TimeoutError:
-            if _gave_up(arrival):
-                arrival.refused = status.of_late_answer(changes=isinstance(arrival.method, Change))
+            may_have_begun = _give_up(arrival)
+            if arrival.ended.cancelled():
+                changes = isinstance(arrival.method, Change)
+                arrival.refused = status.of_late_answer(changes=changes) if may_have_begun else status.of_deadline()
         except asyncio.CancelledError:
-            _gave_up(arrival)
+            _give_up(arrival)
             raise
         except Exception as error:
             arrival.end(error)
 
 
-def _gave_up(arrival: Arrival) -> bool:
-    """Give a call up, and return whether it had no outcome; it may not even have been read."""
+def _give_up(arrival: Arrival) -> bool:
+    """Give up a call, which may not even have been read; return whether its work may have begun."""
     arrival.ended.cancel()
-    arrival.leave()
-    return arrival.ended.cancelled()
+    return arrival.leave()
 
 
 def _headers(scope: Scope) -> dict[str, str]:
