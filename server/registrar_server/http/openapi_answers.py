@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 
 from registrar_server.errors import STATUS, Reason
 from registrar_server.http.answers import ETAG_MISMATCH_STATUS, HTTP_STATUSES, resource_with_etag
+from registrar_server.http.json_requests import etag_path
 from registrar_server.http.json_schemas import JsonSchema, JsonSchemas
 from registrar_server.http.refusals import STATUSES, HttpReason
 from registrar_server.http.routes import Route
@@ -78,6 +79,9 @@ class Answers:
 
 
 def _fits(reason: Reason, route: Route) -> bool:
+    """Return whether a method can have a reason, which the comment of its service names for some of its methods."""
+    if reason is Reason.ETAG_MISMATCH:
+        return bool(etag_path(route))
     return reason is not Reason.REQUEST_ID_REUSED or "request_id" in route.method.request.DESCRIPTOR.fields_by_name
 
 
