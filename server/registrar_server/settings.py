@@ -204,11 +204,6 @@ class Settings(BaseSettings):
             )
 
     @property
-    def listens_on_loopback(self) -> bool:
-        """Whether the address of gRPC can be reached only from this machine."""
-        return is_loopback(self.listen)
-
-    @property
     def url(self) -> URL:
         """The database URL; its text form hides the password."""
         return make_url(self.database_url.get_secret_value())

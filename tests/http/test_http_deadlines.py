@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from registrar_server.http import bodies, transcoder
+from registrar_server.http.json_requests import read_request
 from tests.support.http_calls import HttpCaller, read_response
 from tests.support.servers import FREE_PORT, Gate, Log, Registrar, calling, serving
 
 ENROLL = "/v1/students/s-1/enroll"
 COURSE = {"course_id": "CS-101"}
+LARGE = json.dumps(COURSE).encode() + b" " * transcoder.LARGE_REQUEST_BYTES
+
+
+class SlowReading:
+    """Keeps the thread that reads a large request until it may end."""
+
+    def __init__(self) -> None:
+        self.has_begun = threading.Event()
+        self.may_end = threading.Event()
+        self._read = read_request
+
+    def read(self, *arguments: Any) -> Any:
+        self.has_begun.set()
+        assert self.may_end.wait(timeout=60)
+        return self._read(*arguments)
+
+
+@pytest.fixture
+def slow_reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowReading]:
+    """Requests are read slowly until the end of the test."""
+    slow = SlowReading()
+    monkeypatch.setattr(transcoder, "read_request", slow.read)
+    yield slow
+    slow.may_end.set()
 
 
 async def prepared(registrar: Registrar) -> None:
@@ -34,13 +65,31 @@ async def test_invalid_timeout(http: HttpCaller, log: Log, timeout: str) -> None
 
 
 async def test_change_that_waits(gate: Gate, database_url: str, log: Log) -> None:
-    """A change that waits when its deadline passes is answered with 504 and logged once, and is never made."""
+    """A change that waits for its batch when its deadline passes is never made, and the answer says so."""
+    async with (
+        serving(database_url, http_listen=FREE_PORT, write_lanes=1) as server,
+        calling(server.address) as registrar,
+    ):
+        await prepared(registrar)
+        http = HttpCaller(server.http_address)
+        with gate.closed():
+            busy = asyncio.create_task(registrar.add_student("s-2"))
+            await gate.holds_one()
+            answer = await http.call("POST", ENROLL, COURSE, registrar_timeout="50ms")
+        await busy
+        assert (answer.status, answer.json["code"]) == (504, 4)
+        assert answer.json["message"] == "The deadline passed before the work began; nothing was changed."
+        assert [line["status"] for line in log.of("rpc", method="EnrollStudent")] == ["DEADLINE_EXCEEDED"]
+        assert (await registrar.course("CS-101")).enrolled_count == 0
+
+
+async def test_change_that_has_begun(gate: Gate, database_url: str, log: Log) -> None:
+    """A change whose batch has begun when its deadline passes is answered with 504 and logged once."""
     async with serving(database_url, http_listen=FREE_PORT) as server, calling(server.address) as registrar:
         await prepared(registrar)
         http = HttpCaller(server.http_address)
         with gate.closed():
-            running = http.call("POST", ENROLL, COURSE, registrar_timeout="50ms")
-            answer = await running
+            answer = await http.call("POST", ENROLL, COURSE, registrar_timeout="50ms")
         assert (answer.status, answer.json["code"]) == (504, 4)
         assert answer.json["message"].startswith("The deadline passed before the answer. A change may have been made")
         lines = log.of("rpc", method="EnrollStudent")
@@ -71,6 +120,22 @@ async def test_client_that_leaves(gate: Gate, database_url: str, log: Log) -> No
             line = await log.one("rpc", method="EnrollStudent")
         assert line["status"] == "CANCELLED"
         assert (line["student_id"], line["course_id"]) == ("s-1", "CS-101")
+
+
+async def test_client_that_leaves_a_large_request(http: HttpCaller, log: Log, slow_reading: SlowReading) -> None:
+    """The call of a client that leaves while its large request is being read is logged as CANCELLED, too."""
+    async with http.connection() as (_, writer):
+        writer.write(post(http, LARGE))
+        assert await asyncio.to_thread(slow_reading.has_begun.wait, timeout=10)
+    assert (await log.one("rpc", method="EnrollStudent"))["status"] == "CANCELLED"
+
+
+async def test_deadline_of_a_large_request(http: HttpCaller, log: Log, slow_reading: SlowReading) -> None:
+    """The deadline also holds while a large request is being read."""
+    answer = await http.send("POST", ENROLL, LARGE, {"registrar-timeout": "50ms"})
+    assert (answer.status, answer.json["code"]) == (504, 4)
+    assert answer.json["message"] == "The deadline passed before the work began; nothing was changed."
+    assert [line["status"] for line in log.of("rpc", method="EnrollStudent")] == ["DEADLINE_EXCEEDED"]
 
 
 async def test_slow_body(http: HttpCaller, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

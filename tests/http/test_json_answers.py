@@ -118,3 +118,22 @@ async def test_large_answer(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, en
     assert [course["course_id"] for course in large.json["courses"]] == [f"C-{number:03}" for number in range(100)]
     assert (large.headers.get("content-encoding") == "gzip") == (encoding == "gzip")
     assert small.json["course"] == large.json["courses"][7]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "expected"),
+    [
+        ("gzip", "gzip"),
+        ("br, gzip", "gzip"),
+        ("gzip;q=0.5, identity", "gzip"),
+        ("br;q=1.0, gzip; q=0.001", "gzip"),
+        ("gzip;q=0", None),
+        ("identity, gzip; q=0.000, br", None),
+        ("x-gzip", None),
+        ("identity", None),
+    ],
+)
+async def test_accepted_encodings(http: HttpCaller, accepted: str, expected: str | None) -> None:
+    """An answer is compressed for a client that accepts it, but not for one that refuses it."""
+    answer = await http.call("GET", "/openapi.json", accept_encoding=accepted)
+    assert (answer.status, answer.headers.get("content-encoding")) == (200, expected)

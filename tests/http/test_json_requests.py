@@ -134,6 +134,37 @@ class TestBody:
         expected = "must be one of COURSE_STATE_UNSPECIFIED, COURSE_STATE_OPEN, COURSE_STATE_CANCELLED, not "
         assert course_faults({"state": value})["course.state"].startswith(expected)
 
+    @pytest.mark.parametrize(
+        "text", ["2026-08-24T09:00:00Z", "2026-08-24T11:30:00.000+02:30", "2026-08-23T23:00:00-10:00"]
+    )
+    def test_time(self, text: str) -> None:
+        """A time has a zone."""
+        assert course({"enroll_open_time": text}).enroll_open_time.ToJsonString() == "2026-08-24T09:00:00Z"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "2026-08-24T09:00:00",
+            "2026-08-24 09:00:00Z",
+            "2026-8-24T09:00:00Z",
+            "2026-08-24T09:00:00.Z",
+            "2026-08-24T09:00:00.2e5Z",
+            "2026-08-24T09:00:00.2e500Z",
+            "2026-08-24T09:00:00+1:00",
+            "2026-13-24T09:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "٢٠٢٦-08-24T09:00:00Z",
+        ],
+    )
+    def test_no_time(self, text: str) -> None:
+        """What is not RFC 3339, or not in the years from 1 to 9999, is refused."""
+        assert course_faults({"enroll_open_time": text})["course.enroll_open_time"].startswith(
+            "must be a time, such as"
+        )
+
     @pytest.mark.parametrize("text", ["\\ud800", "a\\udc00b"])
     def test_half_a_character(self, text: str) -> None:
         """Half of a surrogate pair is no text, in a value or in a name."""

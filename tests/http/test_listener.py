@@ -67,7 +67,7 @@ class TestAddress:
                 async with connected(server, host=address) as client:
                     assert (await client.ask(GET)).status == 200
 
-    @pytest.mark.parametrize("address", ["203.0.113.1:0", "no-such-host.invalid:0"])
+    @pytest.mark.parametrize("address", ["203.0.113.1:0", "no-such-host.invalid:0", "no..host:0"])
     async def test_address_of_another_machine(self, sqlite_url: str, address: str) -> None:
         """An address that is not this machine's is refused."""
         with pytest.raises(StartError, match="REGISTRAR_HTTP_LISTEN="):

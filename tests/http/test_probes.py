@@ -130,3 +130,21 @@ class TestReadiness:
         assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
         assert (await ask(server, "/readyz")).status == 200
         assert not begun.acquire(blocking=False)
+
+    async def test_slow_database(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While a look at the schema takes too long, further probes do not queue others behind it."""
+        ends, looks = threading.Event(), []
+        current = migrate.runner.current
+
+        def slow(url: str) -> migrate.AppliedMigrations:
+            looks.append(url)
+            ends.wait()
+            return current(url)
+
+        monkeypatch.setattr(migrate.runner, "current", slow)
+        monkeypatch.setattr(probes, "SCHEMA_TIMEOUT_S", 0.05)
+        answers = [await ask(server, "/readyz") for _ in range(3)]
+        assert [(answer.status, answer.reason) for answer in answers] == [(503, "DATABASE_UNAVAILABLE")] * 3
+        ends.set()
+        await becomes(server, 200)
+        assert len(looks) == 1

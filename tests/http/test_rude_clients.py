@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
 from registrar_server.app import Server
+from registrar_server.http import listener
+from registrar_server.http.answers import HttpAnswer
 from registrar_server.http.connection_limits import Patience
 from registrar_server.http.transcoder import Transcoder
 from tests.support.raw_connections import (
@@ -121,6 +123,15 @@ class TestBrokenRequests:
             assert (await client.ask(HEAD + HOST + long)).status == 200
             await client.send(unknown + HEAD + HOST + long)
             assert [(await client.answer()).status, (await client.answer()).status] == [404, 200]
+
+    async def test_blanks_around_values(self, sqlite_url: str) -> None:
+        """Blanks around the value of a header are no part of it."""
+        blanks = b"Host:  localhost \t\r\nExpect: 100-continue \r\nContent-Length: 2 \r\n"
+        head = b"POST /v1/students HTTP/1.1\r\nContent-Type:\tapplication/json\t\r\n"
+        async with serving_http(sqlite_url) as server, connected(server) as client:
+            await client.send(head + blanks + b"\r\n")
+            assert (await client.answer()).status == 100
+            assert (await client.ask(b"{}")).status == 200
 
     async def test_refusal_of_head(self, sqlite_url: str, log: Log) -> None:
         """The refusal of a HEAD request has no body."""
@@ -329,6 +340,26 @@ class TestAnswers:
             assert len(json.loads(answer.body)["courses"]) == 9
             assert await client.rest() == b""
 
+    async def test_expectation_in_http_1_0(self, sqlite_url: str) -> None:
+        """A client of HTTP/1.0 is not told to go on, because it would take that for its answer."""
+        asks = request("POST", "/v1/students", {"student_id": "s-1"}, "Expect: 100-continue")
+        async with serving_http(sqlite_url) as server, connected(server) as client:
+            assert (await client.ask(asks.replace(b"1.1", b"1.0", 1))).status == 200
+
+    async def test_date(self, sqlite_url: str, gate: Gate, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The date is that of the answer, also if the call waited."""
+        patience = Patience(linger=BRIEF)
+        async with serving_http(sqlite_url, patience) as server, connected(server) as client:
+            with gate.closed():
+                await client.send(request("POST", "/v1/students", {"student_id": "s-1"}))
+                await gate.holds_one()
+                monkeypatch.setattr(listener, "formatdate", lambda **_: "later")
+                async with asyncio.timeout(10):
+                    async with connected(server) as other:
+                        while (await other.ask(GET)).headers["date"] != "later":
+                            pass
+            assert (await client.answer()).headers["date"] == "later"
+
     async def test_crash(self, sqlite_url: str, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         """An unexpected error is answered in JSON, without its text, and logged with its traceback."""
 
@@ -342,8 +373,34 @@ class TestAnswers:
         assert answer.status == 500
         assert b"secret" not in answer.body
         (line,) = log.of("http_crashed")
-        assert json.loads(answer.body)["details"][0]["metadata"] == {"error_id": line["error_id"]}
+        assert error_id(answer) == line["error_id"]
         assert (line["level"], str(line["exc_info"])) == ("error", "secret")
+
+    async def test_crash_within_the_answer(self, sqlite_url: str, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An answer that breaks off is cut off; HTTP/1.0 gets the error instead, since nothing was sent yet."""
+
+        async def breaking() -> AsyncIterator[bytes]:
+            yield b'{"courses":['
+            raise RuntimeError("secret")
+
+        async def answer_partly(*_: Any) -> HttpAnswer:
+            return HttpAnswer(200, breaking())
+
+        monkeypatch.setattr(Transcoder, "_answer", answer_partly)
+        sent = request("GET", "/v1/courses")
+        async with serving_http(sqlite_url) as server:
+            async with connected(server) as client:
+                await client.send(sent)
+                assert (await client.rest()).endswith(b'\r\n{"courses":[\r\n')
+            async with connected(server) as client:
+                answer = await client.ask(sent.replace(b"1.1", b"1.0", 1))
+        assert answer.status == 500
+        assert [line["error_id"] for line in log.of("http_crashed")][1:] == [error_id(answer)]
+
+
+def error_id(answer: WebAnswer) -> str:
+    """Return the id of an unexpected error that a caller gets."""
+    return str(json.loads(answer.body)["details"][0]["metadata"]["error_id"])
 
 
 class TestLostConnections:

@@ -41,8 +41,9 @@ class Place:
     def __init__(self, arrival: Arrival) -> None:
         self.arrival = arrival
 
-    def leave(self) -> None:
-        """Give the call up."""
+    def leave(self) -> bool:
+        """Give the call up before it begins."""
+        return False
 
 
 async def started() -> tuple[asyncio.Task[bytes], Arrival]:

@@ -195,7 +195,7 @@ def test_an_empty_address_turns_http_off(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"])
 def test_loopback_needs_no_tls(address: str) -> None:
-    assert settings.load(listen=address).listens_on_loopback
+    assert settings.load(listen=address).listen == address
     assert settings.load(http_listen=address).http_listen == address
 
 

@@ -116,7 +116,7 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, but not one that follows the body: the request may be under way by then."""
         if self._head_since:
-            super().on_header(name, value)
+            super().on_header(name, value.rstrip(b" \t"))  # The parser leaves the blanks behind a value.
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application, or refuse it."""
@@ -134,6 +134,7 @@ class Connection(HttpToolsProtocol):
             replace_host(self.headers, self.url)
         if version == "1.0":
             self.app = InOnePiece(self.config.loaded_app)
+            self.expect_100_continue = False  # HTTP/1.0 has no such answer.
         super().on_headers_complete()
         if self.server_state.is_stopping and self.cycle:
             self.cycle.keep_alive = False

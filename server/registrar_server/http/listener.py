@@ -49,7 +49,7 @@ class HttpListener:
         host, _, port = self._settings.http_listen.rpartition(":")
         try:
             await self._listen(host.strip("[]"), int(port), encryption)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # A host such as a..b cannot be looked up.
             self.close()
             raise ListenError(
                 f"REGISTRAR_HTTP_LISTEN={self._settings.http_listen}: the address is taken or is not this machine's."
@@ -107,7 +107,8 @@ class HttpListener:
         return [one for one in self._connections.connections if isinstance(one, Connection)]
 
     def _set_date(self) -> None:
-        self._connections.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        # In place: a request that is under way keeps this list, and its answer has the time of the answer.
+        self._connections.default_headers[:] = [(b"date", formatdate(usegmt=True).encode())]
 
     def close(self) -> None:
         """Accept no more connections, and close the others after their answers.

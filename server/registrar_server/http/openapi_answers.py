@@ -79,6 +79,7 @@ class Answers:
 
 
 def _fits(reason: Reason, route: Route) -> bool:
+    """Return whether a method can have a reason, which the comment of its service names for some of its methods."""
     if reason is Reason.ETAG_MISMATCH:
         return bool(etag_path(route))
     return reason is not Reason.REQUEST_ID_REUSED or "request_id" in route.method.request.DESCRIPTOR.fields_by_name

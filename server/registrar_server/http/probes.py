@@ -38,6 +38,8 @@ class Readiness:
         if problem is None:
             try:
                 report = await self._current_report()
+            except TimeoutError:  # The check goes on, and the next probes wait for it too.
+                problem = database_fails()
             except Exception:  # The next check of the health logs it.
                 self._report, problem = None, database_fails()
             else:

@@ -37,6 +37,7 @@ class InOnePiece:
         async def gather(message: Message) -> None:
             if message["type"] == "http.response.start":
                 start.update(message)
+                body.clear()  # The application failed within its answer, and answers that instead.
                 return
             body.extend(message.get("body", b""))
             if not message.get("more_body"):

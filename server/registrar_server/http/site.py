@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import uuid
 from collections.abc import Mapping
 
@@ -57,12 +58,16 @@ class Pages:
         await self._pages.get(scope["path"], self._others)(scope, receive, send)
 
 
+_accepts_gzip = re.compile(rb"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[^,]*)?(?:,|$)").search
+"""Returns a match if Accept-Encoding has gzip, and not with a weight of 0, which refuses it."""
+
+
 class Compression(GZipMiddleware):
     """Compresses the answers to callers that accept it; the requests of other callers pass it by."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        accepts = any(name == b"accept-encoding" and b"gzip" in value.lower() for name, value in scope["headers"])
+        accepts = any(name == b"accept-encoding" and _accepts_gzip(value) for name, value in scope["headers"])
         await (super().__call__ if accepts else self.app)(scope, receive, send)
 
 

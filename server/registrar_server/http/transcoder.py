@@ -78,24 +78,29 @@ class Transcoder:
         """Read the request and carry the call out; ``arrival`` gets the outcome."""
         try:
             caller.deadline += _timeout(headers) - DEFAULT_TIMEOUT_S
-            arguments = (match, query, headers, body)
-            large = len(body) + len(query) > LARGE_REQUEST_BYTES
-            request = await asyncio.to_thread(read_request, *arguments) if large else read_request(*arguments)
-            arrival.data = request.SerializeToString()
-        except Exception as error:
-            arrival.end(error)
-            return
-        self._intake.take(arrival)
-        try:
             async with asyncio.timeout_at(caller.deadline):
+                arguments = (match, query, headers, body)
+                large = len(body) + len(query) > LARGE_REQUEST_BYTES
+                request = await asyncio.to_thread(read_request, *arguments) if large else read_request(*arguments)
+                arrival.data = request.SerializeToString()
+                self._intake.take(arrival)
                 await arrival.ended
         except TimeoutError:
-            arrival.leave()
+            may_have_begun = _give_up(arrival)
             if arrival.ended.cancelled():
-                arrival.refused = status.of_late_answer(changes=isinstance(arrival.method, Change))
+                changes = isinstance(arrival.method, Change)
+                arrival.refused = status.of_late_answer(changes=changes) if may_have_begun else status.of_deadline()
         except asyncio.CancelledError:
-            arrival.leave()
+            _give_up(arrival)
             raise
+        except Exception as error:
+            arrival.end(error)
+
+
+def _give_up(arrival: Arrival) -> bool:
+    """Give up a call, which may not even have been read; return whether its work may have begun."""
+    arrival.ended.cancel()
+    return arrival.leave()
 
 
 def _headers(scope: Scope) -> dict[str, str]:

