@@ -55,7 +55,7 @@ class Readiness:
         """
         now = self._loop.time()
         if self._report is None or (self._report.done() and now - self._asked_at >= SCHEMA_INTERVAL_S):
-            self._report, self._asked_at = self._health.soon(self._check_schema), now
+            self._report, self._asked_at = self._health.beside(self._check_schema), now
         async with asyncio.timeout(SCHEMA_TIMEOUT_S):
             return await asyncio.shield(self._report)
 

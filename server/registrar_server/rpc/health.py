@@ -38,6 +38,7 @@ class Health:
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ping")
+        self._other_thread = ThreadPoolExecutor(1, thread_name_prefix="schema")
         self._service = HealthService(services)
         availability.when_writes_begin_to_fail(self._check_soon)
 
@@ -94,17 +95,18 @@ class Health:
             return shutting_down()
         return None if self._service.is_serving else database_fails()
 
-    def soon(self, function: Callable[[], Found]) -> asyncio.Future[Found]:
-        """Run a function in the thread of the checks, between them."""
-        return self._loop.run_in_executor(self._thread, function)
+    def beside(self, function: Callable[[], Found]) -> asyncio.Future[Found]:
+        """Run a function in a thread of its own, so that the checks do not wait for it; ``close`` does."""
+        return self._loop.run_in_executor(self._other_thread, function)
 
     def end(self) -> None:
         """Report NOT_SERVING from now on, regardless of later calls of ``report``."""
         self._service.end()
 
     async def close(self) -> None:
-        """Wait for the check in progress."""
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        """Wait for the work in progress."""
+        for thread in (self._thread, self._other_thread):
+            await asyncio.to_thread(thread.shutdown, cancel_futures=True)
 
 
 def database_fails() -> Refusal:
