@@ -119,6 +119,7 @@ def test_content_types(content_type: str) -> None:
         {"content-type": ""},
         {"content-type": "text/plain"},
         {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/json; charset = latin-1"},
         {"content-type": "application/json, application/json"},
         {"content-type": "application/json; x=y, text/plain"},
         {"content-type": "application/jsonp"},

@@ -19,7 +19,8 @@ def check_content_type(headers: Mapping[str, str]) -> None:
     A web page cannot send JSON to another site without asking in advance, so this also refuses what a page sends.
     """
     kind, *parameters = (part.strip().lower() for part in headers.get("content-type", "").split(";"))
-    charsets = [part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")]
+    named = [part.partition("=") for part in parameters]
+    charsets = [value.strip(' "') for name, _, value in named if name.strip() == "charset"]
     # A comma separates the values of a header that is repeated.
     several = any("," in part for part in parameters)
     if several or kind != "application/json" or any(charset not in ("utf-8", "utf8") for charset in charsets):
