@@ -57,7 +57,7 @@ class TestProbes:
     async def test_head(self, server: Server, path: str) -> None:
         """HEAD gets the same headers without a body."""
         answer = await ask(server, path, "HEAD")
-        assert (answer.status, answer.headers["content-length"]) == (200, str(len('{"status":"SERVING"}')))
+        assert (answer.status, answer.headers["content-length"]) == (200, str(len('{"status":"SERVING"}\n')))
 
     @pytest.mark.parametrize("method", ["POST", "DELETE", "OPTIONS"])
     async def test_other_methods(self, server: Server, path: str, method: str) -> None:

@@ -19,7 +19,7 @@ SCHEMA_INTERVAL_S = 5.0
 """How long the result of a check of the schema is used."""
 SCHEMA_TIMEOUT_S = 5.0
 
-SERVING = HttpAnswer(200, b'{"status":"SERVING"}')
+SERVING = HttpAnswer(200, b'{"status":"SERVING"}\n')
 
 
 class Readiness:
