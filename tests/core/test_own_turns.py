@@ -207,15 +207,13 @@ class TestPreview:
     def test_of_a_promotion(self) -> None:
         """The seat has neither a version nor an update time yet."""
         state = state_with_waitlist("a", "b", capacity=2)
-        seat = enrolled(state, Enroll("b", "c-1"))
-        state.journal.clear_generated()
+        seat = state.journal.preview(enrolled(state, Enroll("b", "c-1")))
         assert (seat.state, seat.version, seat.update_time, seat.create_time) == ("ENROLLED", 0, 0, EARLIER)
 
     def test_of_an_existing_place(self) -> None:
         """The place keeps its version and its update time, as in a real call."""
         state = state_with_waitlist("a", "b", student_with_hold("b"), capacity=2)
-        place = enrolled(state, Enroll("b", "c-1", allow_existing=True))
-        state.journal.clear_generated()
+        place = state.journal.preview(enrolled(state, Enroll("b", "c-1", allow_existing=True)))
         assert event_summaries(state) == []
         assert (place.state, place.version, place.update_time) == ("WAITLISTED", 1, EARLIER)
 

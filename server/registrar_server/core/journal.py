@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 from registrar_server.core.records import Change, Course, Enrollment, Event, Student
 from registrar_server.core.vocabulary import EnrollmentState, EventType
@@ -29,6 +31,8 @@ class Journal:
     added_enrollments: dict[str, Enrollment] = field(default_factory=dict)
     changed_enrollments: dict[str, Enrollment] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    _new_versions: set[str] = field(default_factory=set)
+    """The ids of the enrollments with a new version; the other changes of enrollments are not seen by readers."""
 
     def time_of(self, record: Student | Course | Enrollment) -> int:
         """Return the time of a change of a record: now, or its latest time if the clock has stepped back since then."""
@@ -59,6 +63,7 @@ class Journal:
         """Note that an enrollment has changed, and count a new version."""
         enrollment.version += 1
         enrollment.update_time = self.time_of(enrollment)
+        self._new_versions.add(enrollment.enrollment_id)
         self.touch_enrollment(enrollment)
 
     def touch_enrollment(self, enrollment: Enrollment) -> None:
@@ -137,25 +142,39 @@ class Journal:
         )
         self.events.append(event)
 
-    def clear_generated(self) -> None:
-        """Empty the times and versions that this batch generated: a preview must not show them."""
-        # A skip leaves the version of its enrollment.
-        versioned = {event.enrollment_id for event in self.events if event.type != EventType.PROMOTION_SKIPPED}
-        added: tuple[Student | Course | Enrollment, ...] = (
-            *self.added_students.values(),
-            *self.added_courses.values(),
-            *self.added_enrollments.values(),
-        )
-        changed: tuple[Student | Course | Enrollment, ...] = (
-            *self.changed_students.values(),
-            *self.changed_courses.values(),
-            *(one for one in self.changed_enrollments.values() if one.enrollment_id in versioned),
-        )
-        for record in added:
-            record.create_time = 0
-        for record in (*added, *changed):
-            record.version = record.update_time = 0
-            if isinstance(record, Enrollment):
-                record.end_time = record.end_time and 0
-            else:
-                record.delete_time = record.delete_time and 0
+    def preview(self, result: Any) -> Any:
+        """Return the result of a decision without the ids, times and versions that this batch generated.
+
+        Records that the batch added or changed are replaced by copies, so that later decisions still see their values.
+        """
+        if isinstance(result, Student | Course | Enrollment):
+            return self._preview_of(result)
+        if isinstance(result, tuple):
+            values = map(self.preview, result)
+            return type(result)(*values) if hasattr(result, "_fields") else tuple(values)
+        return result
+
+    def _preview_of(self, record: Student | Course | Enrollment) -> Student | Course | Enrollment:
+        added, changed = self._standing(record)
+        if not added and not changed:
+            return record
+        shown = copy(record)
+        shown.version = shown.update_time = 0
+        if added:
+            shown.create_time = 0
+        if isinstance(shown, Enrollment):
+            shown.enrollment_id = "" if added else shown.enrollment_id
+            shown.end_time = shown.end_time and 0
+        else:
+            shown.delete_time = shown.delete_time and 0
+        return shown
+
+    def _standing(self, record: Student | Course | Enrollment) -> tuple[bool, bool]:
+        """Return whether the batch has added a record, and whether it has given it a new version."""
+        match record:
+            case Student(student_id=student_id):
+                return student_id in self.added_students, student_id in self.changed_students
+            case Course(course_id=course_id):
+                return course_id in self.added_courses, course_id in self.changed_courses
+            case Enrollment(enrollment_id=enrollment_id):
+                return enrollment_id in self.added_enrollments, enrollment_id in self._new_versions

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from registrar_server.core.commands import Command
@@ -135,10 +136,11 @@ async def lock_and_load(
 
 
 async def load_without_locks(store: Store, transaction: Exchanges, scope: Scope, *, clock: Callable[[], int]) -> State:
-    """Load the rows of a preview: without locks, and with empty ids for what the server would create."""
+    """Load the rows of a preview, without locks. Generated ids only distinguish records; callers do not see them."""
     await _look_ahead(transaction, scope)
     found = await transaction.read(_queries(scope))
-    state = State(clock(), lambda now: "")
+    places = count(1)
+    state = State(clock(), lambda now: f"preview-{next(places)}")
     await _fill(state, store, transaction, scope, found)
     return state
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from registrar_server.core.decide import decide
 from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.state import State
-from registrar_server.errors import Refusal
+from registrar_server.errors import Refusal, unwrap
 from registrar_server.immediate import complete
 from registrar_server.ledger.ledger import Call, Message, microseconds_now
 from registrar_server.ledger.loading import ExpectedWaiters, Widened, load_without_locks
@@ -31,28 +30,36 @@ class Previews:
         self._clock = clock
 
     def preview(self, call: Call) -> Message:
-        """Return the response that the call would get, without locks and without changes; raises the call's refusal.
+        """Return the response that the call would get; raises the call's refusal, and what ``preview_all`` raises."""
+        return unwrap(self.preview_all([call])[0])
 
-        The ids, times and etags that the server would create are empty. Raises DATABASE_UNAVAILABLE or CONTENTION if
-        the database cannot be read.
+    def preview_all(self, calls: Sequence[Call]) -> list[Message | Refusal]:
+        """Return the response or the refusal of each call, as if they were carried out in order.
+
+        Nothing is locked or changed. The ids, times and etags that the server would create are empty. Raises
+        DATABASE_UNAVAILABLE or CONTENTION if the database cannot be read.
         """
         widened = Widened(self._expected)
         while True:
             try:
-                result, state = complete(self._store.look(lambda snapshot: self._decide(snapshot, call, widened)))
+                return complete(self._store.look(lambda snapshot: self._decide(snapshot, calls, widened)))
             except OutOfWaiters as missing:
                 widened.widen(missing)
-            except Refusal:
-                raise
             except Exception as error:
                 raise refusal_of(error) from error
-            else:
-                state.journal.clear_generated()
-                return call.pack(result)
 
-    async def _decide(self, snapshot: Exchanges, call: Call, widened: Widened) -> tuple[Any, State]:
-        scope = widened.scope([call.command])
+    async def _decide(self, snapshot: Exchanges, calls: Sequence[Call], widened: Widened) -> list[Message | Refusal]:
+        scope = widened.scope(call.command for call in calls)
         state = await load_without_locks(self._store, snapshot, scope, clock=self._clock)
-        result = decide(state, call.command)
+        outcomes = [_outcome(state, call) for call in calls]
         self._expected.learn(state, scope.spare)
-        return result, state
+        return outcomes
+
+
+def _outcome(state: State, call: Call) -> Message | Refusal:
+    try:
+        return call.pack(state.journal.preview(decide(state, call.command)))
+    except Refusal as refusal:
+        if refusal.metadata.get("enrollment_id") in state.journal.added_enrollments:
+            refusal.metadata["enrollment_id"] = ""
+        return refusal.with_traceback(None)
