@@ -56,7 +56,7 @@ class Server:
         self._patience = patience
         self._database = Database(
             settings.database_url.get_secret_value(),
-            writers=settings.write_lanes,
+            writers=settings.write_lanes + 1,  # One lane is for blocks.
             readers=settings.read_lanes + 2,  # Lists run beside pings and housekeeping, previews beside lookups.
         )
         self._health = Health(

@@ -6,14 +6,17 @@ import asyncio
 from functools import partial
 from typing import Any
 
+from registrar_server.errors import unwrap
 from registrar_server.ledger.batching import Batcher, Lanes, Limits, Run
 from registrar_server.ledger.lane_thread import LaneThread
 from registrar_server.ledger.ledger import Answer, Call, Ledger
 from registrar_server.ledger.loading import ExpectedWaiters
 from registrar_server.ledger.previews import Previews
-from registrar_server.reading.lookups import look_up
+from registrar_server.reading.lookups import latest_revisions, look_up
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
+from registrar_server.rpc.batch_answers import BatchAnswers
+from registrar_server.rpc.batches import Batches, BatchLimits
 from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.methods import LookupPlan
 from registrar_server.rpc.packed_reads import PackedReads
@@ -35,19 +38,26 @@ class CallQueues:
         ledger = Ledger(self._store, expected)
         max_page_bytes = settings.max_message_bytes * 3 // 4  # The rest of a message is for its envelope.
         reads = PackedReads(partial(look_up, self._store), self._store.pause, Reader(database), max_page_bytes)
-        self.changes = Lanes[Call, Answer](
-            [Batcher(self._lane(ledger.run, f"write-{lane}"), limits) for lane in range(database.writers)],
-            key=lambda call: call.command.lane_key,
-        )
+        count = 1 if database.is_sqlite else settings.write_lanes
+        lanes = [Batcher[Any, Any](self._lane(ledger.work, f"write-{lane}"), limits) for lane in range(count)]
+        self.changes = Lanes[Call, Answer](lanes, key=lambda call: call.command.lane_key)
+        # On PostgreSQL blocks have a lane of their own. On SQLite, which has one writer, single calls go before them.
+        self.blocks = lanes[0] if database.is_sqlite else Batcher[Any, Any](ledger.work, limits)
         self.lookups = Batcher[LookupPlan, Answer](self._lane(reads.look_up, "read"), limits)
         self.queries = QueryThreads(settings.read_lanes, settings.max_waiting)
-        self.dispatcher = Dispatcher(
-            Twins(self.changes, settings.max_waiting),
-            self.lookups,
-            Previews(BlockingStore(database), expected),
-            reads,
-            self.queries,
+        twins = Twins(self.changes, settings.max_waiting)
+        previews = Previews(BlockingStore(database), expected)
+        # Not a lane: a batch that ends while the server stops still needs the revision.
+        self._revisions = self._lane(partial(latest_revisions, self._store), "revision")
+        self.batches = Batches(
+            twins,
+            self.blocks,
+            partial(self.queries.run, previews.preview_all),
+            self._latest_revision,
+            BatchAnswers(settings.max_message_bytes),
+            BatchLimits(settings.max_batch, settings.max_waiting),
         )
+        self.dispatcher = Dispatcher(twins, self.batches, self.lookups, previews, reads, self.queries)
 
     def _lane(self, run: Run[Any, Any], name: str) -> Run[Any, Any]:
         """Return how a lane carries out its batches: in a thread, if the driver of the database blocks."""
@@ -56,9 +66,14 @@ class CallQueues:
         self._threads.append(LaneThread(run, name))
         return self._threads[-1]
 
+    async def _latest_revision(self) -> int:
+        (revision,) = await self._revisions([None])
+        return int(unwrap(revision))
+
     async def close(self) -> None:
         """Refuse new calls, and return when all calls in progress are done."""
-        await asyncio.gather(self.changes.close(), self.lookups.close(), self.queries.close())
+        queues = (self.changes, self.blocks, self.batches, self.lookups, self.queries)
+        await asyncio.gather(*(queue.close() for queue in queues))
 
     async def disconnect(self) -> None:
         """End the threads and close the connections of the queues, which must be closed."""

@@ -139,7 +139,8 @@ class Refusal(Exception):
     """A request is refused. Nothing changes, unless the message says that the change is uncertain.
 
     ``metadata`` contains the ids and values involved, ``retry_after`` the seconds after which a retry may succeed.
-    ``uncertain`` says that the change may have been made.
+    ``uncertain`` says that the change may have been made. ``refused`` has the refusals of an atomic batch by the
+    position of the write.
     """
 
     def __init__(
@@ -161,6 +162,12 @@ class Refusal(Exception):
         self.fields = tuple(fields)
         self.retry_after = retry_after
         self.uncertain = uncertain
+        self.refused: Mapping[int, Refusal] = {}
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """The reasons of all violated rules, or the one reason."""
+        return tuple(violation.reason for violation in self.violations) or (self.reason,)
 
     @property
     def status(self) -> str:
@@ -203,6 +210,23 @@ def rules_violated(violations: Iterable[Violation], **metadata: str) -> Refusal:
     refusal = Refusal(found[0].reason, message, violations=found)
     refusal.metadata.update(metadata)
     return refusal
+
+
+def batch_refused(refused: Mapping[int, Refusal]) -> Refusal:
+    """Return the refusal of an atomic batch, which is that of its first refused write."""
+    index = min(refused)
+    first = refused[index]
+    message = f"writes[{index}]: {first.message}"
+    refusal = Refusal(first.reason, message, violations=first.violations, fields=first.fields, index=str(index))
+    refusal.metadata.update(first.metadata)
+    refusal.refused = refused
+    return refusal
+
+
+def request_id_reused(request_id: str) -> Refusal:
+    """Return the refusal for a ``request_id`` that was used for something else."""
+    message = f'request_id "{request_id}" was already used for another request; use a new one.'
+    return Refusal(Reason.REQUEST_ID_REUSED, message, request_id=request_id)
 
 
 def student_not_found(student_id: str) -> Refusal:

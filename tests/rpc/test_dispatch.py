@@ -22,6 +22,7 @@ from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.batches import Batches
 from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.endpoint import QUIET_TURNS, Context, Endpoints, Intake
 from registrar_server.rpc.methods import LookupPlan
@@ -83,6 +84,7 @@ class Office:
         self.lookups = Batcher[LookupPlan, Answer](self._look_up, limits)
         self.dispatcher = Dispatcher(
             Twins(self.lanes, 2, clock=self._clock),
+            cast("Batches", None),
             self.lookups,
             cast("Previews", None),
             cast("PackedReads", None),

@@ -15,7 +15,7 @@ from registrar_server.http.refusals import HttpReason, HttpRefusal
 from registrar_server.rpc.methods import Method
 from registrar_server.rpc.table import METHODS, SERVICES
 
-_TEMPLATE = re.compile(r"(?P<path>(?:/(?:[a-z0-9]+|\{[a-z_.]+\}))+)(?::(?P<verb>[a-z]+))?")
+_TEMPLATE = re.compile(r"(?P<path>(?:/(?:[a-zA-Z0-9]+|\{[a-z_.]+\}))+)(?::(?P<verb>[a-z]+))?")
 MAX_PARTS = 16
 """A path is split into fewer parts, more than any route has: to decode thousands of them would keep the event loop."""
 _VERBS = ("get", "put", "post", "delete", "patch")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from registrar_server import ids, stopwatch
@@ -20,7 +21,7 @@ from registrar_server.core.journal import Journal
 from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.records import Event
 from registrar_server.core.state import State
-from registrar_server.errors import Reason, Refusal, contention, database_unavailable
+from registrar_server.errors import Refusal, batch_refused, contention, database_unavailable, request_id_reused
 from registrar_server.ledger.loading import ExpectedWaiters, Unlocked, Widened, lock_and_load
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
@@ -62,6 +63,24 @@ class Call:
     caller: str = ""
 
 
+class Mark(NamedTuple):
+    """What a block keeps under its own ``request_id``: a digest of the options that a repetition must not change."""
+
+    request_id: str
+    fingerprint: bytes
+    caller: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Calls of one caller that are carried out in order."""
+
+    calls: Sequence[Call]
+    atomic: bool = False
+    """Carry out all calls or none."""
+    mark: Mark | None = None
+
+
 class Answer(NamedTuple):
     """The response to a call, and the events of its change; a repeated response has no events."""
 
@@ -95,6 +114,12 @@ class Ledger:
         self._clock = clock
         self._new_id = new_id
 
+    async def work(self, items: Sequence[Call | Block]) -> Sequence[Outcome | list[Outcome]]:
+        """Carry out what a lane has gathered: several calls, or blocks. The outcome of a block is a list, see below."""
+        if isinstance(items[0], Block):
+            return [await self.run_block(block) for block in items if isinstance(block, Block)]
+        return await self.run([call for call in items if isinstance(call, Call)])
+
     async def run(self, calls: Sequence[Call]) -> list[Outcome]:
         """Carry out a batch in one transaction, and return an answer or an error for each call, in order.
 
@@ -102,29 +127,53 @@ class Ledger:
         commit nothing runs again, and every call gets a refusal that says so.
         """
         try:
-            return await self._run_repeatedly(calls)
-        except CommitUncertain as error:
-            self._store.availability.failed("writing", error, calls=len(calls), uncertain=True)
-            return [database_unavailable(uncertain=True) for _ in calls]
+            return await self._run_repeatedly(Block(calls))
         except Exception as error:
-            match classify(error):
-                case Failure.UNAVAILABLE:
-                    self._store.availability.failed("writing", error, calls=len(calls))
-                    return [database_unavailable() for _ in calls]
-                case Failure.CONTENTION | Failure.CONFLICT:
-                    return [contention() for _ in calls]
+            if refusal := self._interruption(error, len(calls)):
+                return [refusal() for _ in calls]
             if len(calls) == 1:
                 return [error]
         half = len(calls) // 2
         return await self.run(calls[:half]) + await self.run(calls[half:])
 
-    async def _run_repeatedly(self, calls: Sequence[Call]) -> list[Outcome]:
-        """Run the batch, and retry what was certainly rolled back and may succeed the next time."""
+    async def run_block(self, block: Block) -> list[Outcome]:
+        """Carry out a block in one transaction, and return an answer or an error for each call, in order.
+
+        A block is halved as a batch is, unless it is atomic. Raises a ``Refusal`` if the block is interrupted, by
+        ``CONTENTION`` or ``DATABASE_UNAVAILABLE``; the first half may have been carried out then. Also raises one, with
+        nothing changed, if the mark differs or if any call of an atomic block is refused.
+        """
+        try:
+            return await self._run_repeatedly(block)
+        except Exception as error:
+            if refusal := self._interruption(error, len(block.calls)):
+                raise refusal() from None
+            if block.atomic or isinstance(error, Refusal) or not block.calls:
+                raise
+            if len(block.calls) == 1:
+                return [error]
+        half = len(block.calls) // 2
+        first, second = replace(block, calls=block.calls[:half]), replace(block, calls=block.calls[half:])
+        return await self.run_block(first) + await self.run_block(second)
+
+    def _interruption(self, error: Exception, calls: int) -> Callable[[], Refusal] | None:
+        """Return what makes the refusal of a call if none of the batch can be carried out now, and note an outage."""
+        uncertain = isinstance(error, CommitUncertain)
+        match Failure.UNAVAILABLE if uncertain else classify(error):
+            case Failure.UNAVAILABLE:
+                self._store.availability.failed("writing", error, calls=calls, uncertain=uncertain)
+                return partial(database_unavailable, uncertain=uncertain)
+            case Failure.CONTENTION | Failure.CONFLICT:
+                return contention
+        return None
+
+    async def _run_repeatedly(self, block: Block) -> list[Outcome]:
+        """Run a transaction, and retry what was certainly rolled back and may succeed the next time."""
         widened = Widened(self._expected)
         tries = 0
         while True:
             try:
-                return await self._run_once(calls, widened)
+                return await self._run_once(block, widened)
             except (Unlocked, OutOfWaiters) as missing:
                 widened.widen(missing)
             except CommitUncertain:
@@ -137,16 +186,23 @@ class Ledger:
                     raise
                 await self._store.pause(random.uniform(0, 0.005 * 2**tries))
 
-    async def _run_once(self, calls: Sequence[Call], widened: Widened) -> list[Outcome]:
+    async def _run_once(self, block: Block, widened: Widened) -> list[Outcome]:
+        calls, mark = block.calls, block.mark
         scope = widened.scope(call.command for call in calls)
         asked = {(call.caller, call.request_id) for call in calls if call.request_id}
+        if mark:
+            asked.add((mark.caller, mark.request_id))
         stopwatch.enter("locked")
         async with self._store.transaction() as transaction:
             state, responses = await lock_and_load(
                 self._store, transaction, scope, asked, clock=self._clock, new_id=self._new_id
             )
             stopwatch.enter("packed")
+            if mark:
+                _keep(mark, responses, state.now)
             outcomes = await self._carry_out_all(state, responses, calls)
+            if block.atomic:
+                _check(outcomes)
             stopwatch.enter("database")
             await transaction.commit(*await self._writes(state.journal, responses))
         stopwatch.enter("packed")
@@ -170,6 +226,13 @@ class Ledger:
         return outcomes
 
 
+def _check(outcomes: Sequence[Outcome]) -> None:
+    """Refuse an atomic block with a refused call. Without a commit, its transaction is rolled back."""
+    refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Refusal)}
+    if refused:
+        raise batch_refused(refused)
+
+
 def _carry_out_piece(state: State, responses: Responses, calls: Sequence[Call]) -> list[Outcome]:
     return [_carry_out(state, responses, call) for call in calls]
 
@@ -190,11 +253,14 @@ def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:
     return Answer(response, journal.events[first:], message)
 
 
+def _keep(mark: Mark, responses: Responses, now: int) -> None:
+    """Keep the mark of a block, unless it is kept already; raises REQUEST_ID_REUSED if another one is."""
+    stored = responses.find(mark.caller, mark.request_id)
+    if stored is None:
+        responses.add(StoredResponse(mark.caller, mark.request_id, mark.fingerprint, b"", now))
+    elif stored.fingerprint != mark.fingerprint:
+        raise request_id_reused(mark.request_id)
+
+
 def _stored_answer(stored: StoredResponse, call: Call) -> Outcome:
-    if stored.fingerprint != call.fingerprint:
-        return Refusal(
-            Reason.REQUEST_ID_REUSED,
-            f'request_id "{call.request_id}" was already used for another request; use a new one.',
-            request_id=call.request_id,
-        )
-    return Answer(stored.response)
+    return Answer(stored.response) if stored.fingerprint == call.fingerprint else request_id_reused(call.request_id)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from registrar_server.errors import unwrap
 from registrar_server.stopwatch import Stopwatch
@@ -85,9 +85,14 @@ def give(then: Callable[[Result | Exception], None], outcome: Result | Exception
         asyncio.get_running_loop().call_exception_handler(report)
 
 
-async def outcome_of(
-    enter: Callable[[Callable[[Result | Exception], None]], Submission[Any, Result]],
-) -> Result:
+class Leavable(Protocol):
+    """A place in a queue that its caller may leave."""
+
+    def leave(self) -> bool:
+        """Give the place up, and return whether the work may have begun."""
+
+
+async def outcome_of(enter: Callable[[Callable[[Result | Exception], None]], Leavable]) -> Result:
     """Enter an item, wait for its outcome, and return the result or raise the error."""
     ended: asyncio.Future[Result | Exception] = asyncio.get_running_loop().create_future()
     submission = enter(partial(_end, ended))

@@ -14,6 +14,9 @@ from registrar_server.storage.bulk import id_rows
 from registrar_server.storage.failures import refusal_of
 from registrar_server.storage.stores import Exchanges, Store
 
+COUNTER_ID = 1
+"""The id of the only row of ``event_counter``."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudentById:
@@ -69,6 +72,15 @@ async def look_up(store: Store, lookups: Sequence[Lookup]) -> list[Any]:
     except Exception as error:
         return [refusal_of(error) for _ in lookups]
     return [_answer(found, lookup) for lookup in lookups]
+
+
+async def latest_revisions(store: Store, asked: Sequence[object]) -> list[int]:
+    """Return the revision of the newest event, once for each who asks; raises DATABASE_UNAVAILABLE or CONTENTION."""
+    try:
+        found = await store.look(lambda snapshot: snapshot.read({statements.REVISION: [(COUNTER_ID,)]}))
+    except Exception as error:
+        raise refusal_of(error) from error
+    return found[statements.REVISION] * len(asked)
 
 
 async def _find(snapshot: Exchanges, lookups: Sequence[Lookup]) -> _Found:

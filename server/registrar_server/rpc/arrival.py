@@ -37,12 +37,26 @@ class Context(Protocol):
         """Return the seconds until the deadline of the call, or None if it has none."""
 
 
+class _Limited:
+    """The context of a write with a deadline of its own."""
+
+    def __init__(self, context: Context, due: float) -> None:
+        self._due = due
+        self._context = context
+        self.peer = context.peer
+
+    def time_remaining(self) -> float:
+        left, of_call = self._due - time.monotonic(), self._context.time_remaining()
+        return left if of_call is None else min(left, of_call)
+
+
 class Arrival:
     """A call. ``ended`` is done when the caller can be answered, with ``response`` or with ``refused``."""
 
     __slots__ = (
         "_begun",
         "_context",
+        "_place",
         "_slow_call",
         "data",
         "ended",
@@ -53,10 +67,14 @@ class Arrival:
         "response",
     )
 
-    def __init__(self, method: Method, data: bytes, context: Context, slow_call: float) -> None:
+    def __init__(
+        self, method: Method, data: bytes, context: Context, slow_call: float, *, place: int | None = None
+    ) -> None:
+        """Make a call, or the write at this ``place`` of a batch."""
         self._begun = time.perf_counter()
         self._context = context
         self._slow_call = slow_call
+        self._place = place
         self.method = method
         self.data = data
         self.request: Any = None
@@ -70,6 +88,13 @@ class Arrival:
     def time_remaining(self) -> float | None:
         """Return the seconds until the deadline of the call, or None if it has none."""
         return self._context.time_remaining()
+
+    def write(self, method: Method, request: Any, place: int, timeout: float | None) -> Arrival:
+        """Return a write of this call as a call of its own, with a deadline after ``timeout`` seconds."""
+        context = self._context if timeout is None else _Limited(self._context, time.monotonic() + timeout)
+        write = Arrival(method, b"", context, float("inf"), place=place)
+        write.request = request
+        return write
 
     def end(self, outcome: Outcome) -> None:
         """Give the caller the outcome, and log it.
@@ -133,6 +158,8 @@ class Arrival:
         """Log the call: one that failed through a fault of the server or was slow is a warning, a crash is an error."""
         ended = time.perf_counter()
         line: dict[str, Any] = {"method": self.method.name, "status": "OK", **found}
+        if self._place is not None:
+            line["write"] = self._place
         if self.request is not None:
             line.update(self.method.ids_of_request(self.request))
         line["duration_ms"] = round((ended - self._begun) * 1000, 3)

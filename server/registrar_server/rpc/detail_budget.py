@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from google.rpc.error_details_pb2 import BadRequest, PreconditionFailure, ResourceInfo
 
-from registrar.v1.error_reason_pb2 import RuleViolations
+from registrar.v1.error_reason_pb2 import BatchRefusals, RuleViolations
 
 LEFT_OUT = "left_out"
 """The name in the metadata of ``ErrorInfo`` of the number of details that were dropped."""
@@ -57,8 +57,7 @@ class _Text(NamedTuple):
 
 def _texts(details: Sequence[Any]) -> Iterator[_Text]:
     for detail in details:
-        described = [detail] if isinstance(detail, ResourceInfo) else _entries(detail)
-        for message in described:
+        for message in _described(detail):
             yield _Text(message.description, partial(setattr, message, "description"))
         if isinstance(detail, RuleViolations):
             for violation in detail.violations:
@@ -66,10 +65,21 @@ def _texts(details: Sequence[Any]) -> Iterator[_Text]:
                     yield _Text(violation.values[name], partial(violation.values.__setitem__, name))
 
 
+def _described(detail: Any) -> Any:
+    if isinstance(detail, ResourceInfo):
+        return [detail]
+    return [] if isinstance(detail, BatchRefusals) else _entries(detail)
+
+
 def _entries(detail: Any) -> Any:
-    if isinstance(detail, BadRequest):
-        return detail.field_violations
-    return detail.violations if isinstance(detail, PreconditionFailure | RuleViolations) else []
+    match detail:
+        case BadRequest():
+            return detail.field_violations
+        case PreconditionFailure() | RuleViolations():
+            return detail.violations
+        case BatchRefusals():
+            return detail.refusals
+    return []
 
 
 def _shorten(texts: Sequence[_Text], excess: int) -> None:
@@ -123,7 +133,7 @@ def _drop_entries(details: Sequence[Any], budget: int) -> int:
     """Drop entries from the ends of lists, but not the first one; return how many."""
     dropped = 0
     excess = _size(details) - budget
-    for entries in map(_entries, details):
+    for entries in map(_entries, reversed(details)):
         while excess > 0 and len(entries) > 1:
             excess -= entries.pop().ByteSize() + 2
             dropped += 1

@@ -1,27 +1,23 @@
-"""Opens calls and sends them on: changes to the lanes of the ledger, lookups to their batches, the rest to threads."""
+"""Opens calls and sends them on: changes to the lanes of the ledger, lookups to their batches, queries to threads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import partial
 
-import structlog
-
-from registrar_server.core.commands import Command
-from registrar_server.errors import Refusal
 from registrar_server.ledger.batching import Batcher
-from registrar_server.ledger.ledger import Answer, Call, Outcome
+from registrar_server.ledger.ledger import Answer, Call
 from registrar_server.ledger.previews import Previews
 from registrar_server.ledger.submissions import give
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.batch_requests import Batch
+from registrar_server.rpc.batches import Batches
 from registrar_server.rpc.methods import Change, LookupPlan, QueryPlan, Read
+from registrar_server.rpc.opening import enter_change, open_change
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.twins import Twins
 from registrar_server.rpc.validation import Fields
-
-log = structlog.get_logger()
 
 
 class Dispatcher:
@@ -30,12 +26,14 @@ class Dispatcher:
     def __init__(
         self,
         twins: Twins,
+        batches: Batches,
         lookups: Batcher[LookupPlan, Answer],
         previews: Previews,
         reads: PackedReads,
         queries: QueryThreads,
     ) -> None:
         self._twins = twins
+        self._batches = batches
         self._lookups = lookups
         self._previews = previews
         self._reads = reads
@@ -56,6 +54,8 @@ class Dispatcher:
         arrival.request = method.read(arrival.data)
         if isinstance(method, Change):
             self._open_change(arrival, method)
+        elif isinstance(method, Batch):
+            arrival.entry = self._batches.enter(arrival)
         else:
             assert isinstance(method, Read)
             self._open_read(arrival, method)
@@ -66,19 +66,11 @@ class Dispatcher:
         A request with a known ``request_id`` and the same content gets the first response again, and waits for it if
         that call is still under way.
         """
-        given, request = Fields(), arrival.request
-        request_id = given.request_id(request.request_id)
-        command = change.command(given, request)
-        given.check()
-        if change.takes_validate_only and request.validate_only:
-            arrival.entry = self._queries.enter(partial(self._preview, Call(command, change.pack)), arrival.end)
-            return
-        call = Call(command, change.pack, request_id, change.fingerprint(request))
-        then = partial(_end_change, arrival, change.refused_event, command) if change.refused_event else arrival.end
-        try:
-            arrival.entry = self._twins.enter(call, then, timeout=arrival.time_remaining())
-        except Refusal as refusal:
-            then(refusal)
+        opened = open_change(arrival, change, Fields())
+        if change.takes_validate_only and arrival.request.validate_only:
+            arrival.entry = self._queries.enter(partial(self._preview, opened.call), arrival.end)
+        else:
+            enter_change(self._twins, arrival, opened)
 
     def _preview(self, call: Call) -> Answer:
         message = self._previews.preview(call)
@@ -92,15 +84,3 @@ class Dispatcher:
             arrival.entry = self._queries.enter(partial(self._reads.query, plan), arrival.end)
         else:
             arrival.entry = self._lookups.enter(plan, arrival.end, timeout=arrival.time_remaining())
-
-
-def _end_change(arrival: Arrival, refused_event: str, command: Command, outcome: Outcome) -> None:
-    if isinstance(outcome, Refusal):
-        _log_refusal(refused_event, command, outcome)
-    arrival.end(outcome)
-
-
-def _log_refusal(event: str, command: Command, refusal: Refusal) -> None:
-    reasons = [violation.reason.value for violation in refusal.violations] or [refusal.reason.value]
-    named = (field.name for field in fields(command) if field.name.endswith("_id"))  # type: ignore[arg-type]
-    log.info(event, reasons=reasons, **{name: getattr(command, name) for name in named})

@@ -15,15 +15,26 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 
-from registrar.v1.error_reason_pb2 import RuleViolations
+from registrar.v1.error_reason_pb2 import BatchRefusal, BatchRefusals, RuleViolations
 from registrar_server.errors import Reason, Refusal
 from registrar_server.rpc import convert
 from registrar_server.rpc.detail_budget import ELLIPSIS, fit
+from registrar_server.rpc.validation import reason_number
 
 DOMAIN = "registrar"
 MAX_MESSAGE_BYTES = 600
 MAX_STATUS_BYTES = 4_000
 DETAILS_KEY = "grpc-status-details-bin"
+
+_DETAILS: tuple[Any, ...] = (
+    error_details_pb2.ErrorInfo,
+    error_details_pb2.RetryInfo,
+    error_details_pb2.ResourceInfo,
+    error_details_pb2.BadRequest,
+    error_details_pb2.PreconditionFailure,
+    RuleViolations,
+)
+"""The details of the refusal of a write."""
 
 _RESOURCES = {
     Reason.STUDENT_NOT_FOUND: ("registrar.v1.Student", "student_id"),
@@ -90,6 +101,13 @@ def _details(refusal: Refusal) -> Iterable[Any]:
         yield _bad_request(refusal)
     if refusal.status == "FAILED_PRECONDITION":
         yield from _broken_rules(refusal)
+    if refusal.refused:
+        yield BatchRefusals(
+            refusals=[
+                BatchRefusal(index=index, reasons=map(reason_number, one.reasons))
+                for index, one in refusal.refused.items()
+            ]
+        )
 
 
 def _bad_request(refusal: Refusal) -> error_details_pb2.BadRequest:
@@ -114,6 +132,27 @@ def _broken_rules(refusal: Refusal) -> Iterable[Any]:
         yield RuleViolations(violations=map(convert.violation, refusal.violations))
 
 
+def shorten(status: Status, budget: int) -> None:
+    """Make a status fit into a number of bytes: shorten texts, then drop details, and keep its code and reason.
+
+    ``budget`` is at least 128.
+    """
+    if status.ByteSize() <= budget:
+        return
+    details = [_unpack(detail) for detail in status.details]
+    status.message = status.message.encode()[: budget // 8].decode(errors="ignore") + ELLIPSIS
+    fit(details, budget - len(status.message.encode()))
+    _fill(status, details)
+    if status.ByteSize() > budget:
+        info = next((detail for detail in details if isinstance(detail, error_details_pb2.ErrorInfo)), None)
+        _fill(status, [error_details_pb2.ErrorInfo(reason=info.reason, domain=DOMAIN)] if info else [])
+
+
+def _fill(status: Status, details: Iterable[Any]) -> None:
+    del status.details[:]
+    status.details.extend(map(_pack, details))
+
+
 def _assemble(code: grpc.StatusCode, message: str, details: list[Any]) -> RpcStatus:
     message = _shortened(message)
     left_out = fit(details, MAX_STATUS_BYTES - len(message.encode()))
@@ -131,6 +170,13 @@ def _shortened(message: str) -> str:
         if size > MAX_MESSAGE_BYTES:
             return message[:place] + ELLIPSIS
     return message
+
+
+def _unpack(packed: AnyMessage) -> Any:
+    kind = next(kind for kind in _DETAILS if packed.Is(kind.DESCRIPTOR))
+    detail = kind()
+    packed.Unpack(detail)
+    return detail
 
 
 def _pack(detail: Any) -> AnyMessage:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from google.protobuf.descriptor import ServiceDescriptor
 
 from registrar.v1 import (
+    batch_service_pb2,
     course_service_pb2,
     enrollment_service_pb2,
     history_service_pb2,
@@ -26,11 +27,18 @@ from registrar_server.rpc import (
     student_changes,
     student_reads,
 )
+from registrar_server.rpc.batch_requests import BATCH_WRITE
 from registrar_server.rpc.methods import Method
 
 SERVICES: tuple[ServiceDescriptor, ...] = tuple(
     service
-    for module in (enrollment_service_pb2, student_service_pb2, course_service_pb2, history_service_pb2)
+    for module in (
+        enrollment_service_pb2,
+        student_service_pb2,
+        course_service_pb2,
+        history_service_pb2,
+        batch_service_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 
@@ -39,6 +47,7 @@ _ROWS: Mapping[str, Iterable[Method]] = {
     "StudentService": (*student_changes.CHANGES, *student_reads.READS),
     "CourseService": (*course_changes.CHANGES, *course_reads.READS),
     "HistoryService": history_reads.READS,
+    "BatchService": (BATCH_WRITE,),
 }
 
 

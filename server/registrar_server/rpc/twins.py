@@ -12,18 +12,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from registrar_server.errors import Refusal, database_unavailable, overloaded
-from registrar_server.ledger.batching import Lanes
-from registrar_server.ledger.ledger import Answer, Call, Outcome
-from registrar_server.ledger.submissions import Submission, give
+from registrar_server.ledger.batching import Batcher, Lanes
+from registrar_server.ledger.ledger import Answer, Block, Call, Outcome
+from registrar_server.ledger.submissions import Submission, give, outcome_of
 from registrar_server.stopwatch import Stopwatch
 
 Key = tuple[str, str, bytes]
+BlockLane = Batcher[Block, Sequence[Outcome]]
+
+
+def _key(call: Call) -> Key:
+    return (call.caller, call.request_id, call.fingerprint)
 
 
 class Entry(Protocol):
@@ -60,6 +65,36 @@ class _Twin:
         return self.twins.leave(self)
 
 
+@dataclass(slots=True, eq=False)
+class _BlockEntry:
+    """A block in its lane."""
+
+    twins: Twins
+    block: Block
+    then: Callable[[Sequence[Outcome]], None]
+    ended: Callable[[Exception | None], None]
+    submission: Submission[Block, Sequence[Outcome]] | None = None
+
+    def end(self, outcome: Sequence[Outcome] | Exception) -> None:
+        """Give the outcome to the caller, and to the twins of the calls."""
+        self.submission = None
+        if isinstance(outcome, Exception):
+            give(self.ended, outcome)
+            self.twins.end_block(self.block, [outcome] * len(self.block.calls))
+        else:
+            give(lambda _none: self.then(outcome), None)
+            give(self.ended, None)
+            self.twins.end_block(self.block, outcome)
+
+    def leave(self) -> bool:
+        """Give the block up, and return whether it may have begun."""
+        if self.submission is None or self.submission.leave():
+            return True
+        self.submission = None
+        self.twins.end_block(self.block, [TimeoutError()] * len(self.block.calls))
+        return False
+
+
 class Twins:
     """Enters calls into the lanes of the ledger, and those that are twins only once. Tests may inject the clock."""
 
@@ -72,6 +107,8 @@ class Twins:
         self._waiting = 0
         self._under_way: dict[Key, OrderedDict[_Twin, None]] = {}
         """For each call that is under way, the twins that wait, in the order of their arrival."""
+        self._cleared: dict[Key, asyncio.Future[None]] = {}
+        """For calls that a block waits for: done when neither the call nor a twin of it is under way."""
 
     def enter(self, call: Call, then: Callable[[Outcome], None], *, timeout: float | None) -> Entry:
         """Carry out a call, or share the outcome of a twin that is under way; ``then`` gets the outcome.
@@ -82,7 +119,7 @@ class Twins:
         if not call.request_id:
             return self._lanes.enter(call, then, timeout=timeout)
         deadline = None if timeout is None else self._clock() + timeout
-        twin = _Twin(self, (call.caller, call.request_id, call.fingerprint), call, deadline, then)
+        twin = _Twin(self, _key(call), call, deadline, then)
         queue = self._under_way.get(twin.key)
         if queue is None:
             self._carry_out(twin, timeout)
@@ -90,6 +127,46 @@ class Twins:
         else:
             self._wait(twin, queue, timeout)
         return twin
+
+    async def carry_out(
+        self, lane: BlockLane, block: Block, then: Callable[[Sequence[Outcome]], None], *, timeout: float | None
+    ) -> None:
+        """Carry out a block when no twin of its calls is under way; ``then`` gets the outcomes of its calls.
+
+        If the task is cancelled before the block begins, the block is dropped; afterwards ``then`` gets the outcomes
+        nevertheless. Raises TimeoutError if ``timeout`` (seconds) passes before the block begins, and the ``Refusal``
+        of the whole block.
+        """
+        deadline = None if timeout is None else self._clock() + timeout
+        keys = [_key(call) for call in block.calls if call.request_id]
+        while key := next((key for key in keys if key in self._under_way), None):
+            cleared = self._cleared.setdefault(key, asyncio.get_running_loop().create_future())
+            async with asyncio.timeout(None if deadline is None else deadline - self._clock()):
+                await asyncio.shield(cleared)
+        left = None if deadline is None else deadline - self._clock()
+        await outcome_of(partial(self._enter_block, lane, block, then, timeout=left))
+
+    def _enter_block(
+        self,
+        lane: BlockLane,
+        block: Block,
+        then: Callable[[Sequence[Outcome]], None],
+        ended: Callable[[Exception | None], None],
+        *,
+        timeout: float | None,
+    ) -> _BlockEntry:
+        entry = _BlockEntry(self, block, then, ended)
+        entry.submission = lane.enter(block, entry.end, timeout=timeout, behind=True)
+        for call in block.calls:
+            if call.request_id:
+                self._under_way[_key(call)] = OrderedDict()
+        return entry
+
+    def end_block(self, block: Block, outcomes: Sequence[Outcome]) -> None:
+        """Share the outcomes of a block that is no longer under way, as those of single calls."""
+        for call, outcome in zip(block.calls, outcomes, strict=True):
+            if call.request_id and _key(call) in self._under_way:  # Calls of a block can be twins of each other.
+                self._pass_on(_key(call), outcome)
 
     def _carry_out(self, twin: _Twin, timeout: float | None) -> None:
         twin.submission = self._lanes.enter(twin.call, partial(self._end, twin), timeout=timeout)
@@ -132,22 +209,31 @@ class Twins:
             twin.timer = None
 
     def _end(self, twin: _Twin, outcome: Outcome) -> None:
-        """Share an answer or an uncertain outcome with all twins; after any other end, give the next one its turn."""
         give(twin.then, outcome)
         # The submission refers to the twin. A circle would keep the request in memory until a garbage collection.
         twin.submission = None
+        self._pass_on(twin.key, outcome)
+
+    def _pass_on(self, key: Key, outcome: Outcome) -> None:
+        """Share an answer or an uncertain outcome with all twins; after any other end, give the next one its turn."""
         if isinstance(outcome, Answer):
-            self._share(twin.key, lambda: outcome._replace(events=()))
+            self._share(key, lambda: outcome._replace(events=()))
         elif isinstance(outcome, Refusal) and outcome.uncertain:
             # An error keeps the traceback of the caller that raises it, so each twin gets an error of its own.
-            self._share(twin.key, lambda: database_unavailable(uncertain=True))
+            self._share(key, lambda: database_unavailable(uncertain=True))
         else:
-            self._give_turn(twin.key)
+            self._give_turn(key)
 
     def _share(self, key: Key, outcome: Callable[[], Outcome]) -> None:
-        queue = self._under_way.pop(key)
+        queue = self._clear(key)
         while twin := self._next_of(queue):
             give(twin.then, outcome())
+
+    def _clear(self, key: Key) -> OrderedDict[_Twin, None]:
+        """Note that a call is no longer under way, and return the twins that wait."""
+        if cleared := self._cleared.pop(key, None):
+            cleared.set_result(None)
+        return self._under_way.pop(key)
 
     def _give_turn(self, key: Key) -> None:
         """Carry out the next twin; if it cannot enter, its outcome is the error, and the next one gets the turn."""
@@ -158,7 +244,7 @@ class Twins:
                 return
             except Exception as error:
                 give(twin.then, error)
-        del self._under_way[key]
+        self._clear(key)
 
     def _next_of(self, queue: OrderedDict[_Twin, None]) -> _Twin | None:
         """Remove and return the first twin that still waits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from registrar_server.core.journal import Journal
@@ -164,6 +165,9 @@ AWAITING_COUNT = _select_records(
 )
 SUBJECTS = _select_records(Subject, "courses", "course_id")
 RESPONSES = _select_records(StoredResponse, "request_ids", "caller", "request_id")
+
+REVISION = Select[int]("event_counter", ("id",), ("revision",), read=itemgetter(0))
+"""The revision of the newest event, by the id of the only row."""
 
 INSERT_STUDENTS = Insert("students", (), (*STUDENT_COLUMNS, *STUDENT_KEYS))
 INSERT_COURSES = Insert("courses", (), (*COURSE_COLUMNS, "has_waiters", *COURSE_KEYS))

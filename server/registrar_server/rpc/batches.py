@@ -1,0 +1,228 @@
+"""Carries out batches of writes. Each write is opened, decided, answered and logged as a call of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from registrar_server.errors import Refusal, batch_refused, overloaded
+from registrar_server.ledger.ledger import Answer, Block, Call, Message
+from registrar_server.ledger.submissions import give
+from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.batch_answers import BatchAnswers
+from registrar_server.rpc.batch_requests import (
+    NO_WRITE,
+    Options,
+    asked_by,
+    give_id,
+    no_change,
+    note_faults,
+    read_options,
+)
+from registrar_server.rpc.opening import Opened, enter_change, open_change
+from registrar_server.rpc.twins import BlockLane, Twins
+from registrar_server.rpc.validation import Fields
+from registrar_server.stopwatch import Stopwatch
+
+PIECE = 64
+"""After so many writes, other work in the event loop gets a turn."""
+
+PreviewAll = Callable[[Sequence[Call]], Awaitable[Sequence[Message | Refusal]]]
+
+
+class BatchLimits(NamedTuple):
+    """How much of a batch is carried out at once, and how much may wait."""
+
+    piece: int
+    """The number of ordered writes in one transaction."""
+    max_waiting: int
+    """The number of writes that batches may have under way."""
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A batch under way: the entry of its call."""
+
+    arrival: Arrival
+    options: Options
+    writes: list[Arrival] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+    has_begun: bool = False
+    stopwatch: Stopwatch | None = None
+
+    def leave(self) -> bool:
+        """Give the batch up, and return whether a part of it may have begun. What has begun is carried out."""
+        if self.task:
+            self.task.cancel()
+        return self.has_begun
+
+
+class Batches:
+    """Carries out batches, each in a task of its own."""
+
+    def __init__(
+        self,
+        twins: Twins,
+        lane: BlockLane,
+        preview_all: PreviewAll,
+        latest_revision: Callable[[], Awaitable[int]],
+        answers: BatchAnswers,
+        limits: BatchLimits,
+    ) -> None:
+        self._twins = twins
+        self._lane = lane
+        self._preview_all = preview_all
+        self._latest_revision = latest_revision
+        self._answers = answers
+        self._limits = limits
+        self._waiting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def enter(self, arrival: Arrival) -> _Running:
+        """Begin a batch, and return at once; the outcome goes to ``arrival.end``.
+
+        Raises INVALID_FIELD if the batch itself is wrong, and OVERLOADED if too many writes are under way.
+        """
+        running = _Running(arrival, read_options(arrival.request))
+        count = len(arrival.request.writes)
+        if self._waiting and self._waiting + count > self._limits.max_waiting:
+            raise overloaded(self._waiting, 1.0)
+        self._waiting += count
+        running.task = task = asyncio.get_running_loop().create_task(self._run(running))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return running
+
+    async def close(self) -> None:
+        """Return when all batches have ended, which the lanes that refuse new work make happen soon."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _run(self, running: _Running) -> None:
+        arrival = running.arrival
+        try:
+            give(arrival.end, await self._answer(running))
+        except asyncio.CancelledError:  # The caller has left.
+            for write in running.writes:
+                if not write.ended.done():
+                    write.ended.cancel()
+                if write.ended.cancelled():
+                    write.leave()
+            raise
+        except Exception as error:
+            give(arrival.end, error)
+        finally:
+            self._waiting -= len(arrival.request.writes)
+
+    async def _answer(self, running: _Running) -> Answer:
+        """Carry a batch out and return its answer, or raise the refusal of the whole batch."""
+        if running.options.validate_only:
+            await self._preview(running)
+        elif running.options.unordered:
+            await self._carry_out_unordered(running)
+        else:
+            await self._carry_out_in_order(running)
+        message = self._answers.response(running.writes, errors_only=running.options.errors_only)
+        if not running.options.validate_only:
+            message.revision = await self._latest_revision()
+        return Answer(message.SerializeToString(), message=message)
+
+    async def _carry_out_in_order(self, running: _Running) -> None:
+        """Carry out a block in pieces. If one is interrupted, none of the later ones begins."""
+        atomic, mark = running.options.atomic, running.options.mark
+        count = len(running.arrival.request.writes)
+        size = count if atomic else self._limits.piece
+        for first in range(0, count, size):
+            opened = await self._open_all(running, range(first, min(first + size, count)))
+            running.has_begun = True
+            if opened or mark:
+                await self._carry_out(running, Block([one.call for one in opened], atomic, mark), opened)
+            mark = None
+
+    async def _carry_out(self, running: _Running, block: Block, opened: Sequence[Opened]) -> None:
+        def end(outcomes: Sequence[Any]) -> None:
+            for one, outcome in zip(opened, outcomes, strict=True):
+                give(one.then, outcome)
+
+        waiting = [write for write in running.writes if not write.ended.done()]
+        timeout = min((left for write in waiting if (left := write.time_remaining()) is not None), default=None)
+        try:
+            await self._twins.carry_out(self._lane, block, end, timeout=timeout)
+        except Refusal as refusal:
+            for place, one in refusal.refused.items():
+                give(opened[place].then, one)
+            raise
+
+    async def _carry_out_unordered(self, running: _Running) -> None:
+        """Carry out each write in the lane of its own."""
+        if mark := running.options.mark:
+            timeout = running.arrival.time_remaining()
+            await self._twins.carry_out(self._lane, Block((), mark=mark), _ignore, timeout=timeout)
+        places = range(len(running.arrival.request.writes))
+        opened = await self._open_all(running, places)
+        running.has_begun = True
+        # All at once, so that the lanes gather them.
+        waiting = [write for write in running.writes if not write.ended.done()]
+        for write, one in zip(waiting, opened, strict=True):
+            enter_change(self._twins, write, one)
+        for write in waiting:
+            await write.ended
+
+    async def _preview(self, running: _Running) -> None:
+        """Answer the writes in order, on one state; nothing is changed."""
+        opened = await self._open_all(running, range(len(running.arrival.request.writes)))
+        waiting = [write for write in running.writes if not write.ended.done()]
+        outcomes = await self._preview_all([one.call for one in opened])
+        if running.options.atomic:
+            _check_all(dict(enumerate(outcomes)))
+        for write, outcome in zip(waiting, outcomes, strict=True):
+            found = outcome if isinstance(outcome, Refusal) else Answer(outcome.SerializeToString(), message=outcome)
+            give(write.end, found)
+
+    async def _open_all(self, running: _Running, places: range) -> list[Opened]:
+        """Read writes. One that cannot be read ends with its refusal, and an atomic batch with it."""
+        opened: list[Opened] = []
+        refused: dict[int, Any] = {}
+        batch = UUID(running.options.request_id) if running.options.request_id else None
+        for place in places:
+            if place % PIECE == 0:
+                await asyncio.sleep(0)
+            try:
+                opened.append(self._open(running, batch, place))
+            except Exception as error:
+                refused[place] = error
+                give(running.writes[-1].end, error)
+        if running.options.atomic:
+            _check_all(refused)
+        return opened
+
+    def _open(self, running: _Running, batch: UUID | None, place: int) -> Opened:
+        write = running.arrival.request.writes[place]
+        asked = asked_by(write)
+        method = asked.change or NO_WRITE
+        arrival = running.arrival.write(method, asked.request, place, asked.timeout)
+        running.writes.append(arrival)
+        given = Fields()
+        if asked.change is None:
+            raise no_change()
+        note_faults(given, write, asked)
+        if batch:
+            give_id(asked.request, batch, place)
+        return open_change(arrival, asked.change, given)
+
+
+def _check_all(outcomes: Mapping[int, Any]) -> None:
+    """Refuse an atomic batch if any of its writes is refused, and fail it if one cannot be read."""
+    for outcome in outcomes.values():
+        if isinstance(outcome, Exception) and not isinstance(outcome, Refusal):
+            raise outcome
+    refused = {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, Refusal)}
+    if refused:
+        raise batch_refused(refused)
+
+
+def _ignore(_outcomes: Sequence[Any]) -> None:
+    """Take the outcomes of a block without calls."""

@@ -1,0 +1,59 @@
+"""Opens changes: reads the request of a call into the command that the ledger carries out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from typing import NamedTuple
+
+import structlog
+
+from registrar_server.core.commands import Command
+from registrar_server.errors import Refusal
+from registrar_server.ledger.ledger import Call, Outcome
+from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.methods import Change
+from registrar_server.rpc.twins import Twins
+from registrar_server.rpc.validation import Fields
+
+log = structlog.get_logger()
+
+
+class Opened(NamedTuple):
+    """A change that was read: what to carry out, and what gets the outcome."""
+
+    call: Call
+    then: Callable[[Outcome], None]
+
+
+def open_change(arrival: Arrival, change: Change, given: Fields) -> Opened:
+    """Read the request of a change. Raises INVALID_FIELD with the wrong fields, and those that ``given`` has noted."""
+    request = arrival.request
+    request_id = given.request_id(request.request_id)
+    command = change.command(given, request)
+    given.check()
+    call = Call(command, change.pack, request_id, change.fingerprint(request))
+    if not change.refused_event:
+        return Opened(call, arrival.end)
+    return Opened(call, partial(_end_change, arrival, change.refused_event, command))
+
+
+def enter_change(twins: Twins, arrival: Arrival, opened: Opened) -> None:
+    """Put a change into its lane."""
+    try:
+        arrival.entry = twins.enter(opened.call, opened.then, timeout=arrival.time_remaining())
+    except Refusal as refusal:
+        opened.then(refusal)
+
+
+def _end_change(arrival: Arrival, refused_event: str, command: Command, outcome: Outcome) -> None:
+    if isinstance(outcome, Refusal):
+        _log_refusal(refused_event, command, outcome)
+    arrival.end(outcome)
+
+
+def _log_refusal(event: str, command: Command, refusal: Refusal) -> None:
+    named = (field.name for field in fields(command) if field.name.endswith("_id"))  # type: ignore[arg-type]
+    reasons = [reason.value for reason in refusal.reasons]
+    log.info(event, reasons=reasons, **{name: getattr(command, name) for name in named})
