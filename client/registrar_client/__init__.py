@@ -14,8 +14,9 @@ installed distribution, or `0+unknown` if the client was not installed as one.
 
 import typing as _typing
 
-from registrar_client import _version
+from registrar_client import _version, writes
 from registrar_client._async import AsyncRegistrarClient
+from registrar_client._batch_results import BatchFailed, BatchResults
 from registrar_client._connection import TlsOptions
 from registrar_client._enums import (
     CourseState,
@@ -119,6 +120,8 @@ __all__ = [
     "AlreadyWaitlisted",
     "AsyncPager",
     "AsyncRegistrarClient",
+    "BatchFailed",
+    "BatchResults",
     "Cancelled",
     "Contention",
     "Course",
@@ -199,6 +202,7 @@ __all__ = [
     "Violation",
     "WaitlistFull",
     "Weekday",
+    "writes",
 ]
 
 __version__: str

@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client._calls import completions, courses, enrollment_reads, enrollments, history, students
+from registrar_client._calls import batches, completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import (
     DEFAULT_CONNECT_TIMEOUT,
     DEFAULT_TARGET,
@@ -120,6 +120,7 @@ class AsyncRegistrarClient:
     complete = async_unary(completions.complete)
     record_completion = async_unary(completions.record_completion)
     void_completion = async_unary(completions.void_completion)
+    batch = async_unary(batches.batch)
     get_enrollment = async_unary(enrollment_reads.get_enrollment)
     list_courses = async_paged(enrollment_reads.list_courses)
     list_roster = async_paged(enrollment_reads.list_roster)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -11,10 +11,13 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from registrar.v1.error_reason_pb2 import RuleViolations
-from registrar_client import errors, reasons
+from registrar.v1.error_reason_pb2 import BatchRefusal, BatchRefusals, RuleViolations
+from registrar_client import errors
+from registrar_client import reasons as error_classes
+from registrar_client._batch_results import BatchFailed
 from registrar_client._enums import ErrorReason
 from registrar_client._from_wire import read
+from registrar_client._wire_enums import enum_table
 from registrar_client.errors import FieldViolation, RegistrarError, Violation
 
 Detail = TypeVar("Detail", bound=Message)
@@ -28,25 +31,49 @@ def _kinds(module: ModuleType) -> list[type[RegistrarError]]:
     return [kind for kind in found if issubclass(kind, RegistrarError) and kind is not RegistrarError]
 
 
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _BY_STATUS = {kind.status: kind for kind in _kinds(errors)}
-_BY_REASON = {kind.reason: kind for kind in _kinds(reasons) if kind.reason}
+_BY_REASON = {kind.reason: kind for kind in _kinds(error_classes) if kind.reason}
 
 
 def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
     """Return the error for a gRPC error, with everything from its details."""
     call: Any = error
-    code = call.code()
-    details = _details(call.trailing_metadata())
+    request_id = getattr(request, "request_id", "")
+    failure = _failure(call.code(), call.details(), details := _details(call.trailing_metadata()), request_id)
+    refusals = _find(details, BatchRefusals).refusals
+    return BatchFailed({each.index: _refusal(each, failure) for each in refusals}) if refusals else failure
+
+
+def from_status(status: status_pb2.Status, request_id: str) -> RegistrarError:
+    """Return the error of a write of a batch."""
+    return _failure(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.details, request_id)
+
+
+def _failure(
+    code: grpc.StatusCode, message: str | None, details: Sequence[AnyMessage], request_id: str
+) -> RegistrarError:
     info = _find(details, error_details_pb2.ErrorInfo)
     reason = info.reason if info.domain == _DOMAIN else ""
     return _class_for(code, reason)(
-        call.details() or code.name,
+        message or code.name,
         reason=_known(reason),
         metadata=dict(info.metadata),
         violations=[read(Violation, each) for each in _find(details, RuleViolations).violations],
         field_violations=_field_violations(_find(details, error_details_pb2.BadRequest)),
         retry_after=_retry_after(details),
-        request_id=getattr(request, "request_id", ""),
+        request_id=request_id,
+    )
+
+
+def _refusal(refusal: BatchRefusal, first: RegistrarError) -> RegistrarError:
+    """Return the error of a write of an atomic batch. Only the first refused write has a status of its own."""
+    if str(refusal.index) == first.metadata.get("index"):
+        return first
+    reasons = [enum_table(ErrorReason).member(number) for number in refusal.reasons]
+    kind = _BY_REASON.get(reasons[0], RegistrarError)
+    return kind(
+        ", ".join(reasons), reason=reasons[0], violations=[Violation(reason=ErrorReason(one)) for one in reasons]
     )
 
 

@@ -13,6 +13,7 @@ from registrar_client._call import Call, Rpc
 from registrar_client._connection import Connection, Metadata, positive_seconds
 from registrar_client._diagnosis import is_unconnected, unreached
 from registrar_client._grpc_errors import from_rpc_error
+from registrar_client._request_ids import identify
 from registrar_client._retry import Attempts, RetryOptions, Timing
 from registrar_client._to_wire import invalid_fields
 from registrar_client.errors import Cancelled, FieldViolation, RegistrarError
@@ -105,6 +106,7 @@ class Runner(_Base):
 
     def run(self, call: Call[Result], /) -> Result:
         """Execute a call."""
+        identify(call.request)
         method = self._stubs[call.rpc]
         now = self.timing.now
         timeout = self._seconds(call)
@@ -164,6 +166,7 @@ class AsyncRunner(_Base):
 
     async def run(self, call: Call[Result], /) -> Result:
         """Execute a call."""
+        identify(call.request)
         method = self._stubs[call.rpc]
         now = self.timing.now
         timeout = self._seconds(call)

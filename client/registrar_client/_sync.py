@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client._calls import completions, courses, enrollment_reads, enrollments, history, students
+from registrar_client._calls import batches, completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import (
     DEFAULT_CONNECT_TIMEOUT,
     DEFAULT_TARGET,
@@ -135,6 +135,7 @@ class RegistrarClient:
     complete = unary(completions.complete)
     record_completion = unary(completions.record_completion)
     void_completion = unary(completions.void_completion)
+    batch = unary(batches.batch)
     get_enrollment = unary(enrollment_reads.get_enrollment)
     list_courses = paged(enrollment_reads.list_courses)
     list_roster = paged(enrollment_reads.list_roster)

@@ -79,12 +79,9 @@ def update_mask(passed: Iterable[str]) -> FieldMask:
     return FieldMask(paths=[name for name in passed if name not in _IDENTIFYING])
 
 
-def request_id(value: str | uuid.UUID | None, *, validate_only: bool = False) -> str | uuid.UUID:
-    """Return the caller's request id, or a new one, which makes it safe to retry the call."""
-    if value is None or value == "":
-        # A call that changes nothing needs no protection.
-        return "" if validate_only else str(uuid.uuid4())
-    return value
+def request_id(value: str | uuid.UUID | None) -> str | uuid.UUID:
+    """Return the caller's request id, empty if there is none. ``_request_ids`` makes one when the call is sent."""
+    return "" if value is None else value
 
 
 # Messages
@@ -104,10 +101,22 @@ def _fields(path: str, converters: Mapping[str, Convert], values: Mapping[str, A
     return converted
 
 
+class _Converters(dict[str, Convert]):
+    """The converters of the fields of a request that calls pass."""
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self._fields: Mapping[str, FieldDescriptor] = kind.DESCRIPTOR.fields_by_name
+
+    def __missing__(self, name: str) -> Convert:
+        field = self._fields[name]
+        self[name] = convert = _filter(field) or _converter(field)
+        return convert
+
+
 @functools.cache
 def _request_converters(kind: type) -> Mapping[str, Convert]:
-    descriptor: Any = kind.DESCRIPTOR  # type: ignore[attr-defined]
-    return {field.name: _filter(field) or _converter(field) for field in descriptor.fields}
+    return _Converters(kind)
 
 
 @functools.cache

@@ -72,7 +72,7 @@ def complete(
         grade=grade,
         passed=passed,
         etag=etag,
-        request_id=to_wire.request_id(request_id, validate_only=validate_only),
+        request_id=to_wire.request_id(request_id),
         validate_only=validate_only,
     )
     return Call(COMPLETE_ENROLLMENT, request, _read_enrollment, timeout)
@@ -157,6 +157,6 @@ def void_completion(
         reason=reason,
         etag=etag,
         validate_only=validate_only,
-        request_id=to_wire.request_id(request_id, validate_only=validate_only),
+        request_id=to_wire.request_id(request_id),
     )
     return Call(VOID_COMPLETION, request, _read_enrollment, timeout)

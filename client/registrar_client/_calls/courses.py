@@ -210,7 +210,7 @@ def update(
         pb.UpdateCourseRequest,
         course=passed,
         update_mask=to_wire.update_mask(passed),
-        request_id=to_wire.request_id(request_id, validate_only=validate_only),
+        request_id=to_wire.request_id(request_id),
         validate_only=validate_only,
         allow_missing=allow_missing,
     )
@@ -247,7 +247,7 @@ def delete(
         course_id=course_id,
         etag=etag,
         force=force,
-        request_id=to_wire.request_id(request_id, validate_only=validate_only),
+        request_id=to_wire.request_id(request_id),
         validate_only=validate_only,
     )
     return Call(DELETE_COURSE, request, reader(DeletedCourse), timeout)
@@ -276,7 +276,7 @@ def settle(
         pb.SettleCourseRequest,
         course_id=course_id,
         validate_only=validate_only,
-        request_id=to_wire.request_id(request_id, validate_only=validate_only),
+        request_id=to_wire.request_id(request_id),
     )
     return Call(SETTLE_COURSE, request, reader(Settled), timeout)
 

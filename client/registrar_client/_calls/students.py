@@ -195,7 +195,7 @@ def delete(
         student_id=student_id,
         etag=etag,
         force=force,
-        request_id=to_wire.request_id(request_id, validate_only=validate_only),
+        request_id=to_wire.request_id(request_id),
         validate_only=validate_only,
     )
     return Call(DELETE_STUDENT, request, reader(DeletedStudent), timeout)

@@ -1,0 +1,121 @@
+"""The call of BatchService: many changes with one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from google.protobuf.duration_pb2 import Duration
+
+from registrar.v1 import batch_service_pb2 as pb
+from registrar.v1.batch_service_pb2_grpc import BatchServiceStub
+from registrar_client import _to_wire as to_wire
+from registrar_client._batch_results import BatchFailed, BatchResults
+from registrar_client._call import Call, Rpc
+from registrar_client._connection import positive_seconds
+from registrar_client._grpc_errors import from_status
+from registrar_client._request_ids import derived, identify
+from registrar_client.errors import FieldViolation, RegistrarError
+
+Result = TypeVar("Result")
+
+BATCH_WRITE = Rpc(BatchServiceStub, "BatchWrite")
+
+_FIELDS: Mapping[object, str] = {
+    field.message_type: field.name for field in pb.Write.DESCRIPTOR.oneofs_by_name["write"].fields
+}
+
+
+def batch(
+    writes: Iterable[Call[Result]],
+    *,
+    atomic: bool = False,
+    unordered: bool = False,
+    validate_only: bool = False,
+    check: bool = True,
+    request_id: str | UUID | None = None,
+    timeout: float | None = None,
+) -> Call[BatchResults[Result]]:
+    """Make up to 1,000 changes with one call. ``registrar_client.writes`` makes the writes.
+
+    The writes are made in order, and each sees the effects of those before it. A refused write does not disturb the
+    others.
+
+    Args:
+        writes: The changes, such as ``[writes.enroll(student_id="s-1", course_id="CS-101")]``.
+        atomic: Make all writes or none, in one transaction.
+        unordered: Make the writes in any order, which is faster for writes to different courses.
+        validate_only: Return what the call would return, but change nothing.
+        check: Raise BatchFailed if a write was refused. Otherwise, ``results.errors`` has the errors. An atomic batch
+            with a refused write always raises, since it has no results.
+        request_id: A UUID that makes it safe to repeat the call: the writes that were made are not made again, and the
+            refused ones are decided anew. By default, the client makes one.
+        timeout: Seconds for all attempts together. Defaults to the client's timeout.
+
+    Raises:
+        BatchFailed: Writes were refused.
+        InvalidField: There is no write or more than 1,000, or values cannot be sent.
+        RegistrarError: The whole call failed. Some of the first writes may have been made. Repeat the call with its
+            ``request_id`` to make the others.
+    """
+    listed = list(writes)
+    request = to_wire.message(
+        pb.BatchWriteRequest,
+        atomic=atomic,
+        unordered=unordered,
+        validate_only=validate_only,
+        request_id=to_wire.request_id(request_id),
+    )
+    request.writes.extend(map(written, listed))
+    identify(request)  # Before the call, since the errors of writes name their ids.
+
+    def read(response: pb.BatchWriteResponse) -> BatchResults[Result]:
+        found = outcomes(listed, request, response)
+        results = BatchResults[Result](found, revision=response.revision, abridged=response.abridged)
+        if check and results.errors:
+            raise BatchFailed(results.errors, results)
+        return results
+
+    return Call(BATCH_WRITE, request, read, timeout)
+
+
+def written(call: Call[Any]) -> pb.Write:
+    """Return a call as a write of a batch; raise InvalidField if it is not a change or its timeout is wrong."""
+    field = _FIELDS.get(call.request.DESCRIPTOR)
+    if field is None:
+        violation = FieldViolation(field="writes", description=f"must be changes, and {call.rpc.name} is not one")
+        raise to_wire.invalid_fields([violation])
+    write = pb.Write(**{field: call.request})  # type: ignore[arg-type]  # The name decides the type.
+    if call.timeout is not None:
+        write.timeout.CopyFrom(duration(call.timeout))
+    return write
+
+
+def duration(timeout: float) -> Duration:
+    """Return a timeout; raise InvalidField if it is not a positive number of seconds."""
+    try:
+        nanos = round(positive_seconds("timeout", timeout) * 1e9)
+    except (TypeError, ValueError) as error:
+        violation = FieldViolation(field="timeout", description=str(error).removeprefix("timeout "))
+        raise to_wire.invalid_fields([violation]) from None
+    return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+
+
+def outcomes(
+    writes: Sequence[Call[Result]], request: pb.BatchWriteRequest, response: pb.BatchWriteResponse
+) -> list[Result | RegistrarError]:
+    """Return the result or the error of each write."""
+    found: list[Result | RegistrarError] = []
+    for place, (call, result) in enumerate(zip(writes, response.results, strict=True)):
+        name = result.WhichOneof("result")
+        if name == "error":
+            own_id = getattr(call.request, "request_id", "")
+            found.append(from_status(result.error, own_id or _derived(request, place)))
+        else:
+            found.append(call.read(getattr(result, name or _FIELDS[call.request.DESCRIPTOR])))
+    return found
+
+
+def _derived(request: pb.BatchWriteRequest, place: int) -> str:
+    return derived(request.request_id, place) if request.request_id else ""
