@@ -57,7 +57,13 @@ class BatchFailed(RegistrarError):
     All other writes were made, unless the batch is atomic: then nothing was changed.
     """
 
-    def __init__(self, errors: Mapping[int, RegistrarError], results: BatchResults[object] | None = None) -> None:
+    def __init__(
+        self,
+        errors: Mapping[int, RegistrarError],
+        results: BatchResults[object] | None = None,
+        *,
+        request_id: str = "",
+    ) -> None:
         self.errors = dict(sorted(errors.items()))
         """The errors of the refused writes, by position. In an atomic batch, those after the first only have a reason,
         and the server lists as many as fit."""
@@ -66,11 +72,11 @@ class BatchFailed(RegistrarError):
         place, first = next(iter(self.errors.items()))
         self.status = first.status
         super().__init__(
-            f"{len(self.errors)} writes were refused; first writes[{place}]: {first}",
+            f"{len(self.errors)} refused; writes[{place}]: {str(first).removeprefix(f'writes[{place}]: ')}",
             reason=first.reason,
             metadata=first.metadata,
             violations=first.violations,
             field_violations=first.field_violations,
             retry_after=first.retry_after,
-            request_id=first.request_id,
+            request_id=request_id,
         )

@@ -42,7 +42,9 @@ def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
     request_id = getattr(request, "request_id", "")
     failure = _failure(call.code(), call.details(), details := _details(call.trailing_metadata()), request_id)
     refusals = _find(details, BatchRefusals).refusals
-    return BatchFailed({each.index: _refusal(each, failure) for each in refusals}) if refusals else failure
+    if not refusals:
+        return failure
+    return BatchFailed({each.index: _refusal(each, failure) for each in refusals}, request_id=request_id)
 
 
 def from_status(status: status_pb2.Status, request_id: str) -> RegistrarError:
@@ -72,9 +74,8 @@ def _refusal(refusal: BatchRefusal, first: RegistrarError) -> RegistrarError:
         return first
     reasons = [enum_table(ErrorReason).member(number) for number in refusal.reasons]
     kind = _BY_REASON.get(reasons[0], RegistrarError)
-    return kind(
-        ", ".join(reasons), reason=reasons[0], violations=[Violation(reason=ErrorReason(one)) for one in reasons]
-    )
+    violations = [Violation(reason=ErrorReason(reason)) for reason in reasons]
+    return kind(", ".join(reasons), reason=reasons[0], violations=violations)
 
 
 def _class_for(code: grpc.StatusCode, reason: str) -> type[RegistrarError]:

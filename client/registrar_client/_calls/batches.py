@@ -74,7 +74,7 @@ def batch(
         found = outcomes(listed, request, response)
         results = BatchResults[Result](found, revision=response.revision, abridged=response.abridged)
         if check and results.errors:
-            raise BatchFailed(results.errors, results)
+            raise BatchFailed(results.errors, results, request_id=request.request_id)
         return results
 
     return Call(BATCH_WRITE, request, read, timeout)
