@@ -100,7 +100,7 @@ lock: $(VENV)/.dev build/requires.in ## write the lock files (ARGS=--upgrade upd
 clean: ## remove the environment and all generated files, but no database
 	rm -rf $(VENV) build dist .stubs-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find protos \( -name '*.py' -o -name '*.pyi' -o -name '*.binpb' -o -name py.typed \) -exec rm -f {} +
-	find client server protos migrations tests bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find client server protos migrations tests bench examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The environment
 

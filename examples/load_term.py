@@ -55,14 +55,14 @@ class Term:
         self._folder = folder
         self._places: deque[tuple[str, int]] = deque()
         """The file and the line of each row that is not answered yet."""
-        self._refused = (folder / "refused.csv").open("w", newline="")
+        self._refused = (folder / "refused.csv").open("w", encoding="utf-8", newline="")
         self._refused_rows = csv.writer(self._refused)
         self._refused_rows.writerow(["file", "line", "reason", "message"])
 
     def changes(self) -> Iterator[writes.Write[Any]]:
         """Yield the change of each row. Raises ValueError if a row cannot be read."""
         for name, change in FILES.items():
-            with (self._folder / name).open(newline="") as file:
+            with (self._folder / name).open(encoding="utf-8-sig", newline="") as file:
                 rows = csv.DictReader(file)
                 for row in rows:
                     try:

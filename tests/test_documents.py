@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "server" / "registrar_server"
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/*.md"))
 
-FOLDERS = (".ci", "bench", "client", "docs", "migrations", "protos", "server", "tests")
+FOLDERS = (".ci", "bench", "client", "docs", "examples", "migrations", "protos", "server", "tests")
 SERVER_FOLDERS = ("core", "http", "ledger", "migrate", "reading", "rpc", "storage", "verify")
 NAMES = {file.name for folder in FOLDERS for file in (ROOT / folder).rglob("*")} | {
     file.name for file in ROOT.iterdir()

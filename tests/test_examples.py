@@ -1,9 +1,9 @@
 """The examples in README.md, docs/usage.md and docs/http.md run as written, each document on an empty database.
 
-Only the addresses differ. Python examples run as programs, and examples for a shell run in one. Small programs stand in
-for curl, and for grpcurl where it is not installed. A comment behind or below a ``print`` is what it prints. Names in
-capitals in a comment behind a call are in its answer. A block that starts with ``$`` shows commands with their output,
-in which an ellipsis stands for any text.
+Only the addresses differ. Python examples run as programs, and examples for a shell run in one, all in the same folder.
+Small programs stand in for curl, and for grpcurl where it is not installed. A comment behind or below a ``print`` is
+what it prints. Names in capitals in a comment behind a call are in its answer. A block that starts with ``$`` shows
+commands with their output, in which an ellipsis stands for any text.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 
 from registrar_server import cli
 from tests.support import curl, grpcurl
+from tests.support.csv_terms import write_term
 from tests.support.servers import FREE_PORT, SERVE, environment, serving
 
 ROOT = Path(__file__).parents[1]
@@ -68,8 +69,8 @@ def printed(program: str) -> list[str]:
     return [each for each in found if each]
 
 
-def run_python(program: str) -> None:
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+def run_python(program: str, folder: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     output = " ".join(run.stdout.split())
     for expected in printed(program):
@@ -83,6 +84,7 @@ class Shell:
         grpcurl.install(folder)
         if not real_curl:
             curl.install(folder)
+        self.folder = folder
         self._path = f"{folder}{os.pathsep}{os.environ['PATH']}"
         self._functions: list[str] = []
 
@@ -142,13 +144,18 @@ async def run_examples(document: str, database_url: str, shell: Shell) -> None:
         }
         for example in examples((ROOT / document).read_text(), addresses):
             if example.language == "python":
-                await asyncio.to_thread(run_python, example.text)
+                await asyncio.to_thread(run_python, example.text, shell.folder)
             else:
                 await asyncio.to_thread(shell.check, example)
 
 
 async def test_the_examples_of_the_readme_work_as_written(database_url: str, tmp_path: Path) -> None:
+    write_term(tmp_path)
     await run_examples("README.md", database_url, Shell(tmp_path))
+    assert (tmp_path / "refused.csv").read_text().splitlines() == [
+        '4,COURSE_FULL,"The only seat is taken in ""ALG-1""."',
+        '5,COURSE_NOT_FOUND,"There is no course ""ALG-2""."',
+    ]
 
 
 async def test_the_examples_of_the_usage_work_as_written(sqlite_url: str, tmp_path: Path) -> None:
@@ -162,6 +169,7 @@ async def test_the_examples_of_http_work_as_written(database_url: str, tmp_path:
 @pytest.mark.skipif(not curl.is_installed(), reason="The machine has no curl of version 7.82 or newer.")
 @pytest.mark.parametrize("document", ["README.md", "docs/http.md"])
 async def test_the_examples_work_with_curl_itself(document: str, sqlite_url: str, tmp_path: Path) -> None:
+    write_term(tmp_path)
     await run_examples(document, sqlite_url, Shell(tmp_path, real_curl=True))
 
 
@@ -179,7 +187,7 @@ async def test_the_calls_that_a_server_suggests_work_as_written(sqlite_url: str,
         await asyncio.to_thread(shell.check_calls, textwrap.dedent(over_grpc))
         run = await asyncio.to_thread(shell.run, over_http)
         assert '"title":"Intro"' in run.stdout
-        await asyncio.to_thread(run_python, textwrap.dedent(python))
+        await asyncio.to_thread(run_python, textwrap.dedent(python), tmp_path)
     finally:
         process.kill()
         await process.wait()

@@ -1,0 +1,235 @@
+"""The programs in ``examples`` work against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import datetime as dt
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registrar_client import Course, Meeting, RegistrarClient, Weekday
+from tests.support import semester
+from tests.support.csv_terms import write_term
+from tests.support.servers import serving
+from tests.support.subprocess_environment import environment_without
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+REFUSED = "file,line,reason,message"
+
+
+def command(program: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-W", "error", str(EXAMPLES / program), *map(str, arguments)]
+
+
+def target(address: str) -> dict[str, str]:
+    return {**environment_without("REGISTRAR_"), "REGISTRAR_TARGET": address}
+
+
+def run(address: str, program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(program, *arguments), env=target(address), capture_output=True, text=True, check=False
+    )
+
+
+def operation_id(output: str) -> str:
+    """Return the id with which a program says that it can be continued."""
+    found = re.search(r"--operation-id ([0-9a-f-]{36})$", output, re.MULTILINE)
+    assert found, output
+    return found[1]
+
+
+def enrollments(address: str) -> list[tuple[str, str, str]]:
+    with RegistrarClient(address) as registrar:
+        return [(one.student_id, one.course_id, str(one.state)) for one in registrar.list_enrollments()]
+
+
+async def test_a_term_is_loaded_and_its_refused_rows_are_in_a_file(database_url: str, tmp_path: Path) -> None:
+    write_term(tmp_path)
+    async with serving(database_url) as server:
+        loading = await asyncio.to_thread(run, server.address, "load_term.py", tmp_path)
+        assert loading.returncode == 0, loading.stderr
+        assert "4 rows done" in loading.stdout
+        assert "1 refused: COURSE_FULL" in loading.stdout
+        assert loading.stderr.endswith("4 rows done, 2 refused\n")
+        assert (tmp_path / "refused.csv").read_text().splitlines() == [
+            REFUSED,
+            'enrollments.csv,3,COURSE_FULL,"The only seat is taken in ""ALG-1""."',
+            'enrollments.csv,4,COURSE_NOT_FOUND,"There is no course ""ALG-2""."',
+        ]
+        assert await asyncio.to_thread(enrollments, server.address) == [("t-1", "ALG-1", "ENROLLED")]
+
+
+async def test_a_second_run_makes_only_the_rows_that_were_refused(database_url: str, tmp_path: Path) -> None:
+    """What others have changed since the first run stays so: the student who left the course is not enrolled again."""
+    write_term(tmp_path)
+    arguments = ("load_term.py", tmp_path, "--operation-id", "2f0c54a2-63a4-4c61-a3ac-70bd9f6f2a01")
+    async with serving(database_url) as server:
+        await asyncio.to_thread(run, server.address, *arguments)
+        await asyncio.to_thread(leave, server.address, "t-1", "ALG-1")
+        rows = tmp_path / "enrollments.csv"
+        rows.write_text(rows.read_text().replace("ALG-2", "ALG-1"))
+        loading = await asyncio.to_thread(run, server.address, *arguments)
+        assert "6 rows done" in loading.stdout
+        assert (tmp_path / "refused.csv").read_text().splitlines() == [REFUSED]
+        assert await asyncio.to_thread(enrollments, server.address) == [
+            ("t-1", "ALG-1", "DROPPED"),
+            ("t-2", "ALG-1", "ENROLLED"),
+        ]
+
+
+async def test_a_load_that_ctrl_c_interrupts_says_how_to_continue(database_url: str, tmp_path: Path) -> None:
+    """The load reads its last file from a pipe, and is interrupted while it waits for more than the first rows."""
+    write_term(tmp_path)
+    header, *rows = ["student_id,course_id", *["t-1,ALG-1"] * 1_500]
+    pipe = tmp_path / "enrollments.csv"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    async with serving(database_url) as server:
+        loading = await asyncio.create_subprocess_exec(
+            *command("load_term.py", tmp_path), env=target(server.address), stderr=asyncio.subprocess.PIPE
+        )
+        assert loading.stderr
+        with await asyncio.to_thread(pipe.open, "w") as writer:
+            await asyncio.to_thread(writer.write, "\n".join([header, *rows[:1_000], ""]))
+            await asyncio.to_thread(writer.flush)
+            assert await loading.stderr.readline() == b"500 rows done, 0 refused\n"
+            loading.send_signal(signal.SIGINT)
+            said = (await loading.stderr.read()).decode()
+            assert await loading.wait() == 130
+        pipe.unlink()
+        pipe.write_text("\n".join([header, *rows, ""]))
+        again = ("--operation-id", operation_id(said))
+        continued = await asyncio.to_thread(run, server.address, "load_term.py", tmp_path, *again)
+        assert "1,503 rows done" in continued.stdout
+        assert await asyncio.to_thread(enrollments, server.address) == [("t-1", "ALG-1", "ENROLLED")]
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "said"),
+    [
+        ("courses.csv", "ALG-2,Algebra,many", "courses.csv, line 3: invalid literal for int()"),
+        ("students.csv", "t-3,Emmy,Noether", "students.csv, line 4: "),
+    ],
+    ids=["a value that is no number", "a value without a column"],
+)
+async def test_a_row_that_cannot_be_read_stops_the_load(
+    file: str, row: str, said: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    """The rows before it are made, and the program says how to continue when it is corrected."""
+    write_term(tmp_path)
+    with (tmp_path / file).open("a") as writer:
+        writer.write(f"{row}\n")
+    async with serving(sqlite_url) as server:
+        loading = await asyncio.to_thread(run, server.address, "load_term.py", tmp_path)
+        assert loading.returncode == 1
+        assert said in loading.stderr
+        write_term(tmp_path)
+        again = ("--operation-id", operation_id(loading.stderr))
+        continued = await asyncio.to_thread(run, server.address, "load_term.py", tmp_path, *again)
+        assert "4 rows done" in continued.stdout
+
+
+async def test_a_load_reads_limits_and_meetings(sqlite_url: str, tmp_path: Path) -> None:
+    write_term(tmp_path)
+    (tmp_path / "courses.csv").write_text(
+        "course_id,capacity,waitlist_capacity,meetings\n"
+        "ALG-1,1,5,MONDAY FRIDAY 09:00-10:30; TUESDAY 13:00-14:00\n"
+        "ALG-2,,,MONDAY 10:00-11:00\n"
+    )
+    async with serving(sqlite_url) as server:
+        loading = await asyncio.to_thread(run, server.address, "load_term.py", tmp_path)
+        assert loading.returncode == 0, loading.stderr
+        first, second = await asyncio.to_thread(courses, server.address)
+    assert (first.capacity, first.waitlist_capacity, len(first.meetings)) == (1, 5, 2)
+    assert (second.capacity, second.waitlist_capacity) == (None, 0)
+    assert second.meetings == (Meeting(weekdays=[Weekday.MONDAY], start_time=dt.time(10), end_time=dt.time(11)),)
+
+
+@semester.needs_semester
+async def test_the_courses_of_a_real_semester_are_loaded(database_url: str, tmp_path: Path) -> None:
+    """Every course gets as many students as took it; 1,000 students who each wish for five courses."""
+    offerings = semester.read()
+    write_semester(tmp_path, offerings)
+    async with serving(database_url) as server:
+        loading = await asyncio.to_thread(run, server.address, "load_term.py", tmp_path)
+        assert loading.returncode == 0, loading.stderr
+        loaded = {course.course_id: course for course in await asyncio.to_thread(courses, server.address)}
+        with (tmp_path / "refused.csv").open(newline="") as file:
+            refused = list(csv.DictReader(file))
+        seats = len(await asyncio.to_thread(enrollments, server.address))
+    assert {key: course.title for key, course in loaded.items()} == {str(one["crn"]): one["title"] for one in offerings}
+    assert seats + len(refused) == 5_000
+
+
+async def test_a_schedule_is_previewed_with_all_that_stands_in_its_way(database_url: str) -> None:
+    async with serving(database_url) as server:
+        await asyncio.to_thread(make_schedule, server.address)
+        preview = await asyncio.to_thread(run, server.address, "preview_schedule.py", "p-1", "P-1", "P-2", "P-9")
+        assert preview.returncode == 1
+        assert preview.stdout.splitlines() == [
+            "P-1: ENROLLED",
+            "P-2: refused",
+            '    "P-2" meets at the same time as "P-1": Monday 09:30-10:00.',
+            '    With the 2 credits of "P-2", student "p-1" would take 4 credits in the term; the most allowed is 3.',
+            "P-9: refused",
+            '    There is no course "P-9".',
+        ]
+        assert await asyncio.to_thread(enrollments, server.address) == []
+
+
+async def test_a_schedule_is_taken_as_a_whole_or_not_at_all(database_url: str) -> None:
+    async with serving(database_url) as server:
+        await asyncio.to_thread(make_schedule, server.address)
+        refused = await asyncio.to_thread(run, server.address, "preview_schedule.py", "--enroll", "p-1", "P-1", "P-2")
+        assert refused.returncode == 1
+        assert await asyncio.to_thread(enrollments, server.address) == []
+        taken = await asyncio.to_thread(run, server.address, "preview_schedule.py", "--enroll", "p-1", "P-1", "P-3")
+        assert taken.stdout.splitlines() == ["P-1: ENROLLED", "P-3: ENROLLED", "p-1 is enrolled."]
+        assert len(await asyncio.to_thread(enrollments, server.address)) == 2
+
+
+def test_a_schedule_is_not_previewed_without_a_server() -> None:
+    preview = run("127.0.0.1:1", "preview_schedule.py", "p-1", "P-1")
+    assert preview.returncode == 1
+    assert "Nothing was changed: " in preview.stderr
+
+
+def leave(address: str, student_id: str, course_id: str) -> None:
+    with RegistrarClient(address) as registrar:
+        registrar.unenroll(student_id=student_id, course_id=course_id)
+
+
+def courses(address: str) -> list[Course]:
+    with RegistrarClient(address) as registrar:
+        return sorted(registrar.courses.search(page_size=1000), key=lambda course: course.course_id)
+
+
+def make_schedule(address: str) -> None:
+    """Create a student with at most 3 credits, and three courses, of which the first two meet at the same time."""
+    with RegistrarClient(address) as registrar:
+        registrar.students.create(student_id="p-1", max_credits="3")
+        for course_id, credits, start in (("P-1", 2, dt.time(9)), ("P-2", 2, dt.time(9, 30)), ("P-3", 1, dt.time(13))):
+            end = start.replace(hour=start.hour + 1, minute=0)
+            meeting = Meeting(weekdays=[Weekday.MONDAY], start_time=start, end_time=end)
+            registrar.courses.create(course_id=course_id, credits=credits, meetings=[meeting])
+
+
+def write_semester(folder: Path, offerings: list[semester.Offering]) -> None:
+    """Write the courses of a semester, and 1,000 students who each wish for five of them."""
+    columns = ("course_id", "code", "title", "term", "credits", "capacity")
+    wishes = [(number, offerings[number * 37 % len(offerings)]) for number in range(5_000)]
+    tables = {
+        "students.csv": [("student_id",), *((f"s-{number}",) for number in range(1_000))],
+        "courses.csv": [columns, *([semester.course(one)[name] for name in columns] for one in offerings)],
+        "enrollments.csv": [("student_id", "course_id"), *((f"s-{n % 1_000}", one["crn"]) for n, one in wishes)],
+    }
+    for name, rows in tables.items():
+        with (folder / name).open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
