@@ -406,6 +406,16 @@ class TestAsyncio:
         assert "bulk stopped after the first 2 writes" in note
         assert closed
 
+    async def test_a_coroutine_that_is_closed_ends_at_once(self, asynchronous: AsyncRegistrarClient) -> None:
+        """It may not wait for the chunk under way."""
+        before = asyncio.all_tasks()
+        running = asynchronous.bulk(students(2))
+        running.send(None)
+        (chunk,) = asyncio.all_tasks() - before
+        running.close()
+        await asyncio.wait([chunk])
+        assert chunk.cancelled()
+
     async def test_other_tasks_run_while_a_source_never_waits(self, asynchronous: AsyncRegistrarClient) -> None:
         turns = 0
 
