@@ -93,15 +93,16 @@ async def test_a_load_that_ctrl_c_interrupts_says_how_to_continue(database_url: 
     pipe.unlink()
     os.mkfifo(pipe)
     async with serving(database_url) as server:
-        loading = await asyncio.create_subprocess_exec(
-            *command("load_term.py", tmp_path), env=target(server.address), stderr=asyncio.subprocess.PIPE
-        )
-        assert loading.stderr
-        with await asyncio.to_thread(pipe.open, "w") as writer:
-            await asyncio.to_thread(writer.write, "\n".join([header, *rows[:1_000], ""]))
-            await asyncio.to_thread(writer.flush)
+        # Opened for reading too, so that opening it does not wait for the program.
+        with os.fdopen(os.open(pipe, os.O_RDWR), "w", buffering=1) as writer:
+            writer.write("\n".join([header, *rows[:1_000], ""]))
+            loading = await asyncio.create_subprocess_exec(
+                *command("load_term.py", tmp_path), env=target(server.address), stderr=asyncio.subprocess.PIPE
+            )
+            assert loading.stderr
             assert await loading.stderr.readline() == b"500 rows done, 0 refused\n"
             loading.send_signal(signal.SIGINT)
+            writer.write(f"{rows[0]}\n")  # A program that was just about to wait for a row notices the signal now.
             said = (await loading.stderr.read()).decode()
             assert await loading.wait() == 130
         pipe.unlink()
