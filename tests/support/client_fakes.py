@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -20,13 +21,25 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from registrar.v1 import course_service_pb2, enrollment_service_pb2, history_service_pb2, student_service_pb2
+from registrar.v1 import (
+    batch_service_pb2,
+    course_service_pb2,
+    enrollment_service_pb2,
+    history_service_pb2,
+    student_service_pb2,
+)
 from registrar_client import AsyncPager, AsyncRegistrarClient, Pager, RegistrarClient, RetryOptions
 from registrar_client._retry import Timing
 
 SERVICES = [
     service
-    for module in (enrollment_service_pb2, student_service_pb2, course_service_pb2, history_service_pb2)
+    for module in (
+        enrollment_service_pb2,
+        student_service_pb2,
+        course_service_pb2,
+        history_service_pb2,
+        batch_service_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 METHODS: dict[str, MethodDescriptor] = {method.name: method for service in SERVICES for method in service.methods}
@@ -167,15 +180,13 @@ class _TimedChannel:
         self._script = script
 
     def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        multicallable = self._channel.unary_unary(path, *args, **kwargs)
+        return _TimedMethod(
+            self._channel.unary_unary(path, *args, **kwargs), partial(self._arrive, METHODS[_rpc(path)])
+        )
 
-        def call(request: Message, timeout: float | None = None, metadata: Any = None) -> Any:
-            rpc = path.rpartition("/")[2]
-            self._script.record(rpc, request, timeout, metadata)
-            threading.Thread(target=self._answer, args=(METHODS[rpc],), daemon=True).start()
-            return multicallable(request, timeout=timeout, metadata=metadata)
-
-        return call
+    def _arrive(self, method: MethodDescriptor, request: Message, timeout: float | None, metadata: Any) -> None:
+        self._script.record(method.name, request, timeout, metadata)
+        threading.Thread(target=self._answer, args=(method,), daemon=True).start()
 
     def _answer(self, method: MethodDescriptor) -> None:
         _, _, rpc = self._channel.take_unary_unary(method)
@@ -184,6 +195,26 @@ class _TimedChannel:
             rpc.terminate(None, answer.trailers(), answer.code, answer.message)
         else:
             rpc.terminate(answer, (), grpc.StatusCode.OK, "")
+
+
+class _TimedMethod:
+    """A method whose calls are recorded, with and without waiting for the answer."""
+
+    def __init__(self, method: Any, arrive: Callable[[Message, float | None, Any], None]) -> None:
+        self._method = method
+        self._arrive = arrive
+
+    def __call__(self, request: Message, timeout: float | None = None, metadata: Any = None) -> Any:
+        self._arrive(request, timeout, metadata)
+        return self._method(request, timeout=timeout, metadata=metadata)
+
+    def future(self, request: Message, timeout: float | None = None, metadata: Any = None) -> Any:
+        self._arrive(request, timeout, metadata)
+        return self._method.future(request, timeout=timeout, metadata=metadata)
+
+
+def _rpc(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 class SyncDriver:
@@ -212,7 +243,7 @@ class _AsyncChannel:
 
     def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Callable[..., Awaitable[Message]]:
         async def call(request: Message, *, timeout: float | None = None, metadata: Any = None) -> Message:
-            self._script.record(path.rpartition("/")[2], request, timeout, metadata)
+            self._script.record(_rpc(path), request, timeout, metadata)
             answer = self._script.next_answer()
             if isinstance(answer, Failure):
                 empty, trailers = grpc.aio.Metadata(), grpc.aio.Metadata(*answer.trailers())
