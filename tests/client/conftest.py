@@ -21,3 +21,10 @@ def make_driver(request: pytest.FixtureRequest) -> Callable[..., Driver]:
 def driver(make_driver: Callable[..., Driver]) -> Driver:
     """A client with a scripted server. The test runs once for each kind of client, and with gathering."""
     return make_driver()
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "gathering"])
+def gather(request: pytest.FixtureRequest) -> bool:
+    """Whether an asynchronous client gathers its calls. The test runs once with each."""
+    gathers: bool = request.param
+    return gathers
