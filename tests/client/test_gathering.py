@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +25,7 @@ from registrar_client import (
     Unavailable,
     writes,
 )
+from registrar_client._retry import Timing
 from tests.support.consistency import assert_consistent
 from tests.support.outages import database_outage
 from tests.support.relays import Context, Forward, Held, Relay, relay_to
@@ -215,6 +217,19 @@ class TestEachCallKeepsItsOwn:
         held.released.set()
         await asyncio.gather(*under_way)
         assert await enrolled_count(sqlite_campus) == 2
+
+    async def test_deadline_before_it_is_sent(self, sqlite_campus: Campus) -> None:
+        """The event loop may be busy for so long that a call is late before its batch is made."""
+        passed = 0.0
+        sqlite_campus.client._runner.timing = Timing(now=lambda: time.monotonic() + passed)
+        (late,) = enrolls(sqlite_campus.client, [0], timeout=1)
+        (patient,) = enrolls(sqlite_campus.client, [1], timeout=60)
+        await asyncio.sleep(0)  # Both calls wait for the next turn of the event loop.
+        passed = 2.0
+        assert (await patient).student_id == "s-1"
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert await enrolled_count(sqlite_campus) == 1
 
     async def test_deadline_within_that_of_the_batch(self, sqlite_campus: Campus) -> None:
         timeouts: list[float] = []

@@ -264,8 +264,8 @@ class AsyncDriver:
         return [page async for page in pager.pages()]
 
 
-COMPANION = {"student_id": "companion", "course_id": "companion"}
-"""The call that travels with those of a test."""
+COMPANION = "companion"
+"""The student of the call that travels with those of a test."""
 
 
 class _GatheringChannel(_AsyncChannel):
@@ -307,14 +307,15 @@ class _GatheringChannel(_AsyncChannel):
         rpc = request.DESCRIPTOR.name.removesuffix("Request")
         self._script.record(rpc, request, write.timeout.ToNanoseconds() / 1e9, metadata)
         answer = self._script.next_answer()
-        given = result.error if isinstance(answer, Failure) else getattr(result, name)
-        given.SetInParent()
-        given.MergeFrom(answer.status() if isinstance(answer, Failure) else answer)
+        if isinstance(answer, Failure):
+            result.error.CopyFrom(answer.status())
+        else:
+            getattr(result, name).CopyFrom(answer)
         return result
 
 
 def _is_companion(request: Any) -> bool:
-    return getattr(request, "student_id", "") == COMPANION["student_id"]
+    return getattr(request, "student_id", "") == COMPANION
 
 
 class GatheringDriver(AsyncDriver):
@@ -329,6 +330,6 @@ class GatheringDriver(AsyncDriver):
     async def _call(self, result: Any) -> Any:
         called = asyncio.ensure_future(super()._call(result))
         while not called.done():
-            await self.client.enroll(**COMPANION)
+            await self.client.enroll(student_id=COMPANION, course_id=COMPANION)
         assert self._fake.alone == []
         return called.result()

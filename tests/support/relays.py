@@ -36,7 +36,7 @@ class Relay(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         path = str(handler_call_details.method)
         rpc = path.rpartition("/")[2]
-        send = self._channel.unary_unary(path)
+        send: Any = self._channel.unary_unary(path)
 
         async def answer(data: bytes, context: Context) -> bytes:
             self.calls.append(rpc)
@@ -51,7 +51,7 @@ class Relay(grpc.GenericRpcHandler):
                 await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata()))
             raise AssertionError("abort returned")
 
-        return grpc.unary_unary_rpc_method_handler(answer)  # type: ignore[arg-type]  # It may be a coroutine function.
+        return grpc.unary_unary_rpc_method_handler(answer)
 
 
 class Held:
