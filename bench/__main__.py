@@ -15,7 +15,7 @@ from bench import report, targets
 from bench.machine import Machine, sync_ms
 from bench.measurements import Case, Sample
 from bench.messages import ROUNDS, Crowd, Queue
-from bench.stage import NotFound, Pace, Stage
+from bench.stage import BATCHES_IN_FLIGHT, NotFound, Pace, Stage
 from registrar_server import logs
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -43,6 +43,7 @@ CAPTION = (
     " JSON log, level info, to a file; pgbench and the ORM baseline log nothing. In each round, {students:,} students"
     " enroll in the waitlisted course, which has {seats:,} seats, and {drops:,} of those with a seat drop. {waiters:,}"
     " students with holds wait for a course with free seats, and {alone:,} and {together:,} newcomers get some of them."
+    " {batches} batches are in flight; each of their writes counts as a call, and the latencies are those of batches."
     " Medians of {rounds} rounds [lowest..highest]; ratios compare samples of the same round. The columns in µs are the"
     " processor time per call of the server, of all processes of PostgreSQL (SQLite runs in the server) and of the"
     " process that sends the calls. RSS is the server's. Before the run, {machine}."
@@ -74,6 +75,7 @@ def _caption(stage: Stage, pace: Pace, machine: Machine) -> str:
         sync=sync_ms(stage.folder),
         rounds=pace.rounds,
         machine=machine.before,
+        batches=BATCHES_IN_FLIGHT,
         **pace.crowd._asdict(),
         **pace.queue._asdict(),
     )

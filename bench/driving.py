@@ -218,7 +218,8 @@ class _PacedLine(_Line):
         self.connection.send()
 
 
-def sample(tally: Tally, usage: Usage, meter: Meter, **others: Any) -> Sample:
-    """Return the sample of these calls; ``others`` are further fields of the sample."""
-    figures = {"peak_rss_mb": meter.peak_rss_mb(), **usage.per_call(len(tally.latencies)), **others}
-    return Sample.of(tally.latencies, usage.seconds, **figures)
+def sample(tally: Tally, usage: Usage, meter: Meter, each: int = 1, **others: Any) -> Sample:
+    """Return the sample of these calls, each with so many writes; ``others`` are further fields of the sample."""
+    per_call = usage.per_call(each * len(tally.latencies))
+    figures = {"peak_rss_mb": meter.peak_rss_mb(), **per_call, **others}
+    return Sample.of(tally.latencies, usage.seconds, each, **figures)

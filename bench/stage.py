@@ -14,6 +14,7 @@ from bench.systems import Systems, stored
 from tests.support import postgres
 
 IN_FLIGHT = 64
+BATCHES_IN_FLIGHT = 4
 
 
 class Pace(NamedTuple):
@@ -84,6 +85,8 @@ class Stage:
             return self._run_blocked(case, round_number)
         if case.workload in measurements.BESIDE:
             return self._run_beside(case, round_number)
+        if case.workload in measurements.BATCHED:
+            return {case: self._run_batches(case, round_number)}
         if case.workload == measurements.BROKEN:
             return {case: self._run_broken(case, round_number)}
         return {case: self._run_load(case, round_number)}
@@ -115,6 +118,18 @@ class Stage:
             warm_up=self._pace.warm_up,
             seconds=self._pace.seconds,
             echoes=case.system == measurements.ECHO,
+        )
+
+    def _run_batches(self, case: Case, round_number: int) -> Sample:
+        return self._systems.worker("batch_load").run(
+            **self._systems.served(case),
+            workload=case.workload,
+            round_number=round_number,
+            first=messages.first_caller(stored(case)),
+            in_flight=BATCHES_IN_FLIGHT,
+            connections=min(BATCHES_IN_FLIGHT, self._connections),
+            warm_up=self._pace.warm_up,
+            seconds=self._pace.seconds,
         )
 
     def _run_pgbench(self, case: Case, round_number: int) -> Sample:

@@ -154,10 +154,17 @@ def _over_http(workload: str, grpc_workload: str, database: str) -> Sequence[Tar
     return by_hand, Target("http", Measure.CPU, ours, (_registrar(grpc_workload, database),))
 
 
+def _batched(measure: Measure, workload: str, against: Case, must: float, aim: float) -> Target:
+    return Target("batch", measure, _registrar(workload, against.database), (against,), must, aim)
+
+
 def _grown(database: str) -> Target:
     ours = _registrar(measurements.GROWN, database)
     return Target("grown", Measure.COST, ours, (_registrar(measurements.MANY, database),), 1.3, 1.1)
 
+
+PGBENCH_HOT = Case(measurements.HOT, POSTGRESQL, PGBENCH)
+PGBENCH_MANY = Case(measurements.MANY, POSTGRESQL, PGBENCH)
 
 TARGETS = (
     _pgbench("hot", measurements.HOT, 3.5, 5.0),
@@ -203,6 +210,11 @@ TARGETS = (
             _beside_writes(database),
         )
     ),
+    _batched(Measure.RATE, measurements.BATCH_HOT, PGBENCH_HOT, 10.0, 15.0),
+    _batched(Measure.RATE, measurements.BATCH_MANY, PGBENCH_MANY, 4.5, 8.0),
+    _batched(Measure.CPU, measurements.BATCH_HOT, _registrar(measurements.HOT, POSTGRESQL), 0.25, 0.15),
+    _batched(Measure.CPU, measurements.BATCH_MANY, _registrar(measurements.MANY, POSTGRESQL), 0.25, 0.15),
+    _batched(Measure.RATE, measurements.BATCH_MANY, Case(measurements.MANY, SQLITE, measurements.ORM), 18.0, 30.0),
     _grown(POSTGRESQL),
     _grown(SQLITE),
     Target(
