@@ -8,7 +8,6 @@ from functools import cached_property
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from uuid import UUID, uuid5
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -93,12 +92,12 @@ def read_options(request: pb.BatchWriteRequest) -> Options:
 
 
 class Asked(NamedTuple):
-    """What a write asks for; None and the empty message if it names no change."""
+    """What a write asks for; without a change, its request is the write itself."""
 
     change: Change | None
     request: Any
     timeout: float | None
-    """Seconds; None if the write has no timeout of its own, or a wrong one."""
+    """Seconds; None if the write has no timeout of its own, and not positive if it is wrong."""
 
 
 def asked_by(write: pb.Write) -> Asked:
@@ -110,11 +109,11 @@ def asked_by(write: pb.Write) -> Asked:
     return Asked(CHANGES[name], getattr(write, name), timeout)
 
 
-def note_faults(given: Fields, write: pb.Write, asked: Asked) -> None:
+def note_faults(given: Fields, asked: Asked) -> None:
     """Note what is wrong with a write that its change does not check."""
     if asked.change and asked.change.takes_validate_only and asked.request.validate_only:
         given.wrong("validate_only", "must not be set in a write; the batch has a validate_only of its own")
-    if write.HasField("timeout") and asked.timeout is None:
+    if asked.timeout is not None and asked.timeout <= 0:
         given.wrong("timeout", "must be a positive duration, such as 1.5s")
 
 
@@ -123,14 +122,7 @@ def no_change() -> Refusal:
     return invalid_fields([FieldViolation("write", f"must be one of {', '.join(CHANGES)}")])
 
 
-def give_id(request: Any, batch: UUID, place: int) -> None:
-    """Give a request the id that follows from its place in the batch, unless it has its own."""
-    if not request.request_id:
-        request.request_id = str(uuid5(batch, str(place)))
-
-
-def _seconds(timeout: Duration) -> float | None:
-    """Return a positive duration in seconds, or None."""
-    seconds = timeout.seconds + timeout.nanos / 1e9
+def _seconds(timeout: Duration) -> float:
+    """Return a duration in seconds, or 0 for one that is not valid."""
     is_valid = 0 <= timeout.seconds <= MAX_TIMEOUT_S and 0 <= timeout.nanos <= 999_999_999
-    return seconds if is_valid and seconds > 0 else None
+    return timeout.seconds + timeout.nanos / 1e9 if is_valid else 0.0

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from registrar_server.errors import Refusal, batch_refused, overloaded
+from registrar_server.ids import numbered_ids
 from registrar_server.ledger.ledger import Answer, Block, Call, Message
 from registrar_server.ledger.submissions import give
 from registrar_server.rpc.arrival import Arrival
@@ -17,7 +17,6 @@ from registrar_server.rpc.batch_requests import (
     NO_WRITE,
     Options,
     asked_by,
-    give_id,
     no_change,
     note_faults,
     read_options,
@@ -186,12 +185,12 @@ class Batches:
         """Read writes. One that cannot be read ends with its refusal, and an atomic batch with it."""
         opened: list[Opened] = []
         refused: dict[int, Any] = {}
-        batch = UUID(running.options.request_id) if running.options.request_id else None
-        for place in places:
+        id_of = numbered_ids(running.options.request_id) if running.options.request_id else None
+        for place, write in zip(places, running.arrival.request.writes[places.start : places.stop], strict=True):
             if place % PIECE == 0:
                 await asyncio.sleep(0)
             try:
-                opened.append(self._open(running, batch, place))
+                opened.append(_open(running, write, place, id_of))
             except Exception as error:
                 refused[place] = error
                 give(running.writes[-1].end, error)
@@ -199,19 +198,19 @@ class Batches:
             _check_all(refused)
         return opened
 
-    def _open(self, running: _Running, batch: UUID | None, place: int) -> Opened:
-        write = running.arrival.request.writes[place]
-        asked = asked_by(write)
-        method = asked.change or NO_WRITE
-        arrival = running.arrival.write(method, asked.request, place, asked.timeout)
-        running.writes.append(arrival)
-        given = Fields()
-        if asked.change is None:
-            raise no_change()
-        note_faults(given, write, asked)
-        if batch:
-            give_id(asked.request, batch, place)
-        return open_change(arrival, asked.change, given)
+
+def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str] | None) -> Opened:
+    """Read a write and add it to those of the batch. ``id_of`` makes the ids of writes that have none."""
+    asked = asked_by(write)
+    arrival = running.arrival.write(asked.change or NO_WRITE, asked.request, place, asked.timeout)
+    running.writes.append(arrival)
+    if asked.change is None:
+        raise no_change()
+    given = Fields()
+    note_faults(given, asked)
+    if id_of and not asked.request.request_id:
+        asked.request.request_id = id_of(place)
+    return open_change(arrival, asked.change, given)
 
 
 def _check_all(outcomes: Mapping[int, Any]) -> None:
