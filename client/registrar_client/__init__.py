@@ -17,6 +17,7 @@ import typing as _typing
 from registrar_client import _version, writes
 from registrar_client._async import AsyncRegistrarClient
 from registrar_client._batch_results import BatchFailed, BatchResults
+from registrar_client._bulk_reports import BulkReport, BulkStopped
 from registrar_client._connection import TlsOptions
 from registrar_client._enums import (
     CourseState,
@@ -122,6 +123,8 @@ __all__ = [
     "AsyncRegistrarClient",
     "BatchFailed",
     "BatchResults",
+    "BulkReport",
+    "BulkStopped",
     "Cancelled",
     "Contention",
     "Course",

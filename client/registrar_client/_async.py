@@ -9,6 +9,7 @@ from typing import Self
 
 import grpc
 
+from registrar_client import _bulk_async
 from registrar_client._calls import batches, completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import (
     DEFAULT_CONNECT_TIMEOUT,
@@ -121,6 +122,7 @@ class AsyncRegistrarClient:
     record_completion = async_unary(completions.record_completion)
     void_completion = async_unary(completions.void_completion)
     batch = async_unary(batches.batch)
+    bulk = _bulk_async.bulk
     get_enrollment = async_unary(enrollment_reads.get_enrollment)
     list_courses = async_paged(enrollment_reads.list_courses)
     list_roster = async_paged(enrollment_reads.list_roster)

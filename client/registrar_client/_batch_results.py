@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar, overload
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar, overload
 
 from registrar_client.errors import RegistrarError
 
@@ -59,24 +60,36 @@ class BatchFailed(RegistrarError):
 
     def __init__(
         self,
-        errors: Mapping[int, RegistrarError],
-        results: BatchResults[object] | None = None,
+        message: str = "",
         *,
+        errors: Mapping[int, RegistrarError] = MappingProxyType({}),
+        results: BatchResults[object] | None = None,
         request_id: str = "",
     ) -> None:
-        self.errors = dict(sorted(errors.items()))
+        self.errors: Mapping[int, RegistrarError] = dict(sorted(errors.items()))
         """The errors of the refused writes, by position. In an atomic batch, those after the first only have a reason,
         and the server lists as many as fit."""
         self.results = results
         """The results of all writes. ``None`` if the batch is atomic."""
-        place, first = next(iter(self.errors.items()))
-        self.status = first.status
-        super().__init__(
-            f"{len(self.errors)} refused; writes[{place}]: {str(first).removeprefix(f'writes[{place}]: ')}",
-            reason=first.reason,
-            metadata=first.metadata,
-            violations=first.violations,
-            field_violations=first.field_violations,
-            retry_after=first.retry_after,
-            request_id=request_id,
-        )
+        first = next(iter(self.errors.values()), None)
+        super().__init__(message, **details_of(first), request_id=request_id)
+        if first is not None:
+            self.status = first.status
+
+
+def batch_failed(
+    errors: Mapping[int, RegistrarError], results: BatchResults[object] | None = None, *, request_id: str
+) -> BatchFailed:
+    """Return the error of a batch with these refused writes."""
+    place = min(errors)
+    text = str(errors[place]).removeprefix(f"writes[{place}]: ")
+    message = f"{len(errors)} refused; writes[{place}]: {text}"
+    return BatchFailed(message, errors=errors, results=results, request_id=request_id)
+
+
+def details_of(error: BaseException | None) -> dict[str, Any]:
+    """Return what an error that is raised because of another one tells about it, as arguments of the new one."""
+    if not isinstance(error, RegistrarError):
+        return {}
+    names = ("reason", "metadata", "violations", "field_violations", "retry_after")
+    return {name: getattr(error, name) for name in names}

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from registrar.v1.error_reason_pb2 import BatchRefusal, BatchRefusals, RuleViolations
 from registrar_client import errors
 from registrar_client import reasons as error_classes
-from registrar_client._batch_results import BatchFailed
+from registrar_client._batch_results import batch_failed
 from registrar_client._enums import ErrorReason
 from registrar_client._from_wire import read
 from registrar_client._wire_enums import enum_table
@@ -44,7 +44,7 @@ def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
     refusals = _find(details, BatchRefusals).refusals
     if not refusals:
         return failure
-    return BatchFailed({each.index: _refusal(each, failure) for each in refusals}, request_id=request_id)
+    return batch_failed({each.index: _refusal(each, failure) for each in refusals}, request_id=request_id)
 
 
 def from_status(status: status_pb2.Status, request_id: str) -> RegistrarError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import uuid
+from collections.abc import Callable
 from typing import Any, cast
 
 from google.protobuf.message import Message
@@ -20,9 +22,29 @@ def identify(request: Message) -> None:
 
 def derived(operation: str | uuid.UUID, place: int) -> str:
     """Return the id of the write at this place of an operation, as the server derives it for a batch."""
-    return str(uuid.uuid5(uuid.UUID(str(operation)), str(place)))
+    return deriving(uuid.UUID(str(operation)))(place)
+
+
+def deriving(operation: uuid.UUID) -> Callable[[int], str]:
+    """Return the function that derives the ids of the writes of an operation from their places.
+
+    The ids are those of ``uuid.uuid5``, which takes five times as long.
+    """
+    start = hashlib.sha1(operation.bytes, usedforsecurity=False)
+
+    def derive(place: int) -> str:
+        digest = start.copy()
+        digest.update(b"%d" % place)
+        text = digest.hexdigest()
+        return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:32]}"
+
+    return derive
 
 
 @functools.cache
 def _is_change(kind: type[Message]) -> bool:
     return "request_id" in kind.DESCRIPTOR.fields_by_name
+
+
+# The two highest bits of this digit say that a UUID has the layout of RFC 9562.
+_VARIANT = {digit: f"{int(digit, 16) & 0b0011 | 0b1000:x}" for digit in "0123456789abcdef"}

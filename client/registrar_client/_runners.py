@@ -15,6 +15,7 @@ from registrar_client._diagnosis import is_unconnected, unreached
 from registrar_client._grpc_errors import from_rpc_error
 from registrar_client._request_ids import identify
 from registrar_client._retry import Attempts, RetryOptions, Timing
+from registrar_client._stopping import Stop
 from registrar_client._to_wire import invalid_fields
 from registrar_client.errors import Cancelled, FieldViolation, RegistrarError
 
@@ -104,10 +105,12 @@ class Runner(_Base):
         self.sleep: Callable[[float], None] = time.sleep
         self._owned_channel = channel if owned else None
 
-    def run(self, call: Call[Result], /) -> Result:
-        """Execute a call."""
+    def run(self, call: Call[Result], /, stop: Stop | None = None) -> Result:
+        """Execute a call. Another thread can end it with ``stop``."""
         identify(call.request)
-        method = self._stubs[call.rpc]
+        method, sleep = self._stubs[call.rpc], self.sleep
+        if stop is not None:
+            method, sleep = stop.stoppable(method), stop.sleep
         now = self.timing.now
         timeout = self._seconds(call)
         started = now()
@@ -125,7 +128,7 @@ class Runner(_Base):
             else:
                 self._reached = True
                 return call.read(response)
-            self.sleep(pause)
+            sleep(pause)
             self._check_open(failure)
             timeout = deadline - now()
 

@@ -9,6 +9,7 @@ from typing import Self
 
 import grpc
 
+from registrar_client import _bulk_sync
 from registrar_client._calls import batches, completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import (
     DEFAULT_CONNECT_TIMEOUT,
@@ -136,6 +137,7 @@ class RegistrarClient:
     record_completion = unary(completions.record_completion)
     void_completion = unary(completions.void_completion)
     batch = unary(batches.batch)
+    bulk = _bulk_sync.bulk
     get_enrollment = unary(enrollment_reads.get_enrollment)
     list_courses = paged(enrollment_reads.list_courses)
     list_roster = paged(enrollment_reads.list_roster)

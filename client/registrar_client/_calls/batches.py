@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from registrar.v1 import batch_service_pb2 as pb
 from registrar.v1.batch_service_pb2_grpc import BatchServiceStub
 from registrar_client import _to_wire as to_wire
-from registrar_client._batch_results import BatchFailed, BatchResults
+from registrar_client._batch_results import BatchResults, batch_failed
 from registrar_client._call import Call, Rpc
 from registrar_client._connection import positive_seconds
 from registrar_client._grpc_errors import from_status
@@ -74,7 +74,7 @@ def batch(
         found = outcomes(listed, request, response)
         results = BatchResults[Result](found, revision=response.revision, abridged=response.abridged)
         if check and results.errors:
-            raise BatchFailed(results.errors, results, request_id=request.request_id)
+            raise batch_failed(results.errors, results, request_id=request.request_id)
         return results
 
     return Call(BATCH_WRITE, request, read, timeout)
@@ -82,14 +82,29 @@ def batch(
 
 def written(call: Call[Any]) -> pb.Write:
     """Return a call as a write of a batch; raise InvalidField if it is not a change or its timeout is wrong."""
+    write = pb.Write()
+    write_into(write, call)
+    return write
+
+
+def write_into(write: pb.Write, call: Call[Any]) -> Any:
+    """Make an empty write one of a call, and return its request; raise InvalidField as ``written`` does."""
+    if not isinstance(call, Call):
+        raise _not_a_change(type(call).__name__)
     field = _FIELDS.get(call.request.DESCRIPTOR)
     if field is None:
-        violation = FieldViolation(field="writes", description=f"must be changes, and {call.rpc.name} is not one")
-        raise to_wire.invalid_fields([violation])
-    write = pb.Write(**{field: call.request})  # type: ignore[arg-type]  # The name decides the type.
+        raise _not_a_change(call.rpc.name)
+    request: Any = getattr(write, field)
+    request.SetInParent()  # A request without any field would otherwise be absent.
+    request.MergeFrom(call.request)
     if call.timeout is not None:
         write.timeout.CopyFrom(duration(call.timeout))
-    return write
+    return request
+
+
+def _not_a_change(name: str) -> RegistrarError:
+    violation = FieldViolation(field="writes", description=f"must be changes, and {name} is not one")
+    return to_wire.invalid_fields([violation])
 
 
 def duration(timeout: float) -> Duration:
@@ -110,12 +125,14 @@ def outcomes(
     for place, (call, result) in enumerate(zip(writes, response.results, strict=True)):
         name = result.WhichOneof("result")
         if name == "error":
-            own_id = getattr(call.request, "request_id", "")
-            found.append(from_status(result.error, own_id or _derived(request, place)))
+            found.append(from_status(result.error, id_of(request, place)))
         else:
             found.append(call.read(getattr(result, name or _FIELDS[call.request.DESCRIPTOR])))
     return found
 
 
-def _derived(request: pb.BatchWriteRequest, place: int) -> str:
-    return derived(request.request_id, place) if request.request_id else ""
+def id_of(request: pb.BatchWriteRequest, place: int) -> str:
+    """Return the request id of a write, its own or the one that the server derives. A preview has none."""
+    write = request.writes[place]
+    own_id: str = getattr(write, write.WhichOneof("write") or "").request_id
+    return own_id or (derived(request.request_id, place) if request.request_id else "")
