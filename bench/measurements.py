@@ -27,6 +27,9 @@ BESIDE_WRITES = "2,000 courses, beside reads"
 BROKEN = "bytes that are no message"
 BATCH_HOT = "hot course, batches of 256"
 BATCH_MANY = "2,000 courses, batches of 256"
+BULK = "bulk, 2,000 courses, 10 each"
+BULK_BEFORE = "EnrollStudent before bulk"
+BULK_BESIDE = "EnrollStudent beside bulk"
 
 HTTP_HOT = "hot course, HTTP"
 HTTP_READS = "ListCourses, 5 each, HTTP"
@@ -36,6 +39,8 @@ OVER_HTTP = (HTTP_HOT, HTTP_READS)
 """The workloads over HTTP, on a connection for each call in flight."""
 BATCHED = (BATCH_HOT, BATCH_MANY)
 """The workloads of BatchWrite. Each write counts as a call, except in the latencies, which are those of a batch."""
+BULKY = (BULK_BEFORE, BULK, BULK_BESIDE)
+"""The workloads of a bulk load, in the order of one run. It is so long that it runs in the first round only."""
 ALONE = (ONE, ONE_READ)
 """The workloads with one call in flight."""
 QUEUED = (UNBLOCKED_ONE, UNBLOCKED, BLOCKED_ONE, BLOCKED)
@@ -50,6 +55,7 @@ ECHO = "echo"
 PGBENCH = "pgbench"
 ORM = "one ORM transaction per call"
 BY_HAND = "statements by hand"
+COPY = "COPY"
 STARLETTE = "Starlette by hand"
 OUR_CLIENT = "RegistrarClient.enroll"
 STUB = "bare stub"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from bench import measurements, messages, pgbench
+from bench import bulk_load, measurements, messages, pgbench
 from bench.measurements import Case, Sample
 from bench.messages import ROUNDS, Crowd, Pairing, Queue
 from bench.systems import Systems, stored
@@ -27,6 +27,8 @@ class Pace(NamedTuple):
     queue: Queue
     broken: int
     """The number of broken messages."""
+    bulk: int
+    """The number of students of the bulk load."""
 
 
 class NotFound(Exception):
@@ -43,9 +45,10 @@ class Stage:
         """The calls/s of pgbench with each number of clients, by workload."""
         self._samples: dict[tuple[Case, int], Sample] = {}
         # The runs of pgbench start at students far apart.
-        self._callers = pgbench.APART * (len(pgbench.CLIENTS) + 1) + int(
+        calls = pgbench.APART * (len(pgbench.CLIENTS) + 1) + int(
             messages.MOST_PER_SECOND * (pace.warm_up + pace.seconds)
         )
+        self._callers = max(calls, pace.bulk + bulk_load.CALLERS)
         self._systems = Systems(self._callers + pace.queue.waiters, pace.crowd)
 
     def __enter__(self) -> Self:
@@ -79,6 +82,8 @@ class Stage:
                 return {case: self._run_by_hand(case, round_number)}
             case measurements.OUR_CLIENT | measurements.STUB:
                 return self._run_clients(case)
+            case measurements.COPY:
+                return {case: self._run_copy(case, round_number)}
         if case.workload in measurements.WAITLISTED:
             return self._run_waitlist(case, round_number)
         if case.workload in measurements.QUEUED:
@@ -87,6 +92,8 @@ class Stage:
             return self._run_beside(case, round_number)
         if case.workload in measurements.BATCHED:
             return {case: self._run_batches(case, round_number)}
+        if case.workload in measurements.BULKY:
+            return self._run_bulk(case)
         if case.workload == measurements.BROKEN:
             return {case: self._run_broken(case, round_number)}
         return {case: self._run_load(case, round_number)}
@@ -130,6 +137,24 @@ class Stage:
             connections=min(BATCHES_IN_FLIGHT, self._connections),
             warm_up=self._pace.warm_up,
             seconds=self._pace.seconds,
+        )
+
+    def _run_bulk(self, case: Case) -> dict[Case, Sample]:
+        """Measure a bulk load, and single calls before it and beside it, in one run."""
+        samples = self._systems.worker("bulk_load").run_all(
+            **self._systems.served(case), first=messages.first_caller(stored(case)), students=self._pace.bulk
+        )
+        return _by_workload(case, measurements.BULKY, samples)
+
+    def _run_copy(self, case: Case, round_number: int) -> Sample:
+        """Measure COPY of the rows of the bulk load, which runs before it."""
+        loaded = case._replace(system=measurements.REGISTRAR)
+        self.run(loaded, round_number)
+        return self._systems.worker("copying").run(
+            source=self._systems.store(loaded).url,
+            target=self._systems.store(case).url,
+            folder=str(self.folder),
+            database=self._systems.database,
         )
 
     def _run_pgbench(self, case: Case, round_number: int) -> Sample:

@@ -23,6 +23,7 @@ class Measure(Enum):
     P99 = "p99 ms"
     UNKNOWN = "UNKNOWN or INTERNAL"
     GROWTH = "MB of memory more"
+    CLIENT_GROWTH = "MB of the client's memory more"
     LOG = "bytes of log per call"
 
     @property
@@ -45,7 +46,7 @@ class Measure(Enum):
                 return sample.p99_ms
             case Measure.UNKNOWN:
                 return sum(sample.statuses.get(status, 0) for status in ("UNKNOWN", "INTERNAL"))
-            case Measure.GROWTH:
+            case Measure.GROWTH | Measure.CLIENT_GROWTH:
                 return sample.rss_growth_mb or 0.0
             case Measure.LOG:
                 return sample.log_bytes_per_call or 0.0
@@ -165,6 +166,8 @@ def _grown(database: str) -> Target:
 
 PGBENCH_HOT = Case(measurements.HOT, POSTGRESQL, PGBENCH)
 PGBENCH_MANY = Case(measurements.MANY, POSTGRESQL, PGBENCH)
+BULK = _registrar(measurements.BULK, POSTGRESQL)
+BULK_BESIDE = _registrar(measurements.BULK_BESIDE, POSTGRESQL)
 
 TARGETS = (
     _pgbench("hot", measurements.HOT, 3.5, 5.0),
@@ -215,6 +218,9 @@ TARGETS = (
     _batched(Measure.CPU, measurements.BATCH_HOT, _registrar(measurements.HOT, POSTGRESQL), 0.25, 0.15),
     _batched(Measure.CPU, measurements.BATCH_MANY, _registrar(measurements.MANY, POSTGRESQL), 0.25, 0.15),
     _batched(Measure.RATE, measurements.BATCH_MANY, Case(measurements.MANY, SQLITE, measurements.ORM), 18.0, 30.0),
+    Target("bulk", Measure.RATE, BULK, (BULK._replace(system=measurements.COPY),), 0.10, 0.25),
+    Target("bulk", Measure.CLIENT_GROWTH, BULK, (), 10.0),
+    Target("bulk", Measure.P99, BULK_BESIDE, (_registrar(measurements.BULK_BEFORE, POSTGRESQL),), 3.0, 2.0),
     _grown(POSTGRESQL),
     _grown(SQLITE),
     Target(
@@ -237,8 +243,9 @@ TARGETS = (
 )
 
 GROUPS = tuple(dict.fromkeys(target.group for target in TARGETS))
-# No part of the measurements of speed: it sends 100,000 messages to each of two servers.
-DEFAULT_GROUPS = tuple(group for group in GROUPS if group != "broken")
+LONG_GROUPS = ("broken", "bulk")
+"""The groups that run only on demand: 100,000 messages to each of two servers, and a load of a million rows."""
+DEFAULT_GROUPS = tuple(group for group in GROUPS if group not in LONG_GROUPS)
 # Seeding and verifying a million enrollments takes minutes.
 QUICK_GROUPS = tuple(group for group in DEFAULT_GROUPS if group != "grown")
 
