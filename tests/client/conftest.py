@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.client_fakes import AsyncDriver, Driver, SyncDriver
+from tests.support.client_fakes import AsyncDriver, Driver, GatheringDriver, SyncDriver
 
-DRIVERS: dict[str, Callable[..., Driver]] = {"sync": SyncDriver, "async": AsyncDriver}
+DRIVERS: dict[str, Callable[..., Driver]] = {"sync": SyncDriver, "async": AsyncDriver, "gathering": GatheringDriver}
 
 
 @pytest.fixture(params=DRIVERS)
 def make_driver(request: pytest.FixtureRequest) -> Callable[..., Driver]:
-    """Makes a client with a scripted server. The test runs once for each kind of client."""
+    """Makes a client with a scripted server. The test runs once for each kind of client, and with gathering."""
     return DRIVERS[request.param]
 
 
 @pytest.fixture
 def driver(make_driver: Callable[..., Driver]) -> Driver:
-    """A client with a scripted server. The test runs once for each kind of client."""
+    """A client with a scripted server. The test runs once for each kind of client, and with gathering."""
     return make_driver()
