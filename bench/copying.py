@@ -55,18 +55,24 @@ def _export(connection: Connection, table: str, file: Path) -> None:
 
 def _import(connection: Connection, table: str, file: Path, meter: Meter) -> tuple[int, Usage]:
     """Copy one file into a new table like this one, which is then dropped; return the number of rows."""
-    names = {"table": sql.Identifier(table), "new": sql.Identifier(f"copied_{table}")}
-    connection.execute(sql.SQL("CREATE TABLE {new} (LIKE {table} INCLUDING ALL)").format(**names))
-    for (key,) in connection.execute(FOREIGN_KEYS, [table]).fetchall():
-        connection.execute(sql.SQL("ALTER TABLE {new} ADD {key}").format(**names, key=sql.SQL(key)))
+    new = create_like(connection, table)
     cursor = connection.cursor()
     meter.begin()
-    with file.open("rb") as rows, cursor.copy(sql.SQL("COPY {new} FROM STDIN").format(**names)) as copy:
+    with file.open("rb") as rows, cursor.copy(sql.SQL("COPY {} FROM STDIN").format(new)) as copy:
         while block := rows.read(BLOCK_BYTES):
             copy.write(block)
     usage = meter.end()
-    connection.execute(sql.SQL("DROP TABLE {new}").format(**names))
+    connection.execute(sql.SQL("DROP TABLE {}").format(new))
     return cursor.rowcount, usage
+
+
+def create_like(connection: Connection, table: str) -> sql.Identifier:
+    """Create an empty table with the columns, the indexes and the constraints of this one, and return its name."""
+    new = sql.Identifier(f"copied_{table}")
+    connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(new, sql.Identifier(table)))
+    for (key,) in connection.execute(FOREIGN_KEYS, [table]).fetchall():
+        connection.execute(sql.SQL("ALTER TABLE {} ADD {}").format(new, sql.SQL(key)))
+    return new
 
 
 def _sample(copied: list[int], used: list[Usage]) -> Sample:

@@ -27,6 +27,8 @@ BESIDE_WRITES = "2,000 courses, beside reads"
 BROKEN = "bytes that are no message"
 BATCH_HOT = "hot course, batches of 256"
 BATCH_MANY = "2,000 courses, batches of 256"
+GATHERED = "hot course, 256 callers, gather"
+UNGATHERED = "hot course, 256 callers"
 BULK = "bulk, 2,000 courses, 10 each"
 BULK_BEFORE = "EnrollStudent before bulk"
 BULK_BESIDE = "EnrollStudent beside bulk"
@@ -39,6 +41,8 @@ OVER_HTTP = (HTTP_HOT, HTTP_READS)
 """The workloads over HTTP, on a connection for each call in flight."""
 BATCHED = (BATCH_HOT, BATCH_MANY)
 """The workloads of BatchWrite. Each write counts as a call, except in the latencies, which are those of a batch."""
+GATHERING = (UNGATHERED, GATHERED)
+"""The workloads of the async client."""
 BULKY = (BULK_BEFORE, BULK, BULK_BESIDE)
 """The workloads of a bulk load, in the order of one run. It is so long that it runs in the first round only."""
 ALONE = (ONE, ONE_READ)

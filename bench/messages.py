@@ -66,7 +66,7 @@ class Pairing(NamedTuple):
     @classmethod
     def of(cls, workload: str, round_number: int) -> Pairing:
         """Return the pairing of a round: with its own hot course, or with another of the many courses per student."""
-        if workload in (measurements.HOT, measurements.HTTP_HOT):
+        if workload in (measurements.HOT, measurements.HTTP_HOT, *measurements.GATHERING):
             return cls("HOT-", round_number, 0, 1)
         if workload == measurements.WAITLIST_ENROLL:
             return cls("WAIT-", round_number, 0, 1)

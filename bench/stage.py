@@ -15,6 +15,7 @@ from tests.support import postgres
 
 IN_FLIGHT = 64
 BATCHES_IN_FLIGHT = 4
+CALLERS = 256
 
 
 class Pace(NamedTuple):
@@ -92,6 +93,8 @@ class Stage:
             return self._run_beside(case, round_number)
         if case.workload in measurements.BATCHED:
             return {case: self._run_batches(case, round_number)}
+        if case.workload in measurements.GATHERING:
+            return {case: self._run_gather(case, round_number)}
         if case.workload in measurements.BULKY:
             return self._run_bulk(case)
         if case.workload == measurements.BROKEN:
@@ -135,6 +138,19 @@ class Stage:
             first=messages.first_caller(stored(case)),
             in_flight=BATCHES_IN_FLIGHT,
             connections=min(BATCHES_IN_FLIGHT, self._connections),
+            warm_up=self._pace.warm_up,
+            seconds=self._pace.seconds,
+        )
+
+    def _run_gather(self, case: Case, round_number: int) -> Sample:
+        # The first half of the students enroll without ``gather``.
+        half = self._callers // 2 if case.workload == measurements.GATHERED else 0
+        return self._systems.worker("gather_load").run(
+            **self._systems.served(case),
+            workload=case.workload,
+            round_number=round_number,
+            first=messages.first_caller(stored(case)) + half,
+            callers=CALLERS,
             warm_up=self._pace.warm_up,
             seconds=self._pace.seconds,
         )

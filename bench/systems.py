@@ -25,6 +25,7 @@ APART = {
     # Single calls enroll the same students in the same courses.
     measurements.BATCH_HOT: "batches",
     measurements.BATCH_MANY: "batches",
+    **dict.fromkeys(measurements.GATHERING, "batches"),
     **dict.fromkeys(measurements.BULKY, "bulk"),
 }
 """The workloads that do not share the database and the server of most others, and the names of theirs."""

@@ -166,6 +166,7 @@ def _grown(database: str) -> Target:
 
 PGBENCH_HOT = Case(measurements.HOT, POSTGRESQL, PGBENCH)
 PGBENCH_MANY = Case(measurements.MANY, POSTGRESQL, PGBENCH)
+GATHERED = _registrar(measurements.GATHERED, POSTGRESQL)
 BULK = _registrar(measurements.BULK, POSTGRESQL)
 BULK_BESIDE = _registrar(measurements.BULK_BESIDE, POSTGRESQL)
 
@@ -218,6 +219,8 @@ TARGETS = (
     _batched(Measure.CPU, measurements.BATCH_HOT, _registrar(measurements.HOT, POSTGRESQL), 0.25, 0.15),
     _batched(Measure.CPU, measurements.BATCH_MANY, _registrar(measurements.MANY, POSTGRESQL), 0.25, 0.15),
     _batched(Measure.RATE, measurements.BATCH_MANY, Case(measurements.MANY, SQLITE, measurements.ORM), 18.0, 30.0),
+    Target("gather", Measure.RATE, GATHERED, (_registrar(measurements.UNGATHERED, POSTGRESQL),), 2.5, 4.0),
+    Target("gather", Measure.RATE, GATHERED, (PGBENCH_HOT,), 5.0, 8.0),
     Target("bulk", Measure.RATE, BULK, (BULK._replace(system=measurements.COPY),), 0.10, 0.25),
     Target("bulk", Measure.CLIENT_GROWTH, BULK, (), 10.0),
     Target("bulk", Measure.P99, BULK_BESIDE, (_registrar(measurements.BULK_BEFORE, POSTGRESQL),), 3.0, 2.0),
