@@ -130,7 +130,7 @@ class Arrival:
                 self.refused = status.of_refusal(outcome)
                 return {"status": outcome.status, "reason": outcome.reason.value, **outcome.metadata}
             case TimeoutError():
-                self.refused = status.of_deadline()
+                self.refused = status.of_deadline(str(outcome))
                 return {"status": "DEADLINE_EXCEEDED"}
             case error:
                 error_id = _log_crash(error, self.method.name)

@@ -145,7 +145,11 @@ class Batches:
             opened = await self._open_all(running, range(first, min(first + size, count)))
             running.has_begun = True
             if opened or mark:
-                await self._carry_out(running, Block([one.call for one in opened], atomic, mark), opened)
+                block = Block([one.call for one in opened], atomic, mark)
+                try:
+                    await self._carry_out(running, block, opened)
+                except (Refusal, TimeoutError) as error:
+                    raise _stopped(error, first) if first else error
             mark = None
 
     async def _carry_out(self, running: _Running, block: Block, opened: Sequence[Opened]) -> None:
@@ -219,6 +223,19 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
     if id_of and not asked.request.request_id:
         asked.request.request_id = id_of(place)
     return open_change(arrival, asked.change, given)
+
+
+def _stopped(error: Refusal | TimeoutError, place: int) -> Refusal | TimeoutError:
+    """Return the error of a batch that stopped after its first piece, since some of its changes were made."""
+    cause = error.message if isinstance(error, Refusal) else "The deadline passed before the work on them began."
+    message = (
+        f"The batch stopped at the piece that begins with writes[{place}]; the writes before it were answered. {cause}"
+        " Repeat the call with its request_id to make the other writes and to get all results."
+    )
+    if not isinstance(error, Refusal):
+        return TimeoutError(message)
+    error.message = message
+    return error
 
 
 def _check_all(outcomes: Mapping[int, Any]) -> None:
