@@ -14,9 +14,22 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_reflection.v1alpha import reflection_pb2
 
-from registrar.v1 import course_service_pb2, enrollment_service_pb2, history_service_pb2, student_service_pb2
+from registrar.v1 import (
+    batch_service_pb2,
+    course_service_pb2,
+    enrollment_service_pb2,
+    history_service_pb2,
+    student_service_pb2,
+)
 
-MODULES = (course_service_pb2, enrollment_service_pb2, history_service_pb2, student_service_pb2, reflection_pb2)
+MODULES = (
+    batch_service_pb2,
+    course_service_pb2,
+    enrollment_service_pb2,
+    history_service_pb2,
+    student_service_pb2,
+    reflection_pb2,
+)
 DEPTH = 4
 VALUES = {
     FieldDescriptor.CPPTYPE_STRING: "S-1",

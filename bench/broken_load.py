@@ -62,7 +62,7 @@ def _settled_size(file: Path) -> int:
     return size
 
 
-def _sample(tally: Tally, usage: Usage, meter: Meter, **figures: float) -> Sample:
+def _sample(tally: Tally, usage: Usage, meter: Meter, **figures: Any) -> Sample:
     statuses = Counter({"OK": len(tally.answers)} if tally.answers else {})
     for failure, number in tally.failed.items():
         statuses[failure.partition(":")[0]] += number

@@ -1,7 +1,9 @@
+-- A batch keeps an empty response under its own request id, beside the ids of its writes.
+--
 -- Each column except the last must equal the number of calls that changed the database. A call enrolls, waitlists or
 -- drops one student; a drop changes the enrollment of an earlier call. The last column counts courses with wrong counters.
 
-SELECT (SELECT count(*) FROM request_ids),
+SELECT (SELECT count(*) FROM request_ids WHERE length(response) > 0),
        (SELECT count(*) FROM enrollments) + dropped,
        (SELECT sum(last_number) FROM courses) + dropped,
        (SELECT sum(enrolled_count + waitlisted_count) FROM courses) + 2 * dropped,

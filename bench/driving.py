@@ -209,16 +209,18 @@ class _PacedLine(_Line):
         return max(0.0, self._due - time.perf_counter())
 
     def begin(self, count: int) -> None:
-        """Send the request that is due, if the call before it has ended."""
+        """Send the request that is due, if the call before it has ended. Without one, nothing is due any more."""
         if not self.waits and not self.pause:
-            request = next(self.calls.requests)
+            request = next(self.calls.requests, None)
             begun = time.perf_counter()
-            self._under_way[self.connection.begin(self.calls.method, request)] = request, begun
-            self._due = begun + self.calls.interval
+            self._due = math.inf if request is None else begun + self.calls.interval
+            if request is not None:
+                self._under_way[self.connection.begin(self.calls.method, request)] = request, begun
         self.connection.send()
 
 
-def sample(tally: Tally, usage: Usage, meter: Meter, **others: Any) -> Sample:
-    """Return the sample of these calls; ``others`` are further fields of the sample."""
-    figures = {"peak_rss_mb": meter.peak_rss_mb(), **usage.per_call(len(tally.latencies)), **others}
-    return Sample.of(tally.latencies, usage.seconds, **figures)
+def sample(tally: Tally, usage: Usage, meter: Meter, each: int = 1, **others: Any) -> Sample:
+    """Return the sample of these calls, each with so many writes; ``others`` are further fields of the sample."""
+    per_call = usage.per_call(each * len(tally.latencies))
+    figures = {"peak_rss_mb": meter.peak_rss_mb(), **per_call, **others}
+    return Sample.of(tally.latencies, usage.seconds, each, **figures)

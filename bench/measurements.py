@@ -25,6 +25,13 @@ BESIDE_CHECK = "Check beside 64 writes"
 BESIDE_READ = "GetStudent beside 64 writes"
 BESIDE_WRITES = "2,000 courses, beside reads"
 BROKEN = "bytes that are no message"
+BATCH_HOT = "hot course, batches of 256"
+BATCH_MANY = "2,000 courses, batches of 256"
+GATHERED = "hot course, 256 callers, gather"
+UNGATHERED = "hot course, 256 callers"
+BULK = "bulk, 2,000 courses, 10 each"
+BULK_BEFORE = "EnrollStudent before bulk"
+BULK_BESIDE = "EnrollStudent beside bulk"
 
 HTTP_HOT = "hot course, HTTP"
 HTTP_READS = "ListCourses, 5 each, HTTP"
@@ -32,6 +39,12 @@ HTTP_READS = "ListCourses, 5 each, HTTP"
 READING = (READS, ONE_READ, HTTP_READS)
 OVER_HTTP = (HTTP_HOT, HTTP_READS)
 """The workloads over HTTP, on a connection for each call in flight."""
+BATCHED = (BATCH_HOT, BATCH_MANY)
+"""The workloads of BatchWrite. Each write counts as a call, except in the latencies, which are those of a batch."""
+GATHERING = (UNGATHERED, GATHERED)
+"""The workloads of the async client."""
+BULKY = (BULK_BEFORE, BULK, BULK_BESIDE)
+"""The workloads of a bulk load, in the order of one run. It is so long that it runs in the first round only."""
 ALONE = (ONE, ONE_READ)
 """The workloads with one call in flight."""
 QUEUED = (UNBLOCKED_ONE, UNBLOCKED, BLOCKED_ONE, BLOCKED)
@@ -46,6 +59,7 @@ ECHO = "echo"
 PGBENCH = "pgbench"
 ORM = "one ORM transaction per call"
 BY_HAND = "statements by hand"
+COPY = "COPY"
 STARLETTE = "Starlette by hand"
 OUR_CLIENT = "RegistrarClient.enroll"
 STUB = "bare stub"
@@ -82,10 +96,10 @@ class Sample:
     """Numbers of failed calls and wrong responses, by kind."""
 
     @classmethod
-    def of(cls, latencies: Sequence[float], seconds: float, **others: Any) -> Self:
-        """Summarize calls with these latencies that took ``seconds`` together."""
+    def of(cls, latencies: Sequence[float], seconds: float, each: int = 1, **others: Any) -> Self:
+        """Summarize calls with these latencies that took ``seconds`` together; each counts as so many calls."""
         cuts = quantiles(latencies, n=100) if len(latencies) > 1 else [0.0] * 99
-        return cls(len(latencies) / seconds, cuts[49] * 1000, cuts[98] * 1000, **others)
+        return cls(each * len(latencies) / seconds, cuts[49] * 1000, cuts[98] * 1000, **others)
 
     def with_changes(self, changes: int, failed: Mapping[str, int]) -> Self:
         """Return this sample with the changes and failures of calls outside of the measurement."""

@@ -28,6 +28,7 @@ UNENROLL = "/registrar.v1.EnrollmentService/Unenroll"
 LIST = "/registrar.v1.EnrollmentService/ListCourses"
 GET_STUDENT = "/registrar.v1.StudentService/GetStudent"
 CHECK = "/grpc.health.v1.Health/Check"
+BATCH_WRITE = "/registrar.v1.BatchService/BatchWrite"
 PLACE_HOLD = "/registrar.v1.StudentService/PlaceHold"
 
 
@@ -65,10 +66,12 @@ class Pairing(NamedTuple):
     @classmethod
     def of(cls, workload: str, round_number: int) -> Pairing:
         """Return the pairing of a round: with its own hot course, or with another of the many courses per student."""
-        if workload in (measurements.HOT, measurements.HTTP_HOT):
+        if workload in (measurements.HOT, measurements.HTTP_HOT, *measurements.GATHERING):
             return cls("HOT-", round_number, 0, 1)
         if workload == measurements.WAITLIST_ENROLL:
             return cls("WAIT-", round_number, 0, 1)
+        if workload == measurements.BATCH_HOT:
+            return cls("BATCH-", round_number, 0, 1)
         return cls("C-", 0, round_number + (100 if workload == measurements.ONE else 0), COURSES)
 
     def course_id(self, number: int) -> str:

@@ -2,13 +2,13 @@
 -- enrollments with their events and request ids. All numbers start at 0. Enrollment i belongs to student i / each and
 -- course i modulo courses, so the first students have ``each`` courses, and all courses have equally many students.
 -- Every rule has data to check: students have a credit limit and courses have meetings. The courses of one student in 20
--- rounds stay within the limit and do not overlap. Each round has its own hot course, and its own course with few seats
--- and a waitlist. All rows have their events, as if the server had written them.
+-- rounds stay within the limit and do not overlap. Each round has its own hot courses, for single calls and for batches,
+-- and its own course with few seats and a waitlist. All rows have their events, as if the server had written them.
 
 INSERT INTO students (student_id, given_name, family_name, email, state, max_credits, holds, version, create_time,
                       update_time, search_text, hold_keys, sort_name, keys_version)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :students)
-SELECT 'S-' || i, 'Ada', 'Byron ' || i, 'ada.' || i || '@example.edu', 'ACTIVE', 300000, '[]', 1, :now, :now,
+SELECT 'S-' || i, 'Ada', 'Byron ' || i, 'ada.' || i || '@example.edu', 'ACTIVE', 600000, '[]', 1, :now, :now,
        's-' || i || ' ada byron ' || i || ' ada.' || i || '@example.edu', '[]', 'byron ' || i || '  ada', 1
   FROM numbers;
 
@@ -30,7 +30,8 @@ INSERT INTO courses (course_id, code, title, description, term, credits, capacit
                      waitlisted_count, last_number, code_key, term_key, component_key, keys_version)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :rounds),
 kinds(prefix, seats, places, earliest) AS (
-    SELECT 'HOT-', :capacity, NULL, 28800 UNION ALL SELECT 'WAIT-', :seats, :places, 0)
+    SELECT 'HOT-', :capacity, NULL, 28800 UNION ALL SELECT 'WAIT-', :seats, :places, 0
+     UNION ALL SELECT 'BATCH-', :capacity, NULL, 43200)
 SELECT prefix || i, prefix || i, 'Introduction to Computing ' || i,
        'What can be computed, and how. Programs, data, cost, proof. Weekly exercises, one project, a written exam.',
        '2026-fall', 3000, seats, places,
@@ -64,7 +65,7 @@ INSERT INTO events (course_id, revision, event_id, type, time, actor, student_id
                     capacity, enrolled_count, waitlisted_count, enrollment_version, reason, comment, bypassed_rules,
                     changes, request_id, grade, violations)
 WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < :stored)
-SELECT 'C-' || (i % :courses), i + 1 + :students + :courses + 2 * :rounds,
+SELECT 'C-' || (i % :courses), i + 1 + :students + :courses + 3 * :rounds,
        '01900000-0000-7000-9000-' || (100000000000 + i), 'STUDENT_ENROLLED', :now, '', 'S-' || (i / :each),
        '01900000-0000-7000-8000-' || (100000000000 + i), 'ENROLLED', '', :capacity, i / :courses + 1, 0, 1, '', '', '[]',
        '[]', '01900000-0000-4000-8000-' || (100000000000 + i), '', '[]'
@@ -75,4 +76,4 @@ WITH RECURSIVE numbers(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE
 SELECT '', '01900000-0000-4000-8000-' || (100000000000 + i), :fingerprint, :response, :now
   FROM numbers;
 
-UPDATE event_counter SET revision = 0 + :students + :courses + 2 * :rounds + :stored;
+UPDATE event_counter SET revision = 0 + :students + :courses + 3 * :rounds + :stored;

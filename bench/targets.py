@@ -23,6 +23,7 @@ class Measure(Enum):
     P99 = "p99 ms"
     UNKNOWN = "UNKNOWN or INTERNAL"
     GROWTH = "MB of memory more"
+    CLIENT_GROWTH = "MB of the client's memory more"
     LOG = "bytes of log per call"
 
     @property
@@ -45,7 +46,7 @@ class Measure(Enum):
                 return sample.p99_ms
             case Measure.UNKNOWN:
                 return sum(sample.statuses.get(status, 0) for status in ("UNKNOWN", "INTERNAL"))
-            case Measure.GROWTH:
+            case Measure.GROWTH | Measure.CLIENT_GROWTH:
                 return sample.rss_growth_mb or 0.0
             case Measure.LOG:
                 return sample.log_bytes_per_call or 0.0
@@ -154,10 +155,20 @@ def _over_http(workload: str, grpc_workload: str, database: str) -> Sequence[Tar
     return by_hand, Target("http", Measure.CPU, ours, (_registrar(grpc_workload, database),))
 
 
+def _batched(measure: Measure, workload: str, against: Case, must: float, aim: float) -> Target:
+    return Target("batch", measure, _registrar(workload, against.database), (against,), must, aim)
+
+
 def _grown(database: str) -> Target:
     ours = _registrar(measurements.GROWN, database)
     return Target("grown", Measure.COST, ours, (_registrar(measurements.MANY, database),), 1.3, 1.1)
 
+
+PGBENCH_HOT = Case(measurements.HOT, POSTGRESQL, PGBENCH)
+PGBENCH_MANY = Case(measurements.MANY, POSTGRESQL, PGBENCH)
+GATHERED = _registrar(measurements.GATHERED, POSTGRESQL)
+BULK = _registrar(measurements.BULK, POSTGRESQL)
+BULK_BESIDE = _registrar(measurements.BULK_BESIDE, POSTGRESQL)
 
 TARGETS = (
     _pgbench("hot", measurements.HOT, 3.5, 5.0),
@@ -203,6 +214,16 @@ TARGETS = (
             _beside_writes(database),
         )
     ),
+    _batched(Measure.RATE, measurements.BATCH_HOT, PGBENCH_HOT, 10.0, 15.0),
+    _batched(Measure.RATE, measurements.BATCH_MANY, PGBENCH_MANY, 4.5, 8.0),
+    _batched(Measure.CPU, measurements.BATCH_HOT, _registrar(measurements.HOT, POSTGRESQL), 0.25, 0.15),
+    _batched(Measure.CPU, measurements.BATCH_MANY, _registrar(measurements.MANY, POSTGRESQL), 0.25, 0.15),
+    _batched(Measure.RATE, measurements.BATCH_MANY, Case(measurements.MANY, SQLITE, measurements.ORM), 18.0, 30.0),
+    Target("gather", Measure.RATE, GATHERED, (_registrar(measurements.UNGATHERED, POSTGRESQL),), 2.5, 4.0),
+    Target("gather", Measure.RATE, GATHERED, (PGBENCH_HOT,), 5.0, 8.0),
+    Target("bulk", Measure.RATE, BULK, (BULK._replace(system=measurements.COPY),), 0.10, 0.25),
+    Target("bulk", Measure.CLIENT_GROWTH, BULK, (), 10.0),
+    Target("bulk", Measure.P99, BULK_BESIDE, (_registrar(measurements.BULK_BEFORE, POSTGRESQL),), 3.0, 2.0),
     _grown(POSTGRESQL),
     _grown(SQLITE),
     Target(
@@ -225,8 +246,9 @@ TARGETS = (
 )
 
 GROUPS = tuple(dict.fromkeys(target.group for target in TARGETS))
-# No part of the measurements of speed: it sends 100,000 messages to each of two servers.
-DEFAULT_GROUPS = tuple(group for group in GROUPS if group != "broken")
+LONG_GROUPS = ("broken", "bulk")
+"""The groups that run only on demand: 100,000 messages to each of two servers, and a load of a million rows."""
+DEFAULT_GROUPS = tuple(group for group in GROUPS if group not in LONG_GROUPS)
 # Seeding and verifying a million enrollments takes minutes.
 QUICK_GROUPS = tuple(group for group in DEFAULT_GROUPS if group != "grown")
 

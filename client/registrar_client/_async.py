@@ -70,6 +70,12 @@ class AsyncRegistrarClient:
 
     It takes the arguments of ``RegistrarClient``, with a ``grpc.aio.Channel`` as ``channel``. A client can be made
     outside an event loop. It belongs to the event loop of its first call.
+
+    Args:
+        gather: Let changing calls that are under way at the same time travel together, which is faster for many
+            callers. Each call keeps its result, its error, its ``request_id`` and its timeout. A call that is
+            cancelled after it was sent may take effect, as without ``gather``. With a server that is too old, the
+            calls travel one by one.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class AsyncRegistrarClient:
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
         retry: RetryOptions | None = None,
         channel: grpc.aio.Channel | None = None,
+        gather: bool = False,
     ) -> None:
         metadata = call_metadata(token)
         self._connection = Connection.to(
@@ -95,6 +102,7 @@ class AsyncRegistrarClient:
             timeout=timeout,
             retry=retry,
             owned=channel is None,
+            gather=gather,
         )
         self._students = AsyncStudents(self._runner)
         self._courses = AsyncCourses(self._runner)

@@ -52,6 +52,17 @@ def from_status(status: status_pb2.Status, request_id: str) -> RegistrarError:
     return _failure(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.details, request_id)
 
 
+def as_rpc_error(status: status_pb2.Status) -> grpc.aio.AioRpcError:
+    """Return the error that gRPC raises for a call of its own with this status."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return rpc_error(code, status.message, (_DETAILS_KEY, status.SerializeToString()))
+
+
+def rpc_error(code: grpc.StatusCode, message: str, *trailers: tuple[str, bytes]) -> grpc.aio.AioRpcError:
+    """Return an error of gRPC."""
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailers), message)
+
+
 def _failure(
     code: grpc.StatusCode, message: str | None, details: Sequence[AnyMessage], request_id: str
 ) -> RegistrarError:

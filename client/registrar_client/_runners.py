@@ -10,8 +10,10 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 
 from registrar_client._call import Call, Rpc
+from registrar_client._calls.batches import BATCH_WRITE
 from registrar_client._connection import Connection, Metadata, positive_seconds
 from registrar_client._diagnosis import is_unconnected, unreached
+from registrar_client._gather import Gatherer
 from registrar_client._grpc_errors import from_rpc_error
 from registrar_client._request_ids import identify
 from registrar_client._retry import Attempts, RetryOptions, Timing
@@ -25,12 +27,14 @@ Result = TypeVar("Result")
 class _Stubs(dict[Rpc, Any]):
     """The callables of gRPC by RPC, created when an RPC is first called."""
 
-    def __init__(self, channel: Callable[[], Any]) -> None:
+    def __init__(self, channel: Callable[[], Any], gatherer: Gatherer | None = None) -> None:
         super().__init__()
         self._channel = channel
+        self._gatherer = gatherer
 
     def __missing__(self, rpc: Rpc) -> Any:
-        self[rpc] = method = getattr(rpc.stub(self._channel()), rpc.name)
+        method = getattr(rpc.stub(self._channel()), rpc.name)
+        self[rpc] = method = method if self._gatherer is None else self._gatherer.method(rpc, method)
         return method
 
 
@@ -154,8 +158,13 @@ class AsyncRunner(_Base):
         timeout: float,
         retry: RetryOptions | None,
         owned: bool,
+        gather: bool,
     ) -> None:
         super().__init__(connection, self._channel, metadata, timeout, retry)
+        self._gatherer: Gatherer | None = None
+        if gather:
+            self._gatherer = Gatherer(lambda: self._stubs[BATCH_WRITE], metadata, lambda: self.timing.now())
+            self._stubs = _Stubs(self._channel, self._gatherer)
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._open_channel = open_channel
         self._opened: grpc.aio.Channel | None = None
@@ -199,5 +208,7 @@ class AsyncRunner(_Base):
     async def close(self) -> None:
         """Close the channel, unless the caller opened it."""
         self._close()
+        if self._gatherer:
+            self._gatherer.close()
         if self._owned and self._opened is not None:
             await self._opened.close()

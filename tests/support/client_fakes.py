@@ -63,18 +63,24 @@ class Failure:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
+        status = self.status()
+        return (("grpc-status-details-bin", status.SerializeToString()),) if status.details else ()
+
+    def status(self) -> status_pb2.Status:
+        """Return the failure as the error of a write of a batch."""
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        for detail in self._all_details():
+            status.details.add().Pack(detail)
+        return status
+
+    def _all_details(self) -> list[Message]:
         details: list[Message] = []
         if self.reason:
             details.append(error_details_pb2.ErrorInfo(reason=self.reason, domain=self.domain, metadata=self.metadata))
         details.extend(self.details)
         if self.retry_delay is not None:
             details.append(error_details_pb2.RetryInfo(retry_delay=self.retry_delay))
-        if not details:
-            return ()
-        status = status_pb2.Status(code=self.code.value[0], message=self.message)
-        for detail in details:
-            status.details.add().Pack(detail)
-        return (("grpc-status-details-bin", status.SerializeToString()),)
+        return details
 
 
 @dataclass(frozen=True)
@@ -256,12 +262,19 @@ class _AsyncChannel:
 class AsyncDriver:
     """AsyncRegistrarClient over a fake channel."""
 
+    _gather = False
+
     def __init__(self, *, token: str | None = None, timeout: float = 10.0, retry: RetryOptions | None = None) -> None:
         self.script = Script()
-        channel: Any = _AsyncChannel(self.script)
-        self.client = AsyncRegistrarClient(channel=channel, token=token, timeout=timeout, retry=retry)
+        channel = self._channel()
+        self.client = AsyncRegistrarClient(
+            channel=channel, token=token, timeout=timeout, retry=retry, gather=self._gather
+        )
         self.client._runner.timing = self.script.timing
         self.client._runner.sleep = self.script.async_pause
+
+    def _channel(self) -> Any:
+        return _AsyncChannel(self.script)
 
     def call(self, name: str, /, **arguments: Any) -> Any:
         return asyncio.run(self._call(method_of(self.client, name)(**arguments)))
@@ -274,3 +287,74 @@ class AsyncDriver:
 
     async def _pages(self, pager: AsyncPager[Any]) -> list[Any]:
         return [page async for page in pager.pages()]
+
+
+COMPANION = "companion"
+"""The student of the call that travels with those of a test."""
+
+
+class _GatheringChannel(_AsyncChannel):
+    """Takes a call of a test out of the batch in which it travels with its companion, and answers it by the script."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.alone: list[str] = []
+        """The changing calls that did not travel in a batch."""
+
+    def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Callable[..., Awaitable[Message]]:
+        rpc = path.rpartition("/")[2]
+        plain = super().unary_unary(path)
+
+        async def call(request: Any, *, timeout: float | None = None, metadata: Any = None) -> Message:
+            if rpc == "BatchWrite" and any(_is_companion(write.enroll_student) for write in request.writes):
+                return self._answer_all(request, metadata)
+            if _is_companion(request):
+                return enrollment_service_pb2.EnrollStudentResponse()
+            if hasattr(request, "request_id") and not getattr(request, "validate_only", False):
+                self.alone.append(rpc)
+            return await plain(request, timeout=timeout, metadata=metadata)
+
+        return call
+
+    def _answer_all(self, request: Any, metadata: Any) -> batch_service_pb2.BatchWriteResponse:
+        assert request.unordered
+        assert not request.request_id
+        results = [self._answer(write, metadata) for write in request.writes]
+        return batch_service_pb2.BatchWriteResponse(results=results)
+
+    def _answer(self, write: Any, metadata: Any) -> batch_service_pb2.WriteResult:
+        result = batch_service_pb2.WriteResult()
+        name = write.WhichOneof("write")
+        if _is_companion(write.enroll_student):
+            result.enroll_student.SetInParent()
+            return result
+        request = getattr(write, name)
+        rpc = request.DESCRIPTOR.name.removesuffix("Request")
+        self._script.record(rpc, request, write.timeout.ToNanoseconds() / 1e9, metadata)
+        answer = self._script.next_answer()
+        if isinstance(answer, Failure):
+            result.error.CopyFrom(answer.status())
+        else:
+            getattr(result, name).CopyFrom(answer)
+        return result
+
+
+def _is_companion(request: Any) -> bool:
+    return getattr(request, "student_id", "") == COMPANION
+
+
+class GatheringDriver(AsyncDriver):
+    """AsyncRegistrarClient that gathers. Each attempt at a changing call travels with that at another call."""
+
+    _gather = True
+
+    def _channel(self) -> Any:
+        self._fake = _GatheringChannel(self.script)
+        return self._fake
+
+    async def _call(self, result: Any) -> Any:
+        called = asyncio.ensure_future(super()._call(result))
+        while not called.done():
+            await self.client.enroll(student_id=COMPANION, course_id=COMPANION)
+        assert self._fake.alone == []
+        return called.result()

@@ -43,7 +43,10 @@ def _writers(statement: Statement) -> tuple[Callable[[Sequence[Any]], str], ...]
 
 def _array(values: Sequence[Any]) -> str:
     """Write numbers, truth values or None as an array literal."""
-    return f"{{{','.join(map(str, values))}}}".replace("None", "NULL")
+    first = values[0]
+    # Most columns of a large batch have one value, such as the time, and to write it once saves most of the work.
+    texts = [str(first)] * len(values) if values.count(first) == len(values) else map(str, values)
+    return f"{{{','.join(texts)}}}".replace("None", "NULL")
 
 
 def _array_of_text(values: Sequence[Any]) -> str:
