@@ -132,11 +132,13 @@ class Settings(BaseSettings):
     request_id_ttl: Annotated[Duration, Field(ge=60)] = 86400.0
     """How long the response to a request_id is kept, at least 1m."""
     max_waiting: Annotated[int, Field(ge=1)] = 10_000
-    """The number of calls that may wait in one lane, and of twins that may wait; further calls are OVERLOADED."""
+    """The number of calls that may wait in one lane, of twins that may wait, and of writes that batches may have under
+    way; further calls are OVERLOADED."""
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 256
-    """The largest number of calls in one batch, which is one transaction."""
+    """The largest number of calls, or of ordered writes of a BatchWrite, in one transaction."""
     write_lanes: Annotated[int, Field(ge=1, le=64)] = 2
-    """The number of concurrent write transactions on PostgreSQL; SQLite always has one."""
+    """The number of concurrent write transactions of single calls on PostgreSQL, where blocks have one more; SQLite
+    always has one."""
     read_lanes: Annotated[int, Field(ge=1, le=64)] = 4
     """The number of concurrent queries."""
     max_message_bytes: Annotated[int, Field(ge=262_144)] = 4 * 1024 * 1024
