@@ -131,7 +131,8 @@ class _Tasks(Generic[Result]):
     ) -> None:
         for task in self._sent:
             task.cancel()
-        await asyncio.gather(*self._sent, return_exceptions=True)
+        if kind is not GeneratorExit:  # A coroutine that is closed may not wait.
+            await asyncio.gather(*self._sent, return_exceptions=True)
 
 
 async def _exhaust(results: Iterator[object]) -> None:

@@ -118,10 +118,9 @@ class Chunks(Generic[Result]):
 
     def add(self, write: Call[Result]) -> Call[Answer[Result]] | None:
         """Add the next write of the source. Return the call for a chunk if this write is its last one."""
-        request = batches.write_into(added := pb.Write(), write)
-        if not request.request_id:
-            request.request_id = self._derive(self._next)
-        self._request.writes.append(added)
+        added = batches.add_to(self._request, write)
+        if not added.request_id:
+            added.request_id = self._derive(self._next)
         self._writes.append(write)
         self._next += 1
         self._bytes += added.ByteSize()

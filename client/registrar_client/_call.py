@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-Result = TypeVar("Result")
+# Covariant, so that type checkers accept a list of writes with different results.
+Result = TypeVar("Result", covariant=True)
 Item = TypeVar("Item")
 
 

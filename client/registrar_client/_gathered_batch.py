@@ -107,7 +107,8 @@ class GatheredBatch:
         for call in self.calls:
             write = request.writes.add()
             getattr(write, call.field).CopyFrom(call.request)
-            write.timeout.FromNanoseconds(round((call.due - self._now) * 1e9))
+            # A timeout must be positive. The server drops a write with the shortest one.
+            write.timeout.FromNanoseconds(max(1, round((call.due - self._now) * 1e9)))
         return request
 
     def _give_answers(self, response: pb.BatchWriteResponse) -> None:

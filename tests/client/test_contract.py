@@ -99,7 +99,8 @@ def test_every_resource_of_the_protos_has_a_dataclass() -> None:
     messages = {message for file in files for message in file.DESCRIPTOR.message_types_by_name.values()}
     resources = {message for message in messages if not message.name.endswith(("Request", "Response"))}
     covered = {message.DESCRIPTOR for message in MESSAGES.values()}
-    assert resources - covered == {error_reason_pb2.RuleViolations.DESCRIPTOR}
+    details = (error_reason_pb2.RuleViolations, error_reason_pb2.BatchRefusals, error_reason_pb2.BatchRefusal)
+    assert resources - covered == {detail.DESCRIPTOR for detail in details}
 
 
 def test_every_dataclass_has_a_message() -> None:

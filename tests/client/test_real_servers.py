@@ -107,8 +107,8 @@ def test_tls_and_mutual_tls_with_a_token(tls_port: int, known: TlsOptions) -> No
         assert client.get_enrollment(enrollment_id="e-1").reason == "Bearer secret"
 
 
-async def test_tls_and_mutual_tls_with_a_token_for_asyncio(tls_port: int, known: TlsOptions) -> None:
-    async with AsyncRegistrarClient(f"localhost:{tls_port}", tls=known, token="secret") as client:
+async def test_tls_and_mutual_tls_with_a_token_for_asyncio(tls_port: int, known: TlsOptions, gather: bool) -> None:
+    async with AsyncRegistrarClient(f"localhost:{tls_port}", tls=known, token="secret", gather=gather) as client:
         assert (await client.get_enrollment(enrollment_id="e-1")).reason == "Bearer secret"
 
 
@@ -131,14 +131,14 @@ def test_the_deadline_holds_on_the_wire(plain_port: int) -> None:
         client.get_enrollment(enrollment_id="slow", timeout=0.2)
 
 
-async def test_the_deadline_holds_on_the_wire_for_asyncio(plain_port: int) -> None:
-    async with AsyncRegistrarClient(f"127.0.0.1:{plain_port}", timeout=0.2) as client:
+async def test_the_deadline_holds_on_the_wire_for_asyncio(plain_port: int, gather: bool) -> None:
+    async with AsyncRegistrarClient(f"127.0.0.1:{plain_port}", timeout=0.2, gather=gather) as client:
         with pytest.raises(DeadlineExceeded):
             await client.get_enrollment(enrollment_id="slow")
 
 
-async def test_a_cancelled_task_stays_cancelled(plain_port: int) -> None:
-    async with AsyncRegistrarClient(f"127.0.0.1:{plain_port}") as client:
+async def test_a_cancelled_task_stays_cancelled(plain_port: int, gather: bool) -> None:
+    async with AsyncRegistrarClient(f"127.0.0.1:{plain_port}", gather=gather) as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await client.get_enrollment(enrollment_id="slow")
@@ -169,9 +169,9 @@ def test_a_closed_client_raises(plain_port: int) -> None:
         client.get_enrollment(enrollment_id="e-1")
 
 
-async def test_a_closed_client_raises_for_asyncio(plain_port: int) -> None:
+async def test_a_closed_client_raises_for_asyncio(plain_port: int, gather: bool) -> None:
     for used in (True, False):
-        client = AsyncRegistrarClient(f"127.0.0.1:{plain_port}")
+        client = AsyncRegistrarClient(f"127.0.0.1:{plain_port}", gather=gather)
         if used:
             await client.get_enrollment(enrollment_id="e-1")
         await client.close()
@@ -187,10 +187,10 @@ def test_a_channel_of_the_caller_stays_open(plain_port: int) -> None:
                 client.get_enrollment(enrollment_id="e-1")
 
 
-async def test_a_channel_of_the_caller_stays_open_for_asyncio(plain_port: int) -> None:
+async def test_a_channel_of_the_caller_stays_open_for_asyncio(plain_port: int, gather: bool) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{plain_port}") as channel:
         for _ in range(2):
-            async with AsyncRegistrarClient(channel=channel) as client:
+            async with AsyncRegistrarClient(channel=channel, gather=gather) as client:
                 await client.get_enrollment(enrollment_id="e-1")
 
 
@@ -246,9 +246,9 @@ def test_every_testing_server_starts_empty() -> None:
 
 
 @pytest.fixture
-async def asynchronous() -> AsyncIterator[AsyncRegistrarClient]:
+async def asynchronous(gather: bool) -> AsyncIterator[AsyncRegistrarClient]:
     """A client of a real server, both on the test's event loop."""
-    async with testing.async_server() as address, AsyncRegistrarClient(address) as client:
+    async with testing.async_server() as address, AsyncRegistrarClient(address, gather=gather) as client:
         yield client
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from registrar_client._request_ids import derived
 from tests.support.client_fakes import METHODS, Driver, empty_answer, sent
 from tests.support.client_samples import REQUEST_ID, SURFACE
 
@@ -37,3 +40,8 @@ def test_a_preview_gets_no_request_id(driver: Driver, rpc: str) -> None:
     request = sent(driver, name, empty_answer(rpc), **arguments, validate_only=True)
     assert request.validate_only
     assert request.request_id == ""
+
+
+@given(st.uuids(), st.integers(min_value=0))
+def test_a_derived_id_is_a_uuid_of_version_5(operation: uuid.UUID, place: int) -> None:
+    assert derived(operation, place) == derived(str(operation), place) == str(uuid.uuid5(operation, str(place)))

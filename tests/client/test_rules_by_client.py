@@ -52,9 +52,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-async def client(database_url: str) -> AsyncIterator[AsyncRegistrarClient]:
+async def client(database_url: str, gather: bool) -> AsyncIterator[AsyncRegistrarClient]:
     """A client of a server on each database, with the student s-1."""
-    async with serving(database_url) as server, AsyncRegistrarClient(server.address) as registrar:
+    async with serving(database_url) as server, AsyncRegistrarClient(server.address, gather=gather) as registrar:
         await registrar.students.create(student_id="s-1")
         yield registrar
 

@@ -47,9 +47,20 @@ def call_async(*target: str, **options: Any) -> None:
     asyncio.run(call())
 
 
-@pytest.fixture(params=[call_sync, call_async], ids=["sync", "async"])
+def call_gathering(*target: str, **options: Any) -> None:
+    async def call() -> None:
+        async with AsyncRegistrarClient(*target, gather=True, **options) as client:
+            calls = [client.enroll(student_id=f"s-{number}", course_id="CS-101") for number in range(2)]
+            first, _ = await asyncio.gather(*calls, return_exceptions=True)
+            if isinstance(first, BaseException):
+                raise first
+
+    asyncio.run(call())
+
+
+@pytest.fixture(params=[call_sync, call_async, call_gathering], ids=["sync", "async", "gathering"])
 def call(request: pytest.FixtureRequest) -> Call:
-    """Makes a client of each kind and one call."""
+    """Makes a client of each kind and one call, with gathering two calls that travel together."""
     made: Call = request.param
     return made
 
@@ -172,8 +183,12 @@ def test_a_server_that_starts_within_the_connect_timeout_is_reached(closed_port:
         client.get_enrollment(enrollment_id="e-1")
 
 
-async def test_a_server_that_starts_within_the_connect_timeout_is_reached_for_asyncio(closed_port: int) -> None:
-    async with AsyncRegistrarClient(f"127.0.0.1:{closed_port}", connect_timeout=PATIENT, timeout=PATIENT) as client:
+async def test_a_server_that_starts_within_the_connect_timeout_is_reached_for_asyncio(
+    closed_port: int, gather: bool
+) -> None:
+    async with AsyncRegistrarClient(
+        f"127.0.0.1:{closed_port}", connect_timeout=PATIENT, timeout=PATIENT, gather=gather
+    ) as client:
         with server_after_pauses(client, closed_port, 0.3), pytest.raises(Unimplemented):
             await client.get_enrollment(enrollment_id="e-1")
 
@@ -190,9 +205,11 @@ def test_a_server_that_was_reached_and_is_lost_is_retried_until_the_timeout(clos
 
 
 async def test_a_server_that_was_reached_and_is_lost_is_retried_until_the_timeout_for_asyncio(
-    closed_port: int,
+    closed_port: int, gather: bool
 ) -> None:
-    async with AsyncRegistrarClient(f"127.0.0.1:{closed_port}", connect_timeout=1, timeout=PATIENT) as client:
+    async with AsyncRegistrarClient(
+        f"127.0.0.1:{closed_port}", connect_timeout=1, timeout=PATIENT, gather=gather
+    ) as client:
         with grpc_server(port=closed_port), pytest.raises(Unimplemented):
             await client.get_enrollment(enrollment_id="e-1")
         with server_after_pauses(client, closed_port, 1.5), pytest.raises(Unimplemented):

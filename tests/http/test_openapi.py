@@ -14,6 +14,7 @@ from google.protobuf.descriptor import Descriptor
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from registrar.v1 import course_pb2, enrollment_pb2, error_reason_pb2, event_pb2, student_pb2
+from registrar.v1.batch_service_pb2 import Write
 from registrar_server.http.openapi import openapi
 from registrar_server.http.openapi_operations import template
 from registrar_server.http.routes import Route, all_routes
@@ -199,6 +200,20 @@ def test_answers_require_the_fields_that_are_always_printed() -> None:
     assert SCHEMAS["ListEventsResponse"]["properties"]["last_revision"]["type"] == "string"
 
 
+def test_a_write_is_one_of_its_requests() -> None:
+    """A oneof of a request is a choice, and a field that is optional in the proto is none."""
+    names = [field.name for field in Write.DESCRIPTOR.oneofs_by_name["write"].fields]
+    assert SCHEMAS["WriteInput"]["oneOf"] == [{"required": [name]} for name in names]
+    assert set(SCHEMAS["WriteInput"]["properties"]) == {*names, "timeout"}
+    assert [name for name, schema in SCHEMAS.items() if "oneOf" in schema or "allOf" in schema] == ["WriteInput"]
+
+
+def test_an_atomic_batch_has_the_reasons_of_its_writes() -> None:
+    answers = operation("post", "/v1/batchWrite")["responses"]
+    for status, reason in (("404", "HOLD_NOT_FOUND"), ("409", "COURSE_EXISTS"), ("412", "ETAG_MISMATCH")):
+        assert f"`{reason}`" in answers[status]["description"]
+
+
 def test_headers_appear_where_they_apply() -> None:
     assert set(parameters(operation("delete", "/v1/courses/{course_id}"), "header")) == {
         "Registrar-Timeout",
@@ -216,6 +231,7 @@ def test_headers_appear_where_they_apply() -> None:
         ("get", "/v1/courses/{course_id}", {"412", "415"}, {"404", "429"}),
         ("post", "/v1/students/{student_id}/enroll", {"412"}, {"404", "409", "415", "421"}),
         ("delete", "/v1/courses/{course_id}", {"415"}, {"400", "404", "412"}),
+        ("post", "/v1/batchWrite", set(), {"200", "400", "404", "409", "412", "429"}),
     ],
 )
 def test_an_operation_has_the_statuses_that_it_can_give(
@@ -231,6 +247,7 @@ def test_a_refusal_names_its_reasons_and_is_a_status() -> None:
     assert conflict["description"] == "Conflict: `ALREADY_ENROLLED`, `ALREADY_WAITLISTED`, `CONTENTION`."
     assert conflict["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Status"}
     details = SCHEMAS["Status"]["properties"]["details"]["items"]
+    assert {"#/components/schemas/RuleViolations", "#/components/schemas/BatchRefusals"} <= set(references(details))
     assert len(details["oneOf"]) == len(details["discriminator"]["mapping"])
     assert SCHEMAS["ErrorInfo"]["properties"]["@type"]["const"] == "type.googleapis.com/google.rpc.ErrorInfo"
 

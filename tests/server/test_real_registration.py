@@ -159,14 +159,14 @@ def sections() -> dict[str, Section]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(params=[False, True], ids=["plain", "gathering"])
 async def registrar(
-    database_url: str, tmp_path: Path, sections: dict[str, Section]
+    request: pytest.FixtureRequest, database_url: str, tmp_path: Path, sections: dict[str, Section]
 ) -> AsyncIterator[AsyncRegistrarClient]:
     """A client of a server process, on which the courses and students exist."""
     async with (
         server_process(database_url, tmp_path) as server,
-        AsyncRegistrarClient(await server.address(), timeout=60) as client,
+        AsyncRegistrarClient(await server.address(), timeout=60, gather=request.param) as client,
     ):
         for offering in semester.read():
             course = semester.course(offering)

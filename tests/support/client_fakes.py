@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -32,7 +33,13 @@ from registrar_client._retry import Timing
 
 SERVICES = [
     service
-    for module in (enrollment_service_pb2, student_service_pb2, course_service_pb2, history_service_pb2)
+    for module in (
+        enrollment_service_pb2,
+        student_service_pb2,
+        course_service_pb2,
+        history_service_pb2,
+        batch_service_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 METHODS: dict[str, MethodDescriptor] = {method.name: method for service in SERVICES for method in service.methods}
@@ -179,15 +186,13 @@ class _TimedChannel:
         self._script = script
 
     def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        multicallable = self._channel.unary_unary(path, *args, **kwargs)
+        return _TimedMethod(
+            self._channel.unary_unary(path, *args, **kwargs), partial(self._arrive, METHODS[_rpc(path)])
+        )
 
-        def call(request: Message, timeout: float | None = None, metadata: Any = None) -> Any:
-            rpc = path.rpartition("/")[2]
-            self._script.record(rpc, request, timeout, metadata)
-            threading.Thread(target=self._answer, args=(METHODS[rpc],), daemon=True).start()
-            return multicallable(request, timeout=timeout, metadata=metadata)
-
-        return call
+    def _arrive(self, method: MethodDescriptor, request: Message, timeout: float | None, metadata: Any) -> None:
+        self._script.record(method.name, request, timeout, metadata)
+        threading.Thread(target=self._answer, args=(method,), daemon=True).start()
 
     def _answer(self, method: MethodDescriptor) -> None:
         _, _, rpc = self._channel.take_unary_unary(method)
@@ -196,6 +201,26 @@ class _TimedChannel:
             rpc.terminate(None, answer.trailers(), answer.code, answer.message)
         else:
             rpc.terminate(answer, (), grpc.StatusCode.OK, "")
+
+
+class _TimedMethod:
+    """A method whose calls are recorded, with and without waiting for the answer."""
+
+    def __init__(self, method: Any, arrive: Callable[[Message, float | None, Any], None]) -> None:
+        self._method = method
+        self._arrive = arrive
+
+    def __call__(self, request: Message, timeout: float | None = None, metadata: Any = None) -> Any:
+        self._arrive(request, timeout, metadata)
+        return self._method(request, timeout=timeout, metadata=metadata)
+
+    def future(self, request: Message, timeout: float | None = None, metadata: Any = None) -> Any:
+        self._arrive(request, timeout, metadata)
+        return self._method.future(request, timeout=timeout, metadata=metadata)
+
+
+def _rpc(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 class SyncDriver:
@@ -224,7 +249,7 @@ class _AsyncChannel:
 
     def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Callable[..., Awaitable[Message]]:
         async def call(request: Message, *, timeout: float | None = None, metadata: Any = None) -> Message:
-            self._script.record(path.rpartition("/")[2], request, timeout, metadata)
+            self._script.record(_rpc(path), request, timeout, metadata)
             answer = self._script.next_answer()
             if isinstance(answer, Failure):
                 empty, trailers = grpc.aio.Metadata(), grpc.aio.Metadata(*answer.trailers())
@@ -264,8 +289,8 @@ class AsyncDriver:
         return [page async for page in pager.pages()]
 
 
-COMPANION = {"student_id": "companion", "course_id": "companion"}
-"""The call that travels with those of a test."""
+COMPANION = "companion"
+"""The student of the call that travels with those of a test."""
 
 
 class _GatheringChannel(_AsyncChannel):
@@ -307,14 +332,15 @@ class _GatheringChannel(_AsyncChannel):
         rpc = request.DESCRIPTOR.name.removesuffix("Request")
         self._script.record(rpc, request, write.timeout.ToNanoseconds() / 1e9, metadata)
         answer = self._script.next_answer()
-        given = result.error if isinstance(answer, Failure) else getattr(result, name)
-        given.SetInParent()
-        given.MergeFrom(answer.status() if isinstance(answer, Failure) else answer)
+        if isinstance(answer, Failure):
+            result.error.CopyFrom(answer.status())
+        else:
+            getattr(result, name).CopyFrom(answer)
         return result
 
 
 def _is_companion(request: Any) -> bool:
-    return getattr(request, "student_id", "") == COMPANION["student_id"]
+    return getattr(request, "student_id", "") == COMPANION
 
 
 class GatheringDriver(AsyncDriver):
@@ -329,6 +355,6 @@ class GatheringDriver(AsyncDriver):
     async def _call(self, result: Any) -> Any:
         called = asyncio.ensure_future(super()._call(result))
         while not called.done():
-            await self.client.enroll(**COMPANION)
+            await self.client.enroll(student_id=COMPANION, course_id=COMPANION)
         assert self._fake.alone == []
         return called.result()

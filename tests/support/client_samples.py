@@ -18,7 +18,7 @@ NOON = Timestamp(seconds=1_533_124_800, nanos=123_456_000)
 NOON_HERE = dt.datetime(2018, 8, 1, 12, 0, 0, 123_456, tzinfo=dt.UTC)
 """``NOON`` as the client returns it."""
 
-SURFACE: dict[str, tuple[str, dict[str, str]]] = {
+SURFACE: dict[str, tuple[str, dict[str, Any]]] = {
     "EnrollStudent": ("enroll", {"student_id": "s-1", "course_id": "CS-101"}),
     "Unenroll": ("unenroll", {"student_id": "s-1", "course_id": "CS-101"}),
     "SwapEnrollment": ("swap", {"student_id": "s-1", "from_course_id": "CS-101", "to_course_id": "CS-102"}),
@@ -45,6 +45,7 @@ SURFACE: dict[str, tuple[str, dict[str, str]]] = {
     "SettleCourse": ("courses.settle", {"course_id": "CS-101"}),
     "UndeleteCourse": ("courses.undelete", {"course_id": "CS-101"}),
     "ListEvents": ("history.list", {}),
+    "BatchWrite": ("batch", {"writes": ()}),
 }
 """The client's method for each RPC, and its required arguments."""
 

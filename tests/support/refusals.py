@@ -22,6 +22,7 @@ _DETAILS: dict[str, type[Message]] = {
         error_details_pb2.RequestInfo,
         error_details_pb2.ResourceInfo,
         error_details_pb2.RetryInfo,
+        error_reason_pb2.BatchRefusals,
         error_reason_pb2.RuleViolations,
     )
 }

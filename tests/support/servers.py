@@ -32,7 +32,7 @@ from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import CreateStudentRequest
 from registrar.v1.student_service_pb2_grpc import StudentServiceStub
 from registrar_server.app import Server, start
-from registrar_server.ledger.ledger import Call, Ledger, Outcome
+from registrar_server.ledger.ledger import Block, Call, Ledger, Outcome
 from registrar_server.settings import Settings
 from tests.support.subprocess_environment import environment_without
 
@@ -296,13 +296,13 @@ class Gate:
 def gate_before_ledgers(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Add a gate to the ledger of every server that starts in this process from now on."""
     gate = Gate()
-    run = Ledger.run
+    work = Ledger.work
 
-    async def run_behind_gate(self: Ledger, calls: Sequence[Call]) -> list[Outcome]:
+    async def work_behind_gate(self: Ledger, items: Sequence[Call | Block]) -> Sequence[Outcome | list[Outcome]]:
         await gate.pass_through()
-        return await run(self, calls)
+        return await work(self, items)
 
-    monkeypatch.setattr(Ledger, "run", run_behind_gate)
+    monkeypatch.setattr(Ledger, "work", work_behind_gate)
     return gate
 
 

@@ -67,7 +67,8 @@ def batch(
         validate_only=validate_only,
         request_id=to_wire.request_id(request_id),
     )
-    request.writes.extend(map(written, listed))
+    for each in listed:
+        add_to(request, each)
     identify(request)  # Before the call, since the errors of writes name their ids.
 
     def read(response: pb.BatchWriteResponse) -> BatchResults[Result]:
@@ -80,25 +81,21 @@ def batch(
     return Call(BATCH_WRITE, request, read, timeout)
 
 
-def written(call: Call[Any]) -> pb.Write:
-    """Return a call as a write of a batch; raise InvalidField if it is not a change or its timeout is wrong."""
-    write = pb.Write()
-    write_into(write, call)
-    return write
+def add_to(batch: pb.BatchWriteRequest, call: Call[Any]) -> Any:
+    """Add a call to a batch as its last write, and return the copy of its request.
 
-
-def write_into(write: pb.Write, call: Call[Any]) -> Any:
-    """Make an empty write one of a call, and return its request; raise InvalidField as ``written`` does."""
+    Raises InvalidField, and adds nothing, if the call is not a change or its timeout is wrong.
+    """
     if not isinstance(call, Call):
         raise _not_a_change(type(call).__name__)
     field = _FIELDS.get(call.request.DESCRIPTOR)
     if field is None:
         raise _not_a_change(call.rpc.name)
+    timeout = None if call.timeout is None else duration(call.timeout)
+    write = batch.writes.add(timeout=timeout)
     request: Any = getattr(write, field)
     request.SetInParent()  # A request without any field would otherwise be absent.
     request.MergeFrom(call.request)
-    if call.timeout is not None:
-        write.timeout.CopyFrom(duration(call.timeout))
     return request
 
 

@@ -13,7 +13,8 @@ The ``timeout`` of a write says how long it may wait for its turn after the call
 from registrar_client._call import Call as Write
 from registrar_client._calls.completions import complete, record_completion, void_completion
 from registrar_client._calls.enrollments import enroll, swap, unenroll
-from registrar_client.writes import courses, students
+from registrar_client.writes import _course_writes as courses
+from registrar_client.writes import _student_writes as students
 
 __all__ = [
     "Write",

@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from registrar_server.core.records import Change, Course, Enrollment, Event, Student
+from registrar_server.core.records import Change, Course, Enrollment, Event, Hold, Student
 from registrar_server.core.vocabulary import EnrollmentState, EventType
 from registrar_server.errors import Violation
 
@@ -167,7 +167,12 @@ class Journal:
             shown.end_time = shown.end_time and 0
         else:
             shown.delete_time = shown.delete_time and 0
+        if isinstance(shown, Student):
+            shown.holds = tuple(map(self._preview_of_hold, shown.holds))
         return shown
+
+    def _preview_of_hold(self, hold: Hold) -> Hold:
+        return hold if hold.place_time < self.now else hold._replace(place_time=0)
 
     def _standing(self, record: Student | Course | Enrollment) -> tuple[bool, bool]:
         """Return whether the batch has added a record, and whether it has given it a new version."""

@@ -11,8 +11,9 @@ from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, ResourceInfo, RetryInfo
 
-from registrar.v1.error_reason_pb2 import RuleViolations
+from registrar.v1.error_reason_pb2 import BatchRefusals, RuleViolations
 from registrar_server.errors import OVERRIDABLE
+from registrar_server.http.json_values import alternatives
 from registrar_server.rpc.id_rule import ID_RULE, MAX_ID_LENGTH
 
 JsonSchema = dict[str, Any]
@@ -37,7 +38,8 @@ _NOT_NEGATIVE: Mapping[str, JsonSchema] = {
 }
 _ANY = "google.protobuf.Any"
 _DETAILS: Sequence[Descriptor] = [
-    kind.DESCRIPTOR for kind in (ErrorInfo, RetryInfo, ResourceInfo, BadRequest, PreconditionFailure, RuleViolations)
+    kind.DESCRIPTOR
+    for kind in (ErrorInfo, RetryInfo, ResourceInfo, BadRequest, PreconditionFailure, RuleViolations, BatchRefusals)
 ]
 """The messages that the details of a status are."""
 
@@ -96,7 +98,7 @@ class JsonSchemas:
             schema = self._answered(field) if ignored else self.field(field, required=is_required(field))
             properties[field.name] = self._documented(field, schema)
         required = [field.name for field in fields if is_required(field)]
-        return self._object(kind, properties, required) | {"additionalProperties": False}
+        return self._object(kind, properties, required) | {"additionalProperties": False} | _one_of(kind)
 
     def _object(self, kind: Descriptor, properties: JsonSchema, required: list[str]) -> JsonSchema:
         description = self._comments.get(kind.full_name, "")
@@ -174,6 +176,13 @@ def behaviors(field: FieldDescriptor) -> list[int]:
 def is_required(field: FieldDescriptor) -> bool:
     """Return whether a request must have the field."""
     return field_behavior_pb2.REQUIRED in behaviors(field)
+
+
+def _one_of(kind: Descriptor) -> JsonSchema:
+    """Return what a schema says of the fields of which a request must have exactly one: those of a oneof."""
+    groups = [[field.name for field in kind.fields if field.name in names] for names in alternatives(kind)]
+    required = [{"oneOf": [{"required": [name]} for name in names]} for names in groups]
+    return {"allOf": required} if len(required) > 1 else required[0] if required else {}
 
 
 def _choices(field: FieldDescriptor, kind: EnumDescriptor) -> list[str]:

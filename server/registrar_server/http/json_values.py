@@ -62,6 +62,14 @@ def fields_of(kind: Descriptor) -> Mapping[str, FieldDescriptor]:
     return {name: field for field in kind.fields for name in (field.json_name, field.name)}
 
 
+@cache
+def alternatives(kind: Descriptor) -> Sequence[frozenset[str]]:
+    """Return the names of the fields of which only one may be set, for each oneof of a message."""
+    # An optional field is in a oneof of its own.
+    named = (frozenset(field.name for field in oneof.fields) for oneof in kind.oneofs)
+    return tuple(names for names in named if len(names) > 1)
+
+
 def is_leaf(field: FieldDescriptor) -> bool:
     """Return whether JSON writes the value of a field as a text, a number or a boolean."""
     kind = field.message_type
@@ -92,6 +100,10 @@ def canonical_object(kind: Descriptor, value: Any, path: str, given: Fields) -> 
             given.wrong(prefix + field.name, f"is given twice, as {field.name} and as {field.json_name}")
         else:
             found[field.name] = None if item is None else _canonical(field, item, prefix + field.name, given)
+    for names in alternatives(kind):
+        chosen = [name for name, item in found.items() if name in names and item is not None]
+        for name in chosen[1:]:
+            given.wrong(prefix + name, f"must not be set together with {chosen[0]}")
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from google.protobuf.descriptor import MethodDescriptor
 from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 
@@ -17,6 +18,8 @@ from registrar_server.http.json_schemas import JsonSchema, JsonSchemas
 from registrar_server.http.refusals import STATUSES, HttpReason
 from registrar_server.http.routes import Route
 from registrar_server.http.transcoder import WITH_BODY
+from registrar_server.rpc.batch_requests import CHANGES, Batch
+from registrar_server.rpc.table import SERVICES
 
 JSON = "application/json"
 
@@ -70,18 +73,29 @@ class Answers:
         return answer
 
     def _reasons(self, route: Route) -> Iterator[tuple[int, Reason]]:
-        """Yield the reasons that the comments of a method and of its service name, with their HTTP statuses."""
-        comments = self._comments[route.rpc.full_name] + self._comments[route.rpc.containing_service.full_name]
-        named = set(_REASON.findall(comments))
+        """Yield the reasons that the comments of a method and of its service name, with their HTTP statuses.
+
+        A batch that is atomic has the reasons of its writes, too.
+        """
+        texts = [self._comments[route.rpc.containing_service.full_name]]
+        texts += [self._comments[rpc.full_name] for rpc in (route.rpc, *_rpcs_of_writes(route))]
+        named = set(_REASON.findall("".join(texts)))
         for reason in Reason:
             if reason in named and reason not in _NOT_GIVEN and _fits(reason, route):
                 yield _http_status(reason), reason
 
 
+def _rpcs_of_writes(route: Route) -> Iterator[MethodDescriptor]:
+    """Yield the RPCs whose requests a request of the route can contain."""
+    if isinstance(route.method, Batch):
+        names = {change.name for change in CHANGES.values()}
+        yield from (rpc for service in SERVICES for rpc in service.methods if rpc.name in names)
+
+
 def _fits(reason: Reason, route: Route) -> bool:
     """Return whether a method can have a reason, which the comment of its service names for some of its methods."""
     if reason is Reason.ETAG_MISMATCH:
-        return bool(etag_path(route))
+        return bool(etag_path(route)) or isinstance(route.method, Batch)
     return reason is not Reason.REQUEST_ID_REUSED or "request_id" in route.method.request.DESCRIPTOR.fields_by_name
 
 

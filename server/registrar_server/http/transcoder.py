@@ -16,6 +16,7 @@ from registrar_server.http.json_requests import read_request
 from registrar_server.http.routes import Match, Router
 from registrar_server.rpc import status
 from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.batch_requests import Batch
 from registrar_server.rpc.endpoint import Intake
 from registrar_server.rpc.id_rule import shown
 from registrar_server.rpc.methods import Change
@@ -88,7 +89,7 @@ class Transcoder:
         except TimeoutError:
             may_have_begun = _give_up(arrival)
             if arrival.ended.cancelled():
-                changes = isinstance(arrival.method, Change)
+                changes = isinstance(arrival.method, Change | Batch)
                 arrival.refused = status.of_late_answer(changes=changes) if may_have_begun else status.of_deadline()
         except asyncio.CancelledError:
             _give_up(arrival)

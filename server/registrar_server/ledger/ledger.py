@@ -21,7 +21,7 @@ from registrar_server.core.journal import Journal
 from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.records import Event
 from registrar_server.core.state import State
-from registrar_server.errors import Refusal, batch_refused, contention, database_unavailable, request_id_reused
+from registrar_server.errors import Reason, Refusal, batch_refused, contention, database_unavailable, request_id_reused
 from registrar_server.ledger.loading import ExpectedWaiters, Unlocked, Widened, lock_and_load
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
@@ -33,6 +33,8 @@ from registrar_server.storage.stores import Store
 MAX_TRIES = 5
 PIECE = 64
 """How many calls are decided before other work in the event loop may go on."""
+_INTERRUPTIONS = frozenset({Reason.CONTENTION, Reason.DATABASE_UNAVAILABLE})
+"""The reasons for which a block ends before all of its calls were carried out. No decision has them."""
 
 
 class Message(Protocol):
@@ -140,8 +142,9 @@ class Ledger:
         """Carry out a block in one transaction, and return an answer or an error for each call, in order.
 
         A block is halved as a batch is, unless it is atomic. Raises a ``Refusal`` if the block is interrupted, by
-        ``CONTENTION`` or ``DATABASE_UNAVAILABLE``; the first half may have been carried out then. Also raises one, with
-        nothing changed, if the mark differs or if any call of an atomic block is refused.
+        ``CONTENTION`` or ``DATABASE_UNAVAILABLE``. If that happens after some calls of a halved block were carried out,
+        it is the outcome of all other calls instead. Also raises a ``Refusal``, with nothing changed, if the mark
+        differs or if any call of an atomic block is refused.
         """
         try:
             return await self._run_repeatedly(block)
@@ -153,8 +156,17 @@ class Ledger:
             if len(block.calls) == 1:
                 return [error]
         half = len(block.calls) // 2
-        first, second = replace(block, calls=block.calls[:half]), replace(block, calls=block.calls[half:])
-        return await self.run_block(first) + await self.run_block(second)
+        done = await self.run_block(replace(block, calls=block.calls[:half]))
+        return done + await self._run_rest(replace(block, calls=block.calls[half:]), interruption_of(done))
+
+    async def _run_rest(self, block: Block, interruption: Refusal | None) -> list[Outcome]:
+        """Carry out the second half of a block, unless the first half was interrupted."""
+        try:
+            if interruption is None:
+                return await self.run_block(block)
+        except Refusal as refusal:
+            interruption = refusal.with_traceback(None)
+        return [interruption] * len(block.calls)
 
     def _interruption(self, error: Exception, calls: int) -> Callable[[], Refusal] | None:
         """Return what makes the refusal of a call if none of the batch can be carried out now, and note an outage."""
@@ -224,6 +236,17 @@ class Ledger:
             piece = calls[first : first + PIECE]
             outcomes += await self._store.compute(len(state.students), _carry_out_piece, state, responses, piece)
         return outcomes
+
+
+def is_interruption(outcome: Outcome) -> bool:
+    """Return whether a call of a block was not carried out because the block was interrupted."""
+    return isinstance(outcome, Refusal) and outcome.reason in _INTERRUPTIONS
+
+
+def interruption_of(outcomes: Sequence[Outcome]) -> Refusal | None:
+    """Return what interrupted a block, if anything did; then the last call was not carried out."""
+    last = outcomes[-1] if outcomes else None
+    return last if isinstance(last, Refusal) and is_interruption(last) else None
 
 
 def _check(outcomes: Sequence[Outcome]) -> None:

@@ -46,7 +46,7 @@ class _Limited:
         self.peer = context.peer
 
     def time_remaining(self) -> float:
-        left, of_call = self._due - time.monotonic(), self._context.time_remaining()
+        left, of_call = self._due - time.perf_counter(), self._context.time_remaining()
         return left if of_call is None else min(left, of_call)
 
 
@@ -90,8 +90,8 @@ class Arrival:
         return self._context.time_remaining()
 
     def write(self, method: Method, request: Any, place: int, timeout: float | None) -> Arrival:
-        """Return a write of this call as a call of its own, with a deadline after ``timeout`` seconds."""
-        context = self._context if timeout is None else _Limited(self._context, time.monotonic() + timeout)
+        """Return a write of this call as a call of its own, with a deadline ``timeout`` seconds after this arrival."""
+        context = self._context if timeout is None else _Limited(self._context, self._begun + timeout)
         write = Arrival(method, b"", context, float("inf"), place=place)
         write.request = request
         return write
@@ -130,7 +130,7 @@ class Arrival:
                 self.refused = status.of_refusal(outcome)
                 return {"status": outcome.status, "reason": outcome.reason.value, **outcome.metadata}
             case TimeoutError():
-                self.refused = status.of_deadline()
+                self.refused = status.of_deadline(str(outcome))
                 return {"status": "DEADLINE_EXCEEDED"}
             case error:
                 error_id = _log_crash(error, self.method.name)

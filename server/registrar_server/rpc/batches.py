@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from registrar_server.errors import Refusal, batch_refused, overloaded
 from registrar_server.ids import numbered_ids
-from registrar_server.ledger.ledger import Answer, Block, Call, Message
+from registrar_server.ledger.ledger import Answer, Block, Call, Message, is_interruption
 from registrar_server.ledger.submissions import give
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batch_answers import BatchAnswers
@@ -58,6 +59,13 @@ class _Running:
             self.task.cancel()
         return self.has_begun
 
+    def leave_writes(self) -> None:
+        """Give up the writes that have no outcome yet."""
+        for write in self.writes:
+            write.ended.cancel()
+            if write.ended.cancelled():
+                write.leave()
+
 
 class Batches:
     """Carries out batches, each in a task of its own."""
@@ -92,8 +100,12 @@ class Batches:
         self._waiting += count
         running.task = task = asyncio.get_running_loop().create_task(self._run(running))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._end, count))
         return running
+
+    def _end(self, count: int, task: asyncio.Task[None]) -> None:
+        self._waiting -= count
+        self._tasks.discard(task)
 
     async def close(self) -> None:
         """Return when all batches have ended, which the lanes that refuse new work make happen soon."""
@@ -104,17 +116,12 @@ class Batches:
         arrival = running.arrival
         try:
             give(arrival.end, await self._answer(running))
-        except asyncio.CancelledError:  # The caller has left.
-            for write in running.writes:
-                if not write.ended.done():
-                    write.ended.cancel()
-                if write.ended.cancelled():
-                    write.leave()
-            raise
+        except asyncio.CancelledError:
+            # The caller has left. The task keeps an error that it raises, and the error's traceback keeps the batch, so
+            # the task ends without one.
+            running.leave_writes()
         except Exception as error:
             give(arrival.end, error)
-        finally:
-            self._waiting -= len(arrival.request.writes)
 
     async def _answer(self, running: _Running) -> Answer:
         """Carry a batch out and return its answer, or raise the refusal of the whole batch."""
@@ -138,13 +145,18 @@ class Batches:
             opened = await self._open_all(running, range(first, min(first + size, count)))
             running.has_begun = True
             if opened or mark:
-                await self._carry_out(running, Block([one.call for one in opened], atomic, mark), opened)
+                block = Block([one.call for one in opened], atomic, mark)
+                try:
+                    await self._carry_out(running, block, opened)
+                except (Refusal, TimeoutError) as error:
+                    raise _stopped(error, first) if first else error
             mark = None
 
     async def _carry_out(self, running: _Running, block: Block, opened: Sequence[Opened]) -> None:
         def end(outcomes: Sequence[Any]) -> None:
             for one, outcome in zip(opened, outcomes, strict=True):
-                give(one.then, outcome)
+                if not is_interruption(outcome):
+                    give(one.then, outcome)
 
         waiting = [write for write in running.writes if not write.ended.done()]
         timeout = min((left for write in waiting if (left := write.time_remaining()) is not None), default=None)
@@ -192,8 +204,8 @@ class Batches:
             try:
                 opened.append(_open(running, write, place, id_of))
             except Exception as error:
-                refused[place] = error
                 give(running.writes[-1].end, error)
+                refused[place] = error.with_traceback(None)  # The traceback keeps this frame.
         if running.options.atomic:
             _check_all(refused)
         return opened
@@ -211,6 +223,19 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
     if id_of and not asked.request.request_id:
         asked.request.request_id = id_of(place)
     return open_change(arrival, asked.change, given)
+
+
+def _stopped(error: Refusal | TimeoutError, place: int) -> Refusal | TimeoutError:
+    """Return the error of a batch that stopped after its first piece, since some of its changes were made."""
+    cause = error.message if isinstance(error, Refusal) else "The deadline passed before the work on them began."
+    message = (
+        f"The batch stopped at the piece that begins with writes[{place}]; the writes before it were answered. {cause}"
+        " Repeat the call with its request_id to make the other writes and to get all results."
+    )
+    if not isinstance(error, Refusal):
+        return TimeoutError(message)
+    error.message = message
+    return error
 
 
 def _check_all(outcomes: Mapping[int, Any]) -> None:

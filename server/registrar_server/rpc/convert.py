@@ -22,7 +22,6 @@ from registrar_server.rpc.values import (
     EVENT_TYPES,
     generated_time,
     set_generated_time,
-    timestamp,
 )
 
 MAX_LISTED = 100
@@ -80,7 +79,7 @@ def student(record: Student) -> student_pb2.Student:
     return student_pb2.Student(
         student_id=record.student_id,
         holds=[
-            student_pb2.Hold(code=hold.code, reason=hold.reason, place_time=timestamp(hold.place_time))
+            student_pb2.Hold(code=hold.code, reason=hold.reason, place_time=generated_time(hold.place_time))
             for hold in record.holds
         ],
         etag=format_etag(record.student_id, record.version),

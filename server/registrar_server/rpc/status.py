@@ -65,9 +65,9 @@ def of_refusal(refusal: Refusal) -> RpcStatus:
     return _assemble(grpc.StatusCode[refusal.status], refusal.message, list(_details(refusal)))
 
 
-def of_deadline() -> RpcStatus:
-    """Return the status of a call whose deadline passed while it waited."""
-    message = "The deadline passed before the work began; nothing was changed."
+def of_deadline(message: str = "") -> RpcStatus:
+    """Return the status of a call whose deadline passed while it waited; by default, nothing was changed."""
+    message = message or "The deadline passed before the work began; nothing was changed."
     return _assemble(grpc.StatusCode.DEADLINE_EXCEEDED, message, [])
 
 

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from registrar_server.errors import Refusal, database_unavailable, overloaded
 from registrar_server.ledger.batching import Batcher, Lanes
-from registrar_server.ledger.ledger import Answer, Block, Call, Outcome
+from registrar_server.ledger.ledger import Answer, Block, Call, Outcome, interruption_of
 from registrar_server.ledger.submissions import Submission, give, outcome_of
 from registrar_server.stopwatch import Stopwatch
 
@@ -83,7 +83,7 @@ class _BlockEntry:
             self.twins.end_block(self.block, [outcome] * len(self.block.calls))
         else:
             give(lambda _none: self.then(outcome), None)
-            give(self.ended, None)
+            give(self.ended, interruption_of(outcome))
             self.twins.end_block(self.block, outcome)
 
     def leave(self) -> bool:
@@ -164,9 +164,10 @@ class Twins:
 
     def end_block(self, block: Block, outcomes: Sequence[Outcome]) -> None:
         """Share the outcomes of a block that is no longer under way, as those of single calls."""
-        for call, outcome in zip(block.calls, outcomes, strict=True):
-            if call.request_id and _key(call) in self._under_way:  # Calls of a block can be twins of each other.
-                self._pass_on(_key(call), outcome)
+        # Calls of a block can be twins of each other. If one of them is answered, so are all that come after it.
+        last = {_key(call): outcome for call, outcome in zip(block.calls, outcomes, strict=True) if call.request_id}
+        for key, outcome in last.items():
+            self._pass_on(key, outcome)
 
     def _carry_out(self, twin: _Twin, timeout: float | None) -> None:
         twin.submission = self._lanes.enter(twin.call, partial(self._end, twin), timeout=timeout)
