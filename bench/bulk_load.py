@@ -23,7 +23,7 @@ from bench.messages import COURSES, ROUNDS, Pairing
 from bench.meters import Meter, Usage
 from bench.processes import environment
 
-CALLERS = 2_000
+CALLERS = 5_000
 """The students of the single calls, who enroll in one course after the other."""
 INTERVAL_S = 0.020
 WARM_UP = 100
@@ -44,7 +44,7 @@ class Run:
     """The number of its students."""
 
     def singles(self) -> Iterator[bytes]:
-        """Return single calls for twice as long as a slow load takes."""
+        """Return single calls for half an hour."""
         first = self.first + self.students
         rounds = (messages.enrollments(Pairing("C-", 0, number, COURSES), first) for number in range(ROUNDS))
         return messages.serialized(itertools.chain.from_iterable(itertools.islice(each, CALLERS) for each in rounds))
@@ -59,6 +59,8 @@ def run(**given: Any) -> list[dict[str, Any]]:
         alone, alone_used = _drive(connections, itertools.islice(singles, ALONE), meter)
         with _load(run) as load:
             beside, used = _drive(connections, itertools.takewhile(lambda _: load.poll() is None, singles), meter)
+            if next(singles, None) is None:
+                beside.failed["too few single calls were prepared"] = 1
             loaded = json.loads(load.communicate()[0])
     single = driving.sample(alone, alone_used, meter, **_checked(warm, alone))
     # The load takes nearly all that is used, so it says nothing about the single calls.

@@ -45,6 +45,8 @@ async def bulk(
 ) -> BulkReport:
     # The docstring is that of the other client, below.
     chosen = options(
+        writes,
+        (Iterable, AsyncIterable),
         operation_id=operation_id,
         chunk_size=chunk_size,
         in_flight=in_flight,

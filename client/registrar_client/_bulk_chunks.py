@@ -52,6 +52,8 @@ class Options:
 
 
 def options(
+    writes: object,
+    sources: tuple[type, ...],
     *,
     operation_id: str | uuid.UUID | None,
     chunk_size: int,
@@ -59,8 +61,11 @@ def options(
     max_errors: int | None,
     timeout: float | None,
 ) -> Options:
-    """Check arguments; raise InvalidField that lists all that are wrong."""
+    """Check the arguments of ``bulk``, whose client can read these kinds of sources; raise InvalidField."""
     wrong: list[FieldViolation] = []
+    if not isinstance(writes, sources):
+        description = f"must be an iterable of writes, not {type(writes).__name__}"
+        wrong.append(FieldViolation(field="writes", description=description))
 
     def check(name: str, convert: Callable[[Any], Any], value: object, requirement: str) -> Any:
         try:

@@ -76,6 +76,8 @@ def bulk(  # noqa: D417  # It is a method of the client.
         RegistrarError: The class of both.
     """
     chosen = options(
+        writes,
+        (Iterable,),
         operation_id=operation_id,
         chunk_size=chunk_size,
         in_flight=in_flight,

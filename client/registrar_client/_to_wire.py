@@ -74,6 +74,14 @@ def fields(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name in types and value is not UNSET}
 
 
+def items(name: str, values: Any, kind: str) -> list[Any]:
+    """Return the items of an argument; raise InvalidField if it is not a sequence of such items."""
+    try:
+        return _items(name, values, kind)
+    except Unfit as unfit:
+        raise invalid_fields(unfit.violations) from None
+
+
 def update_mask(passed: Iterable[str]) -> FieldMask:
     """Return the mask of an update: the passed fields without the resource's id and etag."""
     return FieldMask(paths=[name for name in passed if name not in _IDENTIFYING])

@@ -127,8 +127,8 @@ class TestInterruptions:
                 call = asyncio.ensure_future(refused(sent(registrar, OF_STUDENTS)))
                 await gate.holds_one()
                 stopping = asyncio.ensure_future(server.stop(grace=30))
-                while not server._queues.blocks._closing:
-                    await asyncio.sleep(0)
+                await turns(100)
+                assert server._queues.blocks._closing
             failure = await call
             assert (failure.code, failure.reason) == (StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
             assert await stopping
@@ -154,6 +154,12 @@ class TestInterruptions:
         """A batch that meets no other is carried out, however small the limit is."""
         async with registrar_on(database_url, max_waiting=1) as registrar:
             await assert_repeated(registrar)
+
+
+async def turns(count: int) -> None:
+    """Let everything happen that waits only for the event loop."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def code_of(call: Any) -> StatusCode:

@@ -141,6 +141,14 @@ class TestRequests:
         assert [(each.field, each.description) for each in invalid.value.field_violations] == [("writes", description)]
         assert driver.script.requests == []
 
+    @pytest.mark.parametrize(
+        "wrong", [None, 7, *enroll("s-1"), "s-1", {"s-1": 1}], ids=lambda each: type(each).__name__
+    )
+    def test_the_writes_must_be_a_sequence(self, driver: Driver, wrong: Any) -> None:
+        kind = "None" if wrong is None else type(wrong).__name__
+        with pytest.raises(InvalidField, match=f"^writes: must be a sequence of writes, not {kind}$"):
+            driver.call("batch", writes=wrong)
+
     @pytest.mark.parametrize("timeout", [0, -1, float("nan"), True])
     def test_a_wrong_timeout_of_a_write_is_not_sent(self, driver: Driver, timeout: float) -> None:
         with pytest.raises(InvalidField, match="timeout: must be"):

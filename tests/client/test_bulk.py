@@ -131,7 +131,7 @@ class TestChunks:
         assert driver.script.requests == []
 
     def test_wrong_arguments_are_listed_before_anything_is_read(self, driver: Driver) -> None:
-        source = iter(students(1))
+        source = iter(students(2))
         with pytest.raises(InvalidField) as invalid:
             driver.call("bulk", writes=source, operation_id="7", chunk_size=1_001, in_flight=0, max_errors=-1)
         assert {each.field: each.description for each in invalid.value.field_violations} == {
@@ -142,6 +142,8 @@ class TestChunks:
         }
         with pytest.raises(InvalidField, match="timeout: must be a positive number"):
             driver.call("bulk", writes=source, timeout=0)
+        with pytest.raises(InvalidField, match="writes: must be an iterable of writes, not Call"):
+            driver.call("bulk", writes=next(source))
         assert len(list(source)) == 1
 
 
@@ -344,6 +346,14 @@ class TestStops:
             assert (str(twin), vars(twin)) == (str(error), vars(error))
             assert twin.status is StatusCode.UNIMPLEMENTED
             assert twin.report.operation_id == REQUEST_ID
+
+
+def test_only_the_client_for_asyncio_reads_async_iterables() -> None:
+    async def source() -> AsyncIterator[Write]:
+        yield students(1)[0]
+
+    with RegistrarClient() as client, pytest.raises(InvalidField, match="must be an iterable of writes, not async_gen"):
+        client.bulk(source())  # type: ignore[arg-type]
 
 
 class TestAsyncio:

@@ -274,11 +274,12 @@ class TestACallThatIsCancelled:
 
     async def test_as_the_last_of_its_batch_cancels_the_batch(self, sqlite_campus: Campus) -> None:
         held = sqlite_campus.relay.answers[BATCH] = Held()
-        calls = enrolls(sqlite_campus.client, range(3))
+        calls = enrolls(sqlite_campus.client, range(3), timeout=3600)
         await held.arrived.acquire()
         for call in calls:
             call.cancel()
-        await held.cancelled.wait()
+        async with asyncio.timeout(30):
+            await held.cancelled.wait()
         assert await enrolled_count(sqlite_campus) == 0
 
     async def test_at_any_moment_leaves_room_for_others(self, sqlite_campus: Campus) -> None:
@@ -303,7 +304,7 @@ class TestARpcThatIsSlow:
         for number in range(0, 4, 2):
             slow += enrolls(sqlite_campus.client, [number, number + 1], timeout=60)
             await held.arrived.acquire()
-        await sqlite_campus.client.enroll(student_id="s-5", course_id="CS-101", timeout=60)
+        await sqlite_campus.client.enroll(student_id="s-5", course_id="CS-101")
         assert not any(call.done() for call in slow)
         held.released.set()
         await asyncio.gather(*slow)

@@ -142,7 +142,7 @@ class TestRequests:
         assert faults({"writes": [ENROLL] * (MAX_WRITES + 1)}) == expected
 
     def test_a_catalog(self) -> None:
-        """As many courses as a batch can have fit into its body, though they have more values than a single call may."""
+        """1,000 courses with meetings fit into a body, though they have more values than a single call may have."""
         body = json.dumps({"writes": [course_of_a_catalog(place) for place in range(MAX_WRITES)]}).encode()
         assert body.count(b",") > MAX_PARTS
         assert read(body).writes[MAX_WRITES - 1].create_course.course.course_id == f"CS-{MAX_WRITES - 1}"

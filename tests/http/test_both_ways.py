@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 from google.rpc.code_pb2 import Code
 
+from registrar.v1.batch_service_pb2 import Write
 from registrar_server.rpc.methods import Method
 from registrar_server.rpc.table import METHODS, SERVICES
 from tests.support.http_calls import HttpCaller, HttpResponse
@@ -39,6 +40,42 @@ WEEKLY = {
     "location": "Room 1",
 }
 BY_ADVICE = {"rules": ["ERROR_REASON_COURSE_FULL", "ERROR_REASON_STUDENT_HOLD"], "reason": "As agreed."}
+
+
+def write(kind: str, student_id: str, course_id: str, **others: Any) -> dict[str, Any]:
+    """Return a write for a student and a course."""
+    return {kind: {"student_id": student_id, "course_id": course_id, **others}}
+
+
+# A write of each kind, and some that are refused.
+WRITES: list[dict[str, Any]] = [
+    {"create_student": {"student": {"student_id": "b", "given_name": "Bo"}, "request_id": IDS[19]}},
+    {"create_course": {"course": {"course_id": "B", "capacity": 1, "waitlist_capacity": 1, "meetings": [WEEKLY]}}},
+    {"create_course": {"course": {"course_id": "B2"}}},
+    {"create_course": {"course": {"course_id": "B2", "capacity": -1}}},
+    {**write("enroll_student", "b", "B"), "timeout": "30s"},
+    {**write("enroll_student", "b", "B"), "timeout": "-1s"},
+    write("enroll_student", "s-4", "B"),
+    write("enroll_student", "s-1", "B", override=BY_ADVICE, validate_only=True),
+    write("enroll_student", "s-2", "B"),
+    {"update_student": {"student": {"student_id": "b", "family_name": "Peep"}, "update_mask": "familyName"}},
+    {"update_student": {"student": {"student_id": "b", "etag": "stale"}}},
+    {"swap_enrollment": {"student_id": "b", "from_course_id": "B", "to_course_id": "B2"}},
+    write("complete_enrollment", "b", "B2", grade="A"),
+    write("record_completion", "b", "ONE"),
+    {"void_completion": {"enrollment_id": "<enrollment_id 9>"}},
+    {"place_hold": {"student_id": "b", "code": "BURSAR"}},
+    write("enroll_student", "b", "a:b"),
+    {"release_hold": {"student_id": "b", "code": "BURSAR"}},
+    write("unenroll", "s-4", "B"),
+    {"update_course": {"course": {"course_id": "B", "capacity": 2}}},
+    {"settle_course": {"course_id": "B"}},
+    {"delete_course": {"course_id": "B2", "force": True}},
+    {"undelete_course": {"course_id": "B2"}},
+    {"delete_student": {"student_id": "s:3"}},
+    {"undelete_student": {"student_id": "s:3"}},
+    {},
+]
 
 # The story: the RPC, and its request. A word in angle brackets stands for a value that the server has made, in the
 # order in which it first appeared.
@@ -166,6 +203,18 @@ STORY: list[tuple[str, dict[str, Any]]] = [
     ("ListEvents", {"after_revision": "-5"}),
     ("ListEvents", {"page_size": 1}),
     ("ListEvents", {"page_size": 1, "page_token": "<next_page_token 7>"}),
+    ("BatchWrite", {"writes": [], "atomic": True, "unordered": True, "request_id": "no uuid"}),
+    ("BatchWrite", {"writes": WRITES, "validate_only": True, "request_id": IDS[17]}),
+    ("BatchWrite", {"writes": WRITES, "validate_only": True, "atomic": True}),
+    ("BatchWrite", {"writes": WRITES, "request_id": IDS[17]}),
+    ("BatchWrite", {"writes": WRITES, "request_id": IDS[17], "view": "BATCH_VIEW_ERRORS"}),
+    ("BatchWrite", {"writes": WRITES, "request_id": IDS[17], "unordered": True}),
+    ("BatchWrite", {"writes": [write("enroll_student", "b", "B"), write("enroll_student", "nobody", "B")]}),
+    ("BatchWrite", {"writes": [write("unenroll", "b", "B"), write("unenroll", "b", "B")], "atomic": True}),
+    ("BatchWrite", {"writes": [write("unenroll", "b", "B"), write("enroll_student", "b", "P")], "atomic": True}),
+    ("BatchWrite", {"writes": [write("unenroll", "b", "P"), {}], "unordered": True, "request_id": IDS[18]}),
+    ("BatchWrite", {"writes": [write("unenroll", "b", "P"), {}], "unordered": True, "request_id": IDS[18]}),
+    ("ListEvents", {"page_size": 1000}),
 ]
 
 MADE = ("enrollment_id", "event_id", "etag", "next_page_token")
@@ -304,6 +353,12 @@ def test_the_story_is_complete() -> None:
     }
     assert used == {(name, place) for name, rpc in RPCS.items() for place, _ in enumerate(bindings(rpc))}
     assert set(RPCS) == set(ROWS)
+
+
+def test_the_story_has_every_kind_of_write() -> None:
+    """One batch of the story has a write of each kind."""
+    kinds = {name for one in WRITES for name in one}
+    assert kinds == {field.name for field in Write.DESCRIPTOR.fields}
 
 
 def test_the_story_has_every_field() -> None:

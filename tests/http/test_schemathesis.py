@@ -43,6 +43,11 @@ etags = { values = ["*"] }
 "header.If-Match" = { dictionary = "etags", probability = 0.9 }
 # A call that is too slow for its deadline is no error of the server.
 "header.Registrar-Timeout" = "30s"
+
+# A bad field of a write refuses the write. The answer to the batch is 200.
+[[operations]]
+include-name = "POST /v1/batchWrite"
+checks.negative_data_rejection.enabled = false
 """
 
 

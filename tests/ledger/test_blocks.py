@@ -220,10 +220,8 @@ class TestAtomic:
     def test_is_never_halved(self, url: str, engine: Engine) -> None:
         """A call that breaks the transaction fails the whole block."""
         steps: list[str] = []
-        with (
-            blocks_on(url, steps.append) as blocks,
-            pytest.raises((DBAPIError, psycopg.Error, OverflowError)) as failed,
-        ):
+        unstorable = (DBAPIError, psycopg.Error, OverflowError)
+        with blocks_on(url, steps.append) as blocks, pytest.raises(unstorable) as failed:
             blocks.run([*enroll_calls(1, 2, 3), poison(4)], atomic=True, mark=MARK)
         assert classify(failed.value) is Failure.DATA
         assert steps.count("begin") == 1

@@ -21,12 +21,14 @@ from registrar.v1 import (
     event_pb2,
     student_pb2,
 )
+from registrar.v1.batch_service_pb2 import Write
 from registrar_server.core import commands, decide, records
 from registrar_server.core.commands import Command
 from registrar_server.core.records import SETTABLE
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
 from registrar_server.errors import Refusal
 from registrar_server.rpc import convert
+from registrar_server.rpc.batch_requests import asked_by
 from registrar_server.rpc.methods import Change, Method
 from registrar_server.rpc.settable_fields import read_fields
 from registrar_server.rpc.table import METHODS
@@ -161,7 +163,8 @@ def smallest(method: Method, alternative: int = 0) -> Any:
             resource = field.message_type
             key = f"{field.name}_id"
             # A resource is required with its id alone.
-            required[field.name] = filled(field) if resource is None else {key: f"{field.name}-1"}
+            is_resource = resource is not None and not field.is_repeated
+            required[field.name] = {key: f"{field.name}-1"} if is_resource else filled(field)
     return method.request(**required)
 
 
@@ -180,6 +183,13 @@ def test_every_field_of_a_request_matters(method: Method, field: FieldDescriptor
     without = asked_or_missing(method, request)
     request.MergeFrom(method.request(**{field.name: filled(field)}))
     assert asked_or_missing(method, request) != without
+
+
+@pytest.mark.parametrize("field", list(Write.DESCRIPTOR.fields), ids=named)
+def test_every_field_of_a_write_matters(field: FieldDescriptor) -> None:
+    """A write asks for something else with the field than without it."""
+    asked = asked_by(Write(**{field.name: filled(field)}))
+    assert asked._replace(request=None) != asked_by(Write())._replace(request=None)
 
 
 def asked_or_missing(method: Method, request: Any) -> Any:

@@ -19,8 +19,9 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc import StatusCode
 
+from registrar.v1.batch_service_pb2 import BatchWriteRequest, Write
 from registrar.v1.course_pb2 import Course
-from registrar.v1.course_service_pb2 import CreateCourseRequest
+from registrar.v1.course_service_pb2 import CreateCourseRequest, SettleCourseRequest
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_DROPPED, ENROLLMENT_STATE_ENROLLED
 from registrar.v1.enrollment_service_pb2 import (
     CompleteEnrollmentRequest,
@@ -33,6 +34,7 @@ from registrar.v1.enrollment_service_pb2 import (
 from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import CreateStudentRequest, GetStudentRequest
 from registrar_server.rpc import services
+from registrar_server.rpc.batch_requests import Batch
 from registrar_server.rpc.methods import Change, Method, Read
 from registrar_server.rpc.table import METHODS, SERVICES
 from tests.support.refusals import DETAILS_KEY, Failure, info, resource
@@ -197,12 +199,21 @@ def broken_row(row: Method) -> Method:
     """Return a row that fails when it reads the fields of a request."""
     if isinstance(row, Change):
         return dataclasses.replace(row, command=crash)
+    if isinstance(row, Batch):
+        return BrokenBatch(row.request, row.response)
     assert isinstance(row, Read)
     return dataclasses.replace(row, plan=crash)
 
 
 def crash(*_arguments: Any) -> NoReturn:
     raise RuntimeError("password=s3cret")
+
+
+class BrokenBatch(Batch):
+    """A batch that fails when it is read."""
+
+    def read(self, data: bytes) -> Any:
+        crash(data)
 
 
 async def test_enroll_list_unenroll(registrar: Registrar) -> None:
@@ -273,6 +284,8 @@ def _valid(name: str) -> Message:
     if name == "CompleteEnrollment":
         # It names the enrollment either by its id or by its student and course.
         return CompleteEnrollmentRequest(enrollment_id="x-1")
+    if name == "BatchWrite":
+        return BatchWriteRequest(writes=[Write(settle_course=SettleCourseRequest(course_id="x-1"))])
     request = ROWS[name].request()
     for field in request.DESCRIPTOR.fields:
         if field.name == "code" or (field.name.endswith("_id") and field.name != "request_id"):

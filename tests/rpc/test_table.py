@@ -12,14 +12,17 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from registrar import v1
+from registrar.v1 import batch_service_pb2 as batches
 from registrar.v1 import course_service_pb2 as courses
 from registrar.v1 import enrollment_service_pb2 as enrollments
 from registrar.v1 import history_service_pb2 as history
 from registrar.v1 import student_service_pb2 as students
+from registrar.v1.batch_service_pb2 import Write, WriteResult
 from registrar.v1.course_pb2 import Course
 from registrar.v1.enrollment_pb2 import Enrollment
 from registrar.v1.student_pb2 import Student
-from registrar_server.rpc import course_changes, history_reads, table
+from registrar_server.rpc import batch_requests, course_changes, history_reads, table
+from registrar_server.rpc.batch_requests import BATCH_WRITE
 from registrar_server.rpc.methods import MAX_LOGGED_CHARACTERS, Change, LookupPlan, Method, QueryPlan, Read
 from registrar_server.rpc.table import METHODS
 from registrar_server.rpc.validation import Fields
@@ -88,13 +91,35 @@ def test_a_row_has_the_messages_of_its_rpc(method: Method) -> None:
 
 def test_the_changes_are_the_rpcs_with_a_request_id() -> None:
     with_request_id = [row for row in ROWS if "request_id" in rpc_of(row).input_type.fields_by_name]
-    assert with_request_id == CHANGES
+    assert with_request_id == [*CHANGES, BATCH_WRITE]
+
+
+def test_every_change_can_be_a_write_of_a_batch() -> None:
+    """A write has the request of any change, and its result the response to it, in a field of the same name."""
+    assert sorted(batch_requests.CHANGES.values(), key=name_of) == sorted(CHANGES, key=name_of)
+    for name, change in batch_requests.CHANGES.items():
+        assert "".join(word.capitalize() for word in name.split("_")) == change.name
+        assert Write.DESCRIPTOR.fields_by_name[name].message_type is change.request.DESCRIPTOR
+        assert WriteResult.DESCRIPTOR.fields_by_name[name].message_type is change.response.DESCRIPTOR
+    assert {field.name for field in Write.DESCRIPTOR.fields} == {*batch_requests.CHANGES, "timeout"}
+    assert {field.name for field in WriteResult.DESCRIPTOR.fields} == {*batch_requests.CHANGES, "error"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [course_changes.CHANGES[1:], (*course_changes.CHANGES, *history_reads.READS)],
+    ids=["without-a-change", "without-a-field"],
+)
+def test_a_change_that_no_write_can_name_is_refused(monkeypatch: pytest.MonkeyPatch, changes: Any) -> None:
+    monkeypatch.setattr(course_changes, "CHANGES", changes)
+    with pytest.raises(RuntimeError, match=r"the fields of registrar\.v1\.Write and the changes differ"):
+        runpy.run_path(batch_requests.__file__)
 
 
 @pytest.mark.parametrize("method", ROWS, ids=name_of)
 def test_a_preview_can_be_asked_for_where_the_protos_say_so(method: Method) -> None:
     asks = "validate_only" in rpc_of(method).input_type.fields_by_name
-    assert asks == (isinstance(method, Change) and method.takes_validate_only)
+    assert asks == (method is BATCH_WRITE or (isinstance(method, Change) and method.takes_validate_only))
 
 
 def test_refused_enrollments_have_a_line_of_their_own() -> None:
@@ -111,7 +136,7 @@ def test_reads_by_id_are_lookups_and_lists_are_queries(method: Read) -> None:
     assert isinstance(plan, LookupPlan if method.name.startswith("Get") or method.name == "ListCourses" else QueryPlan)
 
 
-IDS_OF_REQUESTS: list[tuple[Any, dict[str, str]]] = [
+IDS_OF_REQUESTS: list[tuple[Any, dict[str, Any]]] = [
     (
         enrollments.EnrollStudentRequest(student_id="s-1", course_id="c-1", request_id="r-1", comment="x"),
         {"student_id": "s-1", "course_id": "c-1", "request_id": "r-1"},
@@ -129,8 +154,10 @@ IDS_OF_REQUESTS: list[tuple[Any, dict[str, str]]] = [
     (courses.CreateCourseRequest(), {}),
     (courses.SearchCoursesRequest(query="x"), {}),
     (history.ListEventsRequest(enrollment_id="e-1", actor="x"), {"enrollment_id": "e-1"}),
+    (batches.BatchWriteRequest(writes=[{}, {}], request_id="r-1"), {"request_id": "r-1", "writes": 2}),
+    (batches.BatchWriteRequest(), {"writes": 0}),
 ]
-IDS_OF_RESPONSES: list[tuple[Any, dict[str, str]]] = [
+IDS_OF_RESPONSES: list[tuple[Any, dict[str, Any]]] = [
     (
         enrollments.EnrollStudentResponse(
             enrollment=Enrollment(enrollment_id="e-1", student_id="s-1", course_id="c-1"),
@@ -142,6 +169,7 @@ IDS_OF_RESPONSES: list[tuple[Any, dict[str, str]]] = [
     (students.CreateStudentResponse(student=Student(student_id="s-1")), {"student_id": "s-1"}),
     (courses.GetCourseResponse(course=Course(course_id="c-1")), {"course_id": "c-1"}),
     (courses.SettleCourseResponse(promoted=[Enrollment(enrollment_id="e-1")], promoted_count=1), {}),
+    (batches.BatchWriteResponse(results=[{}, {}], refused_count=1), {"refused": 1}),
 ]
 
 
@@ -151,12 +179,12 @@ def row_of(message: Any) -> Method:
 
 
 @pytest.mark.parametrize(("request_", "ids"), IDS_OF_REQUESTS, ids=lambda value: type(value).__name__)
-def test_the_log_names_the_ids_in_a_request_that_are_set(request_: Any, ids: dict[str, str]) -> None:
+def test_the_log_names_the_ids_in_a_request_that_are_set(request_: Any, ids: dict[str, Any]) -> None:
     assert row_of(request_).ids_of_request(request_) == ids
 
 
 @pytest.mark.parametrize(("response", "ids"), IDS_OF_RESPONSES, ids=lambda value: type(value).__name__)
-def test_the_log_names_the_ids_of_the_resource_in_a_response(response: Any, ids: dict[str, str]) -> None:
+def test_the_log_names_the_ids_of_the_resource_in_a_response(response: Any, ids: dict[str, Any]) -> None:
     assert row_of(response).ids_of_response(response) == ids
 
 

@@ -19,6 +19,7 @@ from registrar_server.core.vocabulary import EnrollmentState, EventType
 from registrar_server.errors import Reason, Violation
 from registrar_server.reading.history import HistoryEntry
 from registrar_server.reading.reader import Reader
+from registrar_server.rpc.batch_requests import Batch, asked_by, read_options
 from registrar_server.rpc.methods import Change, LookupPlan, Method, Read
 from registrar_server.rpc.settable_fields import read_fields
 from registrar_server.rpc.validation import Fields
@@ -164,12 +165,14 @@ class _RecordingReader:
 
 
 def ask(method: Method, request: Any) -> Any:
-    """Return the command, the lookup or the query that an RPC makes of a request, or raise its refusal."""
+    """Return the command, the lookup, the query or the batch that an RPC makes of a request, or raise its refusal."""
     given = Fields()
     if isinstance(method, Change):
         command = method.command(given, request)
         given.check()
         return command
+    if isinstance(method, Batch):
+        return read_options(request), [asked_by(write) for write in request.writes]
     assert isinstance(method, Read)
     plan = method.plan(given, request)
     given.check()

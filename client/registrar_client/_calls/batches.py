@@ -59,7 +59,7 @@ def batch(
         RegistrarError: The whole call failed. Some of the first writes may have been made. Repeat the call with its
             ``request_id`` to make the others.
     """
-    listed = list(writes)
+    listed: list[Call[Result]] = to_wire.items("writes", writes, "writes")
     request = to_wire.message(
         pb.BatchWriteRequest,
         atomic=atomic,

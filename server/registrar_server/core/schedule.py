@@ -28,9 +28,9 @@ def overlap(one: Meeting, other: Meeting) -> Overlap | None:
     """Return the common part of two meetings, or None."""
     if one.start is None or one.end is None or other.start is None or other.end is None:
         return None
-    start, end = max(one.start, other.start), min(one.end, other.end)
-    if start >= end:
+    if one.start >= other.end or other.start >= one.end:  # Most meetings end here.
         return None
+    start, end = max(one.start, other.start), min(one.end, other.end)
     weekdays = tuple(weekday for weekday in one.weekdays if weekday in other.weekdays)
     if not weekdays:
         return None

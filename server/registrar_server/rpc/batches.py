@@ -149,7 +149,7 @@ class Batches:
                 try:
                     await self._carry_out(running, block, opened)
                 except (Refusal, TimeoutError) as error:
-                    raise _stopped(error, first) if first else error
+                    raise _stopped(error, first) from None
             mark = None
 
     async def _carry_out(self, running: _Running, block: Block, opened: Sequence[Opened]) -> None:
@@ -226,7 +226,9 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
 
 
 def _stopped(error: Refusal | TimeoutError, place: int) -> Refusal | TimeoutError:
-    """Return the error of a batch that stopped after its first piece, since some of its changes were made."""
+    """Return the error of a batch that stopped at a piece. After the first one, some of its changes were made."""
+    if place == 0:
+        return error
     cause = error.message if isinstance(error, Refusal) else "The deadline passed before the work on them began."
     message = (
         f"The batch stopped at the piece that begins with writes[{place}]; the writes before it were answered. {cause}"
