@@ -14,6 +14,9 @@ from registrar_server.ledger.loading import ExpectedWaiters, Widened, load_witho
 from registrar_server.storage.failures import refusal_of
 from registrar_server.storage.stores import BlockingStore, Exchanges
 
+NEW = "(new)"
+"""Stands in a message for the id of an enrollment that an earlier call of the same preview adds."""
+
 
 class Previews:
     """Runs previews, and blocks the calling thread meanwhile. Tests may inject the clock."""
@@ -60,6 +63,8 @@ def _outcome(state: State, call: Call) -> Message | Refusal:
     try:
         return call.pack(state.journal.preview(decide(state, call.command)))
     except Refusal as refusal:
-        if refusal.metadata.get("enrollment_id") in state.journal.added_enrollments:
+        enrollment_id = refusal.metadata.get("enrollment_id")
+        if enrollment_id in state.journal.added_enrollments:
             refusal.metadata["enrollment_id"] = ""
+            refusal.message = refusal.message.replace(enrollment_id, NEW)
         return refusal.with_traceback(None)

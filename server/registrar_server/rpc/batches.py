@@ -187,11 +187,14 @@ class Batches:
         opened = await self._open_all(running, range(len(running.arrival.request.writes)))
         waiting = [write for write in running.writes if not write.ended.done()]
         outcomes = await self._preview_all([one.call for one in opened])
-        if running.options.atomic:
-            _check_all(dict(enumerate(outcomes)))
+        refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Refusal)}
+        for place, refusal in refused.items():
+            give(waiting[place].end, refusal)
+        if running.options.atomic and refused:
+            raise batch_refused(refused)
         for write, outcome in zip(waiting, outcomes, strict=True):
-            found = outcome if isinstance(outcome, Refusal) else Answer(outcome.SerializeToString(), message=outcome)
-            give(write.end, found)
+            if not isinstance(outcome, Refusal):
+                give(write.end, Answer(outcome.SerializeToString(), message=outcome))
 
     async def _open_all(self, running: _Running, places: range) -> list[Opened]:
         """Read writes. One that cannot be read ends with its refusal, and an atomic batch with it."""
