@@ -275,3 +275,17 @@ async def test_deadline_of_a_batch_that_has_begun(gate: Gate, database_url: str,
         assert answer.json["message"].startswith("The deadline passed before the answer. A change may have been made")
         for name in ("BatchWrite", "EnrollStudent"):
             assert [line["status"] for line in log.of("rpc", method=name)] == ["DEADLINE_EXCEEDED"]
+
+
+async def test_client_of_a_batch_that_leaves(gate: Gate, database_url: str, log: Log) -> None:
+    """A batch whose client has closed its connection is logged as CANCELLED, and so is each write that waits."""
+    async with serving(database_url, http_listen=FREE_PORT) as server, calling(server.address) as registrar:
+        await registrar.add_student("s-1")
+        await registrar.add_course("CS-101")
+        http = HttpCaller(server.http_address)
+        with gate.closed():
+            sent = asyncio.create_task(batch(http, [ENROLL, NOBODY], unordered=True))
+            await gate.holds_one()
+            sent.cancel()
+            for line in (await log.one("rpc", method="BatchWrite"), *[await log.one("rpc", write=n) for n in (0, 1)]):
+                assert line["status"] == "CANCELLED"
