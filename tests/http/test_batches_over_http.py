@@ -21,12 +21,14 @@ from tests.support.history_calls import history
 from tests.support.http_calls import HttpCaller, HttpResponse
 from tests.support.servers import FREE_PORT, Gate, Log, Registrar, calling, serving
 
+Json = dict[str, Any]
+
 PATH = "/v1/batchWrite"
 ROUTER = Router(all_routes(), described=True)
 REQUEST_ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
-ENROLL = {"enroll_student": {"student_id": "s-1", "course_id": "CS-101"}}
-UNENROLL = {"unenroll": {"student_id": "s-1", "course_id": "CS-101"}}
-NOBODY = {"enroll_student": {"student_id": "nobody", "course_id": "CS-101"}}
+ENROLL: Json = {"enroll_student": {"student_id": "s-1", "course_id": "CS-101"}}
+UNENROLL: Json = {"unenroll": {"student_id": "s-1", "course_id": "CS-101"}}
+NOBODY: Json = {"enroll_student": {"student_id": "nobody", "course_id": "CS-101"}}
 MEETING = {
     "weekdays": ["MONDAY", "WEDNESDAY", "FRIDAY"],
     "start_time": {"hours": 9, "minutes": 30},
@@ -105,7 +107,7 @@ class TestRequests:
     def test_all_faults_at_once(self) -> None:
         """One refusal names every value that does not fit, in every write, by its path."""
         override = {"rules": ["ERROR_REASON_COURSE_FUL"], "why": "x"}
-        body = {
+        body: Json = {
             "writes": [
                 ENROLL,
                 {"enroll_students": {}},
