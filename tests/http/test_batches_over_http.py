@@ -21,12 +21,14 @@ from tests.support.history_calls import history
 from tests.support.http_calls import HttpCaller, HttpResponse
 from tests.support.servers import FREE_PORT, Gate, Log, Registrar, calling, serving
 
+Json = dict[str, Any]
+
 PATH = "/v1/batchWrite"
 ROUTER = Router(all_routes(), described=True)
 REQUEST_ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
-ENROLL = {"enroll_student": {"student_id": "s-1", "course_id": "CS-101"}}
-UNENROLL = {"unenroll": {"student_id": "s-1", "course_id": "CS-101"}}
-NOBODY = {"enroll_student": {"student_id": "nobody", "course_id": "CS-101"}}
+ENROLL: Json = {"enroll_student": {"student_id": "s-1", "course_id": "CS-101"}}
+UNENROLL: Json = {"unenroll": {"student_id": "s-1", "course_id": "CS-101"}}
+NOBODY: Json = {"enroll_student": {"student_id": "nobody", "course_id": "CS-101"}}
 MEETING = {
     "weekdays": ["MONDAY", "WEDNESDAY", "FRIDAY"],
     "start_time": {"hours": 9, "minutes": 30},
@@ -105,7 +107,7 @@ class TestRequests:
     def test_all_faults_at_once(self) -> None:
         """One refusal names every value that does not fit, in every write, by its path."""
         override = {"rules": ["ERROR_REASON_COURSE_FUL"], "why": "x"}
-        body = {
+        body: Json = {
             "writes": [
                 ENROLL,
                 {"enroll_students": {}},
@@ -275,3 +277,17 @@ async def test_deadline_of_a_batch_that_has_begun(gate: Gate, database_url: str,
         assert answer.json["message"].startswith("The deadline passed before the answer. A change may have been made")
         for name in ("BatchWrite", "EnrollStudent"):
             assert [line["status"] for line in log.of("rpc", method=name)] == ["DEADLINE_EXCEEDED"]
+
+
+async def test_client_of_a_batch_that_leaves(gate: Gate, database_url: str, log: Log) -> None:
+    """A batch whose client has closed its connection is logged as CANCELLED, and so is each write that waits."""
+    async with serving(database_url, http_listen=FREE_PORT) as server, calling(server.address) as registrar:
+        await registrar.add_student("s-1")
+        await registrar.add_course("CS-101")
+        http = HttpCaller(server.http_address)
+        with gate.closed():
+            sent = asyncio.create_task(batch(http, [ENROLL, NOBODY], unordered=True))
+            await gate.holds_one()
+            sent.cancel()
+            for line in (await log.one("rpc", method="BatchWrite"), *[await log.one("rpc", write=n) for n in (0, 1)]):
+                assert line["status"] == "CANCELLED"

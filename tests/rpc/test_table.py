@@ -154,7 +154,7 @@ IDS_OF_REQUESTS: list[tuple[Any, dict[str, Any]]] = [
     (courses.CreateCourseRequest(), {}),
     (courses.SearchCoursesRequest(query="x"), {}),
     (history.ListEventsRequest(enrollment_id="e-1", actor="x"), {"enrollment_id": "e-1"}),
-    (batches.BatchWriteRequest(writes=[{}, {}], request_id="r-1"), {"request_id": "r-1", "writes": 2}),
+    (batches.BatchWriteRequest(writes=[Write(), Write()], request_id="r-1"), {"request_id": "r-1", "writes": 2}),
     (batches.BatchWriteRequest(), {"writes": 0}),
 ]
 IDS_OF_RESPONSES: list[tuple[Any, dict[str, Any]]] = [
@@ -169,7 +169,7 @@ IDS_OF_RESPONSES: list[tuple[Any, dict[str, Any]]] = [
     (students.CreateStudentResponse(student=Student(student_id="s-1")), {"student_id": "s-1"}),
     (courses.GetCourseResponse(course=Course(course_id="c-1")), {"course_id": "c-1"}),
     (courses.SettleCourseResponse(promoted=[Enrollment(enrollment_id="e-1")], promoted_count=1), {}),
-    (batches.BatchWriteResponse(results=[{}, {}], refused_count=1), {"refused": 1}),
+    (batches.BatchWriteResponse(results=[WriteResult(), WriteResult()], refused_count=1), {"refused": 1}),
 ]
 
 
