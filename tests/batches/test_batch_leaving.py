@@ -1,0 +1,187 @@
+"""Callers that leave a batch: what has begun is carried out, logged and shared, and the rest never begins."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from registrar.v1.batch_service_pb2 import BatchWriteRequest, Write
+from registrar.v1.course_service_pb2 import SearchCoursesRequest
+from registrar_server.errors import Refusal
+from registrar_server.ledger.ledger import Block, Call
+from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.opening import Opened
+from tests.support.batches import ID, Blocks, batch, carried_out, create_course, create_student, enroll, sent, write
+from tests.support.consistency import assert_consistent
+from tests.support.history_calls import history
+from tests.support.servers import Gate, Log, Registrar, registrar_on
+
+STUDENTS = [f"s-{number}" for number in range(1, 7)]
+OF_STUDENTS = batch(*map(create_student, STUDENTS), request_id=ID)
+
+
+async def created(registrar: Registrar) -> list[str]:
+    return [event.student_id for event in await history(registrar)]
+
+
+async def ended(registrar: Registrar) -> None:
+    """Wait until the server has no batch under way: its lane for blocks carries out one after the other."""
+    await carried_out(registrar, *[create_student("/")], request_id="0b0e3a5e-53a8-4b7c-9d0f-3f8a3f0f6c11")
+
+
+class TestLeaving:
+    """The caller of a batch cancels it, or its deadline passes."""
+
+    async def test_before_it_begins(self, gate: Gate, database_url: str, log: Log) -> None:
+        """Nothing of it happens, and it does not count as under way."""
+        async with registrar_on(database_url, max_waiting=8) as registrar:
+            with gate.closed():
+                first = asyncio.ensure_future(carried_out(registrar, create_student("s-0")))
+                await gate.holds_one()
+                call = sent(registrar, OF_STUDENTS)
+                await registrar.courses.SearchCourses(SearchCoursesRequest())  # Afterwards the server has the batch.
+                call.cancel()
+                line = await log.one("rpc", method="BatchWrite", status="CANCELLED")
+                assert line["writes"] == 6
+            await first
+            assert await created(registrar) == ["s-0"]
+            await sent(registrar, OF_STUDENTS)
+            assert await created(registrar) == ["s-0", *STUDENTS]
+
+    async def test_while_a_piece_is_under_way(
+        self, gate: Gate, blocks: Blocks, database_url: str, engine: Engine, log: Log
+    ) -> None:
+        """The piece is carried out and its events are logged. The later pieces never begin."""
+        writes = [create_course("c-1"), create_student("s-1"), enroll("s-1", "c-1"), create_student("s-2")]
+        async with registrar_on(database_url, max_batch=3) as registrar:
+            with gate.closed():
+                call = sent(registrar, batch(*writes, request_id=ID))
+                await gate.holds_one()
+                call.cancel()
+                await log.one("rpc", method="BatchWrite", status="CANCELLED")
+            await log.one("student_enrolled")
+            await ended(registrar)
+            assert await created(registrar) == ["", "s-1", "s-1"]
+            assert [line["status"] for line in log.of("rpc") if line.get("request_id") and "write" in line] == [
+                *["CANCELLED"] * 3,
+                "INVALID_ARGUMENT",
+            ]
+            assert blocks.sizes == [3, 0]
+            response = await sent(registrar, batch(*writes, request_id=ID))
+            assert response.refused_count == 0
+            assert await created(registrar) == ["", "s-1", "s-1", "s-2"]
+        assert_consistent(engine)
+
+    async def test_an_unordered_batch(self, gate: Gate, database_url: str, engine: Engine, log: Log) -> None:
+        """Writes that wait never begin, and those that have begun are carried out."""
+        writes = [create_student("s-1"), create_student("s-2"), create_student("s-3")]
+        async with registrar_on(database_url, max_batch=1, write_lanes=1) as registrar:
+            with gate.closed():
+                call = sent(registrar, batch(*writes, unordered=True))
+                await gate.holds_one()
+                call.cancel()
+                await log.one("rpc", method="BatchWrite", status="CANCELLED")
+            assert len(log.of("rpc", method="CreateStudent", status="CANCELLED")) == 3
+            await registrar.add_student("s-4")
+            assert await created(registrar) == ["s-1", "s-4"]
+        assert_consistent(engine)
+
+    async def test_a_deadline(self, gate: Gate, database_url: str, log: Log) -> None:
+        """A batch whose deadline passes while it is under way is logged so."""
+        async with registrar_on(database_url) as registrar:
+            with gate.closed():
+                call = sent(registrar, OF_STUDENTS, timeout=0.3)
+                await gate.holds_one()
+                line = await log.one("rpc", method="BatchWrite")
+                assert line["status"] == "DEADLINE_EXCEEDED"
+                call.cancel()
+            await ended(registrar)
+            assert await created(registrar) == STUDENTS
+
+    async def test_a_preview(self, database_url: str, blocks: Blocks, log: Log) -> None:
+        """A caller may leave a preview at any time."""
+        async with registrar_on(database_url) as registrar:
+            call = sent(registrar, batch(*map(create_student, STUDENTS), validate_only=True))
+            call.cancel()
+            await carried_out(registrar, create_student("s-9"))
+            assert await created(registrar) == ["s-9"]
+
+
+@pytest.fixture
+def garbage() -> Iterator[Callable[[], list[Any]]]:
+    """Collect no garbage during the test, and return a function that says what a collection finds."""
+    gc.collect()
+    gc.disable()
+
+    def found() -> list[Any]:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kinds = Arrival | Refusal | Call | Block | BatchWriteRequest | Opened
+        return [one for one in gc.garbage if isinstance(one, kinds)]
+
+    yield found
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+WRONG = [enroll("/"), Write(), write(enroll("s-1"), timeout=0)]
+KINDS: dict[str, BatchWriteRequest] = {
+    "ordered": batch(create_student("s-1"), enroll("s-9"), *WRONG, request_id=ID),
+    "unordered": batch(create_student("s-1"), enroll("s-9"), *WRONG, unordered=True),
+    "atomic": batch(create_student("s-1"), enroll("s-9"), atomic=True),
+    "atomic and unreadable": batch(create_student("s-1"), *WRONG, atomic=True),
+    "preview": batch(create_student("s-1"), enroll("s-9"), *WRONG, validate_only=True),
+    "atomic preview": batch(create_student("s-1"), enroll("s-9"), validate_only=True, atomic=True),
+    "wrong": batch(),
+    "reused": batch(create_student("s-1"), request_id=ID, unordered=True),
+    "late": batch(write(create_student("s-1"), timeout=1e-9)),
+}
+
+
+@pytest.mark.usefixtures("log")
+class TestMemory:
+    """A batch that is over leaves no circle of objects that would keep its request."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    async def test_each_end(self, registrar: Registrar, garbage: Callable[[], list[Any]], kind: str) -> None:
+        await carried_out(registrar, create_student("s-8"), request_id=ID)
+        for _ in range(3):
+            await done(sent(registrar, KINDS[kind]))
+        await registrar.courses.SearchCourses(SearchCoursesRequest())
+        assert garbage() == []
+
+    @pytest.mark.parametrize("kind", ["ordered", "unordered", "atomic", "preview"])
+    @pytest.mark.parametrize("begins", [True, False])
+    async def test_leaving(
+        self, gate: Gate, database_url: str, log: Log, garbage: Callable[[], list[Any]], kind: str, begins: bool
+    ) -> None:
+        async with registrar_on(database_url) as registrar:
+            with gate.closed():
+                first = None
+                if not begins:
+                    first = asyncio.ensure_future(carried_out(registrar, create_student("s-0")))
+                    await gate.holds_one()
+                call = sent(registrar, KINDS[kind])
+                if begins and kind != "preview":
+                    await gate.holds_one()
+                else:
+                    await registrar.courses.SearchCourses(SearchCoursesRequest())
+                call.cancel()
+                await log.one("rpc", method="BatchWrite")
+            if first:
+                await first
+            del call, first
+            await ended(registrar)
+            await registrar.courses.SearchCourses(SearchCoursesRequest())
+            assert garbage() == []
+
+
+async def done(call: Any) -> None:
+    """Wait until a call has ended in any way."""
+    await call.code()
