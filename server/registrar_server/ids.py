@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha1
 from uuid import UUID
 
 RANDOM_BYTES = 10
 IDS_PER_READ = 1024
 
+_DIGITS = 2 * RANDOM_BYTES
+_VARIANT = {f"{digit:x}": f"{0x8 | digit & 0x3:x}" for digit in range(16)}
+"""The digit with the variant of RFC 9562, by a random digit."""
+
 
 class _Randomness(threading.local):
     """Random bytes from the operating system, read for many ids at once because each read releases the GIL."""
 
     def __init__(self) -> None:
-        self._unused = memoryview(b"")
+        self._unused: Iterator[str] = iter(())
 
-    def take(self) -> int:
-        """Return the random bits for one id; no bits are returned twice."""
-        if not self._unused:
-            self._unused = memoryview(os.urandom(RANDOM_BYTES * IDS_PER_READ))
-        taken, self._unused = self._unused[:RANDOM_BYTES], self._unused[RANDOM_BYTES:]
-        return int.from_bytes(taken)
+    def take(self) -> str:
+        """Return the random hexadecimal digits for one id; no digits are returned twice."""
+        taken = next(self._unused, "")
+        if not taken:
+            digits = os.urandom(RANDOM_BYTES * IDS_PER_READ).hex()
+            self._unused = iter([digits[first : first + _DIGITS] for first in range(0, len(digits), _DIGITS)])
+            taken = next(self._unused)
+        return taken
 
     def discard(self) -> None:
-        """Discard the unused bytes."""
-        self._unused = memoryview(b"")
+        """Discard the unused digits."""
+        self._unused = iter(())
 
 
 _randomness = _Randomness()
-# Otherwise a forked process would use the same bytes as its parent.
+# Otherwise a forked process would use the same digits as its parent.
 os.register_at_fork(after_in_child=_randomness.discard)
 
 
@@ -40,10 +46,8 @@ def new_id(now: int) -> str:
 
     ``now`` is in microseconds since 1970 UTC; the id carries its milliseconds.
     """
-    value = (now // 1000) << 80 | _randomness.take()
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return _text(f"{value:032x}")
+    time, random = f"{now // 1000:012x}", _randomness.take()
+    return f"{time[:8]}-{time[8:]}-7{random[1:4]}-{_VARIANT[random[4]]}{random[5:8]}-{random[8:]}"
 
 
 def numbered_ids(namespace: str) -> Callable[[int], str]:
@@ -57,13 +61,7 @@ def numbered_ids(namespace: str) -> Callable[[int], str]:
         of_number = hashed.copy()
         of_number.update(b"%d" % number)
         digits = of_number.hexdigest()
-        return _text(f"{digits[:12]}5{digits[13:16]}{_VARIANT[digits[16]]}{digits[17:32]}")
+        variant = _VARIANT[digits[16]]
+        return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
     return make
-
-
-_VARIANT = {f"{digit:x}": f"{0x8 | digit & 0x3:x}" for digit in range(16)}
-
-
-def _text(digits: str) -> str:
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -7,7 +7,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registrar_server.ids import new_id
+from registrar_server.ids import new_id, numbered_ids
 
 #: Until the year 10889, when the 48 bits for milliseconds overflow.
 TIMES = st.integers(0, (2**48 - 1) * 1000)
@@ -42,3 +42,9 @@ def test_known_time() -> None:
 def test_uniqueness() -> None:
     """Ids generated at the same time differ, because 74 of their bits are random."""
     assert len({new_id(1_645_557_742_000_000) for _ in range(10_000)}) == 10_000
+
+
+@given(st.uuids(), st.integers(0, 10**9))
+def test_numbered_ids(namespace: uuid.UUID, number: int) -> None:
+    """The id of a number in a namespace is its UUID of version 5."""
+    assert numbered_ids(str(namespace))(number) == str(uuid.uuid5(namespace, str(number)))
