@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, select
 
-from registrar.v1.batch_service_pb2 import BatchWriteRequest, BatchWriteResponse, WriteResult
+from registrar.v1.batch_service_pb2 import BatchWriteRequest, BatchWriteResponse
 from registrar_server.errors import database_unavailable
 from registrar_server.ledger.ledger import Block, Ledger, Outcome
 from registrar_server.storage import models
 from tests.rpc.test_idempotency import send
 from tests.support.batch_mixes import FOUNDATION, MIXES, named
-from tests.support.batches import answer, batch, carried_out, id_of, masked, reason, reasons, sent
+from tests.support.batches import answer, batch, carried_out, id_of, masked, reason, reasons, sent, status_of
 from tests.support.comparison import clear_database
 from tests.support.consistency import assert_consistent
 from tests.support.history_calls import history
@@ -121,21 +121,15 @@ async def _outcome(registrar: Registrar, request: Message, request_id: str) -> M
     try:
         return await send(registrar, request)
     except grpc.aio.AioRpcError as error:
-        result = WriteResult()
-        result.error.CopyFrom(_status(error))
-        return result.error
+        return status_of(error)
 
 
 async def _status_of(registrar: Registrar, request: BatchWriteRequest) -> Status | None:
     try:
         await sent(registrar, request)
     except grpc.aio.AioRpcError as error:
-        return _status(error)
+        return status_of(error)
     return None
-
-
-def _status(error: grpc.aio.AioRpcError) -> Status:
-    return Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
+from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
 from registrar.v1.batch_service_pb2 import BATCH_VIEW_ERRORS, BATCH_VIEW_FULL, BatchWriteRequest, Write, WriteResult
@@ -39,6 +40,7 @@ from registrar_server.rpc.methods import Change
 from registrar_server.rpc.table import METHODS
 from tests.rpc.test_idempotency import send
 from tests.support.batches import (
+    FIELDS,
     ID,
     answer,
     batch,
@@ -47,9 +49,11 @@ from tests.support.batches import (
     create_student,
     enroll,
     id_of,
+    kinds_of,
     masked,
     reasons,
     sent,
+    status_of,
     unenroll,
     write,
 )
@@ -115,9 +119,7 @@ async def outcome(registrar: Registrar, request: Message) -> Message:
     try:
         return await send(registrar, request)
     except grpc.aio.AioRpcError as error:
-        result = WriteResult()
-        result.error.ParseFromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
-        return result.error
+        return status_of(error)
 
 
 class TestTable:
@@ -131,20 +133,18 @@ class TestTable:
             for name, change in methods.items()
             if isinstance(change, Change)
         ]
-        requests = {field.message_type: field.name for field in Write.DESCRIPTOR.oneofs_by_name["write"].fields}
-        results = {field.message_type: field.name for field in WriteResult.DESCRIPTOR.oneofs_by_name["result"].fields}
-        del results[WriteResult.DESCRIPTOR.fields_by_name["error"].message_type]
-        assert requests.keys() == {change.request.DESCRIPTOR for _, change in changes}
-        assert results.keys() == {change.response.DESCRIPTOR for _, change in changes}
+        results = kinds_of(WriteResult, "result")
+        del results[Status.DESCRIPTOR.full_name]
+        assert FIELDS.keys() == {change.request.DESCRIPTOR.full_name for _, change in changes}
+        assert results.keys() == {change.response.DESCRIPTOR.full_name for _, change in changes}
         for name, change in changes:
-            field = requests[change.request.DESCRIPTOR]
-            assert field == results[change.response.DESCRIPTOR]
+            field = FIELDS[change.request.DESCRIPTOR.full_name]
+            assert field == results[change.response.DESCRIPTOR.full_name]
             assert field.replace("_", "") == name.lower()
 
     def test_the_story_has_every_kind(self) -> None:
         """The tests below carry out writes of every kind."""
-        kinds = {field.message_type.full_name for field in Write.DESCRIPTOR.oneofs_by_name["write"].fields}
-        assert {request.DESCRIPTOR.full_name for request in story("x")} == kinds
+        assert {request.DESCRIPTOR.full_name for request in story("x")} == FIELDS.keys()
 
 
 class TestLikeSingleCalls:

@@ -106,13 +106,10 @@ def named(request: Message, ids: Mapping[str, str]) -> Message:
 
     ``ids`` are by name, such as ``c-1#4``. A name without an id stays as it is, and no enrollment has it as its id.
     """
-    copy: Any = type(request)()
+    copy = type(request)()
     copy.CopyFrom(request)
-    if "enrollment_id" in copy.DESCRIPTOR.fields_by_name:
+    if isinstance(copy, enrollment_service.CompleteEnrollmentRequest | enrollment_service.VoidCompletionRequest):
         copy.enrollment_id = ids.get(copy.enrollment_id, copy.enrollment_id)
-    if "enrollment_id" in copy.DESCRIPTOR.fields_by_name or isinstance(
-        copy, enrollment_service.CompleteEnrollmentRequest
-    ):
         name, _, version = copy.etag.partition("/")
         copy.etag = f"{ids.get(name, name)}/{version}" if version else copy.etag
     return copy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 import grpc
@@ -25,7 +25,7 @@ from registrar.v1.error_reason_pb2 import BatchRefusals, ErrorReason
 from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import CreateStudentRequest
 from registrar_server.ledger.ledger import Block, Ledger, Outcome
-from tests.support.refusals import Failure
+from tests.support.refusals import DETAILS_KEY, Failure
 from tests.support.servers import Registrar
 
 if TYPE_CHECKING:
@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
 """The ``request_id`` of a batch."""
 
-_FIELDS = {field.message_type.full_name: field.name for field in Write.DESCRIPTOR.oneofs_by_name["write"].fields}
+
+def kinds_of(message: Any, choice: str) -> dict[str, str]:
+    """Return the fields of a choice in a message, by the full name of their type."""
+    return {field.message_type.full_name: field.name for field in message.DESCRIPTOR.oneofs_by_name[choice].fields}
+
+
+FIELDS = kinds_of(Write, "write")
+"""The field of ``Write`` for each request."""
 
 
 def enroll(student_id: str, course_id: str = "CS-101", **fields: Any) -> EnrollStudentRequest:
@@ -55,7 +62,7 @@ def create_course(course_id: str, **fields: Any) -> CreateCourseRequest:
 
 def write(request: Message, *, timeout: float | None = None) -> Write:
     """Return the write with this request."""
-    made = Write(**{_FIELDS[request.DESCRIPTOR.full_name]: request})  # type: ignore[arg-type]
+    made = Write(**{FIELDS[request.DESCRIPTOR.full_name]: request})  # type: ignore[arg-type]
     if timeout is not None:
         made.timeout.CopyFrom(Duration(seconds=int(timeout), nanos=round(timeout % 1 * 1e9)))
     return made
@@ -69,7 +76,7 @@ def batch(*writes: Message, **options: Any) -> BatchWriteRequest:
 
 def sent(registrar: Registrar, request: BatchWriteRequest, **options: Any) -> Any:
     """Send a batch, and return its call."""
-    stub = cast("BatchServiceAsyncStub", BatchServiceStub(registrar.channel))
+    stub: BatchServiceAsyncStub = BatchServiceStub(registrar.channel)
     return stub.BatchWrite(request, **options)
 
 
@@ -88,6 +95,11 @@ def answer(result: WriteResult) -> Any:
     """Return the response or the error in a result, or None if it is empty."""
     name = result.WhichOneof("result")
     return name and getattr(result, name)
+
+
+def status_of(error: grpc.aio.AioRpcError) -> Status:
+    """Return the status of a failed call, as the result of a write has it."""
+    return Status.FromString(dict(error.trailing_metadata())[DETAILS_KEY])
 
 
 def reason(error: Status) -> str:
