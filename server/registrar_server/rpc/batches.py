@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,10 @@ from registrar_server.stopwatch import Stopwatch
 
 PIECE = 64
 """After so many writes, other work in the event loop gets a turn."""
+MAKES_WAY_S = 1.0
+"""How long pieces stay small after a single call."""
+SMALL_PIECE = 64
+"""The most writes of a piece while single calls arrive."""
 
 PreviewAll = Callable[[Sequence[Call]], Awaitable[Sequence[Message | Refusal]]]
 
@@ -78,6 +83,8 @@ class Batches:
         latest_revision: Callable[[], Awaitable[int]],
         answers: BatchAnswers,
         limits: BatchLimits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._twins = twins
         self._lane = lane
@@ -85,6 +92,8 @@ class Batches:
         self._latest_revision = latest_revision
         self._answers = answers
         self._limits = limits
+        self._clock = clock
+        self._last_single_call = float("-inf")
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -140,9 +149,10 @@ class Batches:
         """Carry out a block in pieces. If one is interrupted, none of the later ones begins."""
         atomic, mark = running.options.atomic, running.options.mark
         count = len(running.arrival.request.writes)
-        size = count if atomic else self._limits.piece
-        for first in range(0, count, size):
-            opened = await self._open_all(running, range(first, min(first + size, count)))
+        first = 0
+        while first < count:
+            places = range(first, min(first + (count if atomic else self._piece()), count))
+            opened = await self._open_all(running, places)
             running.has_begun = True
             if opened or mark:
                 block = Block([one.call for one in opened], atomic, mark)
@@ -150,7 +160,16 @@ class Batches:
                     await self._carry_out(running, block, opened)
                 except (Refusal, TimeoutError) as error:
                     raise _stopped(error, first) from None
-            mark = None
+            mark, first = None, places.stop
+
+    def make_way(self) -> None:
+        """Note a single call: for a while, pieces are smaller, since a call may wait for the locks of a whole piece."""
+        self._last_single_call = self._clock()
+
+    def _piece(self) -> int:
+        """Return how many writes the next piece has."""
+        is_alone = self._clock() - self._last_single_call > MAKES_WAY_S
+        return self._limits.piece if is_alone else min(self._limits.piece, SMALL_PIECE)
 
     async def _carry_out(self, running: _Running, block: Block, opened: Sequence[Opened]) -> None:
         def end(outcomes: Sequence[Any]) -> None:

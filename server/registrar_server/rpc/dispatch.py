@@ -70,6 +70,7 @@ class Dispatcher:
         if change.takes_validate_only and arrival.request.validate_only:
             arrival.entry = self._queries.enter(partial(self._preview, opened.call), arrival.end)
         else:
+            self._batches.make_way()
             enter_change(self._twins, arrival, opened)
 
     def _preview(self, call: Call) -> Answer:
