@@ -23,7 +23,6 @@ from registrar.v1.batch_service_pb2 import BatchWriteRequest, BatchWriteResponse
 from registrar_server.errors import database_unavailable
 from registrar_server.ledger.ledger import Block, Ledger, Outcome
 from registrar_server.storage import models
-from tests.rpc.test_idempotency import send
 from tests.support.batch_mixes import FOUNDATION, MIXES, named
 from tests.support.batches import answer, batch, carried_out, id_of, masked, reason, reasons, sent, status_of
 from tests.support.comparison import clear_database
@@ -31,6 +30,7 @@ from tests.support.consistency import assert_consistent
 from tests.support.history_calls import history
 from tests.support.properties import scaled
 from tests.support.servers import Registrar, registrar_on
+from tests.support.single_calls import send
 
 Run = Callable[[Awaitable[Any]], Any]
 """Runs something in the event loop of the servers, and waits for it."""

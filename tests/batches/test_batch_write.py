@@ -38,7 +38,6 @@ from registrar.v1.student_service_pb2 import (
 )
 from registrar_server.rpc.methods import Change
 from registrar_server.rpc.table import METHODS
-from tests.rpc.test_idempotency import send
 from tests.support.batches import (
     FIELDS,
     ID,
@@ -60,6 +59,7 @@ from tests.support.batches import (
 from tests.support.history_calls import history
 from tests.support.refusals import refused
 from tests.support.servers import Log, Registrar, registrar_on
+from tests.support.single_calls import send
 
 TITLE = FieldMask(paths=["title"])
 

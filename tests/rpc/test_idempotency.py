@@ -47,6 +47,7 @@ from registrar.v1.student_service_pb2 import (
 from tests.support.consistency import assert_consistent
 from tests.support.refusals import Failure, info, refused
 from tests.support.servers import Gate, Registrar, calling, registrar_on, server_processes
+from tests.support.single_calls import send
 
 ID = "5f0c1a4e-6b3d-4d0c-9a3e-0f6d3f8c2b11"
 REUSED = Failure(
@@ -122,12 +123,6 @@ async def prepared(registrar: Registrar) -> Registrar:
     return registrar
 
 
-def method(registrar: Registrar, request: Message) -> Any:
-    """Return the stub method that takes a request."""
-    name = request.DESCRIPTOR.name.removesuffix("Request")
-    return next(getattr(stub, name) for stub in registrar[1:] if hasattr(stub, name))
-
-
 def about(answer: Any, request: Message) -> Message:
     """Return a request about the enrollment in an answer, if it names an enrollment by its id."""
     if isinstance(request, VoidCompletionRequest):
@@ -135,12 +130,6 @@ def about(answer: Any, request: Message) -> Message:
             enrollment_id=answer.enrollment.enrollment_id, reason=request.reason, request_id=request.request_id
         )
     return request
-
-
-async def send(registrar: Registrar, request: Message) -> Message:
-    """Send a request and return its response."""
-    answer: Message = await method(registrar, request)(request)
-    return answer
 
 
 def events(engine: Engine) -> int:
