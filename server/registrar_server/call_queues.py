@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from registrar_server.errors import unwrap
 from registrar_server.ledger.batching import Batcher, Lanes, Limits, Run
 from registrar_server.ledger.lane_thread import LaneThread
 from registrar_server.ledger.ledger import Answer, Call, Ledger
@@ -28,7 +27,7 @@ from registrar_server.storage.stores import BlockingStore
 
 
 class CallQueues:
-    """Lanes for changes, a lane for lookups, and threads for queries; ``dispatcher`` sends calls to them."""
+    """Lanes for changes, lanes for lookups and revisions, and threads for queries; ``dispatcher`` sends calls to them."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._store = BlockingStore(database) if database.is_sqlite else LoopStore(database)
@@ -47,13 +46,12 @@ class CallQueues:
         self.queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         twins = Twins(self.changes, settings.max_waiting)
         previews = Previews(BlockingStore(database), expected)
-        # Not a lane: a batch that ends while the server stops still needs the revision.
-        self._revisions = self._lane(partial(latest_revisions, self._store), "revision")
+        self.revisions = Batcher[None, int](self._lane(partial(latest_revisions, self._store), "revision"), limits)
         self.batches = Batches(
             twins,
             self.blocks,
             partial(self.queries.run, previews.preview_all),
-            self._latest_revision,
+            partial(self.revisions.submit, None),
             BatchAnswers(settings.max_message_bytes),
             BatchLimits(settings.max_batch, settings.max_waiting),
         )
@@ -66,14 +64,11 @@ class CallQueues:
         self._threads.append(LaneThread(run, name))
         return self._threads[-1]
 
-    async def _latest_revision(self) -> int:
-        (revision,) = await self._revisions([None])
-        return int(unwrap(revision))
-
     async def close(self) -> None:
         """Refuse new calls, and return when all calls in progress are done."""
         queues = (self.changes, self.blocks, self.batches, self.lookups, self.queries)
         await asyncio.gather(*(queue.close() for queue in queues))
+        await self.revisions.close()  # A batch that ends while the server stops still needs the revision.
 
     async def disconnect(self) -> None:
         """End the threads and close the connections of the queues, which must be closed."""
