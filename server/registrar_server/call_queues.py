@@ -27,7 +27,7 @@ from registrar_server.storage.stores import BlockingStore
 
 
 class CallQueues:
-    """Lanes for changes, lanes for lookups and revisions, and threads for queries; ``dispatcher`` sends calls to them."""
+    """Lanes for changes, lookups and revisions, and threads for queries; ``dispatcher`` sends calls to them."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._store = BlockingStore(database) if database.is_sqlite else LoopStore(database)

@@ -146,8 +146,18 @@ class Batches:
             await self._carry_out_in_order(running)
         message = self._answers.response(running.writes, errors_only=running.options.errors_only)
         if not running.options.validate_only:
-            message.revision = await self._latest_revision()
+            message.revision = await self._revision()
         return Answer(message.SerializeToString(), message=message)
+
+    async def _revision(self) -> int:
+        try:
+            return await self._latest_revision()
+        except Refusal as refusal:
+            refusal.message = (
+                "The writes were answered, but the revision of the history could not be read."
+                " Repeat the call with its request_id to get all results."
+            )
+            raise
 
     async def _carry_out_in_order(self, running: _Running) -> None:
         """Carry out a block in pieces. If one is interrupted, none of the later ones begins."""
