@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from registrar_server.errors import unwrap
 from registrar_server.ledger.batching import Batcher, Lanes, Limits, Run
 from registrar_server.ledger.lane_thread import LaneThread
 from registrar_server.ledger.ledger import Answer, Call, Ledger
@@ -47,13 +46,14 @@ class CallQueues:
         self.queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         twins = Twins(self.changes, settings.max_waiting)
         previews = Previews(BlockingStore(database), expected)
-        # Not a lane: a batch that ends while the server stops still needs the revision.
-        self._revisions = self._lane(partial(latest_revisions, self._store), "revision")
+        # Batches that end together share one query, since there are few connections for lookups.
+        run = self._lane(partial(latest_revisions, self._store), "revision")
+        self._revisions = Batcher[None, int](run, Limits(settings.max_waiting, settings.max_waiting))
         self.batches = Batches(
             twins,
             self.blocks,
             partial(self.queries.run, previews.preview_all),
-            self._latest_revision,
+            partial(self._revisions.submit, None),
             BatchAnswers(settings.max_message_bytes),
             BatchLimits(settings.max_batch, settings.max_waiting),
         )
@@ -66,14 +66,11 @@ class CallQueues:
         self._threads.append(LaneThread(run, name))
         return self._threads[-1]
 
-    async def _latest_revision(self) -> int:
-        (revision,) = await self._revisions([None])
-        return int(unwrap(revision))
-
     async def close(self) -> None:
         """Refuse new calls, and return when all calls in progress are done."""
         queues = (self.changes, self.blocks, self.batches, self.lookups, self.queries)
         await asyncio.gather(*(queue.close() for queue in queues))
+        await self._revisions.close()  # A batch that ends while the server stops still needs the revision.
 
     async def disconnect(self) -> None:
         """End the threads and close the connections of the queues, which must be closed."""
