@@ -11,6 +11,7 @@ from grpc import StatusCode
 from sqlalchemy import Engine, create_engine
 
 from registrar.v1.history_service_pb2 import ListEventsRequest
+from registrar_server.rpc.batches import SMALL_PIECE
 from registrar_server.storage import engines
 from tests.support.batches import (
     ID,
@@ -84,6 +85,14 @@ async def test_batches_that_end_together_read_the_revision_together(database_url
             responses = await asyncio.gather(*batches)
     assert sorted(response.revision for response in responses)[-1] == 50
     assert all(response.revision for response in responses)
+
+    async def test_pieces_are_small_while_single_calls_arrive(self, blocks: Blocks, database_url: str) -> None:
+        """A single call may have to wait for the locks of a whole piece, so a short piece is a short wait."""
+        async with registrar_on(database_url) as registrar:
+            await carried_out(registrar, *(create_student(f"s-{at}") for at in range(100)))
+            await registrar.add_student("single")
+            await carried_out(registrar, *(create_student(f"t-{at}") for at in range(100)))
+        assert blocks.sizes == [100, SMALL_PIECE, 100 - SMALL_PIECE]
 
 
 class TestUnordered:
