@@ -57,7 +57,8 @@ class Server:
         self._database = Database(
             settings.database_url.get_secret_value(),
             writers=settings.write_lanes + 1,  # One lane is for blocks.
-            readers=settings.read_lanes + 2,  # Lists run beside pings and housekeeping, previews beside lookups.
+            # Lists run beside pings and housekeeping, previews beside lookups and the lane for revisions.
+            readers=settings.read_lanes + 2,
         )
         self._health = Health(
             self._database.ping,

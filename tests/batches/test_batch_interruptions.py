@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from registrar.v1.batch_service_pb2 import BatchWriteRequest
 from registrar_server.app import start
+from registrar_server.ledger.ledger import Block, Ledger, Outcome
 from registrar_server.storage import engines
 from tests.support.batches import ID, Blocks, batch, carried_out, create_student, enroll, reasons, sent
 from tests.support.consistency import assert_consistent
@@ -74,6 +76,29 @@ class TestInterruptions:
             held.release()
             assert await created(registrar) == STUDENTS[:2]
             assert [line["status"] for line in log.of("rpc", method="CreateStudent")] == ["OK"] * 2
+            await assert_repeated(registrar)
+        assert_consistent(engine)
+
+    async def test_a_halved_piece(self, database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If only a part of the first piece was made, the message does not say that nothing was."""
+        monkeypatch.setattr(engines, "LOCK_TIMEOUT_MS", 50)
+        held = Held(engine)
+        run_block = Ledger.run_block
+
+        async def broken(ledger: Ledger, block: Block) -> list[Outcome]:
+            if len(block.calls) < 6:
+                return await run_block(ledger, block)
+            done = await run_block(ledger, replace(block, calls=block.calls[:3]))
+            held.take()
+            return done + await ledger._run_rest(replace(block, calls=block.calls[3:]), None)
+
+        monkeypatch.setattr(Ledger, "run_block", broken)
+        async with registrar_on(database_url) as registrar:
+            failure = await refused(sent(registrar, OF_STUDENTS))
+            assert failure.reason == "CONTENTION"
+            assert failure.message.startswith("The batch stopped at writes[3]; the writes before it were answered.")
+            held.release()
+            monkeypatch.setattr(Ledger, "run_block", run_block)
             await assert_repeated(registrar)
         assert_consistent(engine)
 

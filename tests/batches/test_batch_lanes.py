@@ -148,6 +148,19 @@ class TestUnordered:
         assert_consistent(engine)
 
 
+class TestManyAtOnce:
+    """Batches that end at the same time."""
+
+    async def test_they_leave_connections_to_others(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All of them read the revision of the history, and previews use the same pool of connections."""
+        monkeypatch.setattr(engines, "CONNECT_TIMEOUT_S", 1)
+        async with registrar_on(database_url, read_lanes=1) as registrar:
+            many = [carried_out(registrar, create_student(f"s-{at}"), unordered=True) for at in range(16)]
+            assert max([response.revision for response in await asyncio.gather(*many)]) == 16
+            response = await carried_out(registrar, create_student("s-16"), validate_only=True)
+            assert reasons(response) == [""]
+
+
 class TestKilledServer:
     """A server that is killed in the middle of a batch."""
 

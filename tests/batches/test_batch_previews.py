@@ -7,8 +7,10 @@ from grpc import StatusCode
 from sqlalchemy import Engine, text
 
 from registrar.v1.batch_service_pb2 import BATCH_VIEW_ERRORS
+from registrar.v1.course_service_pb2 import DeleteCourseRequest
 from registrar.v1.enrollment_service_pb2 import CompleteEnrollmentRequest
-from registrar.v1.student_service_pb2 import PlaceHoldRequest
+from registrar.v1.student_pb2 import Student
+from registrar.v1.student_service_pb2 import PlaceHoldRequest, UpdateStudentRequest
 from tests.support.batches import (
     ID,
     Blocks,
@@ -67,6 +69,21 @@ class TestAnswers:
         response = await carried_out(registrar, *SCHEDULE, enroll("s-2"), again, validate_only=True)
         assert reasons(response)[8:] == ["ALREADY_ENROLLED", "ETAG_MISMATCH"]
         assert "preview" not in str(response)
+
+    async def test_etags_in_messages(self, registrar: Registrar) -> None:
+        """Refusals do not show the etags that the batch would create, but those of records as they are."""
+        await registrar.add_student("s-9")
+        update = UpdateStudentRequest(student=Student(student_id="s-9", given_name="Ada", etag="s-9/7"))
+        renamed = UpdateStudentRequest(student=Student(student_id="s-9", given_name="Bob"))
+        for request in (update, renamed):
+            request.update_mask.paths.append("given_name")
+        later = DeleteCourseRequest(course_id="CS-101", etag="s-9/7")
+        response = await carried_out(registrar, *SCHEDULE, update, renamed, update, later, validate_only=True)
+        assert reasons(response)[8:] == ["ETAG_MISMATCH", "", "ETAG_MISMATCH", "ETAG_MISMATCH"]
+        messages = [response.results[place].error.message for place in (8, 10, 11)]
+        assert 'its etag is now "s-9/1"' in messages[0]
+        assert 'its etag is now "(new)"' in messages[1]
+        assert 'whose etag is "(new)"' in messages[2]
 
     async def test_errors_only(self, registrar: Registrar) -> None:
         response = await carried_out(registrar, *SCHEDULE, validate_only=True, view=BATCH_VIEW_ERRORS)

@@ -181,6 +181,12 @@ class TestShortening:
             if len(short.details) > 1:
                 assert info_of(short).metadata["student_id"] == "s-1"
 
+    async def test_a_short_message_stays_whole(self, error: Status) -> None:
+        """No sign says that it was shortened."""
+        error.message = "Not now."
+        status.shorten(error, error.ByteSize() - 1)
+        assert error.message == "Not now."
+
     async def test_ids_fit_into_little(self, error: Status) -> None:
         """The details for programs go before the ids do."""
         short = Status()

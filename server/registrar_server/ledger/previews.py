@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from registrar_server.core.decide import decide
+from registrar_server.core.formats import format_etag
+from registrar_server.core.journal import Journal
 from registrar_server.core.queue import OutOfWaiters
+from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
-from registrar_server.errors import Refusal, unwrap
+from registrar_server.errors import Reason, Refusal, unwrap
 from registrar_server.immediate import complete
 from registrar_server.ledger.ledger import Call, Message, microseconds_now
 from registrar_server.ledger.loading import ExpectedWaiters, Widened, load_without_locks
@@ -15,7 +18,7 @@ from registrar_server.storage.failures import refusal_of
 from registrar_server.storage.stores import BlockingStore, Exchanges
 
 NEW = "(new)"
-"""Stands in a message for the id of an enrollment that an earlier call of the same preview adds."""
+"""Stands in a message for an id or an etag that an earlier call of the same preview would make."""
 
 
 class Previews:
@@ -63,8 +66,29 @@ def _outcome(state: State, call: Call) -> Message | Refusal:
     try:
         return call.pack(state.journal.preview(decide(state, call.command)))
     except Refusal as refusal:
-        enrollment_id = refusal.metadata.get("enrollment_id")
-        if enrollment_id in state.journal.added_enrollments:
-            refusal.metadata["enrollment_id"] = ""
-            refusal.message = refusal.message.replace(enrollment_id, NEW)
+        _hide_generated(state.journal, refusal)
         return refusal.with_traceback(None)
+
+
+def _hide_generated(journal: Journal, refusal: Refusal) -> None:
+    if refusal.reason is Reason.ETAG_MISMATCH:
+        for etag in _generated_etags(journal, refusal.metadata):
+            refusal.message = refusal.message.replace(f'"{etag}"', f'"{NEW}"')
+    enrollment_id = refusal.metadata.get("enrollment_id")
+    if enrollment_id in journal.added_enrollments:
+        refusal.metadata["enrollment_id"] = ""
+        refusal.message = refusal.message.replace(enrollment_id, NEW)
+
+
+def _generated_etags(journal: Journal, ids: Mapping[str, str]) -> Iterator[str]:
+    """Yield the etags of records that the preview added or changed; ``ids`` are theirs, by name."""
+    written: Mapping[str, Iterable[Mapping[str, Student | Course | Enrollment]]] = {
+        "student_id": (journal.added_students, journal.changed_students),
+        "course_id": (journal.added_courses, journal.changed_courses),
+        "enrollment_id": (journal.added_enrollments, journal.changed_enrollments),
+    }
+    for name, record_id in ids.items():
+        for records in written.get(name, ()):
+            record = records.get(record_id)
+            if record is not None and journal.preview(record) is not record:
+                yield format_etag(record_id, record.version)

@@ -74,12 +74,14 @@ async def look_up(store: Store, lookups: Sequence[Lookup]) -> list[Any]:
     return [_answer(found, lookup) for lookup in lookups]
 
 
-async def latest_revisions(store: Store, asked: Sequence[object]) -> list[int]:
-    """Return the revision of the newest event, once for each who asks; raises DATABASE_UNAVAILABLE or CONTENTION."""
+async def latest_revisions(store: Store, asked: Sequence[None]) -> Sequence[int | Exception]:
+    """Return the revision of the newest event, or the error, once for each who asks."""
     try:
-        found = await store.look(lambda snapshot: snapshot.read({statements.REVISION: [(COUNTER_ID,)]}))
+        found = await store.look(
+            lambda snapshot: snapshot.read({statements.REVISION: [(COUNTER_ID,)]}), calls=len(asked)
+        )
     except Exception as error:
-        raise refusal_of(error) from error
+        return [refusal_of(error) for _ in asked]
     return found[statements.REVISION] * len(asked)
 
 

@@ -64,6 +64,10 @@ class _Running:
             self.task.cancel()
         return self.has_begun
 
+    def first_open(self, places: range) -> int:
+        """Return the place of the first write without an outcome, or the first place if all have one."""
+        return next((place for place in places if not self.writes[place].ended.done()), places.start)
+
     def leave_writes(self) -> None:
         """Give up the writes that have no outcome yet."""
         for write in self.writes:
@@ -159,7 +163,7 @@ class Batches:
                 try:
                     await self._carry_out(running, block, opened)
                 except (Refusal, TimeoutError) as error:
-                    raise _stopped(error, first) from None
+                    raise _stopped(error, running.first_open(places)) from None
             mark, first = None, places.stop
 
     def make_way(self) -> None:
@@ -249,12 +253,12 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
 
 
 def _stopped(error: Refusal | TimeoutError, place: int) -> Refusal | TimeoutError:
-    """Return the error of a batch that stopped at a piece. After the first one, some of its changes were made."""
+    """Return the error of a batch that stopped at a place. Some of the changes before it may have been made."""
     if place == 0:
         return error
     cause = error.message if isinstance(error, Refusal) else "The deadline passed before the work on them began."
     message = (
-        f"The batch stopped at the piece that begins with writes[{place}]; the writes before it were answered. {cause}"
+        f"The batch stopped at writes[{place}]; the writes before it were answered. {cause}"
         " Repeat the call with its request_id to make the other writes and to get all results."
     )
     if not isinstance(error, Refusal):

@@ -85,7 +85,7 @@ def _entries(detail: Any) -> Any:
 def _shorten(texts: Sequence[_Text], excess: int) -> None:
     limit = _common_limit([len(text.content.encode()) for text in texts], excess)
     for text in texts:
-        text.replace(_shortened(text.content, limit))
+        text.replace(shortened(text.content, limit))
 
 
 def _common_limit(lengths: Sequence[int], excess: int) -> int:
@@ -99,7 +99,8 @@ def _common_limit(lengths: Sequence[int], excess: int) -> int:
     return 0
 
 
-def _shortened(text: str, limit: int) -> str:
+def shortened(text: str, limit: int) -> str:
+    """Truncate a text to a number of bytes; one that is cut ends with an ellipsis."""
     content = text.encode()
     if len(content) <= limit:
         return text

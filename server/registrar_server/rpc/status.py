@@ -18,7 +18,7 @@ from google.rpc.status_pb2 import Status
 from registrar.v1.error_reason_pb2 import BatchRefusal, BatchRefusals, RuleViolations
 from registrar_server.errors import Reason, Refusal
 from registrar_server.rpc import convert
-from registrar_server.rpc.detail_budget import ELLIPSIS, fit
+from registrar_server.rpc.detail_budget import ELLIPSIS, fit, shortened
 from registrar_server.rpc.validation import reason_number
 
 DOMAIN = "registrar"
@@ -140,7 +140,7 @@ def shorten(status: Status, budget: int) -> None:
     if status.ByteSize() <= budget:
         return
     details = [_unpack(detail) for detail in status.details]
-    status.message = status.message.encode()[: budget // 8].decode(errors="ignore") + ELLIPSIS
+    status.message = shortened(status.message, budget // 8)
     fit(details, budget - len(status.message.encode()))
     _fill(status, details)
     if status.ByteSize() > budget:
