@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime as dt
+import shlex
 import sys
 import uuid
 from collections import deque
@@ -106,17 +107,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--operation-id", type=uuid.UUID, default=uuid.uuid4(), help="continue this load")
     given = parser.parse_args()
-    again = f"To continue: python examples/load_term.py {given.folder} --operation-id {given.operation_id}"
+    if not given.folder.is_dir():
+        parser.error(f"{given.folder} is not a folder")
+    again = f"python examples/load_term.py {shlex.quote(str(given.folder))} --operation-id {given.operation_id}"
     try:
         report = load(given.folder, given.operation_id)
     except KeyboardInterrupt:
-        print(again, file=sys.stderr)
+        print(f"To continue: {again}", file=sys.stderr)
         sys.exit(130)
     except BulkStopped as error:
-        sys.exit(f"{error}\n{again}")
+        sys.exit(f"{error}\nTo continue: {again}")
     print(f"{report.done:,} rows done in {report.seconds:.1f} s")
     for reason, count in report.refused.items():
         print(f"{count:,} refused: {reason}")
+    if report.refused:
+        print(f"When the rows in refused.csv are corrected: {again}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import csv
 import datetime as dt
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,9 +71,9 @@ async def test_a_term_is_loaded_and_its_refused_rows_are_in_a_file(database_url:
 async def test_a_second_run_makes_only_the_rows_that_were_refused(database_url: str, tmp_path: Path) -> None:
     """What others have changed since the first run stays so: the student who left the course is not enrolled again."""
     write_term(tmp_path)
-    arguments = ("load_term.py", tmp_path, "--operation-id", "2f0c54a2-63a4-4c61-a3ac-70bd9f6f2a01")
     async with serving(database_url) as server:
-        await asyncio.to_thread(run, server.address, *arguments)
+        first = await asyncio.to_thread(run, server.address, "load_term.py", tmp_path)
+        arguments = ("load_term.py", tmp_path, "--operation-id", operation_id(first.stdout))
         await asyncio.to_thread(leave, server.address, "t-1", "ALG-1")
         rows = tmp_path / "enrollments.csv"
         rows.write_text(rows.read_text().replace("ALG-2", "ALG-1"))
@@ -83,6 +84,22 @@ async def test_a_second_run_makes_only_the_rows_that_were_refused(database_url: 
             ("t-1", "ALG-1", "DROPPED"),
             ("t-2", "ALG-1", "ENROLLED"),
         ]
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    loading = run("127.0.0.1:1", "load_term.py", tmp_path / "none")
+    assert loading.returncode == 2
+    assert "none is not a folder" in loading.stderr
+
+
+async def test_the_command_to_continue_can_be_pasted(sqlite_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "Fall 2026"
+    folder.mkdir()
+    write_term(folder)
+    async with serving(sqlite_url) as server:
+        loading = await asyncio.to_thread(run, server.address, "load_term.py", folder)
+    continuing = shlex.split(loading.stdout.splitlines()[-1].partition(": ")[2])
+    assert continuing[:-1] == ["python", "examples/load_term.py", str(folder), "--operation-id"]
 
 
 async def test_a_load_that_ctrl_c_interrupts_says_how_to_continue(database_url: str, tmp_path: Path) -> None:

@@ -46,12 +46,14 @@ class CallQueues:
         self.queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         twins = Twins(self.changes, settings.max_waiting)
         previews = Previews(BlockingStore(database), expected)
-        self.revisions = Batcher[None, int](self._lane(partial(latest_revisions, self._store), "revision"), limits)
+        # Batches that end together share one query, since there are few connections for lookups.
+        run = self._lane(partial(latest_revisions, self._store), "revision")
+        self._revisions = Batcher[None, int](run, Limits(settings.max_waiting, settings.max_waiting))
         self.batches = Batches(
             twins,
             self.blocks,
             partial(self.queries.run, previews.preview_all),
-            partial(self.revisions.submit, None),
+            partial(self._revisions.submit, None),
             BatchAnswers(settings.max_message_bytes),
             BatchLimits(settings.max_batch, settings.max_waiting),
         )
@@ -68,7 +70,7 @@ class CallQueues:
         """Refuse new calls, and return when all calls in progress are done."""
         queues = (self.changes, self.blocks, self.batches, self.lookups, self.queries)
         await asyncio.gather(*(queue.close() for queue in queues))
-        await self.revisions.close()  # A batch that ends while the server stops still needs the revision.
+        await self._revisions.close()  # A batch that ends while the server stops still needs the revision.
 
     async def disconnect(self) -> None:
         """End the threads and close the connections of the queues, which must be closed."""

@@ -11,6 +11,7 @@ from grpc import StatusCode
 from sqlalchemy import Engine, create_engine
 
 from registrar.v1.history_service_pb2 import ListEventsRequest
+from registrar_server.rpc.batches import SMALL_PIECE
 from registrar_server.storage import engines
 from tests.support.batches import (
     ID,
@@ -60,6 +61,14 @@ class TestBulkYields:
             await asyncio.gather(long, single)
             assert await created(registrar) == ["s-0", "s-1", "single", "s-2", "s-3", "s-4", "s-5"]
 
+    async def test_pieces_are_small_while_single_calls_arrive(self, blocks: Blocks, database_url: str) -> None:
+        """A single call may have to wait for the locks of a whole piece, so a short piece is a short wait."""
+        async with registrar_on(database_url) as registrar:
+            await carried_out(registrar, *(create_student(f"s-{at}") for at in range(100)))
+            await registrar.add_student("single")
+            await carried_out(registrar, *(create_student(f"t-{at}") for at in range(100)))
+        assert blocks.sizes == [100, SMALL_PIECE, 100 - SMALL_PIECE]
+
     async def test_blocks_have_a_lane_of_their_own(self, postgresql_url: str, locking_engine: Engine) -> None:
         """On PostgreSQL, a block that waits for a lock does not stop calls about other courses."""
         async with registrar_on(postgresql_url, write_lanes=1) as registrar:
@@ -74,6 +83,16 @@ class TestBulkYields:
                 await registrar.enroll("s-2", "c-2")
                 assert not block.done()
             assert reasons(await block) == [""]
+
+
+async def test_batches_that_end_together_read_the_revision_together(database_url: str) -> None:
+    """They do not wait until one of the few connections for lookups is free, which takes 5 s."""
+    async with registrar_on(database_url, read_lanes=1) as registrar:
+        batches = (carried_out(registrar, create_student(f"s-{number}"), unordered=True) for number in range(50))
+        async with asyncio.timeout(4):
+            responses = await asyncio.gather(*batches)
+    assert sorted(response.revision for response in responses)[-1] == 50
+    assert all(response.revision for response in responses)
 
 
 class TestUnordered:

@@ -56,6 +56,13 @@ class TestAnswers:
         assert {field.name for course in kept for field, _ in course.ListFields()} == {"course_id", "state"}
         assert (await small.course("CS-21")).description == LONG
 
+    async def test_that_clients_refuse_by_default(self, sqlite_url: str) -> None:
+        """A server that accepts larger messages does not return any, since a client could never get its answer."""
+        async with registrar_on(sqlite_url, max_message_bytes=64 * SMALLEST) as registrar:
+            response = await carried_out(registrar, *map(described, range(450)))
+            assert response.abridged
+            assert response.results[-1].create_course.course.course_id == "CS-449"
+
     async def test_errors_are_not_abridged(self, small: Registrar) -> None:
         """Errors beside such answers are complete."""
         writes = [*map(described, range(22)), enroll("s-9")]

@@ -82,9 +82,11 @@ class Office:
         limits = Limits(max_batch=2, max_waiting=2)
         self.lanes = Lanes[Call, Answer]([Batcher(self._run, limits, clock=self._clock)], key=lambda _call: "")
         self.lookups = Batcher[LookupPlan, Answer](self._look_up, limits)
+        twins = Twins(self.lanes, 2, clock=self._clock)
+        nothing: Any = None  # Single calls need no more of the batches than that they make way.
         self.dispatcher = Dispatcher(
-            Twins(self.lanes, 2, clock=self._clock),
-            cast("Batches", None),
+            twins,
+            Batches(twins, nothing, nothing, nothing, nothing, nothing),
             self.lookups,
             cast("Previews", None),
             cast("PackedReads", None),

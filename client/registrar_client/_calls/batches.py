@@ -45,7 +45,8 @@ def batch(
     Args:
         writes: The changes, such as ``[writes.enroll(student_id="s-1", course_id="CS-101")]``.
         atomic: Make all writes or none, in one transaction.
-        unordered: Make the writes in any order, which is faster for writes to different courses.
+        unordered: Make the writes in any order, which is faster for writes to different courses. A write that the
+            server cannot make now is refused alone, and is not repeated.
         validate_only: Return what the call would return, but change nothing.
         check: Raise BatchFailed if a write was refused. Otherwise, ``results.errors`` has the errors. An atomic batch
             with a refused write always raises, since it has no results.

@@ -161,7 +161,7 @@ class Arrival:
         if self._place is not None:
             line["write"] = self._place
         if self.request is not None:
-            line.update(self.method.ids_of_request(self.request))
+            line.update(self.method.ids_of_request(self.request, line))
         line["duration_ms"] = round((ended - self._begun) * 1000, 3)
         write = log.info
         if ended - self._begun > self._slow_call:

@@ -12,6 +12,8 @@ from registrar_server.rpc import status
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batch_requests import CHANGES
 
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""By default, clients accept no larger messages, whatever the server accepts."""
 MAX_ERROR_BYTES = 4_000
 MIN_ERROR_BYTES = 128
 """The code and the reason of an error."""
@@ -20,9 +22,10 @@ _RESULT_FIELDS = {change: name for name, change in CHANGES.items()}
 
 
 class BatchAnswers:
-    """Makes responses of at most ``max_bytes``."""
+    """Makes responses of at most ``max_bytes``, and of at most what clients accept by default."""
 
     def __init__(self, max_bytes: int) -> None:
+        max_bytes = min(max_bytes, MAX_MESSAGE_BYTES)
         self._max_errors = max_bytes // 2
         self._max_response = max_bytes * 3 // 4
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -15,7 +15,7 @@ from registrar.v1 import batch_service_pb2 as pb
 from registrar_server.errors import FieldViolation, Refusal, invalid_fields
 from registrar_server.ledger.ledger import Mark
 from registrar_server.rpc import course_changes, enrollment_changes, student_changes
-from registrar_server.rpc.methods import Change, Method
+from registrar_server.rpc.methods import Change, IdsReader, Method
 from registrar_server.rpc.validation import Fields
 
 MAX_WRITES = 1_000
@@ -42,15 +42,15 @@ class Batch(Method):
     """An RPC whose request contains requests for changes."""
 
     @cached_property
-    def ids_of_request(self) -> Callable[[Any], dict[str, Any]]:
+    def ids_of_request(self) -> IdsReader:
         """Return the id of a request, and the number of its writes."""
         ids = super().ids_of_request
-        return lambda request: {**ids(request), "writes": len(request.writes)}
+        return lambda message, known=(): {**ids(message, known), "writes": len(message.writes)}
 
     @cached_property
-    def ids_of_response(self) -> Callable[[Any], dict[str, Any]]:
+    def ids_of_response(self) -> IdsReader:
         """Return the number of refused writes."""
-        return lambda response: {"refused": response.refused_count}
+        return lambda message, known=(): {"refused": message.refused_count}
 
 
 BATCH_WRITE = Batch(pb.BatchWriteRequest, pb.BatchWriteResponse)

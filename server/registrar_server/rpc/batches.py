@@ -256,9 +256,10 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
         raise no_change()
     given = Fields()
     note_faults(given, asked)
+    request_id = ""
     if id_of and not asked.request.request_id:
-        asked.request.request_id = id_of(place)
-    return open_change(arrival, asked.change, given)
+        request_id = asked.request.request_id = id_of(place)
+    return open_change(arrival, asked.change, given, request_id)
 
 
 def _stopped(error: Refusal | TimeoutError, place: int) -> Refusal | TimeoutError:

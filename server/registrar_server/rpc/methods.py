@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -23,6 +23,13 @@ Parsed = TypeVar("Parsed", bound=Message)
 
 Pack = Callable[[Any, int], Message]
 """Makes the response from the result of a read; a list fills at most the given number of bytes."""
+
+
+class IdsReader(Protocol):
+    """Reads the ids in a message for the log."""
+
+    def __call__(self, message: Any, known: Container[str] = ()) -> dict[str, Any]:
+        """Return the ids by name, without those whose names are known already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,12 @@ class Method:
         return request
 
     @cached_property
-    def ids_of_request(self) -> Callable[[Message], dict[str, str]]:
+    def ids_of_request(self) -> IdsReader:
         """Return the ids in a request, by name."""
         return _ids_reader(self.request.DESCRIPTOR)
 
     @cached_property
-    def ids_of_response(self) -> Callable[[Message], dict[str, str]]:
+    def ids_of_response(self) -> IdsReader:
         """Return the ids in a response, by name."""
         return _ids_reader(self.response.DESCRIPTOR)
 
@@ -125,15 +132,16 @@ def malformed(expected: str) -> Refusal:
     return Refusal(Reason.INVALID_FIELD, f"The bytes of the request are not a valid {expected} message.")
 
 
-def _ids_reader(message: Any) -> Callable[[Message], dict[str, str]]:
-    names = _id_fields(message)
-    if not names:
-        return lambda message: {}
-    # A constant second path makes the result of attrgetter a tuple.
-    read = attrgetter(*names.values(), "DESCRIPTOR")
+def _ids_reader(message: Any) -> IdsReader:
+    fields = [(name, attrgetter(path)) for name, path in _id_fields(message).items()]
 
-    def ids(message: Message) -> dict[str, str]:
-        return {name: _printable(value) for name, value in zip(names, read(message), strict=False) if value}
+    def ids(message: Any, known: Container[str] = ()) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, read in fields:
+            if name not in known and (value := read(message)):
+                is_short = len(value) <= MAX_LOGGED_CHARACTERS and value.isprintable()
+                found[name] = value if is_short else _printable(value)
+        return found
 
     return ids
 

@@ -27,10 +27,13 @@ class Opened(NamedTuple):
     then: Callable[[Outcome], None]
 
 
-def open_change(arrival: Arrival, change: Change, given: Fields) -> Opened:
-    """Read the request of a change. Raises INVALID_FIELD with the wrong fields, and those that ``given`` has noted."""
+def open_change(arrival: Arrival, change: Change, given: Fields, request_id: str = "") -> Opened:
+    """Read the request of a change. Raises INVALID_FIELD with the wrong fields, and those that ``given`` has noted.
+
+    ``request_id`` is the id of the request if the server has made it.
+    """
     request = arrival.request
-    request_id = given.request_id(request.request_id)
+    request_id = request_id or given.request_id(request.request_id)
     command = change.command(given, request)
     given.check()
     call = Call(command, change.pack, request_id, change.fingerprint(request))

@@ -7,7 +7,8 @@ statement, and each wait hands the interpreter to another thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -26,9 +27,14 @@ from registrar_server.storage.bulk.shapes import Dialect, Query, Rows, Statement
 Execution = tuple[str, list[bytes]]
 
 BEGIN: Execution = ("BEGIN", [])
+DISCARD_PLANS: Execution = ("DISCARD PLANS", [])
 COMMIT: Execution = ("COMMIT", [])
 ROLLBACK: Execution = ("ROLLBACK", [])
 
+FIRST_PLANS_S = 1.0
+"""How long the first plans of a connection are used."""
+LATER_PLANS_S = 60.0
+"""How long plans are used at most."""
 PIECE = 500
 """How many rows are read at once. The interpreter cannot change to another thread meanwhile."""
 
@@ -63,14 +69,16 @@ class Exchange:
     ``receive`` the connection must be closed: a late result would be taken for the result of a later exchange.
     """
 
-    __slots__ = ("_begins", "_connection", "_executions", "_new", "_pgconn", "_prepared", "_results")
+    __slots__ = ("_connection", "_executions", "_first", "_new", "_pgconn", "_prepared", "_results")
 
-    def __init__(self, connection: Connection[Any], executions: Sequence[Execution], *, begins: bool = False) -> None:
+    def __init__(
+        self, connection: Connection[Any], executions: Sequence[Execution], *, before: Sequence[Execution] = ()
+    ) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
-        self._begins = begins
-        self._executions = [BEGIN, *executions] if begins else executions
-        self._prepared = _prepared_on(connection)
+        self._first = len(before)
+        self._executions = [*before, *executions] if before else executions
+        self._prepared = prepared_on(connection).names
         self._new = _new(self._executions, self._prepared)
         self._results: list[PGresult] = []
 
@@ -112,7 +120,7 @@ class Exchange:
         for result in results:
             if result.status not in _OK:
                 raise _error_of(result)
-        return results[len(self._new) + self._begins :]
+        return results[len(self._new) + self._first :]
 
     def row_count(self) -> int:
         """Return how many rows the results have."""
@@ -126,8 +134,12 @@ class Exchange:
 
 def reading(connection: Connection[Any], requests: Iterable[tuple[Query[Any], Rows]]) -> Exchange:
     """Return the exchange that runs selects and locks; outside of autocommit, the first one begins a transaction."""
-    begins = not connection.autocommit and connection.pgconn.transaction_status == TransactionStatus.IDLE
-    return Exchange(connection, _executions(requests), begins=begins)
+    if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+        return Exchange(connection, _executions(requests))
+    before = [DISCARD_PLANS] if prepared_on(connection).plans_are_old() else []
+    if not connection.autocommit:
+        before.append(BEGIN)
+    return Exchange(connection, _executions(requests), before=before)
 
 
 def writing(connection: Connection[Any], requests: Iterable[tuple[Statement, Rows]]) -> Exchange:
@@ -140,15 +152,41 @@ def rolling_back(connection: Connection[Any]) -> Exchange:
     return Exchange(connection, [ROLLBACK])
 
 
-_all_prepared: WeakKeyDictionary[Connection[Any], dict[str, bytes]] = WeakKeyDictionary()
+class Prepared:
+    """The statements that are prepared on a connection, and the age of their plans.
+
+    PostgreSQL makes a plan when a statement is first executed, and makes a new one only after ANALYZE. A plan for empty
+    tables reads whole tables, and a load that fills them would become slower with each row. So plans are discarded
+    after 1 s, after 2 s more and so on: tables hardly grow to more than twice their size in between. To make the plans
+    again takes about 5 ms.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.names: dict[str, bytes] = {}
+        """The names of the statements by their texts."""
+        self._clock = clock
+        self._pause = FIRST_PLANS_S
+        self._due = clock() + self._pause
+
+    def plans_are_old(self) -> bool:
+        """Return whether to discard the plans now."""
+        now = self._clock()
+        if now < self._due:
+            return False
+        self._pause = min(2 * self._pause, LATER_PLANS_S)
+        self._due = now + self._pause
+        return True
 
 
-def _prepared_on(connection: Connection[Any]) -> dict[str, bytes]:
-    """Return the names of the statements that are prepared on a connection, by their texts."""
+_all_prepared: WeakKeyDictionary[Connection[Any], Prepared] = WeakKeyDictionary()
+
+
+def prepared_on(connection: Connection[Any]) -> Prepared:
+    """Return what is prepared on a connection."""
     try:
         return _all_prepared[connection]
     except KeyError:
-        return _all_prepared.setdefault(connection, {})
+        return _all_prepared.setdefault(connection, Prepared())
 
 
 def _executions(requests: Iterable[tuple[Statement, Rows]]) -> list[Execution]:
