@@ -29,6 +29,7 @@ from registrar.v1 import (
     student_service_pb2,
 )
 from registrar_client import AsyncPager, AsyncRegistrarClient, Pager, RegistrarClient, RetryOptions
+from registrar_client._gathered_batch import WRITE_FIELDS
 from registrar_client._retry import Timing
 
 SERVICES = [
@@ -310,7 +311,7 @@ class _GatheringChannel(_AsyncChannel):
                 return self._answer_all(request, metadata)
             if _is_companion(request):
                 return enrollment_service_pb2.EnrollStudentResponse()
-            if hasattr(request, "request_id") and not getattr(request, "validate_only", False):
+            if rpc in WRITE_FIELDS and not getattr(request, "validate_only", False):
                 self.alone.append(rpc)
             return await plain(request, timeout=timeout, metadata=metadata)
 
