@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from registrar_server.ledger.batching import Batcher, Lanes, Limits, Run
+from registrar_server.ledger.batching import Batcher, Lanes, Limits, Pool, Run
 from registrar_server.ledger.lane_thread import LaneThread
-from registrar_server.ledger.ledger import Answer, Call, Ledger
+from registrar_server.ledger.ledger import Answer, Block, Call, Ledger, Outcome
 from registrar_server.ledger.loading import ExpectedWaiters
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.lookups import latest_revisions, look_up
@@ -25,6 +26,9 @@ from registrar_server.storage.database import Database
 from registrar_server.storage.loop_store import LoopStore
 from registrar_server.storage.stores import BlockingStore
 
+BLOCK_LANES = 2
+"""The number of blocks at work on PostgreSQL: while the database carries out one, the server decides another."""
+
 
 class CallQueues:
     """Lanes for changes, lookups and revisions, and threads for queries; ``dispatcher`` sends calls to them."""
@@ -40,8 +44,9 @@ class CallQueues:
         count = 1 if database.is_sqlite else settings.write_lanes
         lanes = [Batcher[Any, Any](self._lane(ledger.work, f"write-{lane}"), limits) for lane in range(count)]
         self.changes = Lanes[Call, Answer](lanes, key=lambda call: call.command.lane_key)
-        # On PostgreSQL blocks have a lane of their own. On SQLite, which has one writer, single calls go before them.
-        self.blocks = lanes[0] if database.is_sqlite else Batcher[Any, Any](ledger.work, limits)
+        # On PostgreSQL blocks have lanes of their own. On SQLite, which has one writer, single calls go before them.
+        of_blocks = [Batcher[Any, Any](ledger.work, limits) for _ in range(BLOCK_LANES)]
+        self.blocks = Pool[Block, Sequence[Outcome]](lanes if database.is_sqlite else of_blocks)
         self.lookups = Batcher[LookupPlan, Answer](self._lane(reads.look_up, "read"), limits)
         self.queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         twins = Twins(self.changes, settings.max_waiting)

@@ -174,7 +174,7 @@ class TestInterruptions:
                 await gate.holds_one()
                 stopping = asyncio.ensure_future(server.stop(grace=30))
                 await turns(100)
-                assert server._queues.blocks._closing
+                assert server._queues.blocks._lanes[0]._closing
             failure = await call
             assert (failure.code, failure.reason) == (StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
             assert await stopping

@@ -186,6 +186,11 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:
             return [error] * len(items)
 
+    @property
+    def load(self) -> int:
+        """The number of items that wait, and 1 if a batch is being carried out."""
+        return self._count() + len(self._behind) + (not self._idle.is_set())
+
     async def close(self) -> None:
         """Refuse new calls, and return when all waiting calls are done."""
         self._closing = True
@@ -224,6 +229,29 @@ class Lanes(Generic[Item, Result]):
 
     def _lane(self, item: Item) -> Batcher[Item, Result]:
         return self._lanes[hash(self._key(item)) % len(self._lanes)]
+
+    async def close(self) -> None:
+        """Close every lane."""
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
+
+
+class Pool(Generic[Item, Result]):
+    """Several batchers that take turns: an item goes to the one with the smallest load."""
+
+    def __init__(self, lanes: Sequence[Batcher[Item, Result]]) -> None:
+        self._lanes = lanes
+
+    def enter(
+        self,
+        item: Item,
+        then: Callable[[Result | Exception], None],
+        *,
+        timeout: float | None = None,
+        behind: bool = False,
+    ) -> Submission[Item, Result]:
+        """Put ``item`` into a lane; see ``Batcher.enter``."""
+        lane = min(self._lanes, key=lambda lane: lane.load)
+        return lane.enter(item, then, timeout=timeout, behind=behind)
 
     async def close(self) -> None:
         """Close every lane."""
