@@ -40,7 +40,7 @@ async def serve(handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
     # The options and the garbage collection are those of Registrar, see `registrar_server.cli`.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 10, 10)
+    gc.set_threshold(10_000, 10, 10)
     server = grpc.aio.server(options=server_options(settings.load()))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("registrar.v1.EnrollmentService", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")

@@ -153,7 +153,7 @@ async def serve(url: str) -> None:
     # The garbage collection is that of Registrar, see `registrar_server.cli`.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 10, 10)
+    gc.set_threshold(10_000, 10, 10)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         app = make_app(url, f"127.0.0.1:{listener.getsockname()[1]}")
         config = uvicorn.Config(

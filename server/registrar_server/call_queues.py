@@ -26,7 +26,7 @@ from registrar_server.storage.database import Database
 from registrar_server.storage.loop_store import LoopStore
 from registrar_server.storage.stores import BlockingStore
 
-BLOCK_LANES = 2
+BLOCK_LANES = 3
 """The number of blocks at work on PostgreSQL: while the database carries out one, the server decides another."""
 
 

@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 256
     """The largest number of calls, or of ordered writes of a BatchWrite, in one transaction."""
     write_lanes: Annotated[int, Field(ge=1, le=64)] = 2
-    """The number of concurrent write transactions of single calls on PostgreSQL, where blocks have two more; SQLite
+    """The number of concurrent write transactions of single calls on PostgreSQL, where blocks have three more; SQLite
     always has one."""
     read_lanes: Annotated[int, Field(ge=1, le=64)] = 4
     """The number of concurrent queries."""

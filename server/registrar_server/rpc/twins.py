@@ -105,8 +105,8 @@ class Twins:
         self._max_waiting = max_waiting
         self._clock = clock
         self._waiting = 0
-        self._under_way: dict[Key, OrderedDict[_Twin, None]] = {}
-        """For each call that is under way, the twins that wait, in the order of their arrival."""
+        self._under_way: dict[Key, OrderedDict[_Twin, None] | None] = {}
+        """For each call that is under way, the twins that wait, in the order of their arrival. None if none ever did."""
         self._cleared: dict[Key, asyncio.Future[None]] = {}
         """For calls that a block waits for: done when neither the call nor a twin of it is under way."""
 
@@ -120,12 +120,11 @@ class Twins:
             return self._lanes.enter(call, then, timeout=timeout)
         deadline = None if timeout is None else self._clock() + timeout
         twin = _Twin(self, _key(call), call, deadline, then)
-        queue = self._under_way.get(twin.key)
-        if queue is None:
-            self._carry_out(twin, timeout)
-            self._under_way[twin.key] = OrderedDict()
+        if twin.key in self._under_way:
+            self._wait(twin, timeout)
         else:
-            self._wait(twin, queue, timeout)
+            self._carry_out(twin, timeout)
+            self._under_way[twin.key] = None
         return twin
 
     async def carry_out(
@@ -159,7 +158,7 @@ class Twins:
         entry.submission = lane.enter(block, entry.end, timeout=timeout, behind=True)
         for call in block.calls:
             if call.request_id:
-                self._under_way[_key(call)] = OrderedDict()
+                self._under_way[_key(call)] = None
         return entry
 
     def end_block(self, block: Block, outcomes: Sequence[Outcome]) -> None:
@@ -172,9 +171,12 @@ class Twins:
     def _carry_out(self, twin: _Twin, timeout: float | None) -> None:
         twin.submission = self._lanes.enter(twin.call, partial(self._end, twin), timeout=timeout)
 
-    def _wait(self, twin: _Twin, queue: OrderedDict[_Twin, None], timeout: float | None) -> None:
+    def _wait(self, twin: _Twin, timeout: float | None) -> None:
         if self._waiting >= self._max_waiting:
             raise overloaded(self._waiting, 1.0)
+        queue = self._under_way[twin.key]
+        if queue is None:
+            queue = self._under_way[twin.key] = OrderedDict()
         queue[twin] = None
         twin.queue = queue
         self._waiting += 1
@@ -230,7 +232,7 @@ class Twins:
         while twin := self._next_of(queue):
             give(twin.then, outcome())
 
-    def _clear(self, key: Key) -> OrderedDict[_Twin, None]:
+    def _clear(self, key: Key) -> OrderedDict[_Twin, None] | None:
         """Note that a call is no longer under way, and return the twins that wait."""
         if cleared := self._cleared.pop(key, None):
             cleared.set_result(None)
@@ -247,9 +249,9 @@ class Twins:
                 give(twin.then, error)
         self._clear(key)
 
-    def _next_of(self, queue: OrderedDict[_Twin, None]) -> _Twin | None:
+    def _next_of(self, queue: OrderedDict[_Twin, None] | None) -> _Twin | None:
         """Remove and return the first twin that still waits."""
-        first = next(iter(queue), None)
+        first = next(iter(queue), None) if queue else None
         if first:
             self._remove(first)
         return first
