@@ -106,7 +106,7 @@ class Twins:
         self._clock = clock
         self._waiting = 0
         self._under_way: dict[Key, OrderedDict[_Twin, None] | None] = {}
-        """For each call that is under way, the twins that wait, in the order of their arrival. None if none ever did."""
+        """For each call that is under way, the twins that wait, in the order of their arrival; None if none did."""
         self._cleared: dict[Key, asyncio.Future[None]] = {}
         """For calls that a block waits for: done when neither the call nor a twin of it is under way."""
 
