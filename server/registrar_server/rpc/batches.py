@@ -28,7 +28,7 @@ from registrar_server.rpc.twins import BlockLane, Twins
 from registrar_server.rpc.validation import Fields
 from registrar_server.stopwatch import Stopwatch
 
-PIECE = 64
+PIECE = 16
 """After so many writes, other work in the event loop gets a turn."""
 MAKES_WAY_S = 1.0
 """How long pieces stay small after a single call."""
