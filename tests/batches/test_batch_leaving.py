@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from registrar.v1.batch_service_pb2 import BatchWriteRequest, Write
 from registrar.v1.course_service_pb2 import SearchCoursesRequest
+from registrar_server.call_queues import BLOCK_LANES
 from registrar_server.errors import Refusal
 from registrar_server.ledger.ledger import Block, Call
 from registrar_server.rpc.arrival import Arrival
@@ -39,19 +40,20 @@ class TestLeaving:
 
     async def test_before_it_begins(self, gate: Gate, database_url: str, log: Log) -> None:
         """Nothing of it happens, and it does not count as under way."""
-        async with registrar_on(database_url, max_waiting=8) as registrar:
+        others = [f"a-{lane}" for lane in range(BLOCK_LANES)]
+        async with registrar_on(database_url, max_waiting=len(others) + len(STUDENTS)) as registrar:
             with gate.closed():
-                first = asyncio.ensure_future(carried_out(registrar, create_student("s-0")))
+                busy = asyncio.gather(*(carried_out(registrar, create_student(other)) for other in others))
                 await gate.holds_one()
                 call = sent(registrar, OF_STUDENTS)
                 await registrar.courses.SearchCourses(SearchCoursesRequest())  # Afterwards the server has the batch.
                 call.cancel()
                 line = await log.one("rpc", method="BatchWrite", status="CANCELLED")
                 assert line["writes"] == 6
-            await first
-            assert await created(registrar) == ["s-0"]
+            await busy
+            assert sorted(await created(registrar)) == others
             await sent(registrar, OF_STUDENTS)
-            assert await created(registrar) == ["s-0", *STUDENTS]
+            assert (await created(registrar))[len(others) :] == STUDENTS
 
     async def test_while_a_piece_is_under_way(
         self, gate: Gate, blocks: Blocks, database_url: str, engine: Engine, log: Log

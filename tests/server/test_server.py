@@ -44,9 +44,7 @@ from tests.support.servers import (
     settings,
 )
 
-SERVICES = [
-    f"registrar.v1.{name}" for name in ("CourseService", "EnrollmentService", "HistoryService", "StudentService")
-]
+SERVICES = [f"registrar.v1.{name}Service" for name in ("Batch", "Course", "Enrollment", "History", "Student")]
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 REFLECTION = "grpc.reflection.{}.ServerReflection"
 
