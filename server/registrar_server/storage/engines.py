@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -79,10 +80,27 @@ def _prepare_postgresql(statements: str, connection: psycopg.Connection, _record
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # The module's own BEGIN comes too late and is deferred, so transactions begin explicitly.
     connection.isolation_level = None
+    _write_ahead(connection)
     # In a large database every enrollment touches different index pages. At the default of 1,000 pages nearly every
     # batch would pay for a checkpoint; with 8,000 pages the log may grow to 32 MB before one.
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "wal_autocheckpoint = 8000"):
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "wal_autocheckpoint = 8000"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Keep the log of changes in a file of its own, so that reads do not wait for writes.
+
+    The first connection to a database changes its file for this. SQLite does not wait for the others meanwhile.
+    """
+    until = time.monotonic() + LOCK_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(0.001)
 
 
 def sqlite_file(url: str | URL) -> Path | None:
