@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from hashlib import sha1
 from uuid import UUID
 
@@ -46,8 +47,15 @@ def new_id(now: int) -> str:
 
     ``now`` is in microseconds since 1970 UTC; the id carries its milliseconds.
     """
-    time, random = f"{now // 1000:012x}", _randomness.take()
-    return f"{time[:8]}-{time[8:]}-7{random[1:4]}-{_VARIANT[random[4]]}{random[5:8]}-{random[8:]}"
+    random = _randomness.take()
+    return f"{_time_digits(now // 1000)}-7{random[1:4]}-{_VARIANT[random[4]]}{random[5:8]}-{random[8:]}"
+
+
+@lru_cache(maxsize=1)
+def _time_digits(milliseconds: int) -> str:
+    """Return the digits of a time; the ids of one batch share it."""
+    digits = f"{milliseconds:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
 
 
 def numbered_ids(namespace: str) -> Callable[[int], str]:

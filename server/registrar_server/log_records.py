@@ -17,7 +17,9 @@ from typing import Any, TextIO
 from registrar_server.log_formats import Format, Record
 
 DELAY_S = 0.02
-"""The longest time that a record waits for its line."""
+"""How long a record waits for its line."""
+LATENESS_S = 0.03
+"""How much longer it waits for a loop that is busy; a line that is written alone costs several times as much."""
 
 _MAY_WAIT = frozenset({"debug", "info"})
 """The levels of records that wait. All others are written at once, with those that wait."""
@@ -28,7 +30,7 @@ class LogRecords:
 
     Lines are written in the order of the calls, each flush with one write. Every record is written:
 
-    - by the event loop, ``DELAY_S`` after the first one that waits;
+    - by the event loop, ``DELAY_S`` after the first one that waits, or ``LATENESS_S`` later if the loop is busy;
     - at once, if it is a warning or an error, or if no event loop runs in the thread and none will write it soon;
     - at the latest when the process exits. ``os._exit`` needs ``write_out`` before it.
 
@@ -42,7 +44,7 @@ class LogRecords:
         self._records: list[Record] = []
         self._append = self._records.append
         self._due = 0
-        """The time until which an event loop writes the records, or 0 if none is asked to."""
+        """The time until which an event loop should write the records, or 0 if none is asked to."""
         self._lock = threading.RLock()
         self._writing = False
         atexit.register(self.write_out)
@@ -68,7 +70,7 @@ class LogRecords:
             asyncio.get_running_loop().call_later(DELAY_S, self.write_out)
         except RuntimeError:
             return False
-        self._due = now + int(DELAY_S * 1e9)
+        self._due = now + int((DELAY_S + LATENESS_S) * 1e9)
         return True
 
     def write_out(self) -> None:

@@ -1,7 +1,7 @@
 """Logging: structlog to standard error, as JSON lines or as text for a terminal.
 
 Event names are constants, data are keywords, ids are strings. Lines are formatted and written together, debug and info
-lines up to 20 ms after the call (``log_records.py``), so values must not change after it. Warnings and errors that
+lines some 20 ms after the call (``log_records.py``), so values must not change after it. Warnings and errors that
 libraries log through the standard library have the same format; their other messages, such as SQL statements, are
 dropped. Tracebacks never show the values of variables, because these may be secrets.
 """

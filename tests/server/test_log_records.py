@@ -17,7 +17,7 @@ from typing import IO, Any
 import pytest
 
 from registrar_server.log_formats import JsonFormat
-from registrar_server.log_records import DELAY_S, LogRecords
+from registrar_server.log_records import DELAY_S, LATENESS_S, LogRecords
 
 
 class Stream(io.StringIO):
@@ -141,14 +141,17 @@ async def test_a_loop_that_is_late_writes_at_the_next_record(
     records: LogRecords, stream: Stream, loop_clock: Clock
 ) -> None:
     records.add("info", "first", {})
-    loop_clock.seconds += DELAY_S
+    loop_clock.seconds += DELAY_S + LATENESS_S / 2
     records.add("info", "second", {})
-    assert stream.writes == [["first", "second"]]
+    assert stream.writes == []
+    loop_clock.seconds += LATENESS_S / 2
+    records.add("info", "third", {})
+    assert stream.writes == [["first", "second", "third"]]
 
 
 async def test_a_thread_writes_for_a_loop_that_is_late(records: LogRecords, stream: Stream, clock: Clock) -> None:
     records.add("info", "in the loop", {})
-    clock.seconds += DELAY_S
+    clock.seconds += DELAY_S + LATENESS_S
     thread = threading.Thread(target=records.add, args=("info", "in a thread", {}))
     thread.start()
     thread.join()
@@ -163,7 +166,7 @@ def test_records_that_a_stopped_loop_leaves_are_written_by_the_next_one_that_is_
 
     asyncio.run(add())
     assert stream.writes == []
-    clock.seconds += DELAY_S
+    clock.seconds += DELAY_S + LATENESS_S
     records.add("info", "later", {})
     assert stream.writes == [["in the loop", "later"]]
 

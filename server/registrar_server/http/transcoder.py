@@ -85,23 +85,17 @@ class Transcoder:
                 request = await asyncio.to_thread(read_request, *arguments) if large else read_request(*arguments)
                 arrival.data = request.SerializeToString()
                 self._intake.take(arrival)
-                await arrival.ended
+                await arrival.wait()
         except TimeoutError:
-            may_have_begun = _give_up(arrival)
-            if arrival.ended.cancelled():
+            if not arrival.is_over:
+                may_have_begun = arrival.leave()
                 changes = isinstance(arrival.method, Change | Batch)
                 arrival.refused = status.of_late_answer(changes=changes) if may_have_begun else status.of_deadline()
         except asyncio.CancelledError:
-            _give_up(arrival)
+            arrival.leave()
             raise
         except Exception as error:
             arrival.end(error)
-
-
-def _give_up(arrival: Arrival) -> bool:
-    """Give up a call, which may not even have been read; return whether its work may have begun."""
-    arrival.ended.cancel()
-    return arrival.leave()
 
 
 def _headers(scope: Scope) -> dict[str, str]:

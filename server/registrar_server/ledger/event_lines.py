@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
 from registrar_server.core.records import Event
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
-def log_events(events: Sequence[Event]) -> None:
+def log_events(events: Sequence[Event], log: Any = _log) -> None:
     """Log the events that are about an enrollment."""
     for event in events:
         if event.enrollment_id:

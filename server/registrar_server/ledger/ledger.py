@@ -52,8 +52,7 @@ class NoResponse:
         return b""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A caller's command, with the way to answer it and the ``request_id`` that its response is stored under."""
 
     command: Command

@@ -51,16 +51,19 @@ class _Limited:
 
 
 class Arrival:
-    """A call. ``ended`` is done when the caller can be answered, with ``response`` or with ``refused``."""
+    """A call. When ``is_over``, the caller can be answered, with ``response`` or with ``refused``, or has left."""
 
     __slots__ = (
         "_begun",
         "_context",
+        "_ended",
+        "_log",
+        "_peer",
         "_place",
         "_slow_call",
         "data",
-        "ended",
         "entry",
+        "is_over",
         "method",
         "refused",
         "request",
@@ -73,6 +76,8 @@ class Arrival:
         """Make a call, or the write at this ``place`` of a batch."""
         self._begun = time.perf_counter()
         self._context = context
+        self._log = log
+        self._peer = ""
         self._slow_call = slow_call
         self._place = place
         self.method = method
@@ -83,7 +88,27 @@ class Arrival:
         """The place of the call in a queue."""
         self.response = b""
         self.refused: RpcStatus | None = None
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_over = False
+        self._ended: asyncio.Future[None] | None = None
+
+    def _bound_log(self) -> Any:
+        """Return a logger that does not have to find its configuration for each line."""
+        if self._log is log:
+            self._log = log.bind()
+        return self._log
+
+    @property
+    def peer(self) -> str:
+        """The address of the caller."""
+        if not self._peer:
+            self._peer = self._context.peer()
+        return self._peer
+
+    async def wait(self) -> None:
+        """Return when the call is over; at most one caller may wait. Who stops waiting before has to call ``leave``."""
+        if not self.is_over:
+            self._ended = asyncio.get_running_loop().create_future()
+            await self._ended
 
     def time_remaining(self) -> float | None:
         """Return the seconds until the deadline of the call, or None if it has none."""
@@ -94,6 +119,7 @@ class Arrival:
         context = self._context if timeout is None else _Limited(self._context, self._begun + timeout)
         write = Arrival(method, b"", context, float("inf"), place=place)
         write.request = request
+        write._log, write._peer = self._bound_log(), self.peer
         return write
 
     def end(self, outcome: Outcome) -> None:
@@ -104,75 +130,84 @@ class Arrival:
         logged even if the caller has left.
         """
         if isinstance(outcome, Answer):
-            log_events(outcome.events)
-        if self.ended.done():
+            log_events(outcome.events, self._log)
+        if self.is_over:
             return
         try:
-            self._log(self._taken(outcome))
+            line = self._begin_line()
+            try:
+                self._take(outcome, line)
+            except Exception as error:  # Without an outcome the caller would wait forever.
+                self._take(error, line)
+            self._write_line(line)
         finally:
-            self.entry = None  # It refers to this call. Both would stay in memory until a garbage collection.
-            self.ended.set_result(None)
+            self._finish()
 
-    def _taken(self, outcome: Outcome) -> dict[str, Any]:
-        """Take the outcome, or the error if it cannot be taken: without one the caller would wait forever."""
-        try:
-            return self._take(outcome)
-        except Exception as error:
-            return self._take(error)
+    def _finish(self) -> None:
+        self.is_over = True
+        self.entry = None  # It refers to this call. Both would stay in memory until a garbage collection.
+        if self._ended and not self._ended.done():
+            self._ended.set_result(None)
 
-    def _take(self, outcome: Outcome) -> dict[str, Any]:
-        """Keep the response or the status, and return what the log says of it."""
-        match outcome:
-            case Answer(response=response, message=message):
-                self.response = response
-                return self.method.ids_of_response(message or self.method.response.FromString(response))
-            case Refusal():
-                self.refused = status.of_refusal(outcome)
-                return {"status": outcome.status, "reason": outcome.reason.value, **outcome.metadata}
-            case TimeoutError():
-                self.refused = status.of_deadline(str(outcome))
-                return {"status": "DEADLINE_EXCEEDED"}
-            case error:
-                error_id = _log_crash(error, self.method.name)
-                self.refused = status.of_crash(error_id)
-                return {"status": "INTERNAL", "error_id": error_id}
+    def _take(self, outcome: Outcome, line: dict[str, Any]) -> None:
+        """Keep the response or the status, and add what the log says of it to its line."""
+        if isinstance(outcome, Answer):
+            self.response = outcome.response
+            message = outcome.message or self.method.response.FromString(outcome.response)
+            self.method.ids_of_response(message, line)
+        elif isinstance(outcome, Refusal):
+            self.refused = status.of_refusal(outcome)
+            line |= {"status": outcome.status, "reason": outcome.reason.value, **outcome.metadata}
+        elif isinstance(outcome, TimeoutError):
+            self.refused = status.of_deadline(str(outcome))
+            line["status"] = "DEADLINE_EXCEEDED"
+        else:
+            error_id = _log_crash(outcome, self.method.name)
+            self.refused = status.of_crash(error_id)
+            line |= {"status": "INTERNAL", "error_id": error_id}
 
     def leave(self) -> bool:
         """Give the call up, because its caller has cancelled it or its deadline has passed.
 
         Returns whether its work may have begun.
         """
-        if not self.ended.cancelled():  # The call has its outcome, which is logged. The caller left just then.
+        if self.is_over:  # The call has its outcome, which is logged. The caller left just then.
             return True
         may_have_begun = self.entry is not None and self.entry.leave()
-        self._log({"status": "DEADLINE_EXCEEDED" if self._is_over() else "CANCELLED"})
-        self.entry = None
+        line = self._begin_line()
+        line["status"] = "DEADLINE_EXCEEDED" if self._is_late() else "CANCELLED"
+        self._write_line(line)
+        self._finish()
         return may_have_begun
 
-    def _is_over(self) -> bool:
+    def _is_late(self) -> bool:
         """Return whether the call was cancelled because its deadline has passed at the client."""
         remaining = self._context.time_remaining()
         return remaining is not None and remaining < LATENESS_S
 
-    def _log(self, found: dict[str, Any]) -> None:
-        """Log the call: one that failed through a fault of the server or was slow is a warning, a crash is an error."""
-        ended = time.perf_counter()
-        line: dict[str, Any] = {"method": self.method.name, "status": "OK", **found}
+    def _begin_line(self) -> dict[str, Any]:
+        """Return what the log says of the call before its outcome is known."""
+        line: dict[str, Any] = {"method": self.method.name, "status": "OK"}
         if self._place is not None:
             line["write"] = self._place
         if self.request is not None:
-            line.update(self.method.ids_of_request(self.request, line))
+            self.method.ids_of_request(self.request, line)
+        return line
+
+    def _write_line(self, line: dict[str, Any]) -> None:
+        """Log the call: one that failed through a fault of the server or was slow is a warning, a crash is an error."""
+        ended = time.perf_counter()
         line["duration_ms"] = round((ended - self._begun) * 1000, 3)
-        write = log.info
+        write = self._log.info
         if ended - self._begun > self._slow_call:
             line.update(spent(self.entry.stopwatch if self.entry else None, self._begun, ended))
-            write = log.warning
+            write = self._log.warning
         if line["status"] != "OK":
             if line.get("reason") in _FAULTS:
-                write = log.warning
+                write = self._log.warning
             elif line["status"] == "INTERNAL":
-                write = log.error
-        write("rpc", **line, peer=self._context.peer())
+                write = self._log.error
+        write("rpc", **line, peer=self.peer)
 
 
 def _log_crash(error: Exception, method: str) -> str:

@@ -37,20 +37,25 @@ CHANGES = _changes()
 """The changes that a batch can contain, by the name of the field of ``Write`` and ``WriteResult``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch(Method):
     """An RPC whose request contains requests for changes."""
 
     @cached_property
     def ids_of_request(self) -> IdsReader:
-        """Return the id of a request, and the number of its writes."""
-        ids = super().ids_of_request
-        return lambda message, known=(): {**ids(message, known), "writes": len(message.writes)}
+        """Return what reads the id of a request, and the number of its writes."""
+        add_ids = super().ids_of_request
+
+        def add(message: Any, line: dict[str, Any]) -> None:
+            add_ids(message, line)
+            line["writes"] = len(message.writes)
+
+        return add
 
     @cached_property
     def ids_of_response(self) -> IdsReader:
-        """Return the number of refused writes."""
-        return lambda message, known=(): {"refused": message.refused_count}
+        """Return what reads the number of refused writes."""
+        return lambda message, line: line.update(refused=message.refused_count)
 
 
 BATCH_WRITE = Batch(pb.BatchWriteRequest, pb.BatchWriteResponse)

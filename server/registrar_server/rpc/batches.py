@@ -54,6 +54,8 @@ class _Running:
     arrival: Arrival
     options: Options
     writes: list[Arrival] = field(default_factory=list)
+    limited: list[Arrival] = field(default_factory=list)
+    """The writes with a timeout of their own."""
     task: asyncio.Task[None] | None = None
     has_begun: bool = False
     stopwatch: Stopwatch | None = None
@@ -66,14 +68,17 @@ class _Running:
 
     def first_open(self, places: range) -> int:
         """Return the place of the first write without an outcome, or the first place if all have one."""
-        return next((place for place in places if not self.writes[place].ended.done()), places.start)
+        return next((place for place in places if not self.writes[place].is_over), places.start)
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the first deadline of the batch and of its writes that have no outcome."""
+        waiting = (self.arrival, *(write for write in self.limited if not write.is_over))
+        return min((left for one in waiting if (left := one.time_remaining()) is not None), default=None)
 
     def leave_writes(self) -> None:
         """Give up the writes that have no outcome yet."""
         for write in self.writes:
-            write.ended.cancel()
-            if write.ended.cancelled():
-                write.leave()
+            write.leave()
 
 
 class Batches:
@@ -191,10 +196,8 @@ class Batches:
                 if not is_interruption(outcome):
                     give(one.then, outcome)
 
-        waiting = [write for write in running.writes if not write.ended.done()]
-        timeout = min((left for write in waiting if (left := write.time_remaining()) is not None), default=None)
         try:
-            await self._twins.carry_out(self._lane, block, end, timeout=timeout)
+            await self._twins.carry_out(self._lane, block, end, timeout=running.time_remaining())
         except Refusal as refusal:
             for place, one in refusal.refused.items():
                 give(opened[place].then, one)
@@ -209,16 +212,16 @@ class Batches:
         opened = await self._open_all(running, places)
         running.has_begun = True
         # All at once, so that the lanes gather them.
-        waiting = [write for write in running.writes if not write.ended.done()]
+        waiting = [write for write in running.writes if not write.is_over]
         for write, one in zip(waiting, opened, strict=True):
             enter_change(self._twins, write, one)
         for write in waiting:
-            await write.ended
+            await write.wait()
 
     async def _preview(self, running: _Running) -> None:
         """Answer the writes in order, on one state; nothing is changed."""
         opened = await self._open_all(running, range(len(running.arrival.request.writes)))
-        waiting = [write for write in running.writes if not write.ended.done()]
+        waiting = [write for write in running.writes if not write.is_over]
         outcomes = await self._preview_all([one.call for one in opened])
         refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Refusal)}
         for place, refusal in refused.items():
@@ -252,6 +255,8 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
     asked = asked_by(write)
     arrival = running.arrival.write(asked.change or NO_WRITE, asked.request, place, asked.timeout)
     running.writes.append(arrival)
+    if asked.timeout is not None:
+        running.limited.append(arrival)
     if asked.change is None:
         raise no_change()
     given = Fields()

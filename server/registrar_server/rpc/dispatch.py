@@ -42,7 +42,7 @@ class Dispatcher:
     def open_all(self, arrivals: Sequence[Arrival]) -> None:
         """Open calls in order. What is wrong with one of them is its outcome, and does not affect the others."""
         for arrival in arrivals:
-            if not arrival.ended.done():
+            if not arrival.is_over:
                 try:
                     self._open(arrival)
                 except Exception as error:

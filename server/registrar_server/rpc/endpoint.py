@@ -42,8 +42,8 @@ class Intake:
         self._due = 0.0
         """When the gathered calls are opened at the latest."""
         self._gathered: list[Arrival] = []
-        self._last: asyncio.Future[None] | None = None
-        """Done when the last of the opened calls has ended."""
+        self._last: Arrival | None = None
+        """The last of the opened calls."""
         self._met_nobody = 0
         """How many calls in a row have met no other call."""
 
@@ -55,7 +55,7 @@ class Intake:
             asyncio.get_running_loop().call_soon(self._look, 1, self._patience())
 
     def _patience(self) -> int:
-        if self._last is not None and not self._last.done():
+        if self._last is not None and not self._last.is_over:
             self._met_nobody = 0
         return 1 if self._met_nobody >= ALONE else QUIET_TURNS
 
@@ -69,7 +69,7 @@ class Intake:
             return
         gathered, self._gathered = self._gathered[:MAX_GATHERED], self._gathered[MAX_GATHERED:]
         self._met_nobody = self._met_nobody + 1 if count == 1 else 0
-        self._last = gathered[-1].ended
+        self._last = gathered[-1]
         if self._gathered:
             asyncio.get_running_loop().call_soon(self._look, len(self._gathered), 1)
         self._open_all(gathered)
@@ -93,7 +93,7 @@ class Endpoints:
             arrival = Arrival(method, data, context, slow_call)
             intake.take(arrival)
             try:
-                await arrival.ended
+                await arrival.wait()
             except asyncio.CancelledError:
                 arrival.leave()
                 raise

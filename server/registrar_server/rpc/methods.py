@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -28,8 +28,8 @@ Pack = Callable[[Any, int], Message]
 class IdsReader(Protocol):
     """Reads the ids in a message for the log."""
 
-    def __call__(self, message: Any, known: Container[str] = ()) -> dict[str, Any]:
-        """Return the ids by name, without those whose names are known already."""
+    def __call__(self, message: Any, line: dict[str, Any]) -> None:
+        """Add the ids to a line by name, unless it has a value of that name already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class QueryPlan:
     pack: Pack
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
     """A unary RPC: its messages, and the names of the ids in them for the log."""
 
@@ -69,16 +69,16 @@ class Method:
 
     @cached_property
     def ids_of_request(self) -> IdsReader:
-        """Return the ids in a request, by name."""
+        """Return what reads the ids in a request."""
         return _ids_reader(self.request.DESCRIPTOR)
 
     @cached_property
     def ids_of_response(self) -> IdsReader:
-        """Return the ids in a response, by name."""
+        """Return what reads the ids in a response."""
         return _ids_reader(self.response.DESCRIPTOR)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Change(Method):
     """An RPC that changes something: how its request becomes a command, and the command's result its response."""
 
@@ -111,7 +111,7 @@ class Change(Method):
         return "validate_only" in self.request.DESCRIPTOR.fields_by_name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Read(Method):
     """An RPC that changes nothing: how its request becomes a lookup or a query."""
 
@@ -135,15 +135,13 @@ def malformed(expected: str) -> Refusal:
 def _ids_reader(message: Any) -> IdsReader:
     fields = [(name, attrgetter(path)) for name, path in _id_fields(message).items()]
 
-    def ids(message: Any, known: Container[str] = ()) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def add_ids(message: Any, line: dict[str, Any]) -> None:
         for name, read in fields:
-            if name not in known and (value := read(message)):
+            if name not in line and (value := read(message)):
                 is_short = len(value) <= MAX_LOGGED_CHARACTERS and value.isprintable()
-                found[name] = value if is_short else _printable(value)
-        return found
+                line[name] = value if is_short else _printable(value)
 
-    return ids
+    return add_ids
 
 
 def _id_fields(message: Any) -> Mapping[str, str]:

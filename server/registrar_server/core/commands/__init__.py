@@ -1,6 +1,7 @@
-"""The changes that callers may ask for, as frozen values. Each names the rows that its decision needs.
+"""The changes that callers may ask for. Each names the rows that its decision needs.
 
 Every change in Registrar is a command, and all commands take the same path: queue, lock, load, decide, write, commit.
+Nothing changes a command after it was made. Its class is not frozen, because that would triple the time to make one.
 """
 
 from registrar_server.core.commands.command import Command

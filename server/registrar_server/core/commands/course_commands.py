@@ -25,7 +25,7 @@ SETTLING = frozenset(
 """The fields of a course on which the promotion of its waiters depends."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _CourseCommand:
     course_id: str
 
@@ -37,7 +37,7 @@ class _CourseCommand:
         scope.courses.add(self.course_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CreateCourse(_CourseCommand):
     """Add a course; ``values`` by field name."""
 
@@ -49,7 +49,7 @@ class CreateCourse(_CourseCommand):
         scope.prerequisites.update(self.values.get("prerequisite_course_ids", ()))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpdateCourse(_CourseCommand):
     """Set the named fields of a course; an empty ``etag`` is unconditional."""
 
@@ -68,7 +68,7 @@ class UpdateCourse(_CourseCommand):
             scope.settle(self.course_id, MANY if capacity is None else capacity)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settle(_CourseCommand):
     """Give the free seats of a course to its waiters."""
 
@@ -80,7 +80,7 @@ class Settle(_CourseCommand):
         scope.settle(self.course_id, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeleteCourse(_CourseCommand):
     """Delete a course softly; with ``force`` every live enrollment is dropped."""
 
@@ -94,6 +94,6 @@ class DeleteCourse(_CourseCommand):
             scope.emptied_courses.add(self.course_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UndeleteCourse(_CourseCommand):
     """Restore a deleted course."""

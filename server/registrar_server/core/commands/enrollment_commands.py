@@ -8,12 +8,12 @@ from registrar_server.core.overrides import NO_OVERRIDE, Override
 from registrar_server.core.scope import Scope
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EnrollmentCommand:
     """A command about enrollments."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _SeatCommand(EnrollmentCommand):
     student_id: str
     course_id: str
@@ -23,7 +23,7 @@ class _SeatCommand(EnrollmentCommand):
         return self.course_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Enroll(_SeatCommand):
     """Give the student a seat in the course, or a place on its waitlist."""
 
@@ -40,7 +40,7 @@ class Enroll(_SeatCommand):
         scope.settle(self.course_id, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unenroll(_SeatCommand):
     """End the student's live enrollment in the course."""
 
@@ -56,7 +56,7 @@ class Unenroll(_SeatCommand):
         scope.settle(self.course_id, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Swap(EnrollmentCommand):
     """Give the student a seat in one course and drop the seat in another."""
 
@@ -80,7 +80,7 @@ class Swap(EnrollmentCommand):
         scope.settle(self.from_course_id, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Complete(_SeatCommand):
     """End the student's seat in the course as a completion, or correct the latest completion."""
 
@@ -95,7 +95,7 @@ class Complete(_SeatCommand):
         scope.pairs.add((self.student_id, self.course_id))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordCompletion(_SeatCommand):
     """Add a completion from elsewhere, or return an equal one if the caller allows it."""
 
@@ -111,7 +111,7 @@ class RecordCompletion(_SeatCommand):
         scope.pairs.add((self.student_id, self.course_id))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _AttemptCommand(EnrollmentCommand):
     enrollment_id: str
 
@@ -125,7 +125,7 @@ class _AttemptCommand(EnrollmentCommand):
         scope.enrollments.add(self.enrollment_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CompleteById(_AttemptCommand):
     """End this seat as a completion, or correct this completion."""
 
@@ -134,7 +134,7 @@ class CompleteById(_AttemptCommand):
     etag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VoidCompletion(_AttemptCommand):
     """Declare this completion void."""
 

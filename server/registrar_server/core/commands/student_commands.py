@@ -9,7 +9,7 @@ from typing import Any
 from registrar_server.core.scope import Scope
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _StudentCommand:
     student_id: str
 
@@ -21,14 +21,14 @@ class _StudentCommand:
         scope.students.add(self.student_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CreateStudent(_StudentCommand):
     """Add a student; ``values`` by field name."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpdateStudent(_StudentCommand):
     """Set the named fields of a student; an empty ``etag`` is unconditional."""
 
@@ -38,7 +38,7 @@ class UpdateStudent(_StudentCommand):
     """The values of a new student, which is created if no student has the id; None creates no student."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeleteStudent(_StudentCommand):
     """Delete a student softly; with ``force`` every live enrollment is dropped."""
 
@@ -51,12 +51,12 @@ class DeleteStudent(_StudentCommand):
         scope.emptied_students.add(self.student_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UndeleteStudent(_StudentCommand):
     """Restore a deleted student."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlaceHold(_StudentCommand):
     """Place a hold on a student. It replaces a hold of the same code."""
 
@@ -64,7 +64,7 @@ class PlaceHold(_StudentCommand):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReleaseHold(_StudentCommand):
     """Release a hold on a student."""
 
