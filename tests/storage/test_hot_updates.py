@@ -18,8 +18,8 @@ UPDATED = text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WH
 
 @pytest.fixture
 def connection(postgresql_url: str) -> Iterator[Connection]:
-    """A transaction on a database with the course c-1."""
-    carry_out_on(postgresql_url, CreateCourse("c-1", {"capacity": 1}))
+    """A transaction on a database with the courses c-1 to c-200."""
+    carry_out_on(postgresql_url, *(CreateCourse(f"c-{number}", {"capacity": 1}) for number in range(1, 201)))
     engine = create_engine(postgresql_url)
     with engine.connect() as connection:
         yield connection
@@ -50,3 +50,9 @@ def test_a_change_of_the_flag_of_waiters(connection: Connection) -> None:
     connection.execute(UPDATED)
     waitlists = [(1, 1, 0, 2, True), (1, 2, 0, 3, True), (1, 3, 0, 4, True), (1, 0, 0, 4, False)]
     assert updates(connection, *waitlists) == (4, 2)
+
+
+def test_pages_have_room_for_the_next_version_of_each_course(connection: Connection) -> None:
+    connection.execute(UPDATED)
+    connection.execute(text("UPDATE courses SET enrolled_count = enrolled_count + 1"))
+    assert tuple(connection.execute(UPDATED).one()) == (200, 200)

@@ -119,7 +119,8 @@ class Course(Base):
 
     The keys and ``search_text`` follow from other columns, in the version ``keys_version``. ``has_waiters`` seldom
     changes, so the index over it costs nothing when a counter changes. An index over a counter would make PostgreSQL
-    write new entries into all indexes at each change, because the update of the row is no heap-only one then.
+    write new entries into all indexes at each change, because the update of the row is no heap-only one then. Half of
+    each page stays free for the next versions of its rows.
     """
 
     __tablename__ = "courses"
@@ -138,6 +139,7 @@ class Course(Base):
         Index(None, "term_key", "course_id"),
         _partial("ix_courses_keyless", "course_id", where=KEYLESS),
         _partial("ix_courses_has_waiters", "course_id", where=text("has_waiters")),
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
     course_id: Mapped[str] = mapped_column(ID, primary_key=True)
