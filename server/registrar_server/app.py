@@ -17,6 +17,7 @@ from registrar_server.http.connection_limits import PATIENCE, Patience
 from registrar_server.http.listener import HttpListener
 from registrar_server.http.probes import Readiness
 from registrar_server.http.site import make_app
+from registrar_server.identity_sources import IdentitySources
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.recounting import recount
 from registrar_server.ledger.rekeying import rekey
@@ -68,6 +69,7 @@ class Server:
         )
         self._readiness = Readiness(self._health, partial(self._look_at_schema, check_schema))
         self._queues = CallQueues(self._database, settings)
+        self._sources = IdentitySources(settings)
         self._sweep = Sweep(self._find_unsettled, self._queues.changes)
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
@@ -84,7 +86,8 @@ class Server:
         """Bind the addresses, serve, and start the periodic tasks."""
         intake = Intake(self._queues.dispatcher.open_all)
         slow_call, reflection = self._settings.slow_call, self._settings.reflection
-        add_services(self._grpc, intake, self._health, slow_call=slow_call, reflection=reflection)
+        identity = self._sources.identity
+        add_services(self._grpc, intake, identity, self._health, slow_call=slow_call, reflection=reflection)
         self._health.report(serving=True)
         try:
             await self._listen(intake)
@@ -111,7 +114,7 @@ class Server:
     async def _listen(self, intake: Intake) -> None:
         """Bind the address of HTTP, then that of gRPC, which a server that never started would not free."""
         if self._settings.http_listen:
-            app = make_app(intake, self._settings, self._readiness)
+            app = make_app(intake, self._sources.identity, self._settings, self._readiness)
             self._http = HttpListener(app, self._settings, self._patience)
             self.http_address = await self._http.start()
         self.address = bind(self._grpc, self._settings)

@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     """Describe the API to everybody who asks: gRPC reflection and /openapi.json."""
     database_url: SecretStr = SecretStr("sqlite:///registrar.db")
     """sqlite:///file, relative to the working folder, or postgresql://user:password@host/database."""
+    identity: Literal["auto", "required", "off"] = "auto"
+    """Whether callers are identified. auto: if there is an API key, or REGISTRAR_JWT_KEYS or REGISTRAR_CERT_ROLES."""
     insecure: bool = False
     """Serve without TLS on an address that is not loopback."""
     tls_cert_file: Path | None = None
@@ -165,7 +167,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{problem}; must be sqlite:///file.db or postgresql://user:password@host/database")
         return value
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "identity", mode="before")
     @classmethod
     def _ignore_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

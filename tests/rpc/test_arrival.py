@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from registrar.v1.student_service_pb2 import GetStudentRequest, GetStudentResponse
+from registrar_server.identity.identity import Identity
 from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.endpoint import Endpoints, Intake
@@ -22,6 +23,9 @@ FOUND = Answer(b"", message=GetStudentResponse())
 
 class Context:
     """The context of a call without a deadline."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
 
     def peer(self) -> str:
         return "test:1"
@@ -49,7 +53,9 @@ class Place:
 async def started() -> tuple[asyncio.Task[bytes], Arrival]:
     """Start a call that waits for its outcome."""
     opened: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
-    endpoints = Endpoints(Intake(lambda arrivals: opened.set_result(arrivals[0])), slow_call=60)
+    endpoints = Endpoints(
+        Intake(lambda arrivals: opened.set_result(arrivals[0])), Identity([], is_on=False), slow_call=60
+    )
     context: Any = Context()
     running = asyncio.ensure_future(endpoints.handler(GET_STUDENT)(b"", context))
     arrival = await opened

@@ -17,6 +17,7 @@ from registrar_server import stopwatch
 from registrar_server.core.records import Event
 from registrar_server.core.vocabulary import EventType
 from registrar_server.errors import Reason, Refusal, database_unavailable, unwrap
+from registrar_server.identity.identity import Identity
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.ledger import Answer, Call, Outcome
 from registrar_server.ledger.previews import Previews
@@ -61,6 +62,9 @@ class Caller:
         self.seconds = seconds
         """The time until the deadline."""
 
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
     def peer(self) -> str:
         return "test:1"
 
@@ -92,7 +96,7 @@ class Office:
             cast("PackedReads", None),
             QueryThreads(1, 1),
         )
-        self._endpoints = Endpoints(Intake(self.dispatcher.open_all), slow_call)
+        self._endpoints = Endpoints(Intake(self.dispatcher.open_all), Identity([], is_on=False), slow_call)
 
     def _clock(self) -> float:
         return self.now

@@ -23,6 +23,8 @@ class Journal:
     """The caller of the present command."""
     request_id: str = ""
     """The ``request_id`` of the present command."""
+    on_behalf_of: str = ""
+    """The person for whom the caller of the present command acts."""
     added_students: dict[str, Student] = field(default_factory=dict)
     changed_students: dict[str, Student] = field(default_factory=dict)
     added_courses: dict[str, Course] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class Journal:
                 student_id=student.student_id,
                 reason=reason,
                 changes=changes,
+                on_behalf_of=self.on_behalf_of,
             )
         )
 
@@ -101,6 +104,7 @@ class Journal:
             enrolled_count=course.enrolled_count,
             waitlisted_count=course.waitlisted_count,
             changes=changes,
+            on_behalf_of=self.on_behalf_of,
         )
         self.events.append(event)
 
@@ -139,6 +143,7 @@ class Journal:
             bypassed_rules=enrollment.bypassed_rules,
             changes=changes,
             violations=violations,
+            on_behalf_of=self.on_behalf_of,
         )
         self.events.append(event)
 

@@ -289,3 +289,4 @@ class Event(NamedTuple):
     bypassed_rules: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     violations: tuple[Violation, ...] = ()
+    on_behalf_of: str = ""

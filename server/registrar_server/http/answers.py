@@ -93,6 +93,8 @@ def of_response(method: Method, response: bytes) -> HttpAnswer:
 def of_status(status: Status) -> HttpAnswer:
     """Return the answer to a call that failed."""
     http_status, headers = HTTP_STATUSES[status.code], {}
+    if status.code == Code.UNAUTHENTICATED:
+        headers["www-authenticate"] = "Bearer"
     for detail in status.details:
         if detail.Is(ErrorInfo.DESCRIPTOR) and ErrorInfo.FromString(detail.value).reason == Reason.ETAG_MISMATCH:
             http_status = ETAG_MISMATCH_STATUS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from starlette.types import Receive, Scope, Send
 
@@ -14,10 +14,12 @@ from registrar_server.http.bodies import check_content_type, read_body
 from registrar_server.http.connection_limits import peer
 from registrar_server.http.json_requests import read_request
 from registrar_server.http.routes import Match, Router
+from registrar_server.identity.credentials import AUTHORIZATION, ON_BEHALF_OF, read_credentials
+from registrar_server.identity.identity import Identity
 from registrar_server.rpc import status
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batch_requests import Batch
-from registrar_server.rpc.endpoint import Intake
+from registrar_server.rpc.endpoint import Intake, name_caller
 from registrar_server.rpc.id_rule import shown
 from registrar_server.rpc.methods import Change
 from registrar_server.settings import seconds
@@ -50,9 +52,10 @@ class Caller:
 class Transcoder:
     """An ASGI application that answers each request as the method of its route does."""
 
-    def __init__(self, router: Router, intake: Intake, *, slow_call: float, max_bytes: int) -> None:
+    def __init__(self, router: Router, intake: Intake, identity: Identity, *, slow_call: float, max_bytes: int) -> None:
         self._router = router
         self._intake = intake
+        self._identity = identity
         self._slow_call = slow_call
         self._max_bytes = max_bytes
 
@@ -80,6 +83,9 @@ class Transcoder:
         try:
             caller.deadline += _timeout(headers) - DEFAULT_TIMEOUT_S
             async with asyncio.timeout_at(caller.deadline):
+                await name_caller(arrival, self._identity, read_credentials(_single(headers)))
+                if arrival.is_over:
+                    return
                 arguments = (match, query, headers, body)
                 large = len(body) + len(query) > LARGE_REQUEST_BYTES
                 request = await asyncio.to_thread(read_request, *arguments) if large else read_request(*arguments)
@@ -96,6 +102,11 @@ class Transcoder:
             raise
         except Exception as error:
             arrival.end(error)
+
+
+def _single(headers: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """Return the headers that say who calls. One that is repeated has commas, so that it is no valid value."""
+    return ((name, headers[name]) for name in (AUTHORIZATION, ON_BEHALF_OF) if name in headers)
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -22,4 +22,5 @@ def log_events(events: Sequence[Event], log: Any = _log) -> None:
                 course_id=event.course_id,
                 enrollment_id=event.enrollment_id,
                 **({"actor": event.actor} if event.actor else {}),
+                **({"on_behalf_of": event.on_behalf_of} if event.on_behalf_of else {}),
             )

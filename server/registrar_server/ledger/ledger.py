@@ -62,6 +62,7 @@ class Call(NamedTuple):
     fingerprint: bytes = b""
     """A digest of the RPC and the request's content; it must be the same for the same ``request_id``."""
     caller: str = ""
+    on_behalf_of: str = ""
 
 
 class Mark(NamedTuple):
@@ -263,7 +264,7 @@ def _carry_out(state: State, responses: Responses, call: Call) -> Outcome:
     if stored := responses.find(call.caller, call.request_id):
         return _stored_answer(stored, call)
     journal = state.journal
-    journal.actor, journal.request_id = call.caller, call.request_id
+    journal.actor, journal.request_id, journal.on_behalf_of = call.caller, call.request_id, call.on_behalf_of
     first = len(journal.events)
     try:
         message = call.pack(decide(state, call.command))

@@ -26,6 +26,7 @@ class EventSearch(NamedTuple):
     enrollment_id: str = ""
     types: Sequence[str] = ()
     actor: str = ""
+    on_behalf_of: str = ""
     start: int | None = None
     end: int | None = None
     descending: bool = False
@@ -93,8 +94,8 @@ def events(search: EventSearch, limit: int) -> Select[Any]:
 def _page(search: EventSearch, limit: int) -> Select[Any]:
     """Return the query for the events of a page.
 
-    Indexes hold all events, those of a student, of a course, of a type and of an actor in the order of revisions. The
-    query walks one of these, or one per type.
+    Indexes hold all events, those of a student, of a course, of a type, of an actor and on behalf of a person in the
+    order of revisions. The query walks one of these, or one per type.
     """
     event = _EVENTS
     if _is_about_one(search):
@@ -115,8 +116,11 @@ def _walk(search: EventSearch, query: Select[Any], limit: int) -> Select[Any]:
     if search.before is not None:
         query = query.where(_EVENTS.c.revision < search.before)
     if search.actor:
-        # The index of actors leaves out the events without one.
+        # The index of actors leaves out the events without one; the index below does the same.
         query = query.where(_EVENTS.c.actor == search.actor, _EVENTS.c.actor != literal_column("''"))
+    if search.on_behalf_of:
+        column = _EVENTS.c.on_behalf_of
+        query = query.where(column == search.on_behalf_of, column != literal_column("''"))
     return _in_order(search, query, limit)
 
 

@@ -10,11 +10,14 @@ from typing import Any, Protocol
 import structlog
 
 from registrar_server.errors import Reason, Refusal, drop_frames
+from registrar_server.identity.callers import ANYONE, Caller
+from registrar_server.identity.rejections import CredentialsRefused
 from registrar_server.ledger.event_lines import log_events
 from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.rpc import status
 from registrar_server.rpc.methods import Method
 from registrar_server.rpc.status import RpcStatus
+from registrar_server.rpc.student_view import student_view
 from registrar_server.rpc.twins import Entry
 from registrar_server.stopwatch import spent
 
@@ -61,6 +64,8 @@ class Arrival:
         "_peer",
         "_place",
         "_slow_call",
+        "as_student",
+        "caller",
         "data",
         "entry",
         "is_over",
@@ -88,6 +93,9 @@ class Arrival:
         """The place of the call in a queue."""
         self.response = b""
         self.refused: RpcStatus | None = None
+        self.caller = ANYONE
+        self.as_student = False
+        """Whether the caller makes the call as a student, who sees less of the response."""
         self.is_over = False
         self._ended: asyncio.Future[None] | None = None
 
@@ -120,6 +128,7 @@ class Arrival:
         write = Arrival(method, b"", context, float("inf"), place=place)
         write.request = request
         write._log, write._peer = self._bound_log(), self.peer
+        write.caller = self.caller
         return write
 
     def end(self, outcome: Outcome) -> None:
@@ -152,12 +161,14 @@ class Arrival:
     def _take(self, outcome: Outcome, line: dict[str, Any]) -> None:
         """Keep the response or the status, and add what the log says of it to its line."""
         if isinstance(outcome, Answer):
-            self.response = outcome.response
             message = outcome.message or self.method.response.FromString(outcome.response)
+            self.response = self._seen_by_student(message) if self.as_student else outcome.response
             self.method.ids_of_response(message, line)
         elif isinstance(outcome, Refusal):
             self.refused = status.of_refusal(outcome)
             line |= {"status": outcome.status, "reason": outcome.reason.value, **outcome.metadata}
+            if isinstance(outcome, CredentialsRefused):
+                line["cause"] = outcome.cause
         elif isinstance(outcome, TimeoutError):
             self.refused = status.of_deadline(str(outcome))
             line["status"] = "DEADLINE_EXCEEDED"
@@ -165,6 +176,10 @@ class Arrival:
             error_id = _log_crash(outcome, self.method.name)
             self.refused = status.of_crash(error_id)
             line |= {"status": "INTERNAL", "error_id": error_id}
+
+    def _seen_by_student(self, message: Any) -> bytes:
+        student_view(message, self.caller.student_id)
+        return bytes(message.SerializeToString())
 
     def leave(self) -> bool:
         """Give the call up, because its caller has cancelled it or its deadline has passed.
@@ -188,6 +203,8 @@ class Arrival:
     def _begin_line(self) -> dict[str, Any]:
         """Return what the log says of the call before its outcome is known."""
         line: dict[str, Any] = {"method": self.method.name, "status": "OK"}
+        if self.caller is not ANYONE:
+            line.update(names_of(self.caller))
         if self._place is not None:
             line["write"] = self._place
         if self.request is not None:
@@ -208,6 +225,12 @@ class Arrival:
             elif line["status"] == "INTERNAL":
                 write = self._log.error
         write("rpc", **line, peer=self.peer)
+
+
+def names_of(caller: Caller) -> dict[str, str]:
+    """Return what log lines say of a caller."""
+    names = {"actor": caller.actor, "on_behalf_of": caller.on_behalf_of}
+    return {name: value for name, value in names.items() if value}
 
 
 def _log_crash(error: Exception, method: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,9 +12,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from registrar.v1 import batch_service_pb2 as pb
 from registrar_server.errors import FieldViolation, Refusal, invalid_fields
+from registrar_server.identity.callers import Caller
 from registrar_server.ledger.ledger import Mark
 from registrar_server.rpc import course_changes, enrollment_changes, student_changes
-from registrar_server.rpc.methods import Change, IdsReader, Method
+from registrar_server.rpc.methods import Change, IdsReader, Method, digest_of
 from registrar_server.rpc.validation import Fields
 
 MAX_WRITES = 1_000
@@ -72,13 +72,12 @@ class Options(NamedTuple):
     errors_only: bool
     request_id: str
 
-    @property
-    def mark(self) -> Mark | None:
-        """What the batch keeps under its ``request_id``, if it has one."""
+    def mark(self, caller: Caller) -> Mark | None:
+        """Return what the batch of a caller keeps under its ``request_id``, if it has one."""
         if not self.request_id or self.validate_only:
             return None
         content = f"{pb.BatchWriteRequest.DESCRIPTOR.full_name}\0{self.atomic:d}{self.unordered:d}"
-        return Mark(self.request_id, blake2b(content.encode(), digest_size=32).digest())
+        return Mark(self.request_id, digest_of(content.encode(), caller.on_behalf_of), caller.actor)
 
 
 def read_options(request: pb.BatchWriteRequest) -> Options:

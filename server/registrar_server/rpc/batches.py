@@ -23,7 +23,7 @@ from registrar_server.rpc.batch_requests import (
     note_faults,
     read_options,
 )
-from registrar_server.rpc.opening import Opened, enter_change, open_change
+from registrar_server.rpc.opening import Opened, admit, enter_change, open_change
 from registrar_server.rpc.twins import BlockLane, Twins
 from registrar_server.rpc.validation import Fields
 from registrar_server.stopwatch import Stopwatch
@@ -166,7 +166,7 @@ class Batches:
 
     async def _carry_out_in_order(self, running: _Running) -> None:
         """Carry out a block in pieces. If one is interrupted, none of the later ones begins."""
-        atomic, mark = running.options.atomic, running.options.mark
+        atomic, mark = running.options.atomic, running.options.mark(running.arrival.caller)
         count = len(running.arrival.request.writes)
         first = 0
         while first < count:
@@ -205,7 +205,7 @@ class Batches:
 
     async def _carry_out_unordered(self, running: _Running) -> None:
         """Carry out each write in the lane of its own."""
-        if mark := running.options.mark:
+        if mark := running.options.mark(running.arrival.caller):
             timeout = running.arrival.time_remaining()
             await self._twins.carry_out(self._lane, Block((), mark=mark), _ignore, timeout=timeout)
         places = range(len(running.arrival.request.writes))
@@ -259,6 +259,7 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
         running.limited.append(arrival)
     if asked.change is None:
         raise no_change()
+    admit(arrival)
     given = Fields()
     note_faults(given, asked)
     request_id = ""

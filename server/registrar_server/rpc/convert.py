@@ -142,6 +142,7 @@ def set_event(message: event_pb2.Event, record: HistoryEntry) -> None:
     message.type = EVENT_TYPES[event.type]
     set_generated_time(message.time, event.time)
     message.actor = event.actor
+    message.on_behalf_of = event.on_behalf_of
     message.student_id = event.student_id
     message.course_id = event.course_id
     message.reason = event.reason

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import grpc
 
+from registrar_server.identity.credentials import Credentials, read_credentials
+from registrar_server.identity.identity import Identity
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.grpc_log import note_response
 from registrar_server.rpc.methods import Method
@@ -75,24 +78,46 @@ class Intake:
         self._open_all(gathered)
 
 
+async def name_caller(arrival: Arrival, identity: Identity, credentials: Credentials) -> None:
+    """Find the caller of a call; if that fails, the refusal is the outcome of the call."""
+    try:
+        arrival.caller = identity.recall(credentials) or await identity.identify(credentials)
+    except Exception as error:
+        arrival.end(error)
+
+
+def credentials_of(context: Context) -> Credentials:
+    """Return the credentials of a call."""
+    return read_credentials(context.invocation_metadata() or (), partial(_certificate_names, context))  # type: ignore[arg-type]
+
+
+def _certificate_names(context: Context) -> list[str]:
+    """Return the subject alternative names in the certificate of the client, without their kinds."""
+    names = context.auth_context().get("x509_subject_alternative_name", ())
+    return [name.decode(errors="replace") for name in names]
+
+
 class Endpoints:
     """Makes gRPC's handlers of methods. A call that takes longer than ``slow_call`` seconds is logged as slow.
 
     Nothing else aborts a call.
     """
 
-    def __init__(self, intake: Intake, slow_call: float) -> None:
+    def __init__(self, intake: Intake, identity: Identity, slow_call: float) -> None:
         self._intake = intake
+        self._identity = identity
         self._slow_call = slow_call
 
     def handler(self, method: Method) -> Handler:
         """Return the handler of a method: it hands the bytes in and waits for the outcome."""
-        intake, slow_call = self._intake, self._slow_call
+        intake, identity, slow_call = self._intake, self._identity, self._slow_call
 
         async def handle(data: bytes, context: Context) -> bytes:
             arrival = Arrival(method, data, context, slow_call)
-            intake.take(arrival)
             try:
+                await name_caller(arrival, identity, credentials_of(context))
+                if not arrival.is_over:
+                    intake.take(arrival)
                 await arrival.wait()
             except asyncio.CancelledError:
                 arrival.leave()

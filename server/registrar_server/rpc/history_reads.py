@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from registrar.v1 import history_service_pb2 as pb
+from registrar_server.identity.credentials import MAX_NAME_CHARACTERS
 from registrar_server.reading.history import EventSearch, HistoryEntry, HistoryPage
 from registrar_server.rpc import convert
 from registrar_server.rpc.filters import members, time_from
@@ -43,6 +44,7 @@ def _search(fields: Fields, request: pb.ListEventsRequest) -> EventSearch:
         enrollment_id=fields.optional_id("enrollment_id", request.enrollment_id),
         types=members(fields, "types", request.types, EVENT_TYPES),
         actor=fields.selector("actor", request.actor, 200),
+        on_behalf_of=fields.selector("on_behalf_of", request.on_behalf_of, MAX_NAME_CHARACTERS),
         start=start,
         end=end,
         descending=request.descending,

@@ -88,10 +88,11 @@ class Change(Method):
     refused_event: str = ""
     """The log line of a refusal, besides that of the call; empty if it has none."""
 
-    def fingerprint(self, request: Any) -> bytes:
+    def fingerprint(self, request: Any, on_behalf_of: str = "") -> bytes:
         """Return a digest of a request without its ``request_id``; empty if it has none.
 
-        It distinguishes a retry from a different request with the same ``request_id``.
+        It distinguishes a retry from a different request with the same ``request_id``, also from one that is made on
+        behalf of somebody else.
         """
         request_id = request.request_id
         if not request_id:
@@ -99,7 +100,7 @@ class Change(Method):
         request.request_id = ""
         content = request.SerializeToString(deterministic=True)
         request.request_id = request_id
-        return blake2b(self._type + content, digest_size=32).digest()
+        return digest_of(self._type + content, on_behalf_of)
 
     @cached_property
     def _type(self) -> bytes:
@@ -117,6 +118,12 @@ class Read(Method):
 
     plan: Callable[[Fields, Any], LookupPlan | QueryPlan]
     """Reads the fields of a request, and notes or refuses the invalid ones."""
+
+
+def digest_of(content: bytes, on_behalf_of: str) -> bytes:
+    """Return a digest of what a call asks for and on behalf of whom."""
+    digest = blake2b(content, digest_size=32).digest()
+    return blake2b(digest + on_behalf_of.encode(), digest_size=32).digest() if on_behalf_of else digest
 
 
 def parse(kind: type[Parsed], data: bytes) -> Parsed | None:

@@ -11,8 +11,10 @@ import structlog
 
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
+from registrar_server.identity.callers import ANYONE, Caller
 from registrar_server.ledger.ledger import Call, Outcome
-from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.access import check_request
+from registrar_server.rpc.arrival import Arrival, names_of
 from registrar_server.rpc.methods import Change
 from registrar_server.rpc.twins import Twins
 from registrar_server.rpc.validation import Fields
@@ -36,10 +38,18 @@ def open_change(arrival: Arrival, change: Change, given: Fields, request_id: str
     request_id = request_id or given.request_id(request.request_id)
     command = change.command(given, request)
     given.check()
-    call = Call(command, change.pack, request_id, change.fingerprint(request))
+    actor, on_behalf_of = arrival.caller.actor, arrival.caller.on_behalf_of
+    fingerprint = change.fingerprint(request, on_behalf_of)
+    call = Call(command, change.pack, request_id, fingerprint, actor, on_behalf_of)
     if not change.refused_event:
         return Opened(call, arrival.end)
     return Opened(call, partial(_end_change, arrival, change.refused_event, command))
+
+
+def admit(arrival: Arrival) -> None:
+    """Refuse a call with ROLE_REQUIRED if its caller may not make it; ``arrival`` has the request."""
+    if arrival.caller is not ANYONE:
+        arrival.as_student = check_request(arrival.caller, arrival.method.name, arrival.request)
 
 
 def enter_change(twins: Twins, arrival: Arrival, opened: Opened) -> None:
@@ -52,11 +62,11 @@ def enter_change(twins: Twins, arrival: Arrival, opened: Opened) -> None:
 
 def _end_change(arrival: Arrival, refused_event: str, command: Command, outcome: Outcome) -> None:
     if isinstance(outcome, Refusal):
-        _log_refusal(refused_event, command, outcome)
+        _log_refusal(refused_event, command, outcome, arrival.caller)
     arrival.end(outcome)
 
 
-def _log_refusal(event: str, command: Command, refusal: Refusal) -> None:
+def _log_refusal(event: str, command: Command, refusal: Refusal, caller: Caller) -> None:
     named = (field.name for field in fields(command) if field.name.endswith("_id"))  # type: ignore[arg-type]
     reasons = [reason.value for reason in refusal.reasons]
-    log.info(event, reasons=reasons, **{name: getattr(command, name) for name in named})
+    log.info(event, reasons=reasons, **{name: getattr(command, name) for name in named}, **names_of(caller))

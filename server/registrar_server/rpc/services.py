@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 from grpc_health.v1 import health
 
+from registrar_server.identity.identity import Identity
 from registrar_server.rpc.endpoint import Endpoints, Intake
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.reflection import add_reflection
@@ -14,14 +15,20 @@ SERVICE_NAMES = tuple(METHODS)
 
 
 def add_services(
-    server: grpc.aio.Server, intake: Intake, health_service: Health, *, slow_call: float, reflection: bool
+    server: grpc.aio.Server,
+    intake: Intake,
+    identity: Identity,
+    health_service: Health,
+    *,
+    slow_call: float,
+    reflection: bool,
 ) -> None:
     """Add every service to a gRPC server, together with health and, if callers may ask for it, reflection.
 
     The handlers of our methods take and return bytes: what is no message is refused with details, and nothing is
     serialized twice. A call that takes longer than ``slow_call`` seconds is logged as slow.
     """
-    endpoints = Endpoints(intake, slow_call)
+    endpoints = Endpoints(intake, identity, slow_call)
     for service, methods in METHODS.items():
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             name: grpc.unary_unary_rpc_method_handler(endpoints.handler(method)) for name, method in methods.items()

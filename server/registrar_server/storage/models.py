@@ -239,6 +239,7 @@ class Event(Base):
         Index(None, "time", "revision"),
         # Most events have no actor, and nobody asks for those.
         _partial("ix_events_actor_revision", "actor", "revision", where=text("actor <> ''")),
+        _partial("ix_events_on_behalf_of_revision", "on_behalf_of", "revision", where=text("on_behalf_of <> ''")),
     )
 
     course_id: Mapped[str] = mapped_column(ID, primary_key=True)
@@ -263,6 +264,7 @@ class Event(Base):
     grade: Mapped[str] = mapped_column(Text, default="")
     passed: Mapped[bool | None] = mapped_column()
     violations: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
+    on_behalf_of: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class EventCounter(Base):

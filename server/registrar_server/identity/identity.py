@@ -1,0 +1,111 @@
+"""Finds the caller of each call: by an API key, a token or a certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import sha256
+from typing import NamedTuple, Protocol
+
+from registrar_server.identity.callers import ANYONE, Caller
+from registrar_server.identity.credentials import Credentials
+from registrar_server.identity.rejections import CredentialsRefused, credentials_missing
+
+MAX_KNOWN = 10_000
+"""The most bearers whose callers are remembered."""
+
+
+class Verified(NamedTuple):
+    """The caller of a bearer, or why there is none, and until when that may be remembered."""
+
+    caller: Caller | CredentialsRefused
+    until: float
+    """In the time of the clock of ``Identity``."""
+
+
+class Bearers(Protocol):
+    """Knows one kind of bearer."""
+
+    def takes(self, bearer: str) -> bool:
+        """Return whether a bearer is of this kind."""
+
+    async def verify(self, bearer: str, now: float) -> Verified:
+        """Find the caller of a bearer. Raises DATABASE_UNAVAILABLE if that cannot be known now."""
+
+
+class Identity:
+    """Identifies callers while it ``is_on``; while it is not, everyone may do everything. Tests may inject the clock.
+
+    A bearer decides alone: the certificate of a caller counts only without one.
+    """
+
+    def __init__(
+        self,
+        bearers: list[Bearers],
+        of_certificate: Callable[[list[str]], Caller] | None = None,
+        *,
+        is_on: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.is_on = is_on
+        self._bearers = bearers
+        self._of_certificate = of_certificate
+        self._clock = clock
+        self._known: OrderedDict[bytes, Verified] = OrderedDict()
+        self._asked: dict[bytes, asyncio.Task[Verified]] = {}
+
+    def recall(self, credentials: Credentials) -> Caller | None:
+        """Return the caller if that needs no waiting, else None. Raises a ``Refusal`` for wrong credentials."""
+        if not self.is_on:
+            return credentials.on_behalf(ANYONE)
+        bearer = credentials.bearer
+        if not bearer:
+            return credentials.on_behalf(self._by_certificate(credentials))
+        known = self._known.get(sha256(bearer.encode()).digest())
+        if known is None or known.until <= self._clock():
+            return None
+        return credentials.on_behalf(_caller(known))
+
+    async def identify(self, credentials: Credentials) -> Caller:
+        """Return the caller. Raises CREDENTIALS_INVALID, or DATABASE_UNAVAILABLE if that cannot be known now."""
+        bearer = credentials.bearer
+        digest = sha256(bearer.encode()).digest()
+        asked = self._asked.get(digest)
+        if asked is None:  # Calls with the same bearer wait together.
+            asked = self._asked[digest] = asyncio.create_task(self._verify(bearer))
+            asked.add_done_callback(lambda _task: self._asked.pop(digest, None))
+        verified = await asyncio.shield(asked)
+        self._remember(digest, verified)
+        return credentials.on_behalf(_caller(verified))
+
+    def forget_all(self) -> None:
+        """Verify every bearer again before its next call."""
+        self._known.clear()
+
+    async def _verify(self, bearer: str) -> Verified:
+        now = self._clock()
+        for bearers in self._bearers:
+            if bearers.takes(bearer):
+                return await bearers.verify(bearer, now)
+        return Verified(CredentialsRefused("the server takes no bearer of this kind"), now)
+
+    def _remember(self, digest: bytes, verified: Verified) -> None:
+        if verified.until > self._clock():
+            self._known[digest] = verified
+            self._known.move_to_end(digest)
+            while len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+
+    def _by_certificate(self, credentials: Credentials) -> Caller:
+        names = list(credentials.certificate_names()) if self._of_certificate else []
+        if not names or self._of_certificate is None:
+            raise credentials_missing()
+        return self._of_certificate(names)
+
+
+def _caller(verified: Verified) -> Caller:
+    if isinstance(verified.caller, CredentialsRefused):
+        raise CredentialsRefused(verified.caller.cause)  # Each caller gets an error of its own, with its own traceback.
+    return verified.caller
