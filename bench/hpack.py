@@ -25,13 +25,15 @@ Header = tuple[bytes, bytes]
 class RequestHeaders:
     """Encodes the headers of the requests of one connection."""
 
-    def __init__(self, authority: str) -> None:
+    def __init__(self, authority: str, authorization: str = "") -> None:
         self._common: list[Header] = [
             (b":authority", authority.encode()),
             (b"te", b"trailers"),
             (b"content-type", b"application/grpc"),
             (b"user-agent", b"registrar-bench"),
         ]
+        if authorization:
+            self._common.append((b"authorization", authorization.encode()))
         self._sent: list[Header] = []
         self._size = 0
         self._known: dict[str, bytes] = {}

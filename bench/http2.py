@@ -47,11 +47,11 @@ class Answer(NamedTuple):
 class Connection:
     """A connection to a server. ``begin`` prepares calls, ``send`` sends them, ``receive`` waits for answers."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, authorization: str = "") -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._request_headers = RequestHeaders(address)
+        self._request_headers = RequestHeaders(address, authorization)
         self._response_headers = ResponseHeaders()
         self._next_stream = 1
         self._messages: dict[int, bytes] = {}

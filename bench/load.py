@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bench import http1, http2, json_calls, measurements, messages
@@ -31,6 +32,7 @@ class Run:
     seconds: float
     echoes: bool
     """The server returns the same response to every request."""
+    authorization: str = ""
 
     @property
     def method(self) -> str:
@@ -58,7 +60,7 @@ def run(**given: Any) -> dict[str, Any]:
     """Run once and return the sample."""
     run = Run(**given)
     requests, meter = run.requests(), Meter(run.server, run.database)
-    kind = http1.Connection if run.is_over_http else http2.Connection
+    kind = http1.Connection if run.is_over_http else partial(http2.Connection, authorization=run.authorization)
     with connect(run.address, run.connections, kind) as connections:
         warm, _ = drive(connections, run.method, requests, meter, run.in_flight, run.warm_up)
         hot, usage = drive(connections, run.method, requests, meter, run.in_flight, run.seconds)

@@ -56,6 +56,7 @@ BESIDE = (BESIDE_CHECK, BESIDE_READ, BESIDE_WRITES)
 
 REGISTRAR = "registrar"
 ECHO = "echo"
+IDENTIFYING_ECHO = "echo that identifies callers"
 PGBENCH = "pgbench"
 ORM = "one ORM transaction per call"
 BY_HAND = "statements by hand"
@@ -63,6 +64,9 @@ COPY = "COPY"
 STARLETTE = "Starlette by hand"
 OUR_CLIENT = "RegistrarClient.enroll"
 STUB = "bare stub"
+
+
+ECHOES = (ECHO, IDENTIFYING_ECHO)
 
 
 class Case(NamedTuple):

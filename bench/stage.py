@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from bench import bulk_load, measurements, messages, pgbench
+from bench import bulk_load, echo, measurements, messages, pgbench
 from bench.measurements import Case, Sample
 from bench.messages import ROUNDS, Crowd, Pairing, Queue
 from bench.systems import Systems, stored
@@ -127,7 +127,8 @@ class Stage:
             connections=in_flight if over_http else min(in_flight, self._connections),
             warm_up=self._pace.warm_up,
             seconds=self._pace.seconds,
-            echoes=case.system == measurements.ECHO,
+            echoes=case.system in measurements.ECHOES,
+            authorization=echo.AUTHORIZATION if case.system == measurements.IDENTIFYING_ECHO else "",
         )
 
     def _run_batches(self, case: Case, round_number: int) -> Sample:

@@ -104,9 +104,9 @@ class Systems:
         return self._servers[key]
 
     def _arguments(self, case: Case) -> tuple[str, ...]:
-        if case.system == measurements.ECHO:
+        if case.system in measurements.ECHOES:
             self._prepare_echo()
-            return "bench.echo", str(self.folder)
+            return "bench.echo", str(self.folder), *(["identify"] if case.system != measurements.ECHO else [])
         url = self.store(case).url
         if case.system == measurements.ORM:
             return "bench.orm", url

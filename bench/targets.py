@@ -224,6 +224,14 @@ TARGETS = (
     Target("bulk", Measure.RATE, BULK, (BULK._replace(system=measurements.COPY),), 0.10, 0.25),
     Target("bulk", Measure.CLIENT_GROWTH, BULK, (), 10.0),
     Target("bulk", Measure.P99, BULK_BESIDE, (_registrar(measurements.BULK_BEFORE, POSTGRESQL),), 3.0, 2.0),
+    Target(
+        "identity",
+        Measure.CPU,
+        Case(measurements.MANY, "", measurements.IDENTIFYING_ECHO),
+        (_echo(measurements.MANY),),
+        1.10,
+        1.05,
+    ),
     _grown(POSTGRESQL),
     _grown(SQLITE),
     Target(
