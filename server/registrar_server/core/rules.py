@@ -143,11 +143,20 @@ def prerequisites_are_met(case: Case) -> Violations:
 
 def schedule_is_free(case: Case) -> Violations:
     """No meeting overlaps one of another course in which the student has a seat; each such course is a violation."""
-    if not case.commitments or not case.course.meetings:
+    own = [(one.start, one.end) for one in case.course.meetings if one.start is not None and one.end is not None]
+    # Most meetings are at other hours of the day, and students have many, so their dates are compared afterwards.
+    at_same_hours = {
+        other.course_id: other
+        for other in case.commitments
+        for theirs in other.meetings
+        for start, end in own
+        if theirs.start is not None and theirs.end is not None and start < theirs.end and theirs.start < end
+    }
+    if not at_same_hours:
         return NONE
     conflicts = [
         _schedule_conflict(case.course, other, found)
-        for other in case.commitments
+        for other in at_same_hours.values()
         if (found := _first_overlap(case.course, other)) is not None
     ]
     return sorted(conflicts, key=lambda conflict: conflict.values["conflicting_course_id"])
@@ -193,6 +202,8 @@ def credits_are_within_limit(case: Case) -> Violations:
     """The credits of the term, this course included, are at most the student's ``max_credits``."""
     limit, course = case.student.max_credits, case.course
     if limit is None:
+        return NONE
+    if sum([other.credits for other in case.commitments], course.credits) <= limit:  # Most students are far below it.
         return NONE
     key = text_key(course.term)
     enrolled = sum(other.credits for other in case.commitments if text_key(other.term) == key)
