@@ -93,6 +93,7 @@ def test_the_sweep_has_an_interval_or_is_off(monkeypatch: pytest.MonkeyPatch, wr
         ("SETTLE_INTERVAL", "30", "must be a duration"),
         ("INSECURE", "perhaps", "valid boolean"),
         ("TLS_CERT_FILE", "missing.pem", "must be a file that can be read"),
+        ("CERT_ROLES", "missing.toml", "must be a file that can be read"),
     ],
 )
 def test_the_message_for_an_invalid_value_names_the_variable_and_the_allowed_values(

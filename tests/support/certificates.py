@@ -100,8 +100,9 @@ def _general(name: str) -> x509.GeneralName:
     kind, _, value = name.partition(":")
     if kind == "IP":
         return x509.IPAddress(ip_address(value))
-    kinds = {"DNS": x509.DNSName, "URI": x509.UniformResourceIdentifier, "email": x509.RFC822Name}
-    return kinds[kind](value)
+    if kind == "email":
+        return x509.RFC822Name(value)
+    return x509.DNSName(value) if kind == "DNS" else x509.UniformResourceIdentifier(value)
 
 
 def _pem(certificate: x509.Certificate) -> bytes:
