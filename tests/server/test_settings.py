@@ -237,6 +237,13 @@ def test_certificate_and_key_must_be_set_together() -> None:
     assert found.tls_key_file == Path("key.pem")
 
 
+def test_roles_of_certificates_need_an_authority_that_checks_the_certificates() -> None:
+    for name in ("cert.pem", "key.pem", "roles.toml"):
+        Path(name).write_text("")
+    found = refusal(tls_cert_file="cert.pem", tls_key_file="key.pem", cert_roles="roles.toml")
+    assert found == "REGISTRAR_CERT_ROLES needs REGISTRAR_TLS_CLIENT_CA_FILE, which checks the certificates"
+
+
 @pytest.mark.parametrize("where", ["environment", "file"])
 def test_settings_that_ask_for_token_checks_are_refused(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     if where == "environment":
