@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import ssl
 import subprocess
@@ -315,6 +316,14 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "roles.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="utf-8"):
         CertificateRoles(tmp_path / "roles.toml")
+
+
+def test_the_file_in_the_documents_is_valid(tmp_path: Path) -> None:
+    document = Path(__file__).parents[2] / "docs" / "operations.md"
+    (text,) = re.findall(r"```toml\n(.*?)```", document.read_text(), re.DOTALL)
+    roles = roles_of(tmp_path, text)
+    assert roles.caller(["URI:spiffe://campus/sis"]) == SIS._replace(roles=with_contained([Role.REGISTRAR]))
+    assert roles.caller(["DNS:portal.example.edu"]) == PORTAL
 
 
 async def test_a_server_does_not_start_with_a_broken_file(sqlite_url: str, tmp_path: Path) -> None:
