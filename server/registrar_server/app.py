@@ -29,12 +29,16 @@ from registrar_server.rpc.endpoint import Intake
 from registrar_server.rpc.grpc_log import CallerFaultFilter
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
+from registrar_server.rpc.tls_files import TlsFiles
 from registrar_server.rpc.transport import ListenError, bind, server_options
-from registrar_server.settings import Settings
+from registrar_server.settings import Settings, SettingsError
 from registrar_server.storage.database import Database
 from registrar_server.storage.failures import Failure, classify
+from registrar_server.watched_files import Watched, WatchedFiles
 
 HOUSEKEEPING_INTERVAL_S = 600.0
+LOOK_INTERVAL_S = 2.0
+"""How often the server looks for files that have changed; it reads a file that two looks find unchanged."""
 LINGER_S = 0.2
 """How long a stopping server keeps refusing calls before it closes its connections."""
 OVERTIME_S = 5.0
@@ -70,6 +74,7 @@ class Server:
         self._readiness = Readiness(self._health, partial(self._look_at_schema, check_schema))
         self._queues = CallQueues(self._database, settings)
         self._sources = IdentitySources(settings)
+        self._files = WatchedFiles(self._sources.watched)
         self._sweep = Sweep(self._find_unsettled, self._queues.changes)
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
@@ -101,6 +106,7 @@ class Server:
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._purge)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._rekey)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._recount)),
+            asyncio.create_task(_repeat(LOOK_INTERVAL_S, self._files.look)),
         ]
         if self._settings.settle_interval:
             self._tasks.append(asyncio.create_task(_repeat(self._settings.settle_interval, self.sweep)))
@@ -113,11 +119,14 @@ class Server:
 
     async def _listen(self, intake: Intake) -> None:
         """Bind the address of HTTP, then that of gRPC, which a server that never started would not free."""
+        tls = TlsFiles.of(self._settings)
+        if tls:
+            self._files.add(tls.watched)
         if self._settings.http_listen:
             app = make_app(intake, self._sources.identity, self._settings, self._readiness)
-            self._http = HttpListener(app, self._settings, self._patience)
+            self._http = HttpListener(app, self._settings, tls.http_context if tls else None, self._patience)
             self.http_address = await self._http.start()
-        self.address = bind(self._grpc, self._settings)
+        self.address = bind(self._grpc, self._settings, tls.grpc_credentials() if tls else None)
 
     async def _abandon(self) -> None:
         """Free what a server has that could not start."""
@@ -127,6 +136,14 @@ class Server:
             self._http.end()
         if await self._finish_calls(OVERTIME_S):
             await self._disconnect()
+
+    async def reload(self) -> None:
+        """Read the certificates, the roles of callers and the log level again, and log that."""
+        await self._files.read_all()
+
+    def watch(self, watched: Watched) -> None:
+        """Read more files again when they change, and at each ``reload``."""
+        self._files.add(watched)
 
     async def stop(self, grace: float | None = None) -> bool:
         """Refuse new calls, finish the calls in progress within ``grace`` seconds, and close the database.
@@ -226,7 +243,7 @@ async def start(settings: Settings, patience: Patience = PATIENCE) -> Server:
     """Start a server on a database whose schema is up to date.
 
     ``patience`` says how long the server waits for HTTP clients. Raises ``StartError`` if this version does not know
-    the schema, or if the server cannot listen.
+    the schema, if the server cannot listen, or if a file that a setting names is invalid.
     """
     url = settings.database_url.get_secret_value()
     try:
@@ -236,7 +253,10 @@ async def start(settings: Settings, patience: Patience = PATIENCE) -> Server:
         raise StartError(str(error)) from error
     if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise StartError(f"{report} (registrar-server serve --migrate does so before it serves.)")
-    server = Server(settings, check_schema, patience)
+    try:
+        server = Server(settings, check_schema, patience)
+    except SettingsError as error:
+        raise StartError(str(error)) from error
     await server.start()
     return server
 

@@ -7,14 +7,17 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
+from typing import Any
 
 import structlog
 import uvloop
 
 from registrar_server import logs, migrate, settings, verify, version
-from registrar_server.app import StartError, start
+from registrar_server.app import Server, StartError, start
+from registrar_server.log_level import watched_log_level
 from registrar_server.migrate.migration_errors import translate_errors
 from registrar_server.stop_signals import StopSignals
 from registrar_server.storage.database import Database
@@ -64,15 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 for success, 1 for a failure, 2 for invalid arguments."""
     options = _parser().parse_args(arguments)
     try:
-        config = settings.load(
-            listen=getattr(options, "listen", None),
-            http_listen=getattr(options, "http_listen", None),
-            database_url=options.database_url,
-            insecure=getattr(options, "insecure", None),
-            log_format=options.log_format,
-            log_level=options.log_level,
-            migration_wait=getattr(options, "migration_wait", None),
-        )
+        config = settings.load(**_flags(options))
         logs.configure(config.log_format, config.log_level)
         for name in settings.unknown_names(settings.environment()):
             log.warning("setting_unknown", name=name, nearest=settings.nearest_name(name))
@@ -81,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (settings.SettingsError, migrate.MigrationError, StartError) as error:
         print(f"registrar-server: {error}", file=sys.stderr)
         return 1
+
+
+def _flags(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that are flags; None where a flag is not given."""
+    names = ("listen", "http_listen", "database_url", "insecure", "log_format", "log_level", "migration_wait")
+    return {name: getattr(options, name, None) for name in names}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"registrar-server {version()}")
     commands = parser.add_subparsers(required=True, metavar="serve | migrate | verify")
 
-    serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM, SIGINT or SIGHUP")
+    serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM or SIGINT")
     serve.add_argument("--migrate", action="store_true", help="upgrade the database first")
     serve.add_argument("--listen", help="REGISTRAR_LISTEN, host:port")
     serve.add_argument("--http-listen", help="REGISTRAR_HTTP_LISTEN, host:port; empty turns HTTP off")
@@ -126,22 +127,33 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(config: settings.Settings, options: argparse.Namespace) -> int:
     if options.migrate:
         migrate.upgrade(config.database_url.get_secret_value(), wait=config.migration_wait)
-    uvloop.run(_serve_until_signalled(config))
+    uvloop.run(_serve_until_signalled(config, partial(settings.load, **_flags(options))))
     return 0
 
 
-async def _serve_until_signalled(config: settings.Settings) -> None:
+async def _serve_until_signalled(config: settings.Settings, load: Callable[[], settings.Settings]) -> None:
     _tune_garbage_collection()
-    stop = asyncio.Event()
-    StopSignals(stop.set, _exit_immediately).listen(asyncio.get_running_loop())
+    stop, reload = asyncio.Event(), asyncio.Event()
+    StopSignals(stop.set, _exit_immediately, reload.set).listen(asyncio.get_running_loop())
+    log_level = watched_log_level(config, load)
     server = await start(config)
+    server.watch(log_level)
+    reloading = asyncio.create_task(_reload_when_asked(server, reload))
     # The log goes to standard error, so standard output is free for people. JSON means that a program is reading.
     if config.log_format != "json" and config.tls_cert_file is None:
         logs.write_out()  # On a terminal, the first lines of the log come before the examples.
         print(try_next(server.address, server.http_address), flush=True)
     await stop.wait()
+    reloading.cancel()
     if not await server.stop():
         _exit_immediately()
+
+
+async def _reload_when_asked(server: Server, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await server.reload()
 
 
 def try_next(address: str, http_address: str) -> str:

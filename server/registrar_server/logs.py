@@ -21,6 +21,8 @@ from registrar_server.log_records import LogRecords
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _active: list[LogRecords] = []
+_loggers: list[type[FilteringBoundLogger]] = []
+"""The class of all loggers, once logging is configured."""
 
 
 def write_out() -> None:
@@ -37,13 +39,20 @@ def configure(log_format: str = "auto", level: str = "info", stream: TextIO | No
     records = LogRecords(stream, form)
     write_out()
     _active[:] = [records]
+    _loggers[:] = [_collecting_logger(LEVELS[level])]
     structlog.configure(
         processors=[],
-        wrapper_class=_collecting_logger(LEVELS[level]),
+        wrapper_class=_loggers[0],
         logger_factory=lambda *_: records,
         cache_logger_on_first_use=True,
     )
     _redirect_standard_library(records)
+
+
+def set_level(level: str) -> None:
+    """Log from this level on. Loggers that are in use follow, since the methods of their class change."""
+    for loggers in _loggers:
+        loggers.__bases__ = _bases(LEVELS[level])
 
 
 def stay_quiet() -> None:
@@ -78,11 +87,12 @@ class _CollectingInfo(_Collecting):
 
 def _collecting_logger(level: int) -> type[FilteringBoundLogger]:
     """Return structlog's logger of a level, with methods that collect the records."""
+    return cast("type[FilteringBoundLogger]", type("CollectingLogger", _bases(level), {}))
+
+
+def _bases(level: int) -> tuple[type, ...]:
     collecting = _CollectingInfo if level <= logging.INFO else _Collecting
-    return cast(
-        "type[FilteringBoundLogger]",
-        type("CollectingLogger", (collecting, structlog.make_filtering_bound_logger(level)), {}),
-    )
+    return collecting, structlog.make_filtering_bound_logger(level)
 
 
 class _StandardLibraryHandler(logging.Handler):

@@ -45,6 +45,8 @@ FOREIGN_NAMES = frozenset(
     ]
 )
 
+ENV_FILE = ".env"
+
 _SIMILAR = 0.88
 """How similar a misspelt prefix is to ours: ``REGISTAR_`` is, ``REGISTRY_`` is not."""
 
@@ -98,7 +100,7 @@ class Settings(BaseSettings):
     """Every setting with its default. Durations are in seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, validate_default=True
+        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, validate_default=True
     )
 
     listen: str = "127.0.0.1:50051"
@@ -125,6 +127,8 @@ class Settings(BaseSettings):
     """The certificate's private key, PEM."""
     tls_client_ca_file: Path | None = None
     """The authorities that sign client certificates, PEM. If set, clients must present a certificate."""
+    cert_roles: Path | None = None
+    """The TOML file with the roles of clients by the subject alternative names of their certificates."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """auto selects console on a terminal and json otherwise."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -172,7 +176,7 @@ class Settings(BaseSettings):
     def _ignore_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("tls_cert_file", "tls_key_file", "tls_client_ca_file", mode="before")
+    @field_validator("tls_cert_file", "tls_key_file", "tls_client_ca_file", "cert_roles", mode="before")
     @classmethod
     def _check_file(cls, value: Any) -> Any:
         if value in (None, ""):
@@ -187,6 +191,8 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE must be set together")
         if self.tls_client_ca_file and not self.tls_cert_file:
             raise ValueError(f"{PREFIX}TLS_CLIENT_CA_FILE needs {PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE")
+        if self.cert_roles and not self.tls_client_ca_file:
+            raise ValueError(f"{PREFIX}CERT_ROLES needs {PREFIX}TLS_CLIENT_CA_FILE, which checks the certificates")
         if problems := list(self._exposures()):
             raise ValueError("\n".join(problems))
         return self
@@ -254,7 +260,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
 
 def environment() -> Mapping[str, str | None]:
     """Return the variables of the environment and of ``.env``; the environment takes precedence."""
-    return {**dotenv_values(".env"), **os.environ}
+    return {**dotenv_values(ENV_FILE), **os.environ}
 
 
 def _refuse_token_settings(names: Iterable[str]) -> None:

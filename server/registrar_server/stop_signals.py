@@ -1,4 +1,7 @@
-"""Handles the signals that stop a server: the first one stops it gracefully, a later one ends it immediately."""
+"""Handles the signals that stop a server, and SIGHUP, which makes it read its files again.
+
+The first signal stops it gracefully, a later one ends it immediately.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,24 @@ REPEAT_S = 1.0
 
 
 class StopSignals:
-    """Calls ``stop`` at the first SIGTERM, SIGINT or SIGHUP, and ``end`` at a later SIGTERM or SIGINT.
+    """Calls ``stop`` at the first SIGTERM or SIGINT, ``end`` at a later one, and ``reload`` at each SIGHUP before.
 
     systemd, make and GNU timeout signal a process and its whole process group, so the same request arrives twice. All
-    signals within a second of the first one are therefore ignored. SIGHUP never ends the process immediately, since a
-    closing terminal sends it without asking.
+    signals within a second of the first one are therefore ignored. SIGHUP never stops the server: a closing terminal
+    sends it too, without asking.
     """
 
     def __init__(
-        self, stop: Callable[[], None], end: Callable[[], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        stop: Callable[[], None],
+        end: Callable[[], None],
+        reload: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stop = stop
         self._end = end
+        self._reload = reload
         self._clock = clock
         self._first: float | None = None
 
@@ -36,8 +45,11 @@ class StopSignals:
     def receive(self, number: signal.Signals) -> None:
         """Handle one signal."""
         now = self._clock()
-        if self._first is None:
+        if number is signal.SIGHUP:
+            if self._first is None:
+                self._reload()
+        elif self._first is None:
             self._first = now
             self._stop()
-        elif now - self._first >= REPEAT_S and number is not signal.SIGHUP:
+        elif now - self._first >= REPEAT_S:
             self._end()

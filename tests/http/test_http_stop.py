@@ -157,7 +157,7 @@ class TestSignals:
             assert not process.others
         assert execute(database_url, "SELECT student_id FROM enrollments") == [("s-1",)]
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_exit_status(self, sqlite_url: str, tmp_path: Path, number: signal.Signals) -> None:
         """A kept connection does not hold up the stop, and uvicorn does not handle the signal."""
         async with server_process(sqlite_url, tmp_path, HTTP_LISTEN=FREE_PORT) as process:

@@ -359,7 +359,7 @@ class TestTls:
 class TestStop:
     """A server process stops."""
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_exit_status(self, sqlite_url: str, tmp_path: Path, number: signal.Signals) -> None:
         """After a signal, the process logs its stop, releases its address and exits with 0."""
         async with server_process(sqlite_url, tmp_path) as server:

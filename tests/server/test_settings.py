@@ -93,6 +93,7 @@ def test_the_sweep_has_an_interval_or_is_off(monkeypatch: pytest.MonkeyPatch, wr
         ("SETTLE_INTERVAL", "30", "must be a duration"),
         ("INSECURE", "perhaps", "valid boolean"),
         ("TLS_CERT_FILE", "missing.pem", "must be a file that can be read"),
+        ("CERT_ROLES", "missing.toml", "must be a file that can be read"),
     ],
 )
 def test_the_message_for_an_invalid_value_names_the_variable_and_the_allowed_values(
@@ -234,6 +235,13 @@ def test_certificate_and_key_must_be_set_together() -> None:
     assert "REGISTRAR_TLS_CLIENT_CA_FILE needs" in refusal(tls_client_ca_file="cert.pem")
     found = settings.load(listen="0.0.0.0:1", tls_cert_file="cert.pem", tls_key_file="key.pem")
     assert found.tls_key_file == Path("key.pem")
+
+
+def test_roles_of_certificates_need_an_authority_that_checks_the_certificates() -> None:
+    for name in ("cert.pem", "key.pem", "roles.toml"):
+        Path(name).write_text("")
+    found = refusal(tls_cert_file="cert.pem", tls_key_file="key.pem", cert_roles="roles.toml")
+    assert found == "REGISTRAR_CERT_ROLES needs REGISTRAR_TLS_CLIENT_CA_FILE, which checks the certificates"
 
 
 @pytest.mark.parametrize("where", ["environment", "file"])

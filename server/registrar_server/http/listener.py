@@ -14,7 +14,7 @@ from uvicorn.config import Config
 
 from registrar_server.http.connection_limits import PATIENCE, Connections, Patience
 from registrar_server.http.connections import Connection
-from registrar_server.rpc.transport import ListenError, tls_context, warn_without_tls
+from registrar_server.rpc.transport import ListenError, warn_without_tls
 from registrar_server.settings import Settings
 
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -24,8 +24,11 @@ _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 class HttpListener:
     """Listens for HTTP and hands requests to an ASGI application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, patience: Patience = PATIENCE) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, encryption: ssl.SSLContext | None, patience: Patience = PATIENCE
+    ) -> None:
         self._settings = settings
+        self._encryption = encryption
         self._config = Config(
             app,
             http=Connection,
@@ -43,12 +46,13 @@ class HttpListener:
 
     async def start(self) -> str:
         """Listen, and return the address with its actual port. Raises ``ListenError`` if it is not available."""
-        encryption = self._encryption()
+        if self._encryption is None:
+            warn_without_tls(self._settings.http_listen)
         self._config.load()
         self._set_date()
         host, _, port = self._settings.http_listen.rpartition(":")
         try:
-            await self._listen(host.strip("[]"), int(port), encryption)
+            await self._listen(host.strip("[]"), int(port), self._encryption)
         except (OSError, UnicodeError) as error:  # A host such as a..b cannot be looked up.
             self.close()
             raise ListenError(
@@ -57,14 +61,6 @@ class HttpListener:
             ) from error
         self._watching = asyncio.create_task(self._watch())
         return f"{host}:{self._port}"
-
-    def _encryption(self) -> ssl.SSLContext | None:
-        if self._settings.tls_cert_file is None:
-            warn_without_tls(self._settings.http_listen)
-            return None
-        context = tls_context(self._settings)
-        context.set_alpn_protocols(["http/1.1"])
-        return context
 
     async def _listen(self, host: str, port: int, encryption: ssl.SSLContext | None) -> None:
         """Listen on every address of a host, on the same port. Raises ``OSError`` if it is not available."""

@@ -18,9 +18,9 @@ _BEARER = re.compile(r"bearer +([!-~]+) *", re.IGNORECASE)
 _NAME = re.compile(r"[!-~]+(?: +[!-~]+)*")
 
 
-def no_names() -> Sequence[str]:
+def no_names() -> Sequence[str] | None:
     """Return the names in the certificate of a caller without one."""
-    return ()
+    return None
 
 
 class Credentials(NamedTuple):
@@ -30,8 +30,9 @@ class Credentials(NamedTuple):
     """The values of ``authorization``."""
     on_behalf_of: Sequence[str] = ()
     """The values of ``registrar-on-behalf-of``."""
-    certificate_names: Callable[[], Sequence[str]] = no_names
-    """Returns the subject alternative names in the verified certificate of the client, such as ``DNS:a.example``."""
+    certificate_names: Callable[[], Sequence[str] | None] = no_names
+    """Returns the subject alternative names in the verified certificate of the client, such as ``DNS:a.example``, or
+    None if it has no certificate."""
 
     @property
     def bearer(self) -> str:
@@ -60,7 +61,7 @@ class Credentials(NamedTuple):
 
 
 def read_credentials(
-    metadata: Iterable[tuple[str, str]], certificate_names: Callable[[], Sequence[str]] = no_names
+    metadata: Iterable[tuple[str, str]], certificate_names: Callable[[], Sequence[str] | None] = no_names
 ) -> Credentials:
     """Return the credentials among headers, whose names are in lower case."""
     authorizations: list[str] = []

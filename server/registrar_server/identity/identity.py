@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
@@ -44,7 +44,7 @@ class Identity:
     def __init__(
         self,
         bearers: list[Bearers],
-        of_certificate: Callable[[list[str]], Caller] | None = None,
+        of_certificate: Callable[[Sequence[str]], Caller] | None = None,
         *,
         is_on: bool,
         clock: Callable[[], float] = time.monotonic,
@@ -99,8 +99,8 @@ class Identity:
                 self._known.popitem(last=False)
 
     def _by_certificate(self, credentials: Credentials) -> Caller:
-        names = list(credentials.certificate_names()) if self._of_certificate else []
-        if not names or self._of_certificate is None:
+        names = credentials.certificate_names() if self._of_certificate else None
+        if names is None or self._of_certificate is None:
             raise credentials_missing()
         return self._of_certificate(names)
 

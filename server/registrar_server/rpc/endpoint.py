@@ -30,6 +30,9 @@ MAX_GATHERED = 256
 """The most calls that are opened together."""
 MAX_WAIT_S = 0.02
 """How long a call may wait for others, if they never stop arriving."""
+_NAME_KINDS = (("peer_dns", "DNS:"), ("peer_uri", "URI:"), ("peer_ip", "IP:"), ("peer_email", "email:"))
+"""Where gRPC has the subject alternative names of each kind."""
+
 ALONE = 8
 """After so many calls in a row that met no other call, their caller is taken to be alone."""
 
@@ -91,10 +94,12 @@ def credentials_of(context: Context) -> Credentials:
     return read_credentials(context.invocation_metadata() or (), partial(_certificate_names, context))  # type: ignore[arg-type]
 
 
-def _certificate_names(context: Context) -> list[str]:
-    """Return the subject alternative names in the certificate of the client, without their kinds."""
-    names = context.auth_context().get("x509_subject_alternative_name", ())
-    return [name.decode(errors="replace") for name in names]
+def _certificate_names(context: Context) -> list[str] | None:
+    """Return the subject alternative names in the certificate of the client, or None if it has no certificate."""
+    peer = context.auth_context()
+    if "x509_pem_cert" not in peer:
+        return None
+    return [kind + name.decode(errors="replace") for key, kind in _NAME_KINDS for name in peer.get(key, ())]
 
 
 class Endpoints:

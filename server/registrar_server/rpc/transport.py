@@ -1,9 +1,6 @@
-"""How the server listens: channel options, the address and TLS."""
+"""How the server listens: channel options and the address."""
 
 from __future__ import annotations
-
-import ssl
-from pathlib import Path
 
 import grpc
 import structlog
@@ -46,14 +43,14 @@ def warn_without_tls(address: str) -> None:
         log.warning("serving_without_tls", address=address)
 
 
-def bind(server: grpc.aio.Server, settings: Settings) -> str:
+def bind(server: grpc.aio.Server, settings: Settings, credentials: grpc.ServerCredentials | None) -> str:
     """Bind a server to the configured address and return the address with its actual port.
 
-    Raises ``ListenError`` if the address is not available or a TLS file is invalid.
+    ``credentials`` is None for a server without TLS. Raises ``ListenError`` if the address is not available.
     """
     try:
-        if settings.tls_cert_file and settings.tls_key_file:
-            port = server.add_secure_port(settings.listen, _credentials(settings))
+        if credentials:
+            port = server.add_secure_port(settings.listen, credentials)
         else:
             warn_without_tls(settings.listen)
             port = server.add_insecure_port(settings.listen)
@@ -62,36 +59,3 @@ def bind(server: grpc.aio.Server, settings: Settings) -> str:
             f"REGISTRAR_LISTEN={settings.listen}: the address is taken or is not this machine's; choose another."
         ) from error
     return f"{settings.listen.rpartition(':')[0]}:{port}"
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials:
-    def read(file: Path | None) -> bytes | None:
-        return file.read_bytes() if file else None
-
-    tls_context(settings)  # gRPC refuses invalid files too, but without naming the cause.
-    clients = read(settings.tls_client_ca_file)
-    pair = (read(settings.tls_key_file) or b"", read(settings.tls_cert_file) or b"")
-    return grpc.ssl_server_credentials([pair], root_certificates=clients, require_client_auth=clients is not None)
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Return how the server encrypts, and which clients it accepts. Raises ``ListenError`` if a file is invalid."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        # With an explicit password, OpenSSL does not ask for one on the terminal if the key is encrypted.
-        context.load_cert_chain(str(settings.tls_cert_file), str(settings.tls_key_file), password="")
-    except OSError as error:
-        raise ListenError(
-            f"REGISTRAR_TLS_CERT_FILE={settings.tls_cert_file}, REGISTRAR_TLS_KEY_FILE={settings.tls_key_file}: must be"
-            f" a PEM certificate chain and its private key, not encrypted ({error})"
-        ) from error
-    try:
-        if settings.tls_client_ca_file:
-            context.load_verify_locations(settings.tls_client_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:
-        raise ListenError(
-            f"REGISTRAR_TLS_CLIENT_CA_FILE={settings.tls_client_ca_file}: must be PEM certificates ({error})"
-        ) from error
-    return context
