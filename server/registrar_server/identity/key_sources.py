@@ -84,7 +84,7 @@ class KeyServer(NamedTuple):
 
 def key_source(keys: str) -> KeySource:
     """Return the source that a setting names: a URL or a path."""
-    return KeyServer(keys) if "://" in keys else KeyFile(Path(keys))
+    return KeyServer(keys, REFRESH_S) if "://" in keys else KeyFile(Path(keys), LOOK_S)
 
 
 def _limited(data: bytes) -> bytes:
@@ -137,4 +137,7 @@ def _ask(connection: socket.socket, url: SplitResult) -> bytes:
         if answer.status != HTTPStatus.OK:
             note = "; redirects are not followed" if 300 <= answer.status < 400 else ""
             raise KeySetError(f"the server answered with status {answer.status}{note}")
-        return answer.read(MAX_BYTES + 1)
+        data = answer.read(MAX_BYTES + 1)
+        if len(data) <= MAX_BYTES and answer.length:
+            raise KeySetError("the answer was cut off")
+        return data

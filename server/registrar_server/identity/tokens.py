@@ -30,7 +30,7 @@ MAX_REMEMBERED_S = 3600.0
 
 _REQUIRED = ("iss", "aud", "sub", "exp")
 _MAX_TIME = 2**53
-_THREE_PARTS = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_THREE_PARTS = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 _FAULTS: Mapping[type[Exception], str] = {
     jwt.InvalidSignatureError: "the signature of the token is wrong",
     jwt.InvalidAudienceError: "the token is for another audience",

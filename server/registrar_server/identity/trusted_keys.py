@@ -65,10 +65,7 @@ class TrustedKeys:
 
     async def refresh(self) -> None:
         """Read the source. If that fails, the key set stays as it is, and the log says so once."""
-        if self._refreshing is None:  # Callers that come meanwhile wait for the same refresh.
-            self._refreshing = asyncio.create_task(self._refresh())
-            self._refreshing.add_done_callback(self._end_refreshing)
-        await asyncio.shield(self._refreshing)
+        await asyncio.shield(self._begin_refreshing())
 
     async def refresh_for_unknown_kid(self) -> None:
         """Refresh the keys, unless unknown kids did so in the last minute. Returns at the latest after 3 s."""
@@ -77,7 +74,14 @@ class TrustedKeys:
                 return
             self._next_for_kid = self._clock() + UNKNOWN_KID_S
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.refresh(), MAX_WAIT_S)
+            await asyncio.wait_for(asyncio.shield(self._begin_refreshing()), MAX_WAIT_S)
+
+    def _begin_refreshing(self) -> asyncio.Task[None]:
+        """Return the refresh under way, for which callers that come meanwhile wait too, or a new one."""
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh())
+            self._refreshing.add_done_callback(self._end_refreshing)
+        return self._refreshing
 
     def _end_refreshing(self, _task: asyncio.Task[None]) -> None:
         self._refreshing = None
