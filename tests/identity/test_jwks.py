@@ -28,7 +28,7 @@ from registrar_server.jwt_settings import ASYMMETRIC, SYMMETRIC
 from registrar_server.settings import SettingsError
 from tests.support.key_hosts import Behaviour, KeyHost, answering, dripping, key_host, raw
 from tests.support.refusals import refused
-from tests.support.servers import Log, Registrar, registrar_on, settings
+from tests.support.servers import Log, Registrar, registrar_on, server_process, settings
 from tests.support.tokens import AUDIENCE, ISSUER, Issuer, jwk_of
 
 CAMPUS = Issuer()
@@ -106,6 +106,11 @@ def test_keys_are_found_by_kid_or_without_one_all_of_them() -> None:
 def test_a_key_that_verifies_nothing_does_not_make_the_others_useless(unusable: Any) -> None:
     assert len(of(unusable, EC)) == 1
     assert problem(json.dumps({"keys": [unusable]}).encode()).startswith("none of its 1 keys can verify RS256, ")
+
+
+def test_curves_other_than_those_of_the_algorithms_are_not_used() -> None:
+    odd = jwk_of(ec.generate_private_key(ec.SECP256K1()))
+    assert len(of(odd, EC)) == 1
 
 
 def test_short_keys_are_not_used() -> None:
@@ -478,6 +483,9 @@ async def test_a_server_with_a_wrong_key_file_does_not_start(
     assert str(error.value).startswith(f"REGISTRAR_JWT_KEYS={file}: {expected}")
 
 
-def test_curves_other_than_those_of_the_algorithms_are_not_used() -> None:
-    odd = jwk_of(ec.generate_private_key(ec.SECP256K1()))
-    assert len(of(odd, EC)) == 1
+async def test_the_command_says_what_is_wrong_with_the_key_file(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text("{}")
+    variables = {"JWT_KEYS": "keys.json", "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
+    async with server_process(sqlite_url, tmp_path, **variables) as process:
+        assert await process.wait() != 0
+        assert 'REGISTRAR_JWT_KEYS=keys.json: the key set has no list "keys"' in "\n".join(process.others)

@@ -58,10 +58,14 @@ class TrustedKeys:
         self._take(self._read())
 
     async def watch(self) -> None:
-        """Refresh the keys again and again, until this is cancelled."""
-        while True:
-            await asyncio.sleep(min(self._source.interval, RETRY_S) if self._fails else self._source.interval)
-            await self.refresh()
+        """Refresh the keys again and again, until this is cancelled, which also ends the refresh under way."""
+        try:
+            while True:
+                await asyncio.sleep(min(self._source.interval, RETRY_S) if self._fails else self._source.interval)
+                await self.refresh()
+        finally:
+            if self._refreshing is not None:
+                self._refreshing.cancel()
 
     async def refresh(self) -> None:
         """Read the source. If that fails, the key set stays as it is, and the log says so once."""
