@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -377,6 +378,19 @@ async def test_the_last_good_keys_stay_while_the_source_fails(provider: Provider
     assert len(log.of("key_set_back", level="warning")) == 1
     assert log.of("key_set_changed", keys=2)
     assert provider.changes == 1
+
+
+async def test_a_source_that_never_ends_does_not_hold_up_the_server(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registrar_server.identity.trusted_keys.MAX_READ_S", 0.05)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    keys = TrustedKeys(KeyFile(pipe), ASYMMETRIC, lambda: None)
+    await keys.refresh()
+    assert log.of("key_set_failed", error="the source took more than 0.05 s", kept=False)
+    await asyncio.to_thread(pipe.write_bytes, CAMPUS.jwks_bytes())  # The thread that reads the pipe ends too.
+    assert keys.current is None
 
 
 async def test_refreshes_at_once_are_one_request(provider: Provider) -> None:

@@ -19,6 +19,8 @@ RETRY_S = 10.0
 """How often a source that failed is read again, at least."""
 UNKNOWN_KID_S = 60.0
 """Tokens with unknown kids refresh the keys at most once in this time."""
+MAX_READ_S = 6.0
+"""How long a refresh may take in all. Sources limit most of their work themselves, but not the search for a name."""
 MAX_WAIT_S = 3.0
 """How long a call with an unknown kid waits for a refresh."""
 
@@ -92,11 +94,12 @@ class TrustedKeys:
 
     async def _refresh(self) -> None:
         try:
-            found = await _in_daemon_thread(self._read)
+            async with asyncio.timeout(MAX_READ_S):
+                found = await _in_daemon_thread(self._read)
         except Exception as error:
-            problem = str(error) if isinstance(error, KeySetError) else type(error).__name__
             if not self._fails:
-                log.warning("key_set_failed", source=str(self._source), error=problem, kept=self.current is not None)
+                kept = self.current is not None
+                log.warning("key_set_failed", source=str(self._source), error=_problem(error), kept=kept)
             self._fails = True
             return
         if self._fails:
@@ -118,6 +121,12 @@ class TrustedKeys:
         if before is not None and before.digest != keys.digest:
             log.info("key_set_changed", source=str(self._source), keys=len(keys))
             self._on_change()
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"the source took more than {MAX_READ_S:g} s"
+    return str(error) if isinstance(error, KeySetError) else type(error).__name__
 
 
 async def _in_daemon_thread(work: Callable[[], Result]) -> Result:
