@@ -57,6 +57,7 @@ class Server:
     def __init__(
         self, settings: Settings, check_schema: Callable[[], migrate.MigrationReport], patience: Patience = PATIENCE
     ) -> None:
+        self._sources = IdentitySources(settings)
         self._settings = settings
         self._patience = patience
         self._database = Database(
@@ -73,7 +74,6 @@ class Server:
         )
         self._readiness = Readiness(self._health, partial(self._look_at_schema, check_schema))
         self._queues = CallQueues(self._database, settings)
-        self._sources = IdentitySources(settings)
         self._files = WatchedFiles(self._sources.watched)
         self._sweep = Sweep(self._find_unsettled, self._queues.changes)
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
@@ -94,6 +94,7 @@ class Server:
         identity = self._sources.identity
         add_services(self._grpc, intake, identity, self._health, slow_call=slow_call, reflection=reflection)
         self._health.report(serving=True)
+        await self._sources.reload()
         try:
             await self._listen(intake)
         except ListenError as error:
@@ -103,6 +104,7 @@ class Server:
         await self._grpc.start()
         self._tasks = [
             asyncio.create_task(self._health.watch(self._settings.health_interval)),
+            asyncio.create_task(self._sources.watch()),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._purge)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._rekey)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._recount)),

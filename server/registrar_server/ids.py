@@ -1,13 +1,17 @@
-"""Ids that the server generates."""
+"""Ids: the rule for those that callers choose, and those that the server generates."""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from hashlib import sha1
 from uuid import UUID
+
+match_id = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}").fullmatch
+"""Returns a match if a text is an id. Every call checks its ids, so it is looked up once."""
 
 RANDOM_BYTES = 10
 IDS_PER_READ = 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,11 +19,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from registrar_server.addresses import check_address, check_host, check_origin, is_loopback
+from registrar_server.jwt_settings import JwtSettings
+from registrar_server.setting_lists import listed
 
 PREFIX = "REGISTRAR_"
 
@@ -83,20 +85,10 @@ def _settle_seconds(value: Any) -> float:
     return found
 
 
-def _listed(check: Callable[[str], str]) -> BeforeValidator:
-    """Return what reads a list that is separated by commas, and checks each entry."""
-
-    def read(value: Any) -> tuple[str, ...]:
-        entries = value.split(",") if isinstance(value, str) else value
-        return tuple(check(entry.strip()) for entry in entries if entry.strip())
-
-    return BeforeValidator(read)
-
-
 Duration = Annotated[float, BeforeValidator(seconds)]
 
 
-class Settings(BaseSettings):
+class Settings(JwtSettings):
     """Every setting with its default. Durations are in seconds."""
 
     model_config = SettingsConfigDict(
@@ -109,9 +101,9 @@ class Settings(BaseSettings):
     """The address to listen on for HTTP, host:port; port 0 selects a free port, empty turns HTTP off."""
     http_max_connections: Annotated[int, Field(ge=1)] = 1_000
     """The largest number of connections of HTTP clients; further ones are refused."""
-    http_hosts: Annotated[tuple[str, ...], NoDecode, _listed(check_host)] = ()
+    http_hosts: Annotated[tuple[str, ...], NoDecode, listed(check_host)] = ()
     """The names, besides those of loopback, that the Host header of a request may have, separated by commas."""
-    http_origins: Annotated[tuple[str, ...], NoDecode, _listed(check_origin)] = ()
+    http_origins: Annotated[tuple[str, ...], NoDecode, listed(check_origin)] = ()
     """The origins of web pages that may send requests, such as https://portal.example.edu, separated by commas."""
     reflection: bool = True
     """Describe the API to everybody who asks: gRPC reflection and /openapi.json."""
@@ -234,6 +226,9 @@ def _database_problem(value: str) -> str | None:
     return None if backend == "postgresql" else f"speaks of {backend}, which is not supported"
 
 
+_WITH_PASSWORDS = {f"{PREFIX}DATABASE_URL", f"{PREFIX}JWT_KEYS"}
+"""Variables with a URL, which may contain a password: messages do not repeat their values."""
+
 _KNOWN_NAMES = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
 
 
@@ -242,7 +237,7 @@ def load(**flags: Any) -> Settings:
 
     Raises ``SettingsError`` that names every invalid variable and its allowed values.
     """
-    _refuse_token_settings(environment())
+    _refuse_unknown_token_settings(environment())
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
@@ -254,7 +249,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
     if not problem["loc"]:
         return message
     name = PREFIX + str(problem["loc"][0]).upper()
-    shown = "" if name == f"{PREFIX}DATABASE_URL" else f"={problem['input']!s}"
+    shown = "" if name in _WITH_PASSWORDS else f"={problem['input']!s}"
     return f"{name}{shown}: {message[0].lower()}{message[1:]}"
 
 
@@ -263,12 +258,11 @@ def environment() -> Mapping[str, str | None]:
     return {**dotenv_values(ENV_FILE), **os.environ}
 
 
-def _refuse_token_settings(names: Iterable[str]) -> None:
-    """Refuse settings that ask for token checks, because this version would serve without them."""
-    if refused := sorted(name for name in names if name.upper().startswith(f"{PREFIX}JWT_")):
-        raise SettingsError(
-            f"{', '.join(refused)}: this version cannot check tokens and would let everyone in; unset it to start"
-        )
+def _refuse_unknown_token_settings(names: Iterable[str]) -> None:
+    """Refuse misspelt settings for tokens: a server without the setting that was meant would let everyone in."""
+    refused = [name for name in unknown_names(names) if name.upper().startswith(f"{PREFIX}JWT_")]
+    if refused:
+        raise SettingsError("\n".join(f"{name} is not a setting; {nearest_name(name)} is" for name in refused))
 
 
 def unknown_names(names: Iterable[str]) -> list[str]:

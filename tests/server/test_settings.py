@@ -244,15 +244,6 @@ def test_roles_of_certificates_need_an_authority_that_checks_the_certificates() 
     assert found == "REGISTRAR_CERT_ROLES needs REGISTRAR_TLS_CLIENT_CA_FILE, which checks the certificates"
 
 
-@pytest.mark.parametrize("where", ["environment", "file"])
-def test_settings_that_ask_for_token_checks_are_refused(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    if where == "environment":
-        monkeypatch.setenv("registrar_jwt_keys", "keys.json")
-    else:
-        Path(".env").write_text("REGISTRAR_JWT_KEYS=keys.json\n")
-    assert "REGISTRAR_JWT_KEYS" in refusal().upper()
-
-
 def test_misspelt_settings_are_unknown_and_names_of_the_client_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRAR_LISTN", "127.0.0.1:1")
     monkeypatch.setenv("REGISTRAR_TOKEN", "for the client")

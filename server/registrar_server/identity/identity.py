@@ -74,21 +74,21 @@ class Identity:
         digest = sha256(bearer.encode()).digest()
         asked = self._asked.get(digest)
         if asked is None:  # Calls with the same bearer wait together.
-            asked = self._asked[digest] = asyncio.create_task(self._verify(bearer))
+            asked = self._asked[digest] = asyncio.create_task(self._verify(digest, bearer))
             asked.add_done_callback(lambda _task: self._asked.pop(digest, None))
-        verified = await asyncio.shield(asked)
-        self._remember(digest, verified)
-        return credentials.on_behalf(_caller(verified))
+        return credentials.on_behalf(_caller(await asyncio.shield(asked)))
 
     def forget_all(self) -> None:
         """Verify every bearer again before its next call."""
         self._known.clear()
 
-    async def _verify(self, bearer: str) -> Verified:
+    async def _verify(self, digest: bytes, bearer: str) -> Verified:
         now = self._clock()
         for bearers in self._bearers:
             if bearers.takes(bearer):
-                return await bearers.verify(bearer, now)
+                verified = await bearers.verify(bearer, now)
+                self._remember(digest, verified)  # At once, so that ``forget_all`` never comes before.
+                return verified
         return Verified(CredentialsRefused("the server takes no bearer of this kind"), now)
 
     def _remember(self, digest: bytes, verified: Verified) -> None:

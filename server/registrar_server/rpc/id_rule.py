@@ -1,4 +1,4 @@
-"""The rule for ids, and the message for a text that breaks it."""
+"""The rule for ids in words, and the message for a text that breaks it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from registrar_server.core.texts import character_name, is_plain
 
 MAX_ID_LENGTH = 128
 ID_RULE = "must match [A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}"
-
-match_id = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}").fullmatch
-"""Returns a match if a text is an id. Every call checks its ids, so it is looked up once."""
 
 _WRONG = re.compile(r"[^A-Za-z0-9._~@+:_-]")
 _NAMES = {

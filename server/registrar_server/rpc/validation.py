@@ -18,7 +18,8 @@ from registrar_server.core import texts
 from registrar_server.core.commands import NO_OVERRIDE, Override
 from registrar_server.core.records import Meeting
 from registrar_server.errors import OVERRIDABLE, FieldViolation, Reason, invalid_fields
-from registrar_server.rpc.id_rule import id_fault, match_id, shown
+from registrar_server.ids import match_id
+from registrar_server.rpc.id_rule import id_fault, shown
 
 Item = TypeVar("Item")
 
