@@ -140,8 +140,9 @@ class Server:
             await self._disconnect()
 
     async def reload(self) -> None:
-        """Read the certificates, the roles of callers and the log level again, and log that."""
+        """Read the certificates, the keys for tokens, the roles of callers and the log level again, and log that."""
         await self._files.read_all()
+        await self._sources.reload()
 
     def watch(self, watched: Watched) -> None:
         """Read more files again when they change, and at each ``reload``."""

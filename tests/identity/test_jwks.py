@@ -19,14 +19,13 @@ from jwt.algorithms import RSAAlgorithm
 from jwt.utils import base64url_encode
 
 from registrar.v1.course_service_pb2 import SearchCoursesRequest
-from registrar_server.app import start
+from registrar_server.app import StartError, start
 from registrar_server.identity import key_sources
 from registrar_server.identity.key_sets import KeySet, KeySetError, read_key_set
 from registrar_server.identity.key_sources import MAX_BYTES, KeyFile, KeyServer
 from registrar_server.identity.tokens import TokenRules, Tokens
 from registrar_server.identity.trusted_keys import TrustedKeys
 from registrar_server.jwt_settings import ASYMMETRIC, SYMMETRIC
-from registrar_server.settings import SettingsError
 from tests.support.key_hosts import Behaviour, KeyHost, answering, dripping, key_host, raw
 from tests.support.refusals import refused
 from tests.support.servers import Log, Registrar, registrar_on, server_process, settings
@@ -492,7 +491,7 @@ async def test_a_server_with_a_wrong_key_file_does_not_start(
 ) -> None:
     file = tmp_path / "keys.json"
     file.write_text(content)
-    with pytest.raises(SettingsError) as error:
+    with pytest.raises(StartError) as error:
         await start(settings(sqlite_url, **CAMPUS.settings(file)))
     assert str(error.value).startswith(f"REGISTRAR_JWT_KEYS={file}: {expected}")
 
