@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +18,7 @@ from registrar_server.http.connection_limits import PATIENCE, Patience
 from registrar_server.http.listener import HttpListener
 from registrar_server.http.probes import Readiness
 from registrar_server.http.site import make_app
-from registrar_server.identity_sources import IdentitySources
+from registrar_server.identity_sources import IdentitySources, UnidentifiedError
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.recounting import recount
 from registrar_server.ledger.rekeying import rekey
@@ -51,7 +52,11 @@ class Server:
     """A running server, created by ``start``."""
 
     def __init__(
-        self, settings: Settings, check_schema: Callable[[], migrate.MigrationReport], patience: Patience = PATIENCE
+        self,
+        settings: Settings,
+        check_schema: Callable[[], migrate.MigrationReport],
+        patience: Patience = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._patience = patience
@@ -69,7 +74,7 @@ class Server:
         )
         self._readiness = Readiness(self._health, partial(self._look_at_schema, check_schema))
         self._queues = CallQueues(self._database, settings)
-        self._sources = IdentitySources(settings)
+        self._sources = IdentitySources(settings, self._database, clock)
         self._sweep = Sweep(self._find_unsettled, self._queues.changes)
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
@@ -90,14 +95,16 @@ class Server:
         add_services(self._grpc, intake, identity, self._health, slow_call=slow_call, reflection=reflection)
         self._health.report(serving=True)
         try:
+            await self._sources.start()
             await self._listen(intake)
-        except ListenError as error:
+        except (ListenError, UnidentifiedError, migrate.MigrationError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
         self._grpc_log.install()
         await self._grpc.start()
         self._tasks = [
             asyncio.create_task(self._health.watch(self._settings.health_interval)),
+            asyncio.create_task(self._sources.watch()),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._purge)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._rekey)),
             asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._recount)),
@@ -176,10 +183,16 @@ class Server:
             async with asyncio.timeout(seconds):
                 await self._queues.close()
                 await self._health.close()
+                await self._sources.close()
                 await asyncio.to_thread(self._housekeeper.shutdown, cancel_futures=True)
         except TimeoutError:
             return False
         return True
+
+    @property
+    def identifies_callers(self) -> bool:
+        """Whether calls need credentials."""
+        return self._sources.identity.is_on
 
     async def sweep(self) -> Swept:
         """Give the free seats of all courses to their waiters, as every ``settle_interval``; return what changed."""
@@ -222,10 +235,13 @@ class Server:
             raise
 
 
-async def start(settings: Settings, patience: Patience = PATIENCE) -> Server:
+async def start(
+    settings: Settings, patience: Patience = PATIENCE, *, clock: Callable[[], float] = time.monotonic
+) -> Server:
     """Start a server on a database whose schema is up to date.
 
-    ``patience`` says how long the server waits for HTTP clients. Raises ``StartError`` if this version does not know
+    ``patience`` says how long the server waits for HTTP clients. Tests may inject the clock that says how long a caller
+    is remembered. Raises ``StartError`` if this version does not know
     the schema, or if the server cannot listen.
     """
     url = settings.database_url.get_secret_value()
@@ -236,7 +252,7 @@ async def start(settings: Settings, patience: Patience = PATIENCE) -> Server:
         raise StartError(str(error)) from error
     if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise StartError(f"{report} (registrar-server serve --migrate does so before it serves.)")
-    server = Server(settings, check_schema, patience)
+    server = Server(settings, check_schema, patience, clock)
     await server.start()
     return server
 
