@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from registrar_server import migrate
 from registrar_server.identity.callers import Permission, Role
+from registrar_server.identity.key_format import ROLES, KnownKey, check_key_name, make_key
 from registrar_server.identity.key_store import add_key, all_keys, revoke_keys
-from registrar_server.identity.keys import ROLES, KnownKey, check_key_name, make_key
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.migrate.migration_errors import translate_errors
 from registrar_server.settings import Settings, seconds

@@ -12,8 +12,8 @@ import pytest
 
 from registrar_server.errors import Refusal
 from registrar_server.identity.callers import Role
+from registrar_server.identity.key_format import KnownKey
 from registrar_server.identity.key_lookups import KeyLookups
-from registrar_server.identity.keys import KnownKey
 
 KNOWN = KnownKey("known", "sis-sync", Role.READER, frozenset(), b"", 0)
 

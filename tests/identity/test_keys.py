@@ -17,8 +17,8 @@ from registrar.v1.student_service_pb2 import CreateStudentRequest
 from registrar_server.app import Server, start
 from registrar_server.identity.api_keys import ApiKeys
 from registrar_server.identity.callers import Permission, Role, with_contained
+from registrar_server.identity.key_format import check_key_name, make_key, read_key
 from registrar_server.identity.key_store import HOUR, all_keys, has_keys, note_use, revoke_keys
-from registrar_server.identity.keys import check_key_name, make_key, read_key
 from registrar_server.identity.rejections import CredentialsRefused
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.storage.database import Database

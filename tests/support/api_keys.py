@@ -9,8 +9,8 @@ import pytest
 
 from registrar.v1.student_service_pb2 import GetStudentRequest
 from registrar_server.identity.callers import Permission, Role
+from registrar_server.identity.key_format import KnownKey, make_key
 from registrar_server.identity.key_store import add_key
-from registrar_server.identity.keys import KnownKey, make_key
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.storage.database import Database
 from tests.support.refusals import Failure

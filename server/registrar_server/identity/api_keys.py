@@ -12,9 +12,9 @@ import structlog
 from registrar_server.identity import key_store
 from registrar_server.identity.callers import Caller
 from registrar_server.identity.identity import Verified
+from registrar_server.identity.key_format import PREFIX, KnownKey, caller_of, read_key
 from registrar_server.identity.key_lookups import KeyLookups
 from registrar_server.identity.key_store import HOUR
-from registrar_server.identity.keys import PREFIX, KnownKey, caller_of, read_key
 from registrar_server.identity.rejections import CredentialsRefused
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.storage.database import Database

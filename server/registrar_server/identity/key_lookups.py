@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
 from registrar_server.errors import overloaded, shutting_down
-from registrar_server.identity.keys import KnownKey
+from registrar_server.identity.key_format import KnownKey
 from registrar_server.storage.failures import refusal_of
 
 MAX_WAITING = 256

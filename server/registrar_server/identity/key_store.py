@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, insert, or_, select, update
 
 from registrar_server.identity.callers import Permission, Role
-from registrar_server.identity.keys import KnownKey
+from registrar_server.identity.key_format import KnownKey
 from registrar_server.storage.database import Database
 from registrar_server.storage.models import ApiKey
 
