@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from registrar_server import cli
+from registrar_server.first_calls import try_next
 from tests.support import curl, grpcurl
 from tests.support.csv_terms import write_term
 from tests.support.servers import FREE_PORT, SERVE, environment, serving
@@ -206,7 +206,7 @@ async def test_the_calls_that_a_server_suggests_work_as_written(sqlite_url: str,
 def test_a_server_suggests_a_call_over_http_if_it_serves_http(
     http_address: str, named: str, called: str | None
 ) -> None:
-    text = cli.try_next("127.0.0.1:1", http_address)
+    text = try_next("127.0.0.1:1", http_address)
     assert named in text
     assert called in text if called else "curl http" not in text
 

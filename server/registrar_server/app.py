@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +18,7 @@ from registrar_server.http.connection_limits import PATIENCE, Patience
 from registrar_server.http.listener import HttpListener
 from registrar_server.http.probes import Readiness
 from registrar_server.http.site import make_app
-from registrar_server.identity_sources import IdentitySources
+from registrar_server.identity_sources import IdentitySources, UnidentifiedError
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.recounting import recount
 from registrar_server.ledger.rekeying import rekey
@@ -55,9 +56,12 @@ class Server:
     """A running server, created by ``start``."""
 
     def __init__(
-        self, settings: Settings, check_schema: Callable[[], migrate.MigrationReport], patience: Patience = PATIENCE
+        self,
+        settings: Settings,
+        check_schema: Callable[[], migrate.MigrationReport],
+        patience: Patience = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sources = IdentitySources(settings)
         self._settings = settings
         self._patience = patience
         self._database = Database(
@@ -66,6 +70,7 @@ class Server:
             # Lists run beside pings and housekeeping, previews beside lookups and the lane for revisions.
             readers=settings.read_lanes + 2,
         )
+        self._sources = IdentitySources(settings, self._database, clock)
         self._health = Health(
             self._database.ping,
             partial(probe_writes, self._database, microseconds_now),
@@ -94,10 +99,10 @@ class Server:
         identity = self._sources.identity
         add_services(self._grpc, intake, identity, self._health, slow_call=slow_call, reflection=reflection)
         self._health.report(serving=True)
-        await self._sources.reload()
         try:
+            await self._sources.start()
             await self._listen(intake)
-        except ListenError as error:
+        except (ListenError, UnidentifiedError, migrate.MigrationError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
         self._grpc_log.install()
@@ -196,10 +201,16 @@ class Server:
             async with asyncio.timeout(seconds):
                 await self._queues.close()
                 await self._health.close()
+                await self._sources.close()
                 await asyncio.to_thread(self._housekeeper.shutdown, cancel_futures=True)
         except TimeoutError:
             return False
         return True
+
+    @property
+    def identifies_callers(self) -> bool:
+        """Whether calls need credentials."""
+        return self._sources.identity.is_on
 
     async def sweep(self) -> Swept:
         """Give the free seats of all courses to their waiters, as every ``settle_interval``; return what changed."""
@@ -242,11 +253,14 @@ class Server:
             raise
 
 
-async def start(settings: Settings, patience: Patience = PATIENCE) -> Server:
+async def start(
+    settings: Settings, patience: Patience = PATIENCE, *, clock: Callable[[], float] = time.monotonic
+) -> Server:
     """Start a server on a database whose schema is up to date.
 
-    ``patience`` says how long the server waits for HTTP clients. Raises ``StartError`` if this version does not know
-    the schema, if the server cannot listen, or if a file that a setting names is invalid.
+    ``patience`` says how long the server waits for HTTP clients. Tests may inject the clock that says how long a caller
+    is remembered. Raises ``StartError`` if this version does not know the schema, if the server cannot listen, or if a
+    file that a setting names is invalid.
     """
     url = settings.database_url.get_secret_value()
     try:
@@ -257,7 +271,7 @@ async def start(settings: Settings, patience: Patience = PATIENCE) -> Server:
     if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise StartError(f"{report} (registrar-server serve --migrate does so before it serves.)")
     try:
-        server = Server(settings, check_schema, patience)
+        server = Server(settings, check_schema, patience, clock)
     except SettingsError as error:
         raise StartError(str(error)) from error
     await server.start()

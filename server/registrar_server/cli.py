@@ -1,4 +1,4 @@
-"""The command line: ``registrar-server serve | migrate | verify``."""
+"""The command line: ``registrar-server serve | migrate | verify | keys``."""
 
 from __future__ import annotations
 
@@ -15,38 +15,15 @@ from typing import Any
 import structlog
 import uvloop
 
-from registrar_server import logs, migrate, settings, verify, version
+from registrar_server import key_commands, logs, migrate, settings, verify, version
 from registrar_server.app import Server, StartError, start
+from registrar_server.first_calls import try_next
 from registrar_server.log_level import watched_log_level
 from registrar_server.migrate.migration_errors import translate_errors
 from registrar_server.stop_signals import StopSignals
 from registrar_server.storage.database import Database
 
 log = structlog.get_logger()
-
-TRY_NEXT = """
-Registrar is serving {addresses}. Try this in another shell:
-
-  grpcurl -plaintext -d '{{"student":{{"student_id":"s-1","given_name":"Ada"}}}}' \\
-      {address} registrar.v1.StudentService/CreateStudent
-  grpcurl -plaintext -d '{{"course":{{"course_id":"CS-101","title":"Intro","capacity":30}}}}' \\
-      {address} registrar.v1.CourseService/CreateCourse
-  grpcurl -plaintext -d '{{"student_id":"s-1","course_id":"CS-101"}}' \\
-      {address} registrar.v1.EnrollmentService/EnrollStudent
-{over_http}
-or in Python:
-
-  from registrar_client import RegistrarClient
-  with RegistrarClient("{address}") as registrar:
-      print(list(registrar.list_courses(student_id="s-1")))
-"""
-TRY_HTTP = """
-or over HTTP:
-
-  curl http://{http_address}/students/s-1/courses
-"""
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
-"""The address to call on the machine itself for each of those that stand for all addresses."""
 
 MIGRATE_WORDS = """
 actions:
@@ -94,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--log-format", help="REGISTRAR_LOG_FORMAT: auto, console or json")
     common.add_argument("--log-level", help="REGISTRAR_LOG_LEVEL: debug, info, warning or error")
     parser.add_argument("--version", action="version", version=f"registrar-server {version()}")
-    commands = parser.add_subparsers(required=True, metavar="serve | migrate | verify")
+    commands = parser.add_subparsers(required=True, metavar="serve | migrate | verify | keys")
 
     serve = commands.add_parser("serve", parents=[common], help="serve until SIGTERM or SIGINT")
     serve.add_argument("--migrate", action="store_true", help="upgrade the database first")
@@ -121,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
 
     verifying = commands.add_parser("verify", parents=[common], help="check that the stored data is consistent")
     verifying.set_defaults(run=_verify)
+
+    key_commands.add_to(commands, common)
     return parser
 
 
@@ -142,7 +121,7 @@ async def _serve_until_signalled(config: settings.Settings, load: Callable[[], s
     # The log goes to standard error, so standard output is free for people. JSON means that a program is reading.
     if config.log_format != "json" and config.tls_cert_file is None:
         logs.write_out()  # On a terminal, the first lines of the log come before the examples.
-        print(try_next(server.address, server.http_address), flush=True)
+        print(try_next(server.address, server.http_address, identified=server.identifies_callers), flush=True)
     await stop.wait()
     reloading.cancel()
     if not await server.stop():
@@ -154,19 +133,6 @@ async def _reload_when_asked(server: Server, asked: asyncio.Event) -> None:
         await asked.wait()
         asked.clear()
         await server.reload()
-
-
-def try_next(address: str, http_address: str) -> str:
-    """Return calls for a newcomer to try; ``http_address`` is empty if the server serves no HTTP."""
-    addresses = f"gRPC on {address} and HTTP on {http_address}" if http_address else f"gRPC on {address}"
-    over_http = TRY_HTTP.format(http_address=_on_this_machine(http_address)) if http_address else ""
-    return TRY_NEXT.format(address=_on_this_machine(address), addresses=addresses, over_http=over_http)
-
-
-def _on_this_machine(address: str) -> str:
-    """Return an address that a shell on this machine can call, also if the server listens on all addresses."""
-    host, _, port = address.rpartition(":")
-    return f"{LOOPBACK.get(host, host)}:{port}"
 
 
 def _exit_immediately() -> None:

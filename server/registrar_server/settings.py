@@ -189,11 +189,21 @@ class Settings(JwtSettings):
             raise ValueError("\n".join(problems))
         return self
 
+    @property
+    def exposed_addresses(self) -> Mapping[str, str]:
+        """The addresses that other machines reach, by their variables."""
+        addresses = {f"{PREFIX}LISTEN": self.listen, f"{PREFIX}HTTP_LISTEN": self.http_listen}
+        return {name: address for name, address in addresses.items() if address and not is_loopback(address)}
+
     def _exposures(self) -> Iterator[str]:
         """Return what is missing to serve on addresses that other machines reach."""
-        addresses = {f"{PREFIX}LISTEN": self.listen, f"{PREFIX}HTTP_LISTEN": self.http_listen}
-        exposed = {name: address for name, address in addresses.items() if address and not is_loopback(address)}
+        exposed = self.exposed_addresses
         for name, address in exposed.items():
+            if self.identity == "off":
+                yield (
+                    f"{name}={address} can be reached from other machines: {PREFIX}IDENTITY=off would let all of them"
+                    " in; unset it"
+                )
             if not (self.tls_cert_file or self.insecure):
                 yield (
                     f"{name}={address} can be reached from other machines: set {PREFIX}TLS_CERT_FILE and"

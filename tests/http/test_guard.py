@@ -242,11 +242,15 @@ class TestListening:
     async def test_wildcard(self, sqlite_url: str, log: Log) -> None:
         """On all addresses of the machine, only the listed names and loopback are known."""
         listening = {"http_listen": "0.0.0.0:0", "insecure": True, "http_hosts": "registrar.example.edu"}
-        async with site_on(sqlite_url, log, **listening) as site, site.unchanged():
+        async with (
+            serving(sqlite_url, identity="required", **listening) as server,
+            calling(server.address) as registrar,
+        ):
+            site = Site(server.http_address, registrar, log)
             for host in ("0.0.0.0", site.address, "192.0.2.7"):
                 site.refused(await site.enroll({"Host": host, **JSON}), 421, "HOST_UNKNOWN")
             for host in ("registrar.example.edu", f"localhost:{site.port}"):
-                assert (await site.get(host)).status == 200
+                assert (await site.get(host)).reason == "CREDENTIALS_MISSING"
 
     async def test_taken(self, sqlite_url: str) -> None:
         """A second server needs a port of its own, and its error says so."""

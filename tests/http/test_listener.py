@@ -71,11 +71,15 @@ class TestAddress:
     async def test_address_of_another_machine(self, sqlite_url: str, address: str) -> None:
         """An address that is not this machine's is refused."""
         with pytest.raises(StartError, match="REGISTRAR_HTTP_LISTEN="):
-            await start(settings(sqlite_url, http_listen=address, http_hosts=("x",), insecure=True))
+            await start(
+                settings(sqlite_url, http_listen=address, http_hosts=("x",), insecure=True, identity="required")
+            )
 
     async def test_without_tls(self, sqlite_url: str, log: Log) -> None:
         """Serving without TLS on an address that is not loopback logs a warning."""
-        async with serving_http(sqlite_url, http_listen="0.0.0.0:0", http_hosts=("x",), insecure=True):
+        async with serving_http(
+            sqlite_url, http_listen="0.0.0.0:0", http_hosts=("x",), insecure=True, identity="required"
+        ):
             (line,) = log.of("serving_without_tls")
         assert (line["level"], line["address"]) == ("warning", "0.0.0.0:0")
 
@@ -128,7 +132,9 @@ class TestTls:
         """With a certificate and a key, the server serves HTTPS on any address without a warning, as HTTP/1.1."""
         trusting.set_alpn_protocols(["h2", "http/1.1"])
         async with (
-            serving_http(sqlite_url, http_listen="0.0.0.0:0", http_hosts=("x",), **files) as server,
+            serving_http(
+                sqlite_url, http_listen="0.0.0.0:0", http_hosts=("x",), identity="required", **files
+            ) as server,
             connected(server, host="127.0.0.1", tls=trusting) as client,
         ):
             assert (await client.ask(GET)).status == 200

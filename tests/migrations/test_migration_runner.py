@@ -211,7 +211,15 @@ def kill(url: str, action: str, where: str, calls: int) -> None:
 def assert_intact(url: str) -> None:
     assert migrate.check(url).state is MigrationState.UP_TO_DATE
     assert execute(url, "SELECT id, revision FROM event_counter") == [(1, 0)]
-    assert tables(url) == {"students", "courses", "enrollments", "events", "event_counter", "request_ids"}
+    assert tables(url) == {
+        "api_keys",
+        "students",
+        "courses",
+        "enrollments",
+        "events",
+        "event_counter",
+        "request_ids",
+    }
 
 
 def test_a_stale_lock_of_yoyo_is_removed(database_url: str) -> None:

@@ -27,6 +27,7 @@ from registrar.v1.student_service_pb2 import GetStudentRequest, ListStudentsRequ
 from registrar_server import migrate
 from registrar_server.app import Server, StartError, start
 from registrar_server.storage.database import Database
+from tests.support.api_keys import ACCEPTED, add, answer_to
 from tests.support.certificates import Certificates
 from tests.support.databases import execute, holding_the_courses
 from tests.support.outages import database_outage
@@ -115,10 +116,10 @@ class TestStart:
 
     async def test_insecure(self, sqlite_url: str, log: Log) -> None:
         """Serving without TLS on an address that is not loopback logs a warning."""
-        async with serving(sqlite_url, listen="0.0.0.0:0", insecure=True) as server:
+        async with serving(sqlite_url, listen="0.0.0.0:0", insecure=True, identity="required") as server:
             port = server.address.removeprefix("0.0.0.0:")
             async with calling(f"127.0.0.1:{port}") as registrar:
-                await registrar.add_student("s-1")
+                assert await answer_to(registrar, add(sqlite_url)) == ACCEPTED
         (line,) = log.of("serving_without_tls")
         assert (line["level"], line["address"]) == ("warning", "0.0.0.0:0")
 
@@ -332,7 +333,7 @@ class TestTls:
     async def test_listen_on_all_addresses(self, sqlite_url: str, certificates: Certificates, log: Log) -> None:
         """With TLS, the server listens on all addresses without a warning."""
         files = {"tls_cert_file": certificates.server, "tls_key_file": certificates.server_key}
-        async with serving(sqlite_url, listen="0.0.0.0:0", **files):
+        async with serving(sqlite_url, listen="0.0.0.0:0", identity="required", **files):
             assert not log.of("serving_without_tls")
 
     @pytest.mark.parametrize("wrong", ["tls_cert_file", "tls_key_file", "tls_client_ca_file"])

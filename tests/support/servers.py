@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -54,8 +55,9 @@ def settings(database_url: str, **others: Any) -> Settings:
 
 @contextlib.asynccontextmanager
 async def serving(database_url: str, **others: Any) -> AsyncIterator[Server]:
-    """Run a server in this event loop."""
-    server = await start(settings(database_url, **others))
+    """Run a server in this event loop; ``clock`` among ``others`` says how long it remembers its callers."""
+    clock = others.pop("clock", time.monotonic)
+    server = await start(settings(database_url, **others), clock=clock)
     try:
         yield server
     finally:
@@ -327,7 +329,11 @@ class Log:
 
     async def one(self, event: str, **values: Any) -> dict[str, Any]:
         """Wait for the first line of an event with these values."""
-        while not (found := self.of(event, **values)):
+        return (await self.several(1, event, **values))[0]
+
+    async def several(self, count: int, event: str, **values: Any) -> list[dict[str, Any]]:
+        """Wait until there are so many lines of an event with these values."""
+        while len(found := self.of(event, **values)) < count:
             self._more.clear()
             await self._more.wait()
-        return found[0]
+        return found

@@ -34,6 +34,10 @@ class Credentials(NamedTuple):
     """Returns the subject alternative names in the verified certificate of the client, such as ``DNS:a.example``, or
     None if it has no certificate."""
 
+    def __repr__(self) -> str:
+        """Return what may be shown: no secrets."""
+        return f"Credentials({len(self.authorizations)} authorizations, on_behalf_of={self.on_behalf_of!r})"
+
     @property
     def bearer(self) -> str:
         """The bearer token, or an empty string if there is none. Raises CREDENTIALS_INVALID for anything else."""

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
@@ -14,7 +15,7 @@ from registrar_server.identity.credentials import Credentials
 from registrar_server.identity.rejections import CredentialsRefused, credentials_missing
 
 MAX_KNOWN = 10_000
-"""The most bearers whose callers are remembered."""
+"""The most bearers whose callers are remembered, and the most refused ones."""
 
 
 class Verified(NamedTuple):
@@ -54,6 +55,8 @@ class Identity:
         self._of_certificate = of_certificate
         self._clock = clock
         self._known: OrderedDict[bytes, Verified] = OrderedDict()
+        # Refused bearers are remembered apart, so that any number of them displaces no caller.
+        self._refused: OrderedDict[bytes, Verified] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[Verified]] = {}
 
     def recall(self, credentials: Credentials) -> Caller | None:
@@ -63,7 +66,8 @@ class Identity:
         bearer = credentials.bearer
         if not bearer:
             return credentials.on_behalf(self._by_certificate(credentials))
-        known = self._known.get(sha256(bearer.encode()).digest())
+        digest = sha256(bearer.encode()).digest()
+        known = self._known.get(digest) or self._refused.get(digest)
         if known is None or known.until <= self._clock():
             return None
         return credentials.on_behalf(_caller(known))
@@ -75,12 +79,18 @@ class Identity:
         asked = self._asked.get(digest)
         if asked is None:  # Calls with the same bearer wait together.
             asked = self._asked[digest] = asyncio.create_task(self._verify(digest, bearer))
-            asked.add_done_callback(lambda _task: self._asked.pop(digest, None))
+            asked.add_done_callback(partial(self._end, digest))
         return credentials.on_behalf(_caller(await asyncio.shield(asked)))
 
     def forget_all(self) -> None:
         """Verify every bearer again before its next call."""
         self._known.clear()
+        self._refused.clear()
+
+    def _end(self, digest: bytes, asked: asyncio.Task[Verified]) -> None:
+        self._asked.pop(digest, None)
+        if not asked.cancelled():
+            asked.exception()  # If all callers have left, asyncio would log that nobody has seen it.
 
     async def _verify(self, digest: bytes, bearer: str) -> Verified:
         now = self._clock()
@@ -92,11 +102,15 @@ class Identity:
         return Verified(CredentialsRefused("the server takes no bearer of this kind"), now)
 
     def _remember(self, digest: bytes, verified: Verified) -> None:
+        known, other = self._known, self._refused
+        if isinstance(verified.caller, CredentialsRefused):
+            known, other = other, known
+        other.pop(digest, None)
         if verified.until > self._clock():
-            self._known[digest] = verified
-            self._known.move_to_end(digest)
-            while len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
+            known[digest] = verified
+            known.move_to_end(digest)
+            while len(known) > MAX_KNOWN:
+                known.popitem(last=False)
 
     def _by_certificate(self, credentials: Credentials) -> Caller:
         names = credentials.certificate_names() if self._of_certificate else None

@@ -40,7 +40,8 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
 def warn_without_tls(address: str) -> None:
     """Warn about serving without TLS on an address that other machines can reach."""
     if not is_loopback(address):
-        log.warning("serving_without_tls", address=address)
+        exposed = "the network can read keys, tokens and the data of students"
+        log.warning("serving_without_tls", address=address, exposed=exposed)
 
 
 def bind(server: grpc.aio.Server, settings: Settings, credentials: grpc.ServerCredentials | None) -> str:

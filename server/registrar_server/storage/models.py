@@ -12,17 +12,14 @@ Keys lead with ``course_id`` where rows belong to a course, so that a distribute
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     CheckConstraint,
     ForeignKey,
     Index,
     LargeBinary,
-    MetaData,
     SmallInteger,
     String,
     Text,
@@ -31,34 +28,12 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from registrar_server.core.vocabulary import LIVE_STATES, CourseState, EnrollmentState, StudentState
-
-ID = String(128).with_variant(String(128, collation="C"), "postgresql")
-SORTED = Text().with_variant(Text(collation="C"), "postgresql")
-DOCUMENT = JSON().with_variant(JSONB(), "postgresql")
-
-
-def one_of(column: str, values: Iterable[str]) -> str:
-    """Return the SQL condition that a column has one of these values."""
-    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
-
-
-class Base(DeclarativeBase):
-    """The declarative base. Its naming convention gives every constraint a name that migrations can use."""
-
-    metadata = MetaData(
-        naming_convention={
-            "pk": "pk_%(table_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        }
-    )
-
+from registrar_server.storage.model_base import DOCUMENT, ID, SORTED
+from registrar_server.storage.model_base import Base as Base
+from registrar_server.storage.model_base import one_of as one_of
 
 KEYLESS = text("keys_version IS NULL OR keys_version <> version")
 """The condition of a row whose keys are missing or out of date, because a server of an older version wrote it."""
@@ -288,3 +263,28 @@ class RequestId(Base):
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
     response: Mapped[bytes] = mapped_column(LargeBinary)
     create_time: Mapped[int] = mapped_column(BigInteger)
+
+
+KEY_ROLES = ("reader", "registrar", "admin")
+"""The roles that an API key may have: students have no keys."""
+
+
+class ApiKey(Base):
+    """A key that a caller presents. Of its secret, the database has only the SHA-256.
+
+    Keys are revoked and never deleted, so that a server that identifies its callers never stops doing so.
+    ``last_use_time`` is the beginning of an hour.
+    """
+
+    __tablename__ = "api_keys"
+    __table_args__ = (CheckConstraint(one_of("role", KEY_ROLES), name="role"),)
+
+    key_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    name: Mapped[str] = mapped_column(ID)
+    role: Mapped[str] = mapped_column(String(16))
+    permissions: Mapped[list[Any]] = mapped_column(DOCUMENT, default=list)
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    create_time: Mapped[int] = mapped_column(BigInteger)
+    expire_time: Mapped[int | None] = mapped_column(BigInteger)
+    last_use_time: Mapped[int | None] = mapped_column(BigInteger)
+    revoke_time: Mapped[int | None] = mapped_column(BigInteger)
