@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from registrar.v1 import batch_service_pb2 as pb
-from registrar_client._connection import Metadata
+from registrar_client._call_metadata import Metadata
 from registrar_client._grpc_errors import as_rpc_error, from_rpc_error
 from registrar_client._retry import is_transient
 

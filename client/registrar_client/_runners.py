@@ -10,8 +10,9 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 
 from registrar_client._call import Call, Rpc
+from registrar_client._call_metadata import CallMetadata
 from registrar_client._calls.batches import BATCH_WRITE
-from registrar_client._connection import Connection, Metadata, positive_seconds
+from registrar_client._connection import Connection, positive_seconds
 from registrar_client._diagnosis import is_unconnected, unreached
 from registrar_client._gather import Gatherer
 from registrar_client._grpc_errors import from_rpc_error
@@ -49,7 +50,7 @@ class _Base:
         self,
         connection: Connection,
         channel: Callable[[], Any],
-        metadata: Metadata,
+        metadata: CallMetadata,
         timeout: float,
         retry: RetryOptions | None,
     ) -> None:
@@ -100,7 +101,7 @@ class Runner(_Base):
         connection: Connection,
         channel: grpc.Channel,
         *,
-        metadata: Metadata,
+        metadata: CallMetadata,
         timeout: float,
         retry: RetryOptions | None,
         owned: bool,
@@ -116,13 +117,14 @@ class Runner(_Base):
         if stop is not None:
             method, sleep = stop.stoppable(method), stop.sleep
         now = self.timing.now
-        timeout = self._seconds(call)
+        common = self._metadata.of(call)
         started = now()
-        deadline = started + timeout
+        deadline = started + self._seconds(call)
         attempts: Attempts | None = None
         while True:
+            metadata = self._metadata.of_attempt(common)
             try:
-                response = method(call.request, timeout=timeout, metadata=self._metadata)
+                response = method(call.request, timeout=deadline - now(), metadata=metadata)
             except grpc.RpcError as error:
                 failure = from_rpc_error(error, call.request)
                 attempts = attempts or self._attempts(started, deadline)
@@ -134,7 +136,6 @@ class Runner(_Base):
                 return call.read(response)
             sleep(pause)
             self._check_open(failure)
-            timeout = deadline - now()
 
     def _final(self, failure: RegistrarError) -> RegistrarError:
         return unreached(self._connection, failure) if self._is_unreached(failure) else failure
@@ -154,7 +155,7 @@ class AsyncRunner(_Base):
         connection: Connection,
         open_channel: Callable[[], grpc.aio.Channel],
         *,
-        metadata: Metadata,
+        metadata: CallMetadata,
         timeout: float,
         retry: RetryOptions | None,
         owned: bool,
@@ -163,7 +164,7 @@ class AsyncRunner(_Base):
         super().__init__(connection, self._channel, metadata, timeout, retry)
         self._gatherer: Gatherer | None = None
         if gather:
-            self._gatherer = Gatherer(lambda: self._stubs[BATCH_WRITE], metadata, lambda: self.timing.now())
+            self._gatherer = Gatherer(lambda: self._stubs[BATCH_WRITE], lambda: self.timing.now())
             self._stubs = _Stubs(self._channel, self._gatherer)
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._open_channel = open_channel
@@ -181,13 +182,14 @@ class AsyncRunner(_Base):
         identify(call.request)
         method = self._stubs[call.rpc]
         now = self.timing.now
-        timeout = self._seconds(call)
+        common = self._metadata.of(call)
         started = now()
-        deadline = started + timeout
+        deadline = started + self._seconds(call)
         attempts: Attempts | None = None
         while True:
+            metadata = await self._metadata.of_async_attempt(common, deadline - now())
             try:
-                response = await method(call.request, timeout=timeout, metadata=self._metadata)
+                response = await method(call.request, timeout=deadline - now(), metadata=metadata)
             except grpc.RpcError as error:
                 failure = from_rpc_error(error, call.request)
                 attempts = attempts or self._attempts(started, deadline)
@@ -199,7 +201,6 @@ class AsyncRunner(_Base):
                 return call.read(response)
             await self.sleep(pause)
             self._check_open(failure)
-            timeout = deadline - now()
 
     async def _final(self, failure: RegistrarError) -> RegistrarError:
         # Name servers and probes would block the event loop.
