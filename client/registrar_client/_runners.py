@@ -13,7 +13,7 @@ from registrar_client._call import Call, Rpc
 from registrar_client._call_metadata import CallMetadata
 from registrar_client._calls.batches import BATCH_WRITE
 from registrar_client._connection import Connection, positive_seconds
-from registrar_client._diagnosis import is_unconnected, unreached
+from registrar_client._diagnosis import advise, is_unconnected, unreached
 from registrar_client._gather import Gatherer
 from registrar_client._grpc_errors import from_rpc_error
 from registrar_client._request_ids import identify
@@ -76,6 +76,7 @@ class _Base:
         return Attempts(self._retry, self.timing, deadline, started + self._connection.connect_timeout)
 
     def _pause_after(self, failure: RegistrarError, attempts: Attempts) -> float | None:
+        advise(failure)
         # A missed deadline does not tell whether there was a connection.
         if not is_unconnected(failure) and failure.status is not grpc.StatusCode.DEADLINE_EXCEEDED:
             self._reached = True
