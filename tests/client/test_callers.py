@@ -51,13 +51,13 @@ def sent_names(driver: Driver) -> list[str | None]:
 
 class TestACallableForTheToken:
     def test_is_called_before_every_attempt(self, make_driver: MakeDriver) -> None:
-        driver = make_driver(token=lambda: f"token-{len(driver.script.attempts)}")
+        driver: Driver = make_driver(token=lambda: f"token-{len(driver.script.attempts)}")
         driver.script.answers.extend([AWAY, AWAY, DONE])
         enroll(driver)
         assert sent_tokens(driver) == ["token-0", "token-1", "token-2"]
 
     def test_is_called_before_every_page(self, make_driver: MakeDriver) -> None:
-        driver = make_driver(token=lambda: f"token-{len(driver.script.attempts)}")
+        driver: Driver = make_driver(token=lambda: f"token-{len(driver.script.attempts)}")
         pages = [course_service_pb2.SearchCoursesResponse(next_page_token=token) for token in ("next", "")]
         driver.script.answers.extend(pages)
         driver.call("courses.search")
@@ -292,9 +292,12 @@ class TestOnBehalfOf:
                 client(on_behalf_of=wrong)
 
     @pytest.mark.parametrize("wrong", WRONG_NAMES, ids=repr)
-    @pytest.mark.parametrize("call", ["get_enrollment", "bulk"])
-    def test_of_a_call_is_refused_if_it_is_no_name(self, driver: Driver, wrong: Any, call: str) -> None:
-        required = {"get_enrollment": {"enrollment_id": "e-1"}, "bulk": {"writes": [writes.students.create()]}}[call]
+    @pytest.mark.parametrize(
+        ("call", "required"), [("get_enrollment", {"enrollment_id": "e-1"}), ("bulk", {"writes": ()})]
+    )
+    def test_of_a_call_is_refused_if_it_is_no_name(
+        self, driver: Driver, wrong: Any, call: str, required: dict[str, Any]
+    ) -> None:
         with pytest.raises(InvalidField) as refused:
             driver.call(call, **required, on_behalf_of=wrong)
         assert [violation.field for violation in refused.value.field_violations] == ["on_behalf_of"]
