@@ -241,7 +241,8 @@ class RoleRequired(PermissionDenied):
 
     @property
     def role(self) -> str:
-        """The role that the call needs, or the permission ``override`` or ``on_behalf_of``."""
+        """The role that the call needs, or the permission ``override`` or ``on_behalf_of``. Empty if the server names none, as for
+        the later writes of an atomic batch."""
         return self.metadata.get("role", "")
 
 

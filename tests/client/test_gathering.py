@@ -17,6 +17,7 @@ from registrar_client import (
     AsyncRegistrarClient,
     Cancelled,
     CourseFull,
+    CredentialsInvalid,
     DeadlineExceeded,
     Enrolled,
     RegistrarError,
@@ -391,6 +392,18 @@ class TestABatchThatFails:
         sqlite_campus.relay.answers[BATCH] = refuse
         await asyncio.gather(*enrolls(sqlite_campus.client, range(3)))
         assert sqlite_campus.relay.calls == [BATCH, *["EnrollStudent"] * 3]
+
+    async def test_for_its_credentials_is_not_sent_again(self, sqlite_url: str) -> None:
+        """They are those of each call."""
+        async with (
+            serving(sqlite_url, identity="required") as server,
+            relay_to(server.address) as relay,
+            AsyncRegistrarClient(relay.address, gather=True, token="revoked") as client,
+        ):
+            found = await outcomes(enrolls(client, range(3)))
+        assert [type(error) for error in found] == [CredentialsInvalid] * 3
+        assert len({error.request_id for error in found if isinstance(error, RegistrarError)}) == 3
+        assert relay.calls == [BATCH]
 
     async def test_on_an_older_server_turns_gathering_off(self, sqlite_campus: Campus) -> None:
         async def unknown(_forward: Forward, context: Context) -> bytes:
