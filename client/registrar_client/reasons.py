@@ -241,8 +241,10 @@ class RoleRequired(PermissionDenied):
 
     @property
     def role(self) -> str:
-        """The role that the call needs, or the permission ``override`` or ``on_behalf_of``. Empty if the server names none, as for
-        the later writes of an atomic batch."""
+        """The role that the call needs, or the permission ``override`` or ``on_behalf_of``.
+
+        It is empty if the server names none, as for the later writes of an atomic batch.
+        """
         return self.metadata.get("role", "")
 
 
