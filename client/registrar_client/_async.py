@@ -10,6 +10,7 @@ from typing import Self
 import grpc
 
 from registrar_client import _bulk_async
+from registrar_client._call_metadata import AsyncToken, CallMetadata
 from registrar_client._calls import batches, completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import (
     DEFAULT_CONNECT_TIMEOUT,
@@ -17,7 +18,6 @@ from registrar_client._connection import (
     DEFAULT_TIMEOUT,
     Connection,
     TlsOptions,
-    call_metadata,
 )
 from registrar_client._environment import arguments
 from registrar_client._methods import async_paged, async_unary
@@ -71,10 +71,13 @@ class AsyncRegistrarClient:
     It takes the arguments of ``RegistrarClient``, with a ``grpc.aio.Channel`` as ``channel``. A client can be made
     outside an event loop. It belongs to the event loop of its first call.
 
+    ``token`` can also be a coroutine function. The timeout of a call includes its time.
+
     Args:
         gather: Let changing calls that are under way at the same time travel together, which is faster for many
             callers. Each call keeps its result, its error, its ``request_id`` and its timeout. A call that is
-            cancelled after it was sent may take effect, as without ``gather``. With a server that is too old, the
+            cancelled after it was sent may take effect, as without ``gather``. Calls travel
+            together only if they have the same ``on_behalf_of`` and the same token. With a server that is too old, the
             calls travel one by one.
     """
 
@@ -82,7 +85,8 @@ class AsyncRegistrarClient:
         self,
         target: str = DEFAULT_TARGET,
         *,
-        token: str | None = None,
+        token: AsyncToken | None = None,
+        on_behalf_of: str | None = None,
         tls: TlsOptions | None = None,
         insecure: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
@@ -91,7 +95,7 @@ class AsyncRegistrarClient:
         channel: grpc.aio.Channel | None = None,
         gather: bool = False,
     ) -> None:
-        metadata = call_metadata(token)
+        metadata = CallMetadata(token, on_behalf_of)
         self._connection = Connection.to(
             target, token=token, tls=tls, insecure=insecure, connect_timeout=connect_timeout, given=channel
         )

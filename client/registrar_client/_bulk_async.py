@@ -42,6 +42,7 @@ async def bulk(
     on_result: OnResult[Result] | None = None,
     max_errors: int | None = None,
     timeout: float | None = None,
+    on_behalf_of: str | None = None,
 ) -> BulkReport:
     # The docstring is that of the other client, below.
     chosen = options(
@@ -52,6 +53,7 @@ async def bulk(
         in_flight=in_flight,
         max_errors=max_errors,
         timeout=timeout,
+        on_behalf_of=on_behalf_of,
     )
     delivery = Delivery[Result](chosen, on_progress, on_result, len(writes) if isinstance(writes, Sized) else None)
     with delivery.tally.telling():

@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from registrar.v1 import batch_service_pb2 as pb
 from registrar_client import _to_wire as to_wire
 from registrar_client._call import Call
+from registrar_client._call_metadata import person
 from registrar_client._calls import batches
 from registrar_client._grpc_errors import from_status
 from registrar_client._request_ids import deriving
@@ -49,6 +50,7 @@ class Options:
     in_flight: int
     max_errors: int | None
     timeout: float | None
+    on_behalf_of: str | None
 
 
 def options(
@@ -60,6 +62,7 @@ def options(
     in_flight: int,
     max_errors: int | None,
     timeout: float | None,
+    on_behalf_of: str | None,
 ) -> Options:
     """Check the arguments of ``bulk``, whose client can read these kinds of sources; raise InvalidField."""
     wrong: list[FieldViolation] = []
@@ -82,11 +85,14 @@ def options(
         if max_errors is None
         else check("max_errors", _integer(0), max_errors, "must be None or an integer of at least 0"),
         timeout,
+        on_behalf_of,
     )
     if wrong:
         raise to_wire.invalid_fields(wrong)
     if timeout is not None:
         batches.duration(timeout)
+    if on_behalf_of is not None:
+        person(on_behalf_of)
     return found
 
 
@@ -137,7 +143,7 @@ class Chunks(Generic[Result]):
         if not self._writes:
             return None
         read = _reader(self._next - len(self._writes), self._writes, self._request)
-        call = Call(batches.BATCH_WRITE, self._request, read, self._options.timeout)
+        call = Call(batches.BATCH_WRITE, self._request, read, self._options.timeout, self._options.on_behalf_of)
         self._begin()
         return call
 

@@ -38,6 +38,7 @@ def bulk(  # noqa: D417  # It is a method of the client.
     on_result: OnResult[Result] | None = None,
     max_errors: int | None = None,
     timeout: float | None = None,
+    on_behalf_of: str | None = None,
 ) -> BulkReport:
     """Make any number of changes. ``registrar_client.writes`` makes the writes.
 
@@ -68,6 +69,8 @@ def bulk(  # noqa: D417  # It is a method of the client.
         max_errors: Stop after the chunk in which more writes than this were refused. By default, refusals stop nothing.
         timeout: Seconds for all attempts at one chunk. Defaults to the client's timeout. To outlast a restart of the
             server, allow more time than the restart takes.
+        on_behalf_of: Make all writes on behalf of this person. Defaults to the person of the client. An empty string
+            means nobody.
 
     Raises:
         BulkStopped: A chunk failed finally, the source or a callback raised an error, or too many writes were refused.
@@ -83,6 +86,7 @@ def bulk(  # noqa: D417  # It is a method of the client.
         in_flight=in_flight,
         max_errors=max_errors,
         timeout=timeout,
+        on_behalf_of=on_behalf_of,
     )
     delivery = Delivery[Result](chosen, on_progress, on_result, len(writes) if isinstance(writes, Sized) else None)
     with (

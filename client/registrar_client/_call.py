@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 from google.protobuf.message import Message
 
@@ -22,6 +22,13 @@ class Rpc:
     name: str
 
 
+class CallOptions(TypedDict, total=False):
+    """The options of every call, which ``registrar_client._methods`` describes."""
+
+    timeout: float | None
+    on_behalf_of: str | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Call(Generic[Result]):
     """A unary call."""
@@ -32,6 +39,8 @@ class Call(Generic[Result]):
     """Reads the response."""
     timeout: float | None = None
     """Seconds for all attempts together. ``None`` means the client's timeout."""
+    on_behalf_of: str | None = None
+    """The call is made on behalf of this person. ``None`` means the person of the client, an empty string nobody."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,3 +55,5 @@ class ListCall(Generic[Item]):
     """Returns the items of a response."""
     timeout: float | None = None
     """Seconds for all attempts at one page. ``None`` means the client's timeout."""
+    on_behalf_of: str | None = None
+    """Each page is read on behalf of this person, as in ``Call``."""

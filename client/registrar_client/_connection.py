@@ -1,4 +1,4 @@
-"""Checks how a client connects: its target, TLS, token and channel options."""
+"""Checks how a client connects: its target, TLS and channel options."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ LONGEST_TIMEOUT = 1_000_000_000
 """gRPC computes deadlines that are much later wrongly."""
 
 _MOST_MILLISECONDS = 2**31 - 1
-
-Metadata = tuple[tuple[str, str], ...]
 
 # gRPC documents these names in channel_arg_names.h.
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -89,7 +87,7 @@ class Connection:
         cls,
         target: object,
         *,
-        token: str | None,
+        token: object | None,
         tls: TlsOptions | None,
         insecure: bool,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
@@ -172,16 +170,6 @@ def _is_loopback_host(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def call_metadata(token: object) -> Metadata:
-    """Return the metadata of every call; raise a ValueError that hides the token if it cannot be a header."""
-    if token is None:
-        return ()
-    # A token from a file often ends with a line break. The error of gRPC would show the token.
-    if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
-        raise ValueError("token must be a non-empty str of visible ASCII characters, without spaces and line breaks")
-    return (("authorization", f"Bearer {token}"),)
 
 
 def positive_seconds(name: str, value: float) -> float:

@@ -1,6 +1,7 @@
-"""Explains why a server was never reached.
+"""Explains why a server was never reached, or does not accept the caller.
 
 gRPC reports an error of one address only, although "localhost" often has two, and its text does not say what to change.
+A server does not know how its caller passes credentials.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import grpc
 
 from registrar_client._connection import Connection, is_loopback
+from registrar_client._enums import ErrorReason
 from registrar_client.errors import RegistrarError, Unavailable
 
 _PROBE_SECONDS = 0.5
@@ -25,6 +27,16 @@ _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 _CLOSED = (
     "Socket closed|[Cc]onnection reset|ALERT_(?:HANDSHAKE_FAILURE|CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNKNOWN_CA)"
 )
+
+
+_ADVICE: Mapping[str, str] = {
+    ErrorReason.CREDENTIALS_MISSING: (
+        "Pass token= to the client, or set REGISTRAR_TOKEN or REGISTRAR_TOKEN_FILE and use from_env()."
+    ),
+    ErrorReason.CREDENTIALS_INVALID: (
+        "Pass another token= to the client. If its tokens expire, pass a callable that returns the newest one."
+    ),
+}
 
 
 class _Hint(NamedTuple):
@@ -84,6 +96,13 @@ _HINTS = (
         _CLOSED, _certified, "It closed the connection, probably because it does not trust the client's certificate."
     ),
 )
+
+
+def advise(failure: RegistrarError) -> None:
+    """Add a note that says what to change if the server does not accept the caller."""
+    advice = _ADVICE.get(failure.reason)
+    if advice is not None:
+        failure.add_note(advice)
 
 
 def is_unconnected(failure: RegistrarError) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TypedDict
 
+from registrar_client._call_metadata import Token, TokenFile
 from registrar_client._connection import DEFAULT_CONNECT_TIMEOUT, DEFAULT_TARGET, DEFAULT_TIMEOUT, TlsOptions
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
@@ -18,7 +19,7 @@ class Arguments(TypedDict):
     """The arguments of both clients."""
 
     target: str
-    token: str | None
+    token: Token | None
     tls: TlsOptions | None
     insecure: bool
     timeout: float
@@ -29,12 +30,23 @@ def arguments(environ: Mapping[str, str]) -> Arguments:
     """Read the variables; raise a ValueError that names an invalid one. An empty variable counts as absent."""
     return {
         "target": environ.get("REGISTRAR_TARGET") or DEFAULT_TARGET,
-        "token": environ.get("REGISTRAR_TOKEN") or None,
+        "token": _token(environ),
         "tls": _tls(environ),
         "insecure": _boolean(environ, "REGISTRAR_INSECURE"),
         "timeout": _seconds(environ, "REGISTRAR_TIMEOUT", DEFAULT_TIMEOUT),
         "connect_timeout": _seconds(environ, "REGISTRAR_CONNECT_TIMEOUT", DEFAULT_CONNECT_TIMEOUT),
     }
+
+
+def _token(environ: Mapping[str, str]) -> Token | None:
+    token, file = environ.get("REGISTRAR_TOKEN") or None, environ.get("REGISTRAR_TOKEN_FILE")
+    if not file:
+        return token
+    if token:
+        raise ValueError("REGISTRAR_TOKEN and REGISTRAR_TOKEN_FILE exclude each other")
+    found = TokenFile(file)
+    found()  # A wrong file fails now, as those of TLS do, and not at the first call.
+    return found
 
 
 def _tls(environ: Mapping[str, str]) -> TlsOptions | None:

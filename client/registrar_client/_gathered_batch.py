@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from registrar.v1 import batch_service_pb2 as pb
-from registrar_client._connection import Metadata
+from registrar_client._call_metadata import Metadata
 from registrar_client._grpc_errors import as_rpc_error, from_rpc_error
 from registrar_client._retry import is_transient
 
@@ -21,7 +21,8 @@ WRITE_FIELDS = {
 }
 """The field of ``Write`` by the name of the RPC, since a request is named after its RPC."""
 
-_OWN_ENDS = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+# The calls of a batch have the same credentials, so UNAUTHENTICATED is the answer to each of them.
+_OF_EACH = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAUTHENTICATED)
 
 Answer = Message | Exception | None
 """The response of a call, or its error, or None if it must be sent as a plain call."""
@@ -125,7 +126,7 @@ class GatheredBatch:
         failure = from_rpc_error(error, pb.BatchWriteRequest())
         self.is_unknown = failure.status is grpc.StatusCode.UNIMPLEMENTED
         # Any other failure can be due to the batch, such as its size. It says nothing about a call.
-        is_of_each = is_transient(failure) or failure.status in _OWN_ENDS
+        is_of_each = is_transient(failure) or failure.status in _OF_EACH
         for call in self.calls:
             call.end(_copy(error) if is_of_each else None)
 

@@ -1,23 +1,31 @@
 """Turns the functions that describe calls into methods of both clients.
 
-A method has the keyword-only signature and the docstring of its function. It returns the result, an awaitable of the
-result, or a pager, and type checkers know which.
+A method has the keyword-only signature and the docstring of its function, and shows the options of every call one by
+one. It returns the result, an awaitable of the result, or a pager, and type checkers know which.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_type_hints
 
-from registrar_client._call import Call, ListCall
+from registrar_client._call import Call, CallOptions, ListCall
 from registrar_client._pager import AsyncPager, Pager
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+_OPTIONS = {name: str(hint) for name, hint in get_type_hints(CallOptions).items()}
+_OPTION_DOCS = """
+    timeout: Seconds for all attempts {scope}. Defaults to the client's timeout.
+    on_behalf_of: Make the call on behalf of this person. Defaults to the person of the client. An empty string means
+        nobody.
+"""
 
 
 class Runs(Protocol):
@@ -96,9 +104,25 @@ def _described(method: Method, describe: Callable[..., Any], answer: str) -> Met
     # The trailing underscore of `list_` only avoids hiding a built-in function. A method hides nothing.
     method.__name__ = method.__qualname__ = describe.__name__.rstrip("_")
     signature = inspect.signature(describe)
+    parameters = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    if len(parameters) < len(signature.parameters):
+        parameters += _options()
+        method.__doc__ = _with_options(describe.__doc__ or "", "together" if answer == "{}" else "at one page")
     # Otherwise inspect would show the signature of the wrapped function, without self and with a Call as its result.
-    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *signature.parameters.values()]
+    parameters.insert(0, inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY))
     result = answer.format(signature.return_annotation.partition("[")[2].removesuffix("]"))
     described: Any = method
     described.__signature__ = signature.replace(parameters=parameters, return_annotation=result)
     return method
+
+
+def _options() -> list[inspect.Parameter]:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [inspect.Parameter(name, kind, default=None, annotation=hint) for name, hint in _OPTIONS.items()]
+
+
+def _with_options(document: str, scope: str) -> str:
+    """Add the options to the arguments in a docstring, which end before the errors."""
+    before, indent, errors = re.split(r"\n\n( *)(?=Raises:)", document, maxsplit=1)
+    described = _OPTION_DOCS.format(scope=scope).rstrip().replace("\n", "\n" + indent)
+    return f"{before}{described}\n\n{indent}{errors}"

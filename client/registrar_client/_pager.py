@@ -38,7 +38,7 @@ class _Pages(Generic[Item]):
             request = type(request)()
             request.CopyFrom(self._call.request)
             request.page_token = token  # type: ignore[attr-defined]
-        return Call(self._call.rpc, request, self._read, self._call.timeout)
+        return Call(self._call.rpc, request, self._read, self._call.timeout, self._call.on_behalf_of)
 
     def _read(self, response: Any) -> Page[Item]:
         items = tuple(map(self._call.read, self._call.items(response)))

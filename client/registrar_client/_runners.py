@@ -10,9 +10,10 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 
 from registrar_client._call import Call, Rpc
+from registrar_client._call_metadata import CallMetadata
 from registrar_client._calls.batches import BATCH_WRITE
-from registrar_client._connection import Connection, Metadata, positive_seconds
-from registrar_client._diagnosis import is_unconnected, unreached
+from registrar_client._connection import Connection, positive_seconds
+from registrar_client._diagnosis import advise, is_unconnected, unreached
 from registrar_client._gather import Gatherer
 from registrar_client._grpc_errors import from_rpc_error
 from registrar_client._request_ids import identify
@@ -49,7 +50,7 @@ class _Base:
         self,
         connection: Connection,
         channel: Callable[[], Any],
-        metadata: Metadata,
+        metadata: CallMetadata,
         timeout: float,
         retry: RetryOptions | None,
     ) -> None:
@@ -75,6 +76,7 @@ class _Base:
         return Attempts(self._retry, self.timing, deadline, started + self._connection.connect_timeout)
 
     def _pause_after(self, failure: RegistrarError, attempts: Attempts) -> float | None:
+        advise(failure)
         # A missed deadline does not tell whether there was a connection.
         if not is_unconnected(failure) and failure.status is not grpc.StatusCode.DEADLINE_EXCEEDED:
             self._reached = True
@@ -100,7 +102,7 @@ class Runner(_Base):
         connection: Connection,
         channel: grpc.Channel,
         *,
-        metadata: Metadata,
+        metadata: CallMetadata,
         timeout: float,
         retry: RetryOptions | None,
         owned: bool,
@@ -116,13 +118,14 @@ class Runner(_Base):
         if stop is not None:
             method, sleep = stop.stoppable(method), stop.sleep
         now = self.timing.now
-        timeout = self._seconds(call)
+        common = self._metadata.of(call)
         started = now()
-        deadline = started + timeout
+        deadline = started + self._seconds(call)
         attempts: Attempts | None = None
         while True:
+            metadata = self._metadata.of_attempt(common)
             try:
-                response = method(call.request, timeout=timeout, metadata=self._metadata)
+                response = method(call.request, timeout=deadline - now(), metadata=metadata)
             except grpc.RpcError as error:
                 failure = from_rpc_error(error, call.request)
                 attempts = attempts or self._attempts(started, deadline)
@@ -134,7 +137,6 @@ class Runner(_Base):
                 return call.read(response)
             sleep(pause)
             self._check_open(failure)
-            timeout = deadline - now()
 
     def _final(self, failure: RegistrarError) -> RegistrarError:
         return unreached(self._connection, failure) if self._is_unreached(failure) else failure
@@ -154,7 +156,7 @@ class AsyncRunner(_Base):
         connection: Connection,
         open_channel: Callable[[], grpc.aio.Channel],
         *,
-        metadata: Metadata,
+        metadata: CallMetadata,
         timeout: float,
         retry: RetryOptions | None,
         owned: bool,
@@ -163,7 +165,7 @@ class AsyncRunner(_Base):
         super().__init__(connection, self._channel, metadata, timeout, retry)
         self._gatherer: Gatherer | None = None
         if gather:
-            self._gatherer = Gatherer(lambda: self._stubs[BATCH_WRITE], metadata, lambda: self.timing.now())
+            self._gatherer = Gatherer(lambda: self._stubs[BATCH_WRITE], lambda: self.timing.now())
             self._stubs = _Stubs(self._channel, self._gatherer)
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._open_channel = open_channel
@@ -181,13 +183,14 @@ class AsyncRunner(_Base):
         identify(call.request)
         method = self._stubs[call.rpc]
         now = self.timing.now
-        timeout = self._seconds(call)
+        common = self._metadata.of(call)
         started = now()
-        deadline = started + timeout
+        deadline = started + self._seconds(call)
         attempts: Attempts | None = None
         while True:
+            metadata = await self._metadata.of_async_attempt(common, deadline - now())
             try:
-                response = await method(call.request, timeout=timeout, metadata=self._metadata)
+                response = await method(call.request, timeout=deadline - now(), metadata=metadata)
             except grpc.RpcError as error:
                 failure = from_rpc_error(error, call.request)
                 attempts = attempts or self._attempts(started, deadline)
@@ -199,7 +202,6 @@ class AsyncRunner(_Base):
                 return call.read(response)
             await self.sleep(pause)
             self._check_open(failure)
-            timeout = deadline - now()
 
     async def _final(self, failure: RegistrarError) -> RegistrarError:
         # Name servers and probes would block the event loop.

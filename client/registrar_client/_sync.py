@@ -10,6 +10,7 @@ from typing import Self
 import grpc
 
 from registrar_client import _bulk_sync
+from registrar_client._call_metadata import CallMetadata, Token
 from registrar_client._calls import batches, completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import (
     DEFAULT_CONNECT_TIMEOUT,
@@ -17,7 +18,6 @@ from registrar_client._connection import (
     DEFAULT_TIMEOUT,
     Connection,
     TlsOptions,
-    call_metadata,
 )
 from registrar_client._environment import arguments
 from registrar_client._methods import paged, unary
@@ -73,7 +73,11 @@ class RegistrarClient:
 
     Args:
         target: The server, as ``host:port`` or another gRPC target. Without a port, it is 50051.
-        token: A token to send as ``authorization: Bearer …``. It is never sent to another machine in plaintext.
+        token: A key or token to send as ``authorization: Bearer …``. It is never sent to another machine in plaintext.
+            For tokens that change, pass a callable that returns the token. The client calls it before every attempt at
+            a call, also from several threads, so it should cache the token. Its errors are raised unchanged.
+        on_behalf_of: Make all calls on behalf of this person, up to 128 visible ASCII characters. The server keeps the
+            name in the history. The caller needs the permission ``on_behalf_of``. A call can name another person.
         tls: The options for TLS. Defaults to TLS with the public authorities, and to plaintext for loopback addresses.
         insecure: Use plaintext for an address that is not loopback.
         timeout: Seconds for all attempts at a call together. A call can have its own timeout.
@@ -91,7 +95,8 @@ class RegistrarClient:
         self,
         target: str = DEFAULT_TARGET,
         *,
-        token: str | None = None,
+        token: Token | None = None,
+        on_behalf_of: str | None = None,
         tls: TlsOptions | None = None,
         insecure: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
@@ -99,7 +104,7 @@ class RegistrarClient:
         retry: RetryOptions | None = None,
         channel: grpc.Channel | None = None,
     ) -> None:
-        metadata = call_metadata(token)
+        metadata = CallMetadata(token, on_behalf_of)
         self._connection = Connection.to(
             target, token=token, tls=tls, insecure=insecure, connect_timeout=connect_timeout, given=channel
         )
@@ -147,11 +152,14 @@ class RegistrarClient:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Return a client with arguments from the environment.
 
-        The variables are ``REGISTRAR_TARGET`` (default ``localhost:50051``), ``REGISTRAR_TOKEN``,
-        ``REGISTRAR_CA_FILE``, ``REGISTRAR_CLIENT_CERT_FILE``, ``REGISTRAR_CLIENT_KEY_FILE``, ``REGISTRAR_TIMEOUT``
-        and ``REGISTRAR_CONNECT_TIMEOUT`` (seconds, or with a unit such as ``500ms``; default 10 and 2) and
-        ``REGISTRAR_INSECURE`` (``true`` or ``false``). An empty variable counts as absent. An invalid variable raises a
-        ValueError that names it.
+        The variables are ``REGISTRAR_TARGET`` (default ``localhost:50051``), ``REGISTRAR_TOKEN`` or
+        ``REGISTRAR_TOKEN_FILE``, ``REGISTRAR_CA_FILE``, ``REGISTRAR_CLIENT_CERT_FILE``, ``REGISTRAR_CLIENT_KEY_FILE``,
+        ``REGISTRAR_TIMEOUT`` and ``REGISTRAR_CONNECT_TIMEOUT`` (seconds, or with a unit such as ``500ms``; default 10
+        and 2) and ``REGISTRAR_INSECURE`` (``true`` or ``false``). An empty variable counts as absent. An invalid
+        variable raises a ValueError that names it.
+
+        ``REGISTRAR_TOKEN_FILE`` names a file with a token. It is read again for every attempt at a call, so that
+        another program can replace it. An OSError or a ValueError names the file if it cannot be read or has no token.
         """
         return cls(**arguments(os.environ if environ is None else environ))
 

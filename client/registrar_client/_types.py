@@ -234,8 +234,9 @@ class Event:
     time: dt.datetime
     """When the server made the change. Clocks of servers differ, so only revisions give the order of events."""
     actor: str = ""
-    """The caller: ``system:sweep`` if the server settled the course by itself, otherwise empty, because callers have no
-    identity yet."""
+    """The caller: ``key:`` and the name of an API key, ``jwt:`` and the subject of a token, ``cert:`` and the name in a
+    certificate, or ``system:sweep`` if the server settled the course by itself. Empty if the server did not identify
+    callers, and for students."""
     student_id: str = ""
     """Empty for events of courses."""
     course_id: str = ""
@@ -260,6 +261,8 @@ class Event:
     """The changed fields, for events of students, courses and holds and for corrections of a completion."""
     request_id: str = ""
     """The ``request_id`` of the call that made the change."""
+    on_behalf_of: str = ""
+    """The caller made the change on behalf of this person. Empty if the caller named nobody, and for students."""
 
 
 @documented

@@ -220,13 +220,16 @@ class ShuttingDown(Unavailable):
 
 
 class CredentialsMissing(Unauthenticated):
-    """The server requires credentials, and the call has none."""
+    """The server identifies its callers, and the call has no credentials. Pass ``token=`` to the client."""
 
     reason = ErrorReason.CREDENTIALS_MISSING
 
 
 class CredentialsInvalid(Unauthenticated):
-    """The credentials are malformed, expired, revoked, or not for this service."""
+    """The key, the token or the certificate is malformed, expired, revoked, or not for this server.
+
+    The client does not retry the call. Only the log of the server says what is wrong.
+    """
 
     reason = ErrorReason.CREDENTIALS_INVALID
 
@@ -235,6 +238,14 @@ class RoleRequired(PermissionDenied):
     """The caller lacks a role or permission that the call needs."""
 
     reason = ErrorReason.ROLE_REQUIRED
+
+    @property
+    def role(self) -> str:
+        """The role that the call needs, or the permission ``override`` or ``on_behalf_of``.
+
+        It is empty if the server names none, as for the later writes of an atomic batch.
+        """
+        return self.metadata.get("role", "")
 
 
 def _docs_of_reasons() -> dict[str, str]:

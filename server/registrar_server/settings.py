@@ -35,6 +35,7 @@ FOREIGN_NAMES = frozenset(
     for name in [
         "TARGET",
         "TOKEN",
+        "TOKEN_FILE",
         "CA_FILE",
         "CLIENT_CERT_FILE",
         "CLIENT_KEY_FILE",

@@ -73,9 +73,10 @@ def test_plaintext_to_another_machine_needs_insecure(client: Client) -> None:
     assert "plaintext" in repr(client("registrar.example.edu:80", insecure=True))
 
 
-def test_a_token_never_travels_in_plaintext(client: Client) -> None:
+@pytest.mark.parametrize("token", ["secret", lambda: "secret"], ids=["str", "callable"])
+def test_a_token_never_travels_in_plaintext(client: Client, token: object) -> None:
     with pytest.raises(ValueError, match="a token must not travel in plaintext") as refused:
-        client("registrar.example.edu:80", insecure=True, token="secret")
+        client("registrar.example.edu:80", insecure=True, token=token)
     assert "secret" not in str(refused.value)
 
 
@@ -171,7 +172,7 @@ def test_the_expected_name_in_the_certificate_can_be_set() -> None:
 
 
 def test_an_empty_environment_means_the_defaults() -> None:
-    names = ["TARGET", "TOKEN", "CA_FILE", "TIMEOUT", "CONNECT_TIMEOUT"]
+    names = ["TARGET", "TOKEN", "TOKEN_FILE", "CA_FILE", "TIMEOUT", "CONNECT_TIMEOUT"]
     empty = dict.fromkeys([f"REGISTRAR_{name}" for name in names], "")
     assert arguments({}) == arguments(empty)
     assert arguments({}) == {

@@ -43,6 +43,7 @@ SKIPPED = event_pb2.Event(
     ],
     changes=[event_pb2.FieldChange(field="grade", before="B", after="A")],
     request_id="r-1",
+    on_behalf_of="dean@example.edu",
 )
 
 
@@ -73,6 +74,7 @@ def test_all_fields_of_an_event_are_read() -> None:
         ),
         changes=(FieldChange(field="grade", before="B", after="A"),),
         request_id="r-1",
+        on_behalf_of="dean@example.edu",
     )
 
 

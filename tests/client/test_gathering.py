@@ -17,12 +17,14 @@ from registrar_client import (
     AsyncRegistrarClient,
     Cancelled,
     CourseFull,
+    CredentialsInvalid,
     DeadlineExceeded,
     Enrolled,
     RegistrarError,
     RequestIdReused,
     StudentNotFound,
     Unavailable,
+    _gather_queue,
     writes,
 )
 from registrar_client._retry import Timing
@@ -143,6 +145,52 @@ class TestWhatTravelsTogether:
         )
         await asyncio.gather(*creates)
         assert sqlite_campus.relay.calls == [BATCH] * 2
+
+
+class TestCallsOfDifferentCallers:
+    async def test_travel_apart(self, campus: Campus) -> None:
+        people = {0: "dean", 1: "advisor", 2: "dean", 3: "advisor", 4: "parent", 5: "dean"}
+        calls = (enrolls(campus.client, [number], on_behalf_of=name) for number, name in people.items())
+        await asyncio.gather(*(call for each in calls for call in each))
+        assert sorted(campus.relay.calls) == [BATCH, BATCH, "EnrollStudent"]
+        events = [event async for event in campus.plain.history.list(course_id="CS-101")][1:]
+        assert {event.student_id: event.on_behalf_of for event in events} == {
+            f"s-{number}": name for number, name in people.items()
+        }
+
+    async def test_travel_apart_if_the_token_has_changed(self, sqlite_campus: Campus) -> None:
+        tokens = iter(["old", "old", "new", "new"])
+        address = sqlite_campus.relay.address
+        async with AsyncRegistrarClient(address, gather=True, token=lambda: next(tokens)) as client:
+            await asyncio.gather(*enrolls(client, range(4)))
+        assert sqlite_campus.relay.calls == [BATCH] * 2
+
+    async def test_do_not_wait_for_each_other(self, sqlite_campus: Campus, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each caller has as many RPCs under way as a client of its own would have."""
+        monkeypatch.setattr(_gather_queue, "STALLED_S", 3600)
+        held = sqlite_campus.relay.answers["EnrollStudent"] = Held()
+        calls = []
+        for number in range(10):
+            calls += enrolls(sqlite_campus.client, [number], on_behalf_of=f"person-{number}", timeout=60)
+            await held.arrived.acquire()
+        held.released.set()
+        await asyncio.gather(*calls)
+
+    async def test_leave_nothing_behind(self, sqlite_campus: Campus) -> None:
+        """Tokens change, and a backend acts for many people."""
+        client = sqlite_campus.client
+        for turns in range(12):
+            calls = enrolls(client, range(3), on_behalf_of=f"person-{turns}") + enrolls(client, [turns])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for call in calls[turns % 4 :]:
+                call.cancel()
+            await outcomes(calls)
+        assert client._runner._gatherer is not None
+        queues = client._runner._gatherer._queues
+        await outcomes([batch for queue in queues.values() for batch in queue._batches.values()])
+        await outcomes(enrolls(client, [0]))
+        assert queues == {}
 
 
 class TestEachCallKeepsItsOwn:
@@ -344,6 +392,18 @@ class TestABatchThatFails:
         sqlite_campus.relay.answers[BATCH] = refuse
         await asyncio.gather(*enrolls(sqlite_campus.client, range(3)))
         assert sqlite_campus.relay.calls == [BATCH, *["EnrollStudent"] * 3]
+
+    async def test_for_its_credentials_is_not_sent_again(self, sqlite_url: str) -> None:
+        """They are those of each call."""
+        async with (
+            serving(sqlite_url, identity="required") as server,
+            relay_to(server.address) as relay,
+            AsyncRegistrarClient(relay.address, gather=True, token="revoked") as client,
+        ):
+            found = await outcomes(enrolls(client, range(3)))
+        assert [type(error) for error in found] == [CredentialsInvalid] * 3
+        assert len({error.request_id for error in found if isinstance(error, RegistrarError)}) == 3
+        assert relay.calls == [BATCH]
 
     async def test_on_an_older_server_turns_gathering_off(self, sqlite_campus: Campus) -> None:
         async def unknown(_forward: Forward, context: Context) -> bytes:

@@ -1,4 +1,7 @@
-"""Property test: calls that travel together have the outcomes of single calls in some order."""
+"""Property test: calls that travel together have the outcomes of single calls in some order.
+
+They are made on behalf of several people, and no event names the person of another call.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from registrar_client import AsyncRegistrarClient, RegistrarError, testing
+from registrar_client import AsyncRegistrarClient, Event, RegistrarError, testing
 from tests.support.client_fakes import method_of
 from tests.support.comparison import clear_database
 from tests.support.consistency import assert_consistent
@@ -19,6 +22,7 @@ from tests.support.properties import scaled
 from tests.support.servers import serving
 
 STUDENTS = ("s-1", "s-2", "s-3", "s-4")
+PEOPLE = ("", "dean", "advisor")
 COURSES = {"c-1": 1, "c-2": 2, "c-3": 3}
 """The capacity of each course."""
 
@@ -36,8 +40,9 @@ class Step(NamedTuple):
 
 def steps() -> st.SearchStrategy[Step]:
     student, course = st.sampled_from(STUDENTS), st.sampled_from(list(COURSES))
-    one = st.fixed_dictionaries({"student_id": student, "course_id": course})
-    two = st.fixed_dictionaries({"student_id": student, "from_course_id": course, "to_course_id": course})
+    who = {"student_id": student, "on_behalf_of": st.sampled_from(PEOPLE)}
+    one = st.fixed_dictionaries({**who, "course_id": course})
+    two = st.fixed_dictionaries({**who, "from_course_id": course, "to_course_id": course})
     enroll, unenroll = st.builds(Step, st.just("enroll"), one), st.builds(Step, st.just("unenroll"), one)
     return enroll | enroll | unenroll | st.builds(Step, st.just("swap"), two)
 
@@ -89,6 +94,13 @@ async def rosters(client: AsyncRegistrarClient) -> list[Any]:
     return found
 
 
+def assert_on_behalf(events: list[Event], calls: dict[UUID, Step]) -> None:
+    """Each event names the person of its own call."""
+    for event in events:
+        call = calls.get(UUID(event.request_id))
+        assert event.on_behalf_of == (call.arguments["on_behalf_of"] if call else "")
+
+
 async def gather(database_url: str, several: list[Step]) -> Gathered:
     """Make all calls at once, and again with their request ids, which must return the same results."""
     async with (
@@ -103,7 +115,9 @@ async def gather(database_url: str, several: list[Step]) -> Gathered:
         refused = [
             (calls[key], comparable(result)) for key, result in zip(calls, found, strict=True) if key not in results
         ]
-        order = list(dict.fromkeys([UUID(event.request_id) async for event in plain.history.list()]))
+        events = [event async for event in plain.history.list()]
+        order = list(dict.fromkeys(UUID(event.request_id) for event in events))
+        assert_on_behalf(events, calls)
         made = [(calls[key], comparable(results[key])) for key in order if key in calls]
         assert len(made) == len(results)
         seats = await rosters(plain)

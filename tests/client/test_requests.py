@@ -51,12 +51,20 @@ def test_the_history_sends_its_filters(driver: Driver) -> None:
         history.ListEventsResponse(),
         student_id="s-1",
         course_id="CS-101",
+        actor="key:sis-sync",
+        on_behalf_of="dean@example.edu",
         after_revision=2**40,
         page_size=7,
         page_token="next",
     )
     assert request == history.ListEventsRequest(
-        student_id="s-1", course_id="CS-101", after_revision=2**40, page_size=7, page_token="next"
+        student_id="s-1",
+        course_id="CS-101",
+        actor="key:sis-sync",
+        on_behalf_of="dean@example.edu",
+        after_revision=2**40,
+        page_size=7,
+        page_token="next",
     )
 
 

@@ -11,6 +11,8 @@ import grpc
 
 from tests.support.servers import FREE_PORT, OPTIONS
 
+FORWARDED = ("authorization", "registrar-on-behalf-of")
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Forward = Callable[[], Awaitable[bytes]]
 Answer = Callable[[Forward, Context], Awaitable[bytes]]
@@ -42,7 +44,8 @@ class Relay(grpc.GenericRpcHandler):
             self.calls.append(rpc)
 
             async def forward() -> bytes:
-                response: bytes = await send(data, timeout=context.time_remaining())
+                headers = [(name, value) for name, value in context.invocation_metadata() or () if name in FORWARDED]
+                response: bytes = await send(data, timeout=context.time_remaining(), metadata=headers)
                 return response
 
             try:

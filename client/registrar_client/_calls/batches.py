@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,7 +12,7 @@ from registrar.v1 import batch_service_pb2 as pb
 from registrar.v1.batch_service_pb2_grpc import BatchServiceStub
 from registrar_client import _to_wire as to_wire
 from registrar_client._batch_results import BatchResults, batch_failed
-from registrar_client._call import Call, Rpc
+from registrar_client._call import Call, CallOptions, Rpc
 from registrar_client._connection import positive_seconds
 from registrar_client._grpc_errors import from_status
 from registrar_client._request_ids import derived, identify
@@ -35,7 +35,7 @@ def batch(
     validate_only: bool = False,
     check: bool = True,
     request_id: str | UUID | None = None,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[BatchResults[Result]]:
     """Make up to 1,000 changes with one call. ``registrar_client.writes`` makes the writes.
 
@@ -52,7 +52,6 @@ def batch(
             with a refused write always raises, since it has no results.
         request_id: A UUID that makes it safe to repeat the call: the writes that were made are not made again, and the
             refused ones are decided anew. By default, the client makes one.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         BatchFailed: Writes were refused.
@@ -79,19 +78,22 @@ def batch(
             raise batch_failed(results.errors, results, request_id=request.request_id)
         return results
 
-    return Call(BATCH_WRITE, request, read, timeout)
+    return Call(BATCH_WRITE, request, read, **options)
 
 
 def add_to(batch: pb.BatchWriteRequest, call: Call[Any]) -> Any:
     """Add a call to a batch as its last write, and return the copy of its request.
 
-    Raises InvalidField, and adds nothing, if the call is not a change or its timeout is wrong.
+    Raises InvalidField, and adds nothing, if the call is not a change, its timeout is wrong, or it names a person.
     """
     if not isinstance(call, Call):
         raise _not_a_change(type(call).__name__)
     field = _FIELDS.get(call.request.DESCRIPTOR)
     if field is None:
         raise _not_a_change(call.rpc.name)
+    if call.on_behalf_of is not None:
+        violation = FieldViolation(field="writes", description="must have no on_behalf_of: the call has one for all")
+        raise to_wire.invalid_fields([violation])
     timeout = None if call.timeout is None else duration(call.timeout)
     write = batch.writes.add(timeout=timeout)
     request: Any = getattr(write, field)

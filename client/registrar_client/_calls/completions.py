@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from registrar_client import _to_wire as to_wire
-from registrar_client._call import Call, Rpc
+from registrar_client._call import Call, CallOptions, Rpc
 from registrar_client._from_wire import read
 from registrar_client._types import Enrollment
 
@@ -31,7 +31,7 @@ def complete(
     etag: str = "",
     request_id: str | UUID | None = None,
     validate_only: bool = False,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Enrollment]:
     """Record that a student finished a course, passed or not. The call promotes no student to the seat.
 
@@ -51,7 +51,6 @@ def complete(
         etag: Complete only if the enrollment still has this etag. By default, the etag is not checked.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         validate_only: Return what the call would return, but change nothing.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is deleted.
@@ -75,7 +74,7 @@ def complete(
         request_id=to_wire.request_id(request_id),
         validate_only=validate_only,
     )
-    return Call(COMPLETE_ENROLLMENT, request, _read_enrollment, timeout)
+    return Call(COMPLETE_ENROLLMENT, request, _read_enrollment, **options)
 
 
 def record_completion(
@@ -87,7 +86,7 @@ def record_completion(
     request_id: str | UUID | None = None,
     comment: str = "",
     allow_existing: bool = False,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Enrollment]:
     """Record a completion from elsewhere, such as transfer credit, as a new enrollment.
 
@@ -102,7 +101,6 @@ def record_completion(
         comment: A remark for the records.
         allow_existing: Return the latest completion of the course with the same ``grade`` and ``passed`` instead, if
             the student has one. It can be VOIDED. This makes it safe to send the same completions again.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is deleted.
@@ -120,7 +118,7 @@ def record_completion(
         comment=comment,
         allow_existing=allow_existing,
     )
-    return Call(RECORD_COMPLETION, request, _read_enrollment, timeout)
+    return Call(RECORD_COMPLETION, request, _read_enrollment, **options)
 
 
 def void_completion(
@@ -130,7 +128,7 @@ def void_completion(
     etag: str = "",
     request_id: str | UUID | None = None,
     validate_only: bool = False,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Enrollment]:
     """Declare a completion void. The enrollment becomes VOIDED and never counts.
 
@@ -142,7 +140,6 @@ def void_completion(
         etag: Void only if the enrollment still has this etag. By default, the etag is not checked.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         validate_only: Return what the call would return, but change nothing.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         EnrollmentNotFound: No enrollment has this id.
@@ -159,4 +156,4 @@ def void_completion(
         validate_only=validate_only,
         request_id=to_wire.request_id(request_id),
     )
-    return Call(VOID_COMPLETION, request, _read_enrollment, timeout)
+    return Call(VOID_COMPLETION, request, _read_enrollment, **options)

@@ -6,13 +6,13 @@ import datetime as dt
 from collections.abc import Iterable
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 from registrar.v1 import course_service_pb2 as pb
 from registrar.v1.course_service_pb2_grpc import CourseServiceStub
 from registrar_client import _to_wire as to_wire
-from registrar_client._call import Call, ListCall, Rpc
+from registrar_client._call import Call, CallOptions, ListCall, Rpc
 from registrar_client._enums import CourseState
 from registrar_client._from_wire import read, reader
 from registrar_client._results import DeletedCourse, Settled, UpdatedCourse
@@ -49,7 +49,7 @@ def create(
     prerequisite_course_ids: Iterable[str] = (),
     state: CourseState | None = None,
     request_id: str | UUID | None = None,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Course]:
     """Create a course.
 
@@ -70,7 +70,6 @@ def create(
         prerequisite_course_ids: The courses that a student must have passed. Each must exist or have existed.
         state: Whether the course takes place. Defaults to OPEN.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         CourseExists: A course has this id already. It may be deleted.
@@ -80,23 +79,22 @@ def create(
     """
     passed = to_wire.fields(Course, locals())
     request = to_wire.message(pb.CreateCourseRequest, course=passed, request_id=to_wire.request_id(request_id))
-    return Call(CREATE_COURSE, request, _read_course, timeout)
+    return Call(CREATE_COURSE, request, _read_course, **options)
 
 
-def get(*, course_id: str, show_deleted: bool = False, timeout: float | None = None) -> Call[Course]:
+def get(*, course_id: str, show_deleted: bool = False, **options: Unpack[CallOptions]) -> Call[Course]:
     """Return one course.
 
     Args:
         course_id: The course.
         show_deleted: Also return a deleted course.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         CourseNotFound: No course has this id, or the course is deleted.
         RegistrarError: Any other failure.
     """
     request = to_wire.message(pb.GetCourseRequest, course_id=course_id, show_deleted=show_deleted)
-    return Call(GET_COURSE, request, _read_course, timeout)
+    return Call(GET_COURSE, request, _read_course, **options)
 
 
 def search(
@@ -110,7 +108,7 @@ def search(
     show_deleted: bool = False,
     page_size: int = 0,
     page_token: str = "",
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> ListCall[Course]:
     """Search the courses and list them in the order of their ids. Without filters, list all courses.
 
@@ -127,7 +125,6 @@ def search(
         show_deleted: Also find deleted courses.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
         page_token: The page to start with: the ``next_page_token`` of an earlier page.
-        timeout: Seconds for all attempts at one page. Defaults to the client's timeout.
 
     Raises:
         InvalidPageToken: The token is not from this search with these filters.
@@ -145,7 +142,7 @@ def search(
         page_size=page_size,
         page_token=page_token,
     )
-    return ListCall(SEARCH_COURSES, request, reader(Course), attrgetter("courses"), timeout)
+    return ListCall(SEARCH_COURSES, request, reader(Course), attrgetter("courses"), **options)
 
 
 def update(
@@ -169,7 +166,7 @@ def update(
     request_id: str | UUID | None = None,
     validate_only: bool = False,
     allow_missing: bool = False,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[UpdatedCourse]:
     """Change the fields of a course that are passed. ``None`` clears a field.
 
@@ -196,7 +193,6 @@ def update(
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         validate_only: Return what the call would return, but change nothing.
         allow_missing: Create the course with the passed fields if no course has ever had this id.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         CourseNotFound: No course has this id, the course is deleted, or a new prerequisite never existed.
@@ -214,7 +210,7 @@ def update(
         validate_only=validate_only,
         allow_missing=allow_missing,
     )
-    return Call(UPDATE_COURSE, request, reader(UpdatedCourse), timeout)
+    return Call(UPDATE_COURSE, request, reader(UpdatedCourse), **options)
 
 
 def delete(
@@ -224,7 +220,7 @@ def delete(
     force: bool = False,
     request_id: str | UUID | None = None,
     validate_only: bool = False,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[DeletedCourse]:
     """Delete a course. The record stays, and ``undelete`` restores it. ``dropped`` lists the enrollments that ended.
 
@@ -234,7 +230,6 @@ def delete(
         force: Delete even if there are live enrollments, and drop them.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         validate_only: Return what the call would return, but change nothing.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         CourseNotFound: No course has this id, or the course is already deleted.
@@ -250,11 +245,11 @@ def delete(
         request_id=to_wire.request_id(request_id),
         validate_only=validate_only,
     )
-    return Call(DELETE_COURSE, request, reader(DeletedCourse), timeout)
+    return Call(DELETE_COURSE, request, reader(DeletedCourse), **options)
 
 
 def settle(
-    *, course_id: str, validate_only: bool = False, request_id: str | UUID | None = None, timeout: float | None = None
+    *, course_id: str, validate_only: bool = False, request_id: str | UUID | None = None, **options: Unpack[CallOptions]
 ) -> Call[Settled]:
     """Give the free seats of a course to the students on its waitlist who meet all rules, in order.
 
@@ -266,7 +261,6 @@ def settle(
         course_id: The course.
         validate_only: Return what the call would return, but change nothing.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         CourseNotFound: No course has this id, or the course is deleted.
@@ -278,20 +272,19 @@ def settle(
         validate_only=validate_only,
         request_id=to_wire.request_id(request_id),
     )
-    return Call(SETTLE_COURSE, request, reader(Settled), timeout)
+    return Call(SETTLE_COURSE, request, reader(Settled), **options)
 
 
-def undelete(*, course_id: str, request_id: str | UUID | None = None, timeout: float | None = None) -> Call[Course]:
+def undelete(*, course_id: str, request_id: str | UUID | None = None, **options: Unpack[CallOptions]) -> Call[Course]:
     """Restore a deleted course. Enrollments that the deletion dropped stay dropped.
 
     Args:
         course_id: The course. A course that is not deleted is returned unchanged.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         CourseNotFound: No course has ever had this id.
         RegistrarError: Any other failure.
     """
     request = to_wire.message(pb.UndeleteCourseRequest, course_id=course_id, request_id=to_wire.request_id(request_id))
-    return Call(UNDELETE_COURSE, request, _read_course, timeout)
+    return Call(UNDELETE_COURSE, request, _read_course, **options)

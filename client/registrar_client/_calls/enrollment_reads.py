@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from operator import attrgetter
+from typing import Unpack
 
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from registrar_client import _to_wire as to_wire
-from registrar_client._call import Call, ListCall, Rpc
+from registrar_client._call import Call, CallOptions, ListCall, Rpc
 from registrar_client._enums import EnrollmentState
 from registrar_client._from_wire import read, reader
 from registrar_client._types import Enrollment, RosterEntry, StudentCourse
@@ -24,19 +25,18 @@ def _read_enrollment(response: pb.GetEnrollmentResponse) -> Enrollment:
     return read(Enrollment, response.enrollment)
 
 
-def get_enrollment(*, enrollment_id: str, timeout: float | None = None) -> Call[Enrollment]:
+def get_enrollment(*, enrollment_id: str, **options: Unpack[CallOptions]) -> Call[Enrollment]:
     """Return one enrollment, live or not.
 
     Args:
         enrollment_id: The enrollment.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         EnrollmentNotFound: No enrollment has this id.
         RegistrarError: Any other failure.
     """
     request = to_wire.message(pb.GetEnrollmentRequest, enrollment_id=enrollment_id)
-    return Call(GET_ENROLLMENT, request, _read_enrollment, timeout)
+    return Call(GET_ENROLLMENT, request, _read_enrollment, **options)
 
 
 def list_courses(
@@ -47,7 +47,7 @@ def list_courses(
     show_deleted: bool = False,
     page_size: int = 0,
     page_token: str = "",
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> ListCall[StudentCourse]:
     """List the courses of a student with their enrollments, in the order of the course ids.
 
@@ -60,7 +60,6 @@ def list_courses(
         show_deleted: Also list the courses of a deleted student. Deleted courses are always listed.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
         page_token: The page to start with: the ``next_page_token`` of an earlier page.
-        timeout: Seconds for all attempts at one page. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is deleted.
@@ -76,7 +75,7 @@ def list_courses(
         page_size=page_size,
         page_token=page_token,
     )
-    return ListCall(LIST_COURSES, request, reader(StudentCourse), attrgetter("courses"), timeout)
+    return ListCall(LIST_COURSES, request, reader(StudentCourse), attrgetter("courses"), **options)
 
 
 def list_roster(
@@ -87,7 +86,7 @@ def list_roster(
     show_deleted: bool = False,
     page_size: int = 0,
     page_token: str = "",
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> ListCall[RosterEntry]:
     """List the students of a course with their enrollments.
 
@@ -101,7 +100,6 @@ def list_roster(
         show_deleted: Also list the roster of a deleted course. Deleted students are always listed.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
         page_token: The page to start with: the ``next_page_token`` of an earlier page.
-        timeout: Seconds for all attempts at one page. Defaults to the client's timeout.
 
     Raises:
         CourseNotFound: No course has this id, or the course is deleted.
@@ -118,7 +116,7 @@ def list_roster(
         page_size=page_size,
         page_token=page_token,
     )
-    return ListCall(LIST_ROSTER, request, reader(RosterEntry), attrgetter("entries"), timeout)
+    return ListCall(LIST_ROSTER, request, reader(RosterEntry), attrgetter("entries"), **options)
 
 
 def list_enrollments(
@@ -132,7 +130,7 @@ def list_enrollments(
     show_deleted: bool = False,
     page_size: int = 0,
     page_token: str = "",
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> ListCall[Enrollment]:
     """List enrollments of all students in all courses, in the order of the course ids and of their creation.
 
@@ -148,7 +146,6 @@ def list_enrollments(
         show_deleted: Also list the enrollments of deleted students and in deleted courses.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
         page_token: The page to start with: the ``next_page_token`` of an earlier page.
-        timeout: Seconds for all attempts at one page. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is deleted.
@@ -168,4 +165,4 @@ def list_enrollments(
         page_size=page_size,
         page_token=page_token,
     )
-    return ListCall(LIST_ENROLLMENTS, request, reader(Enrollment), attrgetter("enrollments"), timeout)
+    return ListCall(LIST_ENROLLMENTS, request, reader(Enrollment), attrgetter("enrollments"), **options)

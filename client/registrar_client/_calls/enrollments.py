@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from registrar_client import _to_wire as to_wire
-from registrar_client._call import Call, Rpc
+from registrar_client._call import Call, CallOptions, Rpc
 from registrar_client._field_types import field_types
 from registrar_client._from_wire import reader
 from registrar_client._results import Enrolled, Swapped, Unenrolled
@@ -39,7 +39,7 @@ def enroll(
     no_waitlist: bool = False,
     override: Override | None = None,
     comment: str = "",
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Enrolled]:
     """Enroll a student in a course. The ``state`` of the returned enrollment is ENROLLED or WAITLISTED.
 
@@ -59,7 +59,6 @@ def enroll(
         no_waitlist: Raise CourseFull instead of putting the student on the waitlist.
         override: The rules to set aside, and the reason.
         comment: A remark for the records.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound, CourseNotFound: No student or course has this id, or it is deleted.
@@ -81,7 +80,7 @@ def enroll(
         override=override,
         comment=comment,
     )
-    return Call(ENROLL_STUDENT, request, _read_enrolled, timeout)
+    return Call(ENROLL_STUDENT, request, _read_enrolled, **options)
 
 
 def unenroll(
@@ -94,7 +93,7 @@ def unenroll(
     override: Override | None = None,
     reason: str = "",
     comment: str = "",
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Unenrolled]:
     """Give up a student's seat in a course, or the place on its waitlist.
 
@@ -110,7 +109,6 @@ def unenroll(
         override: The rules to set aside, and the reason.
         reason: Why the student leaves. The enrollment keeps it as its ``reason``.
         comment: A remark for the records.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound, CourseNotFound: No student or course has this id, or it is deleted.
@@ -129,7 +127,7 @@ def unenroll(
         reason=reason,
         comment=comment,
     )
-    return Call(UNENROLL, request, reader(Unenrolled), timeout)
+    return Call(UNENROLL, request, reader(Unenrolled), **options)
 
 
 def swap(
@@ -141,7 +139,7 @@ def swap(
     validate_only: bool = False,
     override: Override | None = None,
     comment: str = "",
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Swapped]:
     """Give up a student's seat in one course for a seat in another, in one transaction.
 
@@ -157,7 +155,6 @@ def swap(
         validate_only: Return what the call would return, but change nothing.
         override: The rules to set aside, and the reason.
         comment: A remark for the records.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound, CourseNotFound: No student or course has this id, or it is deleted.
@@ -180,4 +177,4 @@ def swap(
         override=override,
         comment=comment,
     )
-    return Call(SWAP_ENROLLMENT, request, reader(Swapped), timeout)
+    return Call(SWAP_ENROLLMENT, request, reader(Swapped), **options)

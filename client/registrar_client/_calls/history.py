@@ -24,6 +24,7 @@ def list_(
     enrollment_id: str = "",
     types: Iterable[EventType] = (),
     actor: str = "",
+    on_behalf_of: str = "",
     start_time: dt.datetime | None = None,
     end_time: dt.datetime | None = None,
     after_revision: int = 0,
@@ -43,8 +44,10 @@ def list_(
         course_id: Only events of this course. An unknown course has no events.
         enrollment_id: Only events of this enrollment. An unknown enrollment has no events.
         types: Only events of one of these types.
-        actor: Only events of changes that this caller requested. ``system:sweep`` is the server when it settles courses
-            by itself. Other callers have no identity yet.
+        actor: Only events of changes that this caller requested, such as ``key:sis-sync``. ``system:sweep`` is the
+            server when it settles courses by itself.
+        on_behalf_of: Only events of changes that were made on behalf of this person. In other methods, it is not a
+            filter, but says on behalf of which person the call is made.
         start_time: Only events at or after this time.
         end_time: Only events before this time.
         after_revision: Only events after this revision. By default, the list starts with the first event.
@@ -65,6 +68,7 @@ def list_(
         enrollment_id=enrollment_id,
         types=types,
         actor=actor,
+        on_behalf_of=on_behalf_of,
         start_time=start_time,
         end_time=end_time,
         after_revision=after_revision,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 from registrar.v1 import student_service_pb2 as pb
 from registrar.v1.student_service_pb2_grpc import StudentServiceStub
 from registrar_client import _to_wire as to_wire
-from registrar_client._call import Call, ListCall, Rpc
+from registrar_client._call import Call, CallOptions, ListCall, Rpc
 from registrar_client._enums import StudentState
 from registrar_client._from_wire import read, reader
 from registrar_client._results import DeletedStudent
@@ -39,7 +39,7 @@ def create(
     state: StudentState | None = None,
     max_credits: Decimal | int | str | None = None,
     request_id: str | UUID | None = None,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Student]:
     """Create a student.
 
@@ -51,7 +51,6 @@ def create(
         state: Whether the student studies here. Defaults to ACTIVE.
         max_credits: The maximum credits in one term, with up to 3 decimals. By default, the credits are unlimited.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentExists: A student has this id already. The student may be deleted.
@@ -60,23 +59,22 @@ def create(
     """
     passed = to_wire.fields(Student, locals())
     request = to_wire.message(pb.CreateStudentRequest, student=passed, request_id=to_wire.request_id(request_id))
-    return Call(CREATE_STUDENT, request, _read_student, timeout)
+    return Call(CREATE_STUDENT, request, _read_student, **options)
 
 
-def get(*, student_id: str, show_deleted: bool = False, timeout: float | None = None) -> Call[Student]:
+def get(*, student_id: str, show_deleted: bool = False, **options: Unpack[CallOptions]) -> Call[Student]:
     """Return one student.
 
     Args:
         student_id: The student.
         show_deleted: Also return a deleted student.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is deleted.
         RegistrarError: Any other failure.
     """
     request = to_wire.message(pb.GetStudentRequest, student_id=student_id, show_deleted=show_deleted)
-    return Call(GET_STUDENT, request, _read_student, timeout)
+    return Call(GET_STUDENT, request, _read_student, **options)
 
 
 def list_(
@@ -87,7 +85,7 @@ def list_(
     show_deleted: bool = False,
     page_size: int = 0,
     page_token: str = "",
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> ListCall[Student]:
     """List students in the order of their ids.
 
@@ -100,7 +98,6 @@ def list_(
         show_deleted: Also list deleted students.
         page_size: The maximum number of items per page, up to 1000. Defaults to 50.
         page_token: The page to start with: the ``next_page_token`` of an earlier page.
-        timeout: Seconds for all attempts at one page. Defaults to the client's timeout.
 
     Raises:
         InvalidPageToken: The token is not from this list with these filters.
@@ -115,7 +112,7 @@ def list_(
         page_size=page_size,
         page_token=page_token,
     )
-    return ListCall(LIST_STUDENTS, request, reader(Student), attrgetter("students"), timeout)
+    return ListCall(LIST_STUDENTS, request, reader(Student), attrgetter("students"), **options)
 
 
 def update(
@@ -129,7 +126,7 @@ def update(
     etag: str = "",
     request_id: str | UUID | None = None,
     allow_missing: bool = False,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Student]:
     """Change the fields of a student that are passed. ``None`` clears a field.
 
@@ -143,7 +140,6 @@ def update(
         etag: Change only if the student still has this etag. By default, the etag is not checked.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         allow_missing: Create the student with the passed fields if no student has ever had this id.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is deleted.
@@ -160,7 +156,7 @@ def update(
         request_id=to_wire.request_id(request_id),
         allow_missing=allow_missing,
     )
-    return Call(UPDATE_STUDENT, request, _read_student, timeout)
+    return Call(UPDATE_STUDENT, request, _read_student, **options)
 
 
 def delete(
@@ -170,7 +166,7 @@ def delete(
     force: bool = False,
     request_id: str | UUID | None = None,
     validate_only: bool = False,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[DeletedStudent]:
     """Delete a student. The record stays, and ``undelete`` restores it.
 
@@ -182,7 +178,6 @@ def delete(
         force: Delete even if there are live enrollments, and drop them.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
         validate_only: Return what the call would return, but change nothing.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is already deleted.
@@ -198,16 +193,15 @@ def delete(
         request_id=to_wire.request_id(request_id),
         validate_only=validate_only,
     )
-    return Call(DELETE_STUDENT, request, reader(DeletedStudent), timeout)
+    return Call(DELETE_STUDENT, request, reader(DeletedStudent), **options)
 
 
-def undelete(*, student_id: str, request_id: str | UUID | None = None, timeout: float | None = None) -> Call[Student]:
+def undelete(*, student_id: str, request_id: str | UUID | None = None, **options: Unpack[CallOptions]) -> Call[Student]:
     """Restore a deleted student. Enrollments that the deletion dropped stay dropped.
 
     Args:
         student_id: The student. A student who is not deleted is returned unchanged.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has ever had this id.
@@ -216,7 +210,7 @@ def undelete(*, student_id: str, request_id: str | UUID | None = None, timeout: 
     request = to_wire.message(
         pb.UndeleteStudentRequest, student_id=student_id, request_id=to_wire.request_id(request_id)
     )
-    return Call(UNDELETE_STUDENT, request, _read_student, timeout)
+    return Call(UNDELETE_STUDENT, request, _read_student, **options)
 
 
 def place_hold(
@@ -225,7 +219,7 @@ def place_hold(
     code: str,
     reason: str = "",
     request_id: str | UUID | None = None,
-    timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Call[Student]:
     """Place a hold on a student, who can then neither enroll nor be promoted from a waitlist.
 
@@ -237,7 +231,6 @@ def place_hold(
         code: The kind of hold, such as ``BURSAR``, up to 64 characters.
         reason: The reason, for people. The server shows it when the hold refuses an enrollment.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is deleted.
@@ -251,11 +244,11 @@ def place_hold(
         reason=reason,
         request_id=to_wire.request_id(request_id),
     )
-    return Call(PLACE_HOLD, request, _read_student, timeout)
+    return Call(PLACE_HOLD, request, _read_student, **options)
 
 
 def release_hold(
-    *, student_id: str, code: str, request_id: str | UUID | None = None, timeout: float | None = None
+    *, student_id: str, code: str, request_id: str | UUID | None = None, **options: Unpack[CallOptions]
 ) -> Call[Student]:
     """Release a hold on a student.
 
@@ -266,7 +259,6 @@ def release_hold(
         student_id: The student.
         code: The code of the hold.
         request_id: A UUID that makes it safe to repeat the call. By default, the client makes one.
-        timeout: Seconds for all attempts together. Defaults to the client's timeout.
 
     Raises:
         StudentNotFound: No student has this id, or the student is deleted.
@@ -276,4 +268,4 @@ def release_hold(
     request = to_wire.message(
         pb.ReleaseHoldRequest, student_id=student_id, code=code, request_id=to_wire.request_id(request_id)
     )
-    return Call(RELEASE_HOLD, request, _read_student, timeout)
+    return Call(RELEASE_HOLD, request, _read_student, **options)
