@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -17,6 +17,7 @@ from registrar_server.http.connection_limits import PATIENCE, Patience
 from registrar_server.http.listener import HttpListener
 from registrar_server.http.probes import Readiness
 from registrar_server.http.site import make_app
+from registrar_server.identity.identity import Bearers
 from registrar_server.identity_sources import IdentitySources
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.recounting import recount
@@ -51,7 +52,11 @@ class Server:
     """A running server, created by ``start``."""
 
     def __init__(
-        self, settings: Settings, check_schema: Callable[[], migrate.MigrationReport], patience: Patience = PATIENCE
+        self,
+        settings: Settings,
+        check_schema: Callable[[], migrate.MigrationReport],
+        patience: Patience = PATIENCE,
+        bearers: Iterable[Bearers] = (),
     ) -> None:
         self._settings = settings
         self._patience = patience
@@ -69,7 +74,7 @@ class Server:
         )
         self._readiness = Readiness(self._health, partial(self._look_at_schema, check_schema))
         self._queues = CallQueues(self._database, settings)
-        self._sources = IdentitySources(settings)
+        self._sources = IdentitySources(settings, bearers)
         self._sweep = Sweep(self._find_unsettled, self._queues.changes)
         self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
         self._stopping = False
@@ -222,10 +227,11 @@ class Server:
             raise
 
 
-async def start(settings: Settings, patience: Patience = PATIENCE) -> Server:
+async def start(settings: Settings, patience: Patience = PATIENCE, bearers: Iterable[Bearers] = ()) -> Server:
     """Start a server on a database whose schema is up to date.
 
-    ``patience`` says how long the server waits for HTTP clients. Raises ``StartError`` if this version does not know
+    ``patience`` says how long the server waits for HTTP clients. ``bearers`` identify callers besides what the settings
+    name. Raises ``StartError`` if this version does not know
     the schema, or if the server cannot listen.
     """
     url = settings.database_url.get_secret_value()
@@ -236,7 +242,7 @@ async def start(settings: Settings, patience: Patience = PATIENCE) -> Server:
         raise StartError(str(error)) from error
     if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise StartError(f"{report} (registrar-server serve --migrate does so before it serves.)")
-    server = Server(settings, check_schema, patience)
+    server = Server(settings, check_schema, patience, bearers)
     await server.start()
     return server
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from registrar_server.identity.identity import Bearers, Identity
 from registrar_server.settings import Settings
 
 
 class IdentitySources:
-    """The sources of identity: they know the callers of bearers and certificates."""
+    """The sources of identity: they know the callers of bearers and certificates.
 
-    def __init__(self, settings: Settings) -> None:
-        bearers: list[Bearers] = []
+    ``others`` know bearers that the settings do not name, and are asked first.
+    """
+
+    def __init__(self, settings: Settings, others: Iterable[Bearers] = ()) -> None:
+        bearers: list[Bearers] = [*others]
         self.identity = Identity(bearers, is_on=settings.identity == "required")
