@@ -11,7 +11,7 @@ import pytest
 from registrar_server.errors import database_unavailable
 from registrar_server.identity.identity import Verified
 from registrar_server.rpc.table import METHODS
-from tests.support.http_calls import HttpCaller, read_response
+from tests.support.http_calls import HttpCaller, HttpResponse, read_response
 from tests.support.identities import WRONG, identifying
 from tests.support.servers import FREE_PORT, Log
 
@@ -39,10 +39,10 @@ class Site(NamedTuple):
     caller: HttpCaller
     log: Log
 
-    async def get(self, path: str = "/v1/students", bearer: str = "", **headers: str):  # type: ignore[no-untyped-def]
+    async def get(self, path: str = "/v1/students", bearer: str = "", **headers: str) -> HttpResponse:
         """Send a GET with a bearer."""
         sent = {"authorization": f"Bearer {bearer}"} if bearer else {}
-        return await self.caller.call("GET", path, **sent, **headers)
+        return await self.caller.call("GET", path, query=None, **sent, **headers)
 
 
 @pytest.fixture

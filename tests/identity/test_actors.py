@@ -46,7 +46,7 @@ async def test_events_say_who_made_them_and_for_whom(door: Door) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"atomic": True}, {"unordered": True}], ids=str)
-async def test_events_of_a_batch_say_it_too(door: Door, options: dict[str, bool]) -> None:
+async def test_events_of_a_batch_say_it_too(door: Door, options: dict[str, Any]) -> None:
     writes = [{"create_student": student(one)} for one in ("s-1", "s-2")]
     await door.made(ANN, "BatchWrite", behalf="the-dean", writes=writes, **options)
     assert await events(door) == [(f"test:{ANN}", "the-dean")] * 2
@@ -77,13 +77,14 @@ class TestRequestIds:
         assert [actor for actor, _ in await events(door)] == [f"test:{ANN}", f"test:{BOB}"]
 
     @pytest.mark.parametrize("options", [{}, {"atomic": True}, {"unordered": True}], ids=str)
-    async def test_of_two_actors_in_batches(self, door: Door, options: dict[str, bool]) -> None:
+    async def test_of_two_actors_in_batches(self, door: Door, options: dict[str, Any]) -> None:
         request_id = str(uuid.uuid4())
         for bearer, one in ((ANN, "s-1"), (BOB, "s-2")):
-            writes = [{"create_student": student(one)}]
-            response = await door.made(bearer, "BatchWrite", request_id=request_id, writes=writes, **options)
+            batch: dict[str, Any] = {"request_id": request_id, "writes": [{"create_student": student(one)}]}
+            response = await door.made(bearer, "BatchWrite", **batch, **options)
             assert response.refused_count == 0
-        await door.refused(ANN, "BatchWrite", request_id=request_id, writes=writes, atomic=not options.get("atomic"))
+            answered = await door.refused(bearer, "BatchWrite", **batch, atomic=not options.get("atomic"))
+            assert answered.reason == "REQUEST_ID_REUSED"
         assert len(await events(door)) == 2
 
     async def test_on_behalf_of_others(self, door: Door) -> None:
@@ -97,7 +98,7 @@ class TestRequestIds:
         assert len(await events(door)) == 1
 
     @pytest.mark.parametrize("options", [{}, {"atomic": True}, {"unordered": True}], ids=str)
-    async def test_on_behalf_of_others_in_batches(self, door: Door, options: dict[str, bool]) -> None:
+    async def test_on_behalf_of_others_in_batches(self, door: Door, options: dict[str, Any]) -> None:
         batch = {"request_id": str(uuid.uuid4()), "writes": [{"create_student": student("s-1")}], **options}
         made = await door.made(ANN, "BatchWrite", behalf="the-dean", **batch)
         again = await door.made(ANN, "BatchWrite", behalf="the-dean", **batch)
@@ -223,8 +224,6 @@ async def test_the_database_agrees_with_its_history(database_url: str, engine: E
         await door.made(ANN, "CreateCourse", course=course, request_id=str(uuid.uuid4()))
         writes = [{"enroll_student": {"student_id": one, "course_id": "ONE"}} for one in ("s-1", "s-2")]
         await door.made(BOB, "BatchWrite", behalf="the-dean", writes=writes, request_id=str(uuid.uuid4()))
-        await door.made(
-            "student:s-1", "Unenroll", student_id="s-1", course_id="ONE", request_id=str(uuid.uuid4())
-        )
+        await door.made("student:s-1", "Unenroll", student_id="s-1", course_id="ONE", request_id=str(uuid.uuid4()))
         assert len(await events(door, on_behalf_of="the-dean")) == 4
     assert_consistent(engine)

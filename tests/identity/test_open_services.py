@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 
@@ -29,5 +31,5 @@ async def test_no_credentials_open_reflection_that_is_off(sqlite_url: str, metho
 
 async def test_wrong_credentials_do_not_matter_to_health(sqlite_url: str) -> None:
     async with identifying(sqlite_url) as server, grpc.aio.insecure_channel(server.address, OPTIONS) as channel:
-        call = channel.unary_unary(HEALTH[0].path)
+        call: Any = channel.unary_unary(HEALTH[0].path)
         assert await call(b"", metadata=(("authorization", f"Bearer {WRONG}"),))

@@ -28,10 +28,14 @@ OF_A_STUDENT = {
     "ListEnrollments",
     "ListEvents",
 }
-READS = CATALOGUE | {"GetEnrollment", "ListCourses", "GetStudent", "ListEnrollments", "ListEvents"} | {
-    "ListRoster",
-    "ListStudents",
-}
+READS = (
+    CATALOGUE
+    | {"GetEnrollment", "ListCourses", "GetStudent", "ListEnrollments", "ListEvents"}
+    | {
+        "ListRoster",
+        "ListStudents",
+    }
+)
 ENROLLMENTS = {
     "EnrollStudent",
     "Unenroll",
@@ -100,7 +104,11 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "UndeleteCourse": {"course_id": "c-1"},
     "BatchWrite": {"writes": [{"enroll_student": IN_COURSE}]},
 }
-WRITES = {field.message_type.name.removesuffix("Request"): field.name for field in Write.DESCRIPTOR.oneofs[0].fields}
+WRITES = {
+    field.message_type.name.removesuffix("Request"): field.name
+    for field in Write.DESCRIPTOR.oneofs[0].fields
+    if field.message_type
+}
 """The fields of a write by the RPC."""
 
 
@@ -128,7 +136,7 @@ async def test_every_rpc_for_each_role(door: Door, log: Log, bearer: str) -> Non
 
 @pytest.mark.parametrize("bearer", ALLOWED)
 @pytest.mark.parametrize("options", [{}, {"unordered": True}, {"validate_only": True}], ids=str)
-async def test_every_write_for_each_role(door: Door, log: Log, bearer: str, options: dict[str, bool]) -> None:
+async def test_every_write_for_each_role(door: Door, log: Log, bearer: str, options: dict[str, Any]) -> None:
     """Each write of a batch is checked as a call of its own, and logged with the actor."""
     names = sorted(WRITES)
     writes = [Write(**{WRITES[name]: request(name)}) for name in names]  # type: ignore[arg-type]
@@ -149,9 +157,7 @@ async def test_an_atomic_batch_is_refused_with_its_writes(door: Door, bearer: st
     await door.made("admin", "CreateStudent", student={"student_id": "s-1"})
     await door.made("admin", "CreateCourse", course={"course_id": "c-1"})
     writes = [{"enroll_student": IN_COURSE}, {"create_course": {"course": {"course_id": "c-3"}}}]
-    answered = await door.refused(
-        bearer, "BatchWrite", writes=writes, atomic=True, validate_only=validate_only
-    )
+    answered = await door.refused(bearer, "BatchWrite", writes=writes, atomic=True, validate_only=validate_only)
     first = 0 if "EnrollStudent" not in ALLOWED[bearer] else 1
     assert answered.reason == "ROLE_REQUIRED"
     assert answered.info.metadata == {"index": str(first), "role": "registrar" if first == 0 else "admin"}
@@ -238,9 +244,7 @@ NOT_ONE_BEARER = "authorization is not one bearer token"
 ATTEMPTS = {
     "none": Attempt([], "CREDENTIALS_MISSING", None),
     "wrong": Attempt([f"Bearer {WRONG}"], "CREDENTIALS_INVALID", CAUSE),
-    "of an unknown kind": Attempt(
-        ["Bearer unknown"], "CREDENTIALS_INVALID", "the server takes no bearer of this kind"
-    ),
+    "of an unknown kind": Attempt(["Bearer unknown"], "CREDENTIALS_INVALID", "the server takes no bearer of this kind"),
     "basic": Attempt(["Basic YWRtaW46YWRtaW4="], "CREDENTIALS_INVALID", NOT_ONE_BEARER),
     "without a scheme": Attempt(["admin"], "CREDENTIALS_INVALID", NOT_ONE_BEARER),
     "empty": Attempt([""], "CREDENTIALS_INVALID", NOT_ONE_BEARER),
@@ -282,9 +286,7 @@ async def test_all_wrong_credentials_have_one_answer(door: Door) -> None:
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer "])
 async def test_the_scheme_is_not_case_sensitive(door: Door, scheme: str) -> None:
-    answered = await door.way.send(
-        "ListStudents", request("ListStudents"), [("authorization", f"{scheme} reader")]
-    )
+    answered = await door.way.send("ListStudents", request("ListStudents"), [("authorization", f"{scheme} reader")])
     assert not answered.reason
 
 

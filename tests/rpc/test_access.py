@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from registrar_server.errors import Reason, Refusal
@@ -9,6 +12,7 @@ from registrar_server.identity.callers import Caller, Permission, Role, with_con
 from registrar_server.rpc.access import ACCESS, check_role
 from registrar_server.rpc.table import METHODS
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "identity.md"
 ALL_ROLES = Caller("key:everything", with_contained(Role), frozenset(Permission), "s-1")
 
 
@@ -37,3 +41,12 @@ def test_what_is_not_in_the_table_is_refused_to_every_role() -> None:
 def test_each_role_of_the_staff_contains_the_lower_ones(given: list[Role], contained: set[Role]) -> None:
     """No role of the staff makes a caller a student."""
     assert with_contained(given) == contained
+
+
+def test_the_document_has_the_same_table() -> None:
+    """``docs/identity.md`` names each RPC once, with its role and whether students may make the call."""
+    rows = re.findall(r"^\| ([A-Z]\w+(?:, \w+)*) \| `(\w+)` \| (.+) \|$", DOCUMENT.read_text(), re.M)
+    listed = [(name, role, student != "no") for names, role, student in rows for name in names.split(", ")]
+    assert sorted(listed) == sorted(
+        (name, access.role.value, access.student is not None) for name, access in ACCESS.items()
+    )

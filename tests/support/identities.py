@@ -1,8 +1,8 @@
 """Callers for tests: servers that take bearers which say in words who calls, and stubs that send them.
 
 ``registrar``, ``admin+override+on_behalf_of``, ``student:s-1``, ``reader+student:s-1`` and ``nobody`` are callers with
-these roles and permissions, and ``admin@ann`` is the same as ``admin`` with another name. Their actors are ``test:`` and
-the bearer. ``student`` is a student without a ``student_id``. ``nobody`` has no role. Any other bearer is wrong.
+these roles and permissions, and ``admin@ann`` is the same as ``admin`` with another name. An actor is ``test:`` and the
+bearer. ``student`` is a student without a ``student_id``, and ``nobody`` has no role. Any other bearer is wrong.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def calling_as(address: str, bearer: str, *, on_behalf_of: str = "") -> As
         yield over(channel)
 
 
-class _Sending(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+class _Sending(grpc.aio.UnaryUnaryClientInterceptor):
     """Adds metadata to every call."""
 
     def __init__(self, sent: list[tuple[str, str]]) -> None:

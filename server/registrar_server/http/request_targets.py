@@ -17,7 +17,9 @@ _find_credentials = re.compile(
 def refuse_credentials(query: bytes) -> None:
     """Raise INVALID_FIELD if a query has credentials, whether they are valid or not."""
     if query and (found := _find_credentials(query)):
-        expected = "must not be in a URL, which logs and histories keep: send `Authorization: Bearer`, with a new secret"
+        expected = (
+            "must not be in a URL, which logs and histories keep: send `Authorization: Bearer`, with a new secret"
+        )
         raise invalid_fields([FieldViolation(found[1].decode(), expected)])
 
 
