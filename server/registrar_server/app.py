@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -18,6 +18,7 @@ from registrar_server.http.connection_limits import PATIENCE, Patience
 from registrar_server.http.listener import HttpListener
 from registrar_server.http.probes import Readiness
 from registrar_server.http.site import make_app
+from registrar_server.identity.identity import Bearers
 from registrar_server.identity_sources import IdentitySources, UnidentifiedError
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.recounting import recount
@@ -60,6 +61,7 @@ class Server:
         settings: Settings,
         check_schema: Callable[[], migrate.MigrationReport],
         patience: Patience = PATIENCE,
+        bearers: Iterable[Bearers] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -70,7 +72,7 @@ class Server:
             # Lists run beside pings and housekeeping, previews beside lookups and the lane for revisions.
             readers=settings.read_lanes + 2,
         )
-        self._sources = IdentitySources(settings, self._database, clock)
+        self._sources = IdentitySources(settings, self._database, bearers, clock)
         self._health = Health(
             self._database.ping,
             partial(probe_writes, self._database, microseconds_now),
@@ -254,13 +256,17 @@ class Server:
 
 
 async def start(
-    settings: Settings, patience: Patience = PATIENCE, *, clock: Callable[[], float] = time.monotonic
+    settings: Settings,
+    patience: Patience = PATIENCE,
+    bearers: Iterable[Bearers] = (),
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Server:
     """Start a server on a database whose schema is up to date.
 
-    ``patience`` says how long the server waits for HTTP clients. Tests may inject the clock that says how long a caller
-    is remembered. Raises ``StartError`` if this version does not know the schema, if the server cannot listen, or if a
-    file that a setting names is invalid.
+    ``patience`` says how long the server waits for HTTP clients. ``bearers`` identify callers besides what the settings
+    name. Tests may inject the clock that says how long a caller is remembered. Raises ``StartError`` if this version
+    does not know the schema, if the server cannot listen, or if a file that a setting names is invalid.
     """
     url = settings.database_url.get_secret_value()
     try:
@@ -271,7 +277,7 @@ async def start(
     if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise StartError(f"{report} (registrar-server serve --migrate does so before it serves.)")
     try:
-        server = Server(settings, check_schema, patience, clock)
+        server = Server(settings, check_schema, patience, bearers, clock)
     except SettingsError as error:
         raise StartError(str(error)) from error
     await server.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -34,13 +34,20 @@ class UnidentifiedError(Exception):
 class IdentitySources:
     """The sources of identity: they know the callers of bearers and certificates. Tests may inject the clock.
 
-    Raises ``SettingsError`` if the file of a source is invalid.
+    ``others`` know bearers besides what the settings name, and are asked first. Raises ``SettingsError`` if the file of
+    a source is invalid.
     """
 
-    def __init__(self, settings: Settings, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        others: Iterable[Bearers] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._keys = ApiKeys(database)
-        bearers: list[Bearers] = [self._keys]
+        bearers: list[Bearers] = [*others, self._keys]
         roles = CertificateRoles(settings.cert_roles) if settings.cert_roles else None
         self.watched = [roles.watched] if roles else []
         """The files that may change while the server runs."""

@@ -200,6 +200,7 @@ STORY: list[tuple[str, dict[str, Any]]] = [
     ("ListEvents", {"student_id": "s-1", "course_id": "CS-101", "descending": True, "page_size": 1}),
     ("ListEvents", {"types": ["EVENT_TYPE_STUDENT_ENROLLED", "EVENT_TYPE_HOLD_PLACED"], "after_revision": "3"}),
     ("ListEvents", {"enrollment_id": "<enrollment_id 1>", "actor": "x", "start_time": OPEN, "end_time": OPEN}),
+    ("ListEvents", {"on_behalf_of": "the-dean", "page_size": 5}),
     ("ListEvents", {"after_revision": "-5"}),
     ("ListEvents", {"page_size": 1}),
     ("ListEvents", {"page_size": 1, "page_token": "<next_page_token 7>"}),

@@ -194,7 +194,7 @@ class TestHosts:
             answer = await site.send("POST", f"http://evil.example{ENROLL}", headers, IN_COURSE)
             site.refused(answer, 421, "HOST_UNKNOWN")
             answer = await site.send("POST", f"http://{site.address}@evil.example{ENROLL}", headers, IN_COURSE)
-            site.refused(answer, 421, "HOST_UNKNOWN")
+            site.refused(answer, 400, "MALFORMED_HTTP")
         for own in (site.address, f"[::1]:{site.port}"):
             answer = await site.send("GET", f"http://{own}/v1/courses/c-1", {"Host": "evil.example"})
             assert answer.status == 200
@@ -322,7 +322,7 @@ class TestPages:
         answer = await listing_site.enroll(page)
         assert (answer.status, json.loads(answer.body)["enrollment"]["student_id"]) == (200, "s-1")
         assert answer.headers["access-control-allow-origin"] == origin
-        assert answer.headers["access-control-expose-headers"] == "ETag, Retry-After"
+        assert answer.headers["access-control-expose-headers"] == "ETag, Retry-After, WWW-Authenticate"
         assert answer.headers["vary"] == "Origin"
         assert "access-control-allow-credentials" not in answer.headers
 
@@ -370,7 +370,8 @@ class TestPreflights:
         assert answer.headers["access-control-allow-origin"] == PORTAL
         assert answer.headers["access-control-allow-methods"] == "GET, HEAD, POST, PUT, PATCH, DELETE"
         allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
-        assert {"content-type", "if-match", "idempotency-key", "registrar-timeout", "authorization"} == set(allowed)
+        own = {"registrar-timeout", "registrar-on-behalf-of"}
+        assert set(allowed) == {"content-type", "if-match", "idempotency-key", "authorization", *own}
         assert answer.headers["vary"] == "Origin"
         assert not {"content-type", "content-length", "access-control-allow-credentials"} & set(answer.headers)
         assert not listing_site.log.of("http_refused")

@@ -217,11 +217,28 @@ def test_an_atomic_batch_has_the_reasons_of_its_writes() -> None:
 def test_headers_appear_where_they_apply() -> None:
     assert set(parameters(operation("delete", "/v1/courses/{course_id}"), "header")) == {
         "Registrar-Timeout",
+        "Registrar-On-Behalf-Of",
         "Idempotency-Key",
         "If-Match",
     }
     assert "If-Match" not in parameters(operation("post", "/v1/students/{student_id}/enroll"), "header")
-    assert set(parameters(operation("get", "/v1/events"), "header")) == {"Registrar-Timeout"}
+    assert set(parameters(operation("get", "/v1/events"), "header")) == {
+        "Registrar-Timeout",
+        "Registrar-On-Behalf-Of",
+    }
+
+
+def test_callers_send_a_bearer() -> None:
+    """A server that identifies callers needs a bearer for every RPC; any server answers probes without one."""
+    scheme = DOCUMENT["components"]["securitySchemes"]["bearer"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    assert DOCUMENT["security"] == [{"bearer": []}, {}]
+    for path, operations in DOCUMENT["paths"].items():
+        for found in operations.values():
+            is_rpc = path.startswith(("/v1/", "/students/"))
+            assert is_rpc == ("security" not in found), path
+            assert is_rpc == ("`CREDENTIALS_INVALID`" in found["responses"].get("401", {}).get("description", ""))
+            assert is_rpc == ("`ROLE_REQUIRED`" in found["responses"].get("403", {}).get("description", ""))
 
 
 @pytest.mark.parametrize(

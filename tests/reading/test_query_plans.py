@@ -43,6 +43,7 @@ def plan(engine: Engine, query: Select[Any]) -> str:
         (EventSearch(course_id="c-1", end=5), "sqlite_autoindex_events_1 (course_id=?"),
         (EventSearch(types=("A", "B")), "ix_events_type_revision (type=? AND revision>?"),
         (EventSearch(actor="ada"), "ix_events_actor_revision (actor=?"),
+        (EventSearch(on_behalf_of="ada"), "ix_events_on_behalf_of_revision (on_behalf_of=?"),
         (EventSearch(start=5), "ix_events_revision (revision>?"),
         (EventSearch(start=5, end=9), "ix_events_revision (revision>? AND revision<?"),
         (EventSearch(start=5, end=9), "COVERING INDEX ix_events_time_revision (time>? AND time<?"),

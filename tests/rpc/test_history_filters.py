@@ -1,4 +1,4 @@
-"""ListEvents: filters by type, time, actor and enrollment, the reverse order, and the head of the history."""
+"""ListEvents: filters by type, time, actor, person and enrollment, the reverse order, and the head of the history."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ TIME_RULE = "must be a time from year 1 to 9999 with 0 to 999,999,999 nanosecond
 
 @pytest.fixture
 async def recorded(registrar: Registrar, database_url: str) -> list[Event]:
-    """A history with every type of event. Each third event has an actor, and event n happened n ms after the start.
+    """A history with every type of event. Each third event has an actor, and each fourth one is on behalf of the dean.
 
-    But the clock stepped back once: events 10 to 14 happened at the time of event 3.
+    Event n happened n ms after the start. But the clock stepped back once: events 10 to 14 happened at the time of
+    event 3.
     """
     await record_every_type(registrar)
     execute(database_url, "UPDATE events SET time = 1000000 + 1000 * revision, actor = ''")
     execute(database_url, "UPDATE events SET actor = 'ada' WHERE revision % 3 = 0")
+    execute(database_url, "UPDATE events SET on_behalf_of = 'the-dean' WHERE revision % 4 = 0")
     execute(database_url, "UPDATE events SET time = 1003000 WHERE revision BETWEEN 10 AND 14")
     return await history(registrar)
 
@@ -73,6 +75,16 @@ CASES: list[tuple[dict[str, Any], Callable[[Event], bool]]] = [
     ({"types": EventType.values()[1:]}, lambda _event: True),
     ({"actor": "ada"}, lambda event: event.actor == "ada"),
     ({"actor": "Ada"}, lambda _event: False),
+    ({"on_behalf_of": "the-dean"}, lambda event: event.on_behalf_of == "the-dean"),
+    ({"on_behalf_of": "The-Dean"}, lambda _event: False),
+    (
+        {"on_behalf_of": "the-dean", "actor": "ada"},
+        lambda event: (event.on_behalf_of, event.actor) == ("the-dean", "ada"),
+    ),
+    (
+        {"on_behalf_of": "the-dean", "student_id": "s-1", "start_time": at(5)},
+        lambda event: event.on_behalf_of != "" and event.student_id == "s-1" and milliseconds(event) >= 5,
+    ),
     ({"start_time": at(3)}, lambda event: milliseconds(event) >= 3),
     ({"start_time": at(4)}, lambda event: milliseconds(event) >= 4),
     ({"end_time": at(4)}, lambda event: milliseconds(event) < 4),
@@ -98,7 +110,7 @@ CASES: list[tuple[dict[str, Any], Callable[[Event], bool]]] = [
 
 
 @pytest.mark.parametrize(("filters", "matches"), CASES)
-async def test_events_are_filtered_by_type_time_and_actor(
+async def test_events_are_filtered_by_type_time_actor_and_person(
     registrar: Registrar, recorded: list[Event], filters: dict[str, Any], matches: Callable[[Event], bool]
 ) -> None:
     """In both orders, on pages of any size, and after any revision, the events that match all filters are listed."""
@@ -201,6 +213,7 @@ async def test_one_refusal_names_every_invalid_filter(sqlite_registrar: Registra
             enrollment_id="e 1",
             types=[0, EVENT_TYPE_COURSE_CREATED, 999],
             actor="x" * 201,
+            on_behalf_of="x" * 129,
             start_time=Timestamp(seconds=2**50),
             end_time=Timestamp(nanos=-1),
         )
@@ -211,6 +224,7 @@ async def test_one_refusal_names_every_invalid_filter(sqlite_registrar: Registra
         "types[0]": one_of,
         "types[2]": one_of,
         "actor": "must have at most 200 characters, has 201",
+        "on_behalf_of": "must have at most 128 characters, has 129",
         "start_time": TIME_RULE,
         "end_time": TIME_RULE,
     }

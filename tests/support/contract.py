@@ -70,6 +70,7 @@ ENTRY = HistoryEntry(
         bypassed_rules=("STUDENT_HOLD",),
         changes=(FieldChange("grade", "B", "A"),),
         violations=(VIOLATION,),
+        on_behalf_of="the-dean",
     ),
     COMPLETED,
 )

@@ -48,6 +48,10 @@ HTTP_STATUSES: Mapping[int, int] = MappingProxyType(
 )
 """The HTTP status of each canonical code, as ``google.rpc.Code`` describes it."""
 ETAG_MISMATCH_STATUS = 412
+CHALLENGES: Mapping[str, str] = MappingProxyType(
+    {Reason.CREDENTIALS_MISSING: "Bearer", Reason.CREDENTIALS_INVALID: 'Bearer error="invalid_token"'}
+)
+"""The header ``WWW-Authenticate`` of each reason of 401 (RFC 6750, 3)."""
 
 FIXED_HEADERS = (
     (b"content-type", b"application/json"),
@@ -93,11 +97,13 @@ def of_response(method: Method, response: bytes) -> HttpAnswer:
 def of_status(status: Status) -> HttpAnswer:
     """Return the answer to a call that failed."""
     http_status, headers = HTTP_STATUSES[status.code], {}
-    if status.code == Code.UNAUTHENTICATED:
-        headers["www-authenticate"] = "Bearer"
     for detail in status.details:
-        if detail.Is(ErrorInfo.DESCRIPTOR) and ErrorInfo.FromString(detail.value).reason == Reason.ETAG_MISMATCH:
-            http_status = ETAG_MISMATCH_STATUS
+        if detail.Is(ErrorInfo.DESCRIPTOR):
+            reason = ErrorInfo.FromString(detail.value).reason
+            if reason == Reason.ETAG_MISMATCH:
+                http_status = ETAG_MISMATCH_STATUS
+            elif reason in CHALLENGES:
+                headers["www-authenticate"] = CHALLENGES[reason]
         elif detail.Is(RetryInfo.DESCRIPTOR):
             delay = RetryInfo.FromString(detail.value).retry_delay
             headers["retry-after"] = str(math.ceil(delay.seconds + delay.nanos / 1e9))

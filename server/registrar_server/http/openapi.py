@@ -33,6 +33,8 @@ Enrolls students in courses. Each operation is a method of the gRPC API and has 
   programs.
 * Each path with GET also answers HEAD."""
 
+_BEARER = "An API key or a token. A server that does not identify its callers ignores it."
+
 
 class Description:
     """An ASGI application that answers with the document."""
@@ -67,7 +69,12 @@ def openapi() -> dict[str, Any]:
         },
         "tags": [{"name": service.name, "description": texts[service.full_name]} for service in SERVICES],
         "paths": paths,
-        "components": {"schemas": dict(sorted(schemas.components.items())), "parameters": HEADERS},
+        "security": [{"bearer": []}, {}],
+        "components": {
+            "schemas": dict(sorted(schemas.components.items())),
+            "parameters": HEADERS,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _BEARER}},
+        },
     }
 
 
@@ -96,4 +103,5 @@ def _server_paths(answers: Answers) -> dict[str, Any]:
 
 def _get(operation_id: str, summary: str, failures: dict[str, Any]) -> dict[str, Any]:
     success = {"description": f"{summary}.", "content": {JSON: {"schema": {"type": "object"}}}}
-    return {"get": {"operationId": operation_id, "summary": summary, "responses": {"200": success, **failures}}}
+    answers = {"200": success, **failures}
+    return {"get": {"operationId": operation_id, "summary": summary, "security": [], "responses": answers}}

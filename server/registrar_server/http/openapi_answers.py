@@ -12,7 +12,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 
 from registrar_server.errors import STATUS, Reason
-from registrar_server.http.answers import ETAG_MISMATCH_STATUS, HTTP_STATUSES, resource_with_etag
+from registrar_server.http.answers import CHALLENGES, ETAG_MISMATCH_STATUS, HTTP_STATUSES, resource_with_etag
 from registrar_server.http.json_requests import etag_path
 from registrar_server.http.json_schemas import JsonSchema, JsonSchemas
 from registrar_server.http.refusals import STATUSES, HttpReason
@@ -23,8 +23,6 @@ from registrar_server.rpc.table import SERVICES
 
 JSON = "application/json"
 
-_NOT_GIVEN = {Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID, Reason.ROLE_REQUIRED}
-"""The reasons that the comments name, but that no call has while the server checks no credentials."""
 _OF_OTHER_PATHS = {HttpReason.PATH_UNKNOWN, HttpReason.METHOD_NOT_ALLOWED, HttpReason.SCHEMA_BEHIND}
 """The reasons that a request on the path of an operation, with its method, never has."""
 _WITHOUT_REASON = (Code.INTERNAL, Code.DEADLINE_EXCEEDED)
@@ -62,6 +60,10 @@ class Answers:
         if status in _WITH_RETRY:
             retry = "The seconds to wait before a retry. Absent if a retry does not help."
             answer["headers"] = {"Retry-After": {"description": retry, "schema": {"type": "integer", "minimum": 0}}}
+        if status == HTTPStatus.UNAUTHORIZED:
+            challenge = "How to send credentials, and whether those of the request are wrong (RFC 6750)."
+            schema = {"type": "string", "enum": list(CHALLENGES.values())}
+            answer["headers"] = {"WWW-Authenticate": {"description": challenge, "schema": schema}}
         return answer
 
     def _success(self, route: Route) -> dict[str, Any]:
@@ -81,7 +83,7 @@ class Answers:
         texts += [self._comments[rpc.full_name] for rpc in (route.rpc, *_rpcs_of_writes(route))]
         named = set(_REASON.findall("".join(texts)))
         for reason in Reason:
-            if reason in named and reason not in _NOT_GIVEN and _fits(reason, route):
+            if reason in named and _fits(reason, route):
                 yield _http_status(reason), reason
 
 

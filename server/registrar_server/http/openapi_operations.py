@@ -13,6 +13,7 @@ from registrar_server.http.json_values import is_leaf
 from registrar_server.http.openapi_answers import JSON, Answers
 from registrar_server.http.proto_comments import summary
 from registrar_server.http.routes import Route
+from registrar_server.identity.credentials import MAX_NAME_CHARACTERS
 
 HEADERS: Mapping[str, dict[str, Any]] = {
     "RegistrarTimeout": {
@@ -34,6 +35,13 @@ HEADERS: Mapping[str, dict[str, Any]] = {
         "description": "The `etag` of the request, as the header `ETag` of an answer has it: one etag in quotes. `*`"
         " matches every version. If the request names an etag too, both must be the same.",
         "schema": {"type": "string", "pattern": r'^(\*|"[^"]+")$'},
+    },
+    "RegistrarOnBehalfOf": {
+        "name": "Registrar-On-Behalf-Of",
+        "in": "header",
+        "description": "The person for whom the caller makes the call, for the history. The caller needs the permission"
+        " `on_behalf_of`.",
+        "schema": {"type": "string", "pattern": "^[!-~]+( +[!-~]+)*$", "maxLength": MAX_NAME_CHARACTERS},
     },
 }
 """The headers of requests, by the names of their components."""
@@ -132,6 +140,7 @@ def _leaves(kind: Descriptor, prefix: str = "", required: bool = True) -> Iterat
 def _headers(route: Route) -> Iterator[dict[str, str]]:
     wanted = {
         "RegistrarTimeout": True,
+        "RegistrarOnBehalfOf": True,
         "IdempotencyKey": "request_id" in _request(route).fields_by_name,
         "IfMatch": bool(etag_path(route)),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from registrar_server.http.refusals import HttpReason, HttpRefusal
+from registrar_server.http.request_targets import has_user
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 100
@@ -27,6 +28,8 @@ def fault_of_head(version: str, method: bytes, target: bytes, headers: Sequence[
         return malformed("The only Transfer-Encoding is chunked, and only with HTTP/1.1.")
     if method == b"CONNECT":
         return malformed("The server is no proxy: it has no CONNECT.")
+    if not target.startswith(b"/") and has_user(target):
+        return malformed("The URL must not contain a user or a password: send `Authorization: Bearer`.")
     return None
 
 

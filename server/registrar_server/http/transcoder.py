@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 
 from starlette.types import Receive, Scope, Send
 
@@ -13,6 +14,7 @@ from registrar_server.http.answers import HttpAnswer
 from registrar_server.http.bodies import check_content_type, read_body
 from registrar_server.http.connection_limits import peer
 from registrar_server.http.json_requests import read_request
+from registrar_server.http.request_targets import refuse_credentials
 from registrar_server.http.routes import Match, Router
 from registrar_server.identity.credentials import AUTHORIZATION, ON_BEHALF_OF, read_credentials
 from registrar_server.identity.identity import Identity
@@ -28,6 +30,7 @@ DEFAULT_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 3600.0
 LARGE_REQUEST_BYTES = 16_384
 """A body and query of more bytes are read in a thread, so that the event loop goes on meanwhile."""
+_OF_CALLER = frozenset({AUTHORIZATION.encode(), ON_BEHALF_OF.encode()})
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -69,23 +72,35 @@ class Transcoder:
         match = self._router.find(scope["method"], scope["raw_path"])
         if scope["method"] in WITH_BODY:
             check_content_type(headers)
-        body = await read_body(headers, receive, self._max_bytes)
         arrival = Arrival(match.route.method, b"", caller, self._slow_call)
-        await self._call(arrival, caller, match, scope["query_string"], headers, body)
+        await self._name_caller(arrival, caller, scope, headers)
+        if not arrival.is_over:
+            begun = time.perf_counter()
+            body = await read_body(headers, receive, self._max_bytes)
+            arrival.leave_out(time.perf_counter() - begun)
+            await self._call(arrival, caller, match, scope["query_string"], headers, body)
         if arrival.refused is not None:
             return answers.of_status(arrival.refused.message)
         return answers.of_response(arrival.method, arrival.response)
+
+    async def _name_caller(self, arrival: Arrival, caller: Caller, scope: Scope, headers: Mapping[str, str]) -> None:
+        """Find out who calls, before the body arrives; if that fails, the refusal is the outcome of the call."""
+        try:
+            caller.deadline += _timeout(headers) - DEFAULT_TIMEOUT_S
+            refuse_credentials(scope["query_string"])
+            await name_caller(arrival, self._identity, read_credentials(_of_caller(scope)))
+        except asyncio.CancelledError:
+            arrival.leave()
+            raise
+        except Exception as error:
+            arrival.end(error)
 
     async def _call(
         self, arrival: Arrival, caller: Caller, match: Match, query: bytes, headers: Mapping[str, str], body: bytes
     ) -> None:
         """Read the request and carry the call out; ``arrival`` gets the outcome."""
         try:
-            caller.deadline += _timeout(headers) - DEFAULT_TIMEOUT_S
             async with asyncio.timeout_at(caller.deadline):
-                await name_caller(arrival, self._identity, read_credentials(_single(headers)))
-                if arrival.is_over:
-                    return
                 arguments = (match, query, headers, body)
                 large = len(body) + len(query) > LARGE_REQUEST_BYTES
                 request = await asyncio.to_thread(read_request, *arguments) if large else read_request(*arguments)
@@ -104,9 +119,9 @@ class Transcoder:
             arrival.end(error)
 
 
-def _single(headers: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """Return the headers that say who calls. One that is repeated has commas, so that it is no valid value."""
-    return ((name, headers[name]) for name in (AUTHORIZATION, ON_BEHALF_OF) if name in headers)
+def _of_caller(scope: Scope) -> list[tuple[str, str]]:
+    """Return the headers that say who calls. One that is repeated must not become one value with commas."""
+    return [(name.decode(), value.decode("latin-1")) for name, value in scope["headers"] if name in _OF_CALLER]
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -74,25 +74,36 @@ ACCESS: Mapping[str, Access] = MappingProxyType(
 """Who may make a call, by the name of the RPC."""
 
 
-def check_role(caller: Caller, name: str) -> None:
-    """Refuse a caller with ROLE_REQUIRED who may not make a call of this RPC with any request."""
+def check_role(caller: Caller, name: str) -> Access:
+    """Refuse a caller with ROLE_REQUIRED who may make no call of this RPC, whatever the request is.
+
+    Returns who may make the call.
+    """
     access = ACCESS.get(name)
     if access is None:
         raise role_required(Role.ADMIN, f"No role may call {name}.")
-    if access.role not in caller.roles and not (access.student and Role.STUDENT in caller.roles):
+    is_student = Role.STUDENT in caller.roles and caller.student_id
+    if access.role not in caller.roles and not (access.student and is_student):
         raise role_required(access.role)
+    return access
 
 
 def check_request(caller: Caller, name: str, request: Any) -> bool:
     """Refuse a caller with ROLE_REQUIRED who may not make this call; return whether it is made as a student."""
-    check_role(caller, name)
-    access = ACCESS[name]
+    access = check_role(caller, name)
     as_student = access.role not in caller.roles
-    if as_student and not (caller.student_id and access.student and access.student(request, caller.student_id)):
+    if as_student and not (access.student and access.student(request, caller.student_id)):
         raise role_required(
-            access.role, f"Students may do this for themselves only; others need the role {access.role}."
+            access.role, f"Students may do this only for themselves: for others it needs the role {access.role}."
         )
-    may_override = Permission.OVERRIDE in caller.permissions and not as_student
-    if not may_override and "override" in request.DESCRIPTOR.fields_by_name and request.HasField("override"):
-        raise role_required(Permission.OVERRIDE)
+    if "override" in request.DESCRIPTOR.fields_by_name and request.HasField("override"):
+        _check_override(caller, access, as_student=as_student)
     return as_student
+
+
+def _check_override(caller: Caller, access: Access, *, as_student: bool) -> None:
+    if as_student:
+        needed = f"the role {access.role} and the permission {Permission.OVERRIDE}"
+        raise role_required(access.role, f"Students may not set rules aside: that needs {needed}.")
+    if Permission.OVERRIDE not in caller.permissions:
+        raise role_required(Permission.OVERRIDE)

@@ -122,6 +122,10 @@ class Arrival:
         """Return the seconds until the deadline of the call, or None if it has none."""
         return self._context.time_remaining()
 
+    def leave_out(self, seconds: float) -> None:
+        """Leave out seconds so far in which the server waited for the caller, from the duration in the log."""
+        self._begun += seconds
+
     def write(self, method: Method, request: Any, place: int, timeout: float | None) -> Arrival:
         """Return a write of this call as a call of its own, with a deadline ``timeout`` seconds after this arrival."""
         context = self._context if timeout is None else _Limited(self._context, self._begun + timeout)
@@ -161,8 +165,12 @@ class Arrival:
     def _take(self, outcome: Outcome, line: dict[str, Any]) -> None:
         """Keep the response or the status, and add what the log says of it to its line."""
         if isinstance(outcome, Answer):
-            message = outcome.message or self.method.response.FromString(outcome.response)
-            self.response = self._seen_by_student(message) if self.as_student else outcome.response
+            self.response, message = outcome.response, outcome.message
+            if message is None or self.as_student:
+                message = self.method.response.FromString(outcome.response)
+            if self.as_student:
+                student_view(message, self.caller.student_id)
+                self.response = message.SerializeToString()
             self.method.ids_of_response(message, line)
         elif isinstance(outcome, Refusal):
             self.refused = status.of_refusal(outcome)
@@ -173,13 +181,9 @@ class Arrival:
             self.refused = status.of_deadline(str(outcome))
             line["status"] = "DEADLINE_EXCEEDED"
         else:
-            error_id = _log_crash(outcome, self.method.name)
+            error_id = _log_crash(outcome, self.method.name, self.caller)
             self.refused = status.of_crash(error_id)
             line |= {"status": "INTERNAL", "error_id": error_id}
-
-    def _seen_by_student(self, message: Any) -> bytes:
-        student_view(message, self.caller.student_id)
-        return bytes(message.SerializeToString())
 
     def leave(self) -> bool:
         """Give the call up, because its caller has cancelled it or its deadline has passed.
@@ -233,12 +237,12 @@ def names_of(caller: Caller) -> dict[str, str]:
     return {name: value for name, value in names.items() if value}
 
 
-def _log_crash(error: Exception, method: str) -> str:
+def _log_crash(error: Exception, method: str, caller: Caller) -> str:
     """Log an unexpected error and return its id. An error that fails a whole batch is logged only once."""
     error_id: str = getattr(error, "registrar_error_id", "")
     if not error_id:
         error_id = str(uuid.uuid4())
         error.registrar_error_id = error_id  # type: ignore[attr-defined]
-        log.error("rpc_crashed", method=method, error_id=error_id, exc_info=error)
+        log.error("rpc_crashed", method=method, error_id=error_id, **names_of(caller), exc_info=error)
     drop_frames(error)
     return error_id

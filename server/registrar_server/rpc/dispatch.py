@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from registrar_server.identity.callers import ANYONE
 from registrar_server.ledger.batching import Batcher
 from registrar_server.ledger.ledger import Answer, Call
 from registrar_server.ledger.previews import Previews
 from registrar_server.ledger.submissions import give
 from registrar_server.reading.query_threads import QueryThreads
-from registrar_server.rpc.access import check_role
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batch_requests import Batch
 from registrar_server.rpc.batches import Batches
@@ -53,8 +51,6 @@ class Dispatcher:
     def _open(self, arrival: Arrival) -> None:
         """Read a call and put it into the queue where it belongs."""
         method = arrival.method
-        if arrival.caller is not ANYONE:
-            check_role(arrival.caller, method.name)
         arrival.request = method.read(arrival.data)
         admit(arrival)
         if isinstance(method, Change):

@@ -14,8 +14,10 @@ from functools import partial
 
 import grpc
 
+from registrar_server.identity.callers import ANYONE
 from registrar_server.identity.credentials import Credentials, read_credentials
 from registrar_server.identity.identity import Identity
+from registrar_server.rpc.access import check_role
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.grpc_log import note_response
 from registrar_server.rpc.methods import Method
@@ -82,9 +84,18 @@ class Intake:
 
 
 async def name_caller(arrival: Arrival, identity: Identity, credentials: Credentials) -> None:
-    """Find the caller of a call; if that fails, the refusal is the outcome of the call."""
+    """Find the caller of a call, before anything of its request is read.
+
+    If there is none, or if the caller may make no such call, the refusal is the outcome of the call.
+    """
     try:
-        arrival.caller = identity.recall(credentials) or await identity.identify(credentials)
+        caller = identity.recall(credentials)
+        if caller is None:
+            async with asyncio.timeout(arrival.time_remaining()):
+                caller = await identity.identify(credentials)
+        arrival.caller = caller
+        if arrival.caller is not ANYONE:
+            check_role(arrival.caller, arrival.method.name)
     except Exception as error:
         arrival.end(error)
 

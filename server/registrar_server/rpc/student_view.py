@@ -16,7 +16,8 @@ def student_view(response: Any, student_id: str) -> None:
     Raises ENROLLMENT_NOT_FOUND for the enrollment of another student, as for one that does not exist.
     """
     fields = response.DESCRIPTOR.fields_by_name
-    if "enrollment" in fields and response.enrollment.student_id != student_id:
+    # The response to Unenroll with allow_missing can lack the enrollment.
+    if "enrollment" in fields and response.HasField("enrollment") and response.enrollment.student_id != student_id:
         raise enrollment_not_found(response.enrollment.enrollment_id)
     for name in _OF_OTHERS:
         if name in fields:
