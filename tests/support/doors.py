@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
+from registrar_server.app import Server
 from registrar_server.rpc.methods import Method
 from registrar_server.rpc.table import METHODS, SERVICES
 from tests.support.http_calls import HttpCaller
@@ -81,12 +82,18 @@ class Door:
 @contextlib.asynccontextmanager
 async def entering(kind: str, database_url: str, **others: Any) -> AsyncIterator[Door]:
     """Run a server that identifies its callers, and return the door of this kind."""
-    async with identifying(database_url, http_listen=FREE_PORT, **others) as server:
-        if kind == "http":
-            yield Door(_Http(server.http_address))
-            return
-        async with grpc.aio.insecure_channel(server.address, OPTIONS) as channel:
-            yield Door(_Grpc(channel))
+    async with identifying(database_url, http_listen=FREE_PORT, **others) as server, opened(kind, server) as door:
+        yield door
+
+
+@contextlib.asynccontextmanager
+async def opened(kind: str, server: Server) -> AsyncIterator[Door]:
+    """Return the door of this kind to a server."""
+    if kind == "http":
+        yield Door(_Http(server.http_address))
+        return
+    async with grpc.aio.insecure_channel(server.address, OPTIONS) as channel:
+        yield Door(_Grpc(channel))
 
 
 class _Grpc:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 
+from registrar_server.errors import shutting_down
 from registrar_server.identity.key_sets import KeySet, KeySetError, read_key_set
 from registrar_server.identity.key_sources import KeySource
 
@@ -51,6 +52,7 @@ class TrustedKeys:
         """The digest of what was read last."""
         self._fails = False
         self._refreshing: asyncio.Task[None] | None = None
+        self._is_closing = False
         self._next_for_kid = float("-inf")
         self.current: KeySet | None = None
         """None until the first key set was read."""
@@ -60,12 +62,16 @@ class TrustedKeys:
         self._take(self._read())
 
     async def watch(self) -> None:
-        """Refresh the keys again and again, until this is cancelled, which also ends the refresh under way."""
+        """Refresh the keys again and again, until the server stops and cancels this.
+
+        That also ends the refresh under way, and the waiting for it.
+        """
         try:
             while True:
                 await asyncio.sleep(min(self._source.interval, RETRY_S) if self._fails else self._source.interval)
                 await self.refresh()
         finally:
+            self._is_closing = True
             if self._refreshing is not None:
                 self._refreshing.cancel()
 
@@ -74,13 +80,19 @@ class TrustedKeys:
         await asyncio.shield(self._begin_refreshing())
 
     async def refresh_for_unknown_kid(self) -> None:
-        """Refresh the keys, unless unknown kids did so in the last minute. Returns at the latest after 3 s."""
-        if self._refreshing is None:
+        """Refresh the keys, unless unknown kids did so in the last minute. Returns at the latest after 3 s.
+
+        Raises SHUTTING_DOWN if the server stops: another one may accept the token.
+        """
+        if self._refreshing is None and not self._is_closing:
             if self._clock() < self._next_for_kid:
                 return
             self._next_for_kid = self._clock() + UNKNOWN_KID_S
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._begin_refreshing()), MAX_WAIT_S)
+        if not self._is_closing:
+            # Unlike a task that is awaited, one that is cancelled meanwhile does not cancel those that wait.
+            await asyncio.wait([self._begin_refreshing()], timeout=MAX_WAIT_S)
+        if self._is_closing:
+            raise shutting_down()
 
     def _begin_refreshing(self) -> asyncio.Task[None]:
         """Return the refresh under way, for which callers that come meanwhile wait too, or a new one."""

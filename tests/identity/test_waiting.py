@@ -1,0 +1,88 @@
+"""Calls that wait until their callers are known: what they leave in memory, and what they get when the server stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from types import FrameType
+
+import psycopg
+import pytest
+
+import registrar_server
+from registrar_server.app import start
+from registrar_server.errors import Refusal
+from registrar_server.identity import key_store
+from registrar_server.identity.key_format import KnownKey
+from registrar_server.rpc.arrival import Arrival
+from tests.support.api_keys import add
+from tests.support.doors import DOORS, Answered, entering, opened
+from tests.support.key_hosts import KeyHost, answering, key_host
+from tests.support.servers import FREE_PORT, Log, settings
+from tests.support.tokens import Issuer
+
+CAMPUS = Issuer()
+NEXT = Issuer("next")
+
+
+@pytest.fixture
+def garbage() -> Iterator[Callable[[], list[object]]]:
+    """Return the calls, refusals and frames of the server that only a garbage collection would free."""
+
+    def found() -> list[object]:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        return [one for one in gc.garbage if isinstance(one, Arrival | Refusal) or _is_of_server(one)]
+
+    yield found
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+def _is_of_server(one: object) -> bool:
+    return isinstance(one, FrameType) and one.f_code.co_filename.startswith(registrar_server.__path__[0])
+
+
+@pytest.mark.parametrize("kind", DOORS)
+async def test_a_failing_look_up_leaves_no_circle_that_keeps_its_calls(
+    sqlite_url: str, kind: str, garbage: Callable[[], list[object]], monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """An outage meets all callers, and each call would stay in memory with its request."""
+
+    def fail(_database: object, _ids: Sequence[str]) -> Mapping[str, KnownKey]:
+        raise psycopg.OperationalError("gone")
+
+    monkeypatch.setattr(key_store, "find_keys", fail)
+    async with entering(kind, sqlite_url) as door:
+        gc.collect()
+        gc.disable()
+        for _ in range(3):
+            calls = (door.refused(key, "GetStudent", student_id="s-1") for key in [add(sqlite_url)] * 2)
+            assert [answered.reason for answered in await asyncio.gather(*calls)] == ["DATABASE_UNAVAILABLE"] * 2
+        await asyncio.sleep(0)
+        assert garbage() == []
+
+
+@contextlib.asynccontextmanager
+async def waiting_for_keys(kind: str, database_url: str, host: KeyHost) -> AsyncIterator[asyncio.Task[Answered]]:
+    """Stop a server while a call waits for the keys that may fit its token."""
+    host.behave = answering(CAMPUS.jwks_bytes())
+    server = await start(settings(database_url, http_listen=FREE_PORT, **CAMPUS.settings(host.url)))
+    async with opened(kind, server) as door:
+        host.behave = host.hanging
+        waiting = asyncio.create_task(door.refused(NEXT.token(), "GetStudent", student_id="s-1"))
+        await host.asked()
+        stopping = asyncio.create_task(server.stop(grace=5.0))
+        yield waiting
+        assert await stopping
+
+
+@pytest.mark.parametrize("kind", DOORS)
+async def test_a_stop_answers_the_calls_that_wait_for_keys(sqlite_url: str, kind: str, log: Log) -> None:
+    """The keys may fit the token, so another server may accept it."""
+    async with key_host() as host, waiting_for_keys(kind, sqlite_url, host) as waiting:
+        assert (await waiting).reason == "SHUTTING_DOWN"
+    assert log.of("rpc", reason="SHUTTING_DOWN")
