@@ -80,7 +80,12 @@ class Identity:
         if asked is None:  # Calls with the same bearer wait together.
             asked = self._asked[digest] = asyncio.create_task(self._verify(digest, bearer))
             asked.add_done_callback(partial(self._end, digest))
-        return credentials.on_behalf(_caller(await asyncio.shield(asked)))
+        try:
+            return credentials.on_behalf(_caller(await asyncio.shield(asked)))
+        finally:
+            # The traceback of a failure keeps this frame. If the frame kept the task, which has the failure, they and
+            # the call would stay in memory until a garbage collection.
+            del asked
 
     def forget_all(self) -> None:
         """Verify every bearer again before its next call."""

@@ -44,7 +44,10 @@ class KeyLookups:
             looked = self._waiting[key_id] = asyncio.get_running_loop().create_future()
             if self._working is None:
                 self._working = asyncio.create_task(self._work())
-        return await asyncio.shield(looked)
+        try:
+            return await asyncio.shield(looked)
+        finally:
+            del looked  # As in ``Identity.identify``.
 
     async def _work(self) -> None:
         """Look the ids up that wait, until none waits."""
