@@ -15,6 +15,7 @@ from registrar.v1.history_service_pb2 import ListEventsRequest
 from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import CreateStudentRequest
 from registrar_server.app import Server, start
+from registrar_server.identity import key_store
 from registrar_server.identity.api_keys import ApiKeys
 from registrar_server.identity.callers import Permission, Role, with_contained
 from registrar_server.identity.key_format import check_key_name, make_key, read_key
@@ -287,6 +288,23 @@ class TestSource:
             assert await answer_to(registrar, key) == ACCEPTED
             line = await log.one("key_use_not_noted")
         assert (line["level"], line["key_id"]) == ("debug", id_of(key))
+
+    async def test_use_that_is_noted_later(
+        self, database_url: str, database: Database, source: ApiKeys, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If the use cannot be written, the next look-up tries again: a key in use must not seem unused."""
+
+        def fail(*_: object) -> None:
+            raise OSError("gone")
+
+        key = add(database_url)
+        with monkeypatch.context() as outage:
+            outage.setattr(key_store, "note_use", fail)
+            await source.verify(key, 0.0)
+            await source.were_made()  # It runs in the same thread, after the write.
+        await source.verify(key, 0.0)
+        await source.were_made()
+        assert all_keys(database)[0].last_use_time is not None
 
 
 class TestSecrecy:
