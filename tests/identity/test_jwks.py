@@ -408,6 +408,24 @@ async def test_a_caller_who_leaves_does_not_end_the_refresh_of_others(provider: 
     assert await provider.accepts(NEXT.token())
 
 
+async def test_watching_retries_soon_after_any_refresh_that_fails(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token with a new kid can meet a failing source, minutes before the next refresh."""
+    monkeypatch.setattr("registrar_server.identity.trusted_keys.RETRY_S", 0.01)
+    host = provider.host
+    watching = asyncio.create_task(provider.keys.watch())
+    await asyncio.sleep(0)  # It waits for the next refresh.
+    host.behave = answering(b"", "500 Broken")
+    assert not await provider.accepts(NEXT.token())
+    host.behave = answering(NEXT.jwks_bytes())
+    async with asyncio.timeout(5):
+        await host.asked()
+    await provider.keys.refresh()  # It is the one under way, if that has not ended.
+    assert await provider.accepts(NEXT.token())
+    watching.cancel()
+
+
 async def test_watching_reads_a_file_again_when_it_changes(tmp_path: Path, log: Log) -> None:
     file = CAMPUS.write_keys(tmp_path / "keys.json")
     keys = TrustedKeys(KeyFile(file, interval=0.001), ASYMMETRIC, lambda: None)

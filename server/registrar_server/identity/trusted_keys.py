@@ -50,7 +50,8 @@ class TrustedKeys:
         self._clock = clock
         self._seen = b""
         """The digest of what was read last."""
-        self._fails = False
+        self._failed = asyncio.Event()
+        """Whether the last refresh failed."""
         self._refreshing: asyncio.Task[None] | None = None
         self._is_closing = False
         self._next_for_kid = float("-inf")
@@ -68,7 +69,11 @@ class TrustedKeys:
         """
         try:
             while True:
-                await asyncio.sleep(min(self._source.interval, RETRY_S) if self._fails else self._source.interval)
+                with suppress(TimeoutError):  # Meanwhile, a refresh for an unknown kid may fail.
+                    async with asyncio.timeout(self._source.interval):
+                        await self._failed.wait()
+                if self._failed.is_set():
+                    await asyncio.sleep(min(self._source.interval, RETRY_S))
                 await self.refresh()
         finally:
             self._is_closing = True
@@ -109,14 +114,14 @@ class TrustedKeys:
             async with asyncio.timeout(MAX_READ_S):
                 found = await _in_daemon_thread(self._read)
         except Exception as error:
-            if not self._fails:
+            if not self._failed.is_set():
                 kept = self.current is not None
                 log.warning("key_set_failed", source=str(self._source), error=_problem(error), kept=kept)
-            self._fails = True
+            self._failed.set()
             return
-        if self._fails:
+        if self._failed.is_set():
             log.warning("key_set_back", source=str(self._source))
-        self._fails = False
+        self._failed.clear()
         self._take(found)
 
     def _read(self) -> tuple[bytes, KeySet | None]:
