@@ -62,17 +62,20 @@ class CallMetadata:
         """Return the metadata of the next attempt, with the token of this moment. Errors of a callable are its own."""
         return common if self._ask is None else (*_returned(self._ask()), *common)
 
-    async def of_async_attempt(self, common: Metadata, seconds: float) -> Metadata:
-        """Return the metadata of the next attempt. Raises DeadlineExceeded if a coroutine function takes longer."""
+    async def of_async_attempt(self, common: Metadata, seconds: float, request_id: str) -> Metadata:
+        """Return the metadata of the next attempt. Raises DeadlineExceeded if a coroutine function takes longer.
+
+        The error has the ``request_id``, since an earlier attempt may have made the change.
+        """
         if self._ask is None:
             return common
         token = self._ask()
         if inspect.isawaitable(token):
-            token = await _within(seconds, token)
+            token = await _within(seconds, token, request_id)
         return (*_returned(token), *common)
 
 
-async def _within(seconds: float, token: Awaitable[str]) -> str:
+async def _within(seconds: float, token: Awaitable[str], request_id: str) -> str:
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
@@ -80,7 +83,8 @@ async def _within(seconds: float, token: Awaitable[str]) -> str:
     except TimeoutError:
         if not limit.expired():  # The error is that of the callable.
             raise
-        raise DeadlineExceeded("The callable for the token did not return within the timeout of the call.") from None
+        message = "The callable for the token did not return within the timeout of the call."
+        raise DeadlineExceeded(message, request_id=request_id) from None
 
 
 def _returned(token: object) -> Metadata:

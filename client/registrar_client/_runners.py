@@ -183,12 +183,12 @@ class AsyncRunner(_Base):
         identify(call.request)
         method = self._stubs[call.rpc]
         now = self.timing.now
-        common = self._metadata.of(call)
+        common, request_id = self._metadata.of(call), getattr(call.request, "request_id", "")
         started = now()
         deadline = started + self._seconds(call)
         attempts: Attempts | None = None
         while True:
-            metadata = await self._metadata.of_async_attempt(common, deadline - now())
+            metadata = await self._metadata.of_async_attempt(common, deadline - now(), request_id)
             try:
                 response = await method(call.request, timeout=deadline - now(), metadata=metadata)
             except grpc.RpcError as error:

@@ -149,6 +149,21 @@ class TestACallableForTheToken:
             driver.call("get_enrollment", enrollment_id="e-1", timeout=0.01)
         assert driver.script.attempts == []
 
+    def test_that_takes_too_long_leaves_the_request_id(self) -> None:
+        """An earlier attempt may have made the change."""
+
+        async def token() -> str:
+            if driver.script.attempts:
+                await asyncio.Event().wait()
+            return SECRET
+
+        driver = AsyncDriver(token=token)
+        driver.script.answers.append(Failure(StatusCode.UNAVAILABLE))
+        with pytest.raises(DeadlineExceeded) as late:
+            driver.call("enroll", student_id="s-1", course_id="c-1", timeout=0.5)
+        (attempt,) = driver.script.attempts
+        assert late.value.request_id == attempt.request.request_id != ""
+
     def test_has_timeouts_of_its_own(self) -> None:
         """They do not look like the timeout of the call."""
 
