@@ -19,7 +19,7 @@ from registrar_client import (
 from registrar_server.identity.callers import Caller as Identified
 from registrar_server.identity.callers import Permission, Role, with_contained
 from registrar_server.identity.identity import Verified
-from registrar_server.identity.rejections import credentials_invalid
+from registrar_server.identity.rejections import CredentialsRefused
 from tests.support.both_clients import CALLERS, Caller
 from tests.support.client_samples import REQUEST_ID
 from tests.support.servers import serving
@@ -41,7 +41,7 @@ class Staff:
         return True
 
     async def verify(self, bearer: str, now: float) -> Verified:
-        return Verified(self.callers.get(bearer) or credentials_invalid("not known"), now)
+        return Verified(self.callers.get(bearer) or CredentialsRefused("not known"), now)
 
 
 @pytest.fixture

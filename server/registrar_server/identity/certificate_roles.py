@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from registrar_server.identity.callers import Caller, Permission, Role, with_contained
 from registrar_server.identity.credentials import MAX_NAME_CHARACTERS
-from registrar_server.identity.rejections import credentials_invalid
+from registrar_server.identity.rejections import CredentialsRefused
 from registrar_server.settings import SettingsError
 from registrar_server.watched_files import Watched
 
@@ -55,10 +55,10 @@ class CertificateRoles:
         if len(found) == 1:
             return callers[found.pop()]
         if found:
-            raise credentials_invalid(f"several entries of {_VARIABLE} fit the certificate: {', '.join(sorted(found))}")
+            raise CredentialsRefused(f"several entries of {_VARIABLE} fit the certificate: {', '.join(sorted(found))}")
         if names:
-            raise credentials_invalid(f"no entry of {_VARIABLE} fits the certificate: {', '.join(names)}")
-        raise credentials_invalid("the certificate has no subject alternative name of the kinds " + ", ".join(KINDS))
+            raise CredentialsRefused(f"no entry of {_VARIABLE} fits the certificate: {', '.join(names)}")
+        raise CredentialsRefused("the certificate has no subject alternative name of the kinds " + ", ".join(KINDS))
 
 
 def canonical(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from registrar_server.errors import FieldViolation, invalid_fields
 from registrar_server.identity.callers import Caller, Permission
-from registrar_server.identity.rejections import credentials_invalid, role_required
+from registrar_server.identity.rejections import CredentialsRefused, role_required
 
 AUTHORIZATION = "authorization"
 ON_BEHALF_OF = "registrar-on-behalf-of"
@@ -45,7 +45,7 @@ class Credentials(NamedTuple):
             return ""
         found = _BEARER.fullmatch(self.authorizations[0])
         if found is None or len(self.authorizations) > 1:
-            raise credentials_invalid("authorization is not one bearer token")
+            raise CredentialsRefused("authorization is not one bearer token")
         return found[1]
 
     def on_behalf(self, caller: Caller) -> Caller:

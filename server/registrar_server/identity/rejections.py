@@ -14,7 +14,7 @@ _MESSAGES: Mapping[Role | Permission, str] = {
 
 
 class CredentialsRefused(Refusal):
-    """The credentials of a call are wrong. ``cause`` says what is wrong with them, to the log only."""
+    """The credentials of a call are wrong. All callers get the same answer; ``cause`` says to the log what is wrong."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(
@@ -29,11 +29,6 @@ def credentials_missing() -> Refusal:
         Reason.CREDENTIALS_MISSING,
         "The server identifies its callers: send a key or a token as `authorization: Bearer`.",
     )
-
-
-def credentials_invalid(cause: str) -> CredentialsRefused:
-    """Return the refusal of wrong credentials, which is the same for all. Only the log says the cause."""
-    return CredentialsRefused(cause)
 
 
 def role_required(needed: Role | Permission, message: str = "") -> Refusal:

@@ -16,12 +16,11 @@ import jwt
 from registrar_server.errors import Reason, Refusal
 from registrar_server.identity.claims import ClaimFault, caller_of
 from registrar_server.identity.identity import Verified
+from registrar_server.identity.key_format import PREFIX
 from registrar_server.identity.rejections import CredentialsRefused
 from registrar_server.identity.strict_json import NotStrictJson, read_object
 from registrar_server.identity.trusted_keys import TrustedKeys
 
-KEY_PREFIX = "rk_"
-"""The beginning of API keys, which are no tokens."""
 MAX_CHARACTERS = 8192
 LEEWAY_S = 30.0
 """How far the clock of the identity provider may be ahead. A token that has expired gets no leeway."""
@@ -68,7 +67,7 @@ class Tokens:
 
     def takes(self, bearer: str) -> bool:
         """Return whether a bearer is a token."""
-        return not bearer.startswith(KEY_PREFIX)
+        return not bearer.startswith(PREFIX)
 
     async def verify(self, bearer: str, now: float) -> Verified:
         """Find the caller of a token. Raises DATABASE_UNAVAILABLE if the server has no keys yet."""
