@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from registrar_server.identity.callers import Role
-from tests.identity.test_roles import ALLOWED, request
 from tests.support import api_keys
 from tests.support.api_keys import id_of
 from tests.support.doors import DOORS, ROWS, Door, entering
+from tests.support.role_table import ALLOWED, request
 from tests.support.tokens import Issuer
 
 ROLES = {"reader": "reader", "registrar": "registrar", "admin": "admin", "student": "student:s-1"}
