@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
+from registrar_server.app import Server
 from registrar_server.rpc.methods import Method
 from registrar_server.rpc.table import METHODS, SERVICES
 from tests.support.http_calls import HttpCaller
@@ -55,8 +56,9 @@ class Way(Protocol):
 class Door:
     """Calls a server in one of the ways."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, server: Server) -> None:
         self.way = way
+        self.server = server
 
     async def call(self, bearer: str, name: str, *, behalf: str = "", **fields: Any) -> Answered:
         """Make a call with a bearer, on behalf of a person."""
@@ -83,10 +85,10 @@ async def entering(kind: str, database_url: str, **others: Any) -> AsyncIterator
     """Run a server that identifies its callers, and return the door of this kind."""
     async with identifying(database_url, http_listen=FREE_PORT, **others) as server:
         if kind == "http":
-            yield Door(_Http(server.http_address))
+            yield Door(_Http(server.http_address), server)
             return
         async with grpc.aio.insecure_channel(server.address, OPTIONS) as channel:
-            yield Door(_Grpc(channel))
+            yield Door(_Grpc(channel), server)
 
 
 class _Grpc:
