@@ -1,7 +1,8 @@
 """A stand-in for grpcurl, so that the examples in the documents run where grpcurl is not installed.
 
 It understands ``grpcurl [OPTIONS] -d JSON ADDRESS SERVICE/METHOD`` with the options that the documents use, and writes
-what grpcurl writes, without the details of an error. Like grpcurl, it reads a mask as ``{"paths": [...]}``, and not as a string.
+what grpcurl writes, without the details of an error. Like grpcurl, it reads a mask as ``{"paths": [...]}``, and not as
+a string.
 """
 
 from __future__ import annotations
