@@ -58,16 +58,17 @@ def main(arguments: list[str]) -> int:
 def _connect(address: SplitResult, options: argparse.Namespace) -> HTTPConnection:
     """Return an open connection; ``--retry`` says how often to try if nothing listens there yet."""
     assert address.scheme in ("http", "https")
-    for left in reversed(range(options.retry + 1)):
+    left = options.retry
+    while True:
         connection = _connection(address, options)
         try:
             connection.connect()
-            break
+            return connection
         except ConnectionRefusedError:
             if not left:
                 raise
-            time.sleep(options.retry_delay)
-    return connection
+        left -= 1
+        time.sleep(options.retry_delay)
 
 
 def _connection(address: SplitResult, options: argparse.Namespace) -> HTTPConnection:
