@@ -25,7 +25,7 @@ NAMES = {file.name for folder in FOLDERS for file in (ROOT / folder).rglob("*")}
     file.name for file in ROOT.iterdir()
 }
 SOURCE_NAME = re.compile(r"Makefile|\.env\.example|[\w.-]+\.(?:py|md|toml|lock|proto|ini|mako)")
-MADE = re.compile(r"^cat > (\S+) <<")
+MADE = re.compile(r" > (\S+)")
 """A file that the commands of a document write."""
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
