@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import grpc
@@ -14,6 +13,7 @@ from sqlalchemy.engine import URL
 
 from registrar_server import migrate
 from registrar_server.call_queues import BLOCK_LANES, CallQueues
+from registrar_server.housekeeping import INTERVAL_S, Housekeeping, repeat
 from registrar_server.http.connection_limits import PATIENCE, Patience
 from registrar_server.http.listener import HttpListener
 from registrar_server.http.probes import Readiness
@@ -21,9 +21,6 @@ from registrar_server.http.site import make_app
 from registrar_server.identity.identity import Bearers
 from registrar_server.identity_sources import IdentitySources, UnidentifiedError
 from registrar_server.ledger.ledger import microseconds_now
-from registrar_server.ledger.recounting import recount
-from registrar_server.ledger.rekeying import rekey
-from registrar_server.ledger.request_ids import purge_request_ids
 from registrar_server.ledger.sweeping import Sweep, Swept
 from registrar_server.ledger.unsettled import Memory, Unsettled, find_unsettled
 from registrar_server.ledger.write_probe import probe_writes
@@ -35,10 +32,8 @@ from registrar_server.rpc.tls_files import TlsFiles
 from registrar_server.rpc.transport import ListenError, bind, server_options
 from registrar_server.settings import Settings, SettingsError
 from registrar_server.storage.database import Database
-from registrar_server.storage.failures import Failure, classify
 from registrar_server.watched_files import Watched, WatchedFiles
 
-HOUSEKEEPING_INTERVAL_S = 600.0
 LOOK_INTERVAL_S = 2.0
 """How often the server looks for files that have changed; it reads a file that two looks find unchanged."""
 LINGER_S = 0.2
@@ -83,8 +78,7 @@ class Server:
         self._queues = CallQueues(self._database, settings)
         self._files = WatchedFiles(self._sources.watched)
         self._sweep = Sweep(self._find_unsettled, self._queues.changes)
-        self._housekeeper = ThreadPoolExecutor(1, thread_name_prefix="housekeeping")
-        self._stopping = False
+        self._housekeeping = Housekeeping(self._database, settings.request_id_ttl)
         self._grpc = grpc.aio.server(options=server_options(settings))
         self._grpc_log = CallerFaultFilter(settings.max_message_bytes)
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,13 +106,11 @@ class Server:
         self._tasks = [
             asyncio.create_task(self._health.watch(self._settings.health_interval)),
             asyncio.create_task(self._sources.watch()),
-            asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._purge)),
-            asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._rekey)),
-            asyncio.create_task(_repeat(HOUSEKEEPING_INTERVAL_S, self._recount)),
-            asyncio.create_task(_repeat(LOOK_INTERVAL_S, self._files.look)),
+            *(asyncio.create_task(repeat(INTERVAL_S, work)) for work in self._housekeeping.works),
+            asyncio.create_task(repeat(LOOK_INTERVAL_S, self._files.look)),
         ]
         if self._settings.settle_interval:
-            self._tasks.append(asyncio.create_task(_repeat(self._settings.settle_interval, self.sweep)))
+            self._tasks.append(asyncio.create_task(repeat(self._settings.settle_interval, self.sweep)))
         log.info(
             "server_started",
             address=self.address,
@@ -161,7 +153,7 @@ class Server:
         Returns whether all work finished. If not, threads still wait for a database that does not answer.
         """
         log.info("server_stopping")
-        self._stopping = True
+        self._housekeeping.stop()
         if self._http:
             self._http.close()
         for task in self._tasks:
@@ -204,7 +196,7 @@ class Server:
                 await self._queues.close()
                 await self._health.close()
                 await self._sources.close()
-                await asyncio.to_thread(self._housekeeper.shutdown, cancel_futures=True)
+                await self._housekeeping.close()
         except TimeoutError:
             return False
         return True
@@ -217,7 +209,7 @@ class Server:
     async def sweep(self) -> Swept:
         """Give the free seats of all courses to their waiters, as every ``settle_interval``; return what changed."""
         # Until the completions of an older version's servers are counted, a sweep could give their seats away.
-        await self._recount()
+        await self._housekeeping.recount()
         return await self._sweep.run()
 
     def _look_at_schema(self, check_schema: Callable[[], migrate.MigrationReport]) -> migrate.MigrationReport:
@@ -228,31 +220,6 @@ class Server:
     async def _find_unsettled(self, memory: Memory) -> Unsettled:
         """Find the courses to settle in a thread for queries, since nothing is written."""
         return await self._queues.queries.run(find_unsettled, self._database, microseconds_now(), memory)
-
-    async def _purge(self) -> None:
-        before = microseconds_now() - int(self._settings.request_id_ttl * 1_000_000)
-        if deleted := await self._keep_house(partial(purge_request_ids, before=before)):
-            log.info("request_ids_purged", deleted=deleted)
-
-    async def _rekey(self) -> None:
-        """Complete the rows that a server of an older version wrote meanwhile."""
-        if completed := await self._keep_house(rekey):
-            log.info("rows_rekeyed", rows=completed)
-
-    async def _recount(self) -> None:
-        """Count what a server of an older version completed or changed meanwhile."""
-        if completed := await self._keep_house(recount):
-            log.info("rows_recounted", rows=completed)
-
-    async def _keep_house(self, work: Callable[..., int]) -> int:
-        """Run work on the database in a thread until the server stops; return the number of rows that it changed."""
-        changes = partial(work, self._database, may_continue=lambda: not self._stopping)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._housekeeper, changes)
-        except Exception as error:
-            if classify(error) is Failure.UNAVAILABLE:
-                self._database.availability.failed("writing", error)
-            raise
 
 
 async def start(
@@ -287,17 +254,3 @@ async def start(
 def _without_password(url: URL) -> str:
     """Return a database URL without its password and its query, which may contain a password too."""
     return url.set(query={}).render_as_string(hide_password=True)
-
-
-async def _repeat(seconds: float, action: Callable[[], Awaitable[object]]) -> None:
-    """Run an action at once and then at this interval; a failure is logged and does not end the repetition.
-
-    An outage of the database has log lines of its own.
-    """
-    while True:
-        try:
-            await action()
-        except Exception as error:
-            if classify(error) is not Failure.UNAVAILABLE:
-                log.warning("housekeeping_failed", error=str(error))
-        await asyncio.sleep(seconds)

@@ -271,6 +271,13 @@ def test_no_other_name_has_a_caller(tmp_path: Path, name: str) -> None:
         roles_of(tmp_path).caller([name])
 
 
+def test_an_empty_list_names_nobody(tmp_path: Path) -> None:
+    file = tmp_path / "nobody.toml"
+    file.write_text("certificates = []\n")
+    with pytest.raises(Refusal, match="does not accept"):
+        CertificateRoles(file).caller(["DNS:portal.example.edu"])
+
+
 SAN = 'san = "DNS:a.example"\n'
 READER = 'roles = ["reader"]\n'
 
@@ -279,7 +286,6 @@ READER = 'roles = ["reader"]\n'
     ("text", "problem"),
     [
         ("", "must consist of tables [[certificates]]"),
-        ("certificates = []", "must consist of tables [[certificates]]"),
         ("certificates = 1", "must consist of tables [[certificates]]"),
         ("[[certificate]]\n" + SAN + READER, "must consist of tables [[certificates]]"),
         ("[[certificates]\n", "line 1"),
@@ -319,8 +325,8 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_file_in_the_documents_is_valid(tmp_path: Path) -> None:
-    document = Path(__file__).parents[2] / "docs" / "operations.md"
-    (text,) = re.findall(r"```toml\n(.*?)```", document.read_text(), re.DOTALL)
+    document = Path(__file__).parents[2] / "docs" / "identity.md"
+    (text,) = re.findall(r"^cat > roles.toml <<'END'\n(.*?)^END$", document.read_text(), re.DOTALL | re.MULTILINE)
     roles = roles_of(tmp_path, text)
     assert roles.caller(["URI:spiffe://campus/sis"]) == SIS._replace(roles=with_contained([Role.REGISTRAR]))
     assert roles.caller(["DNS:portal.example.edu"]) == PORTAL

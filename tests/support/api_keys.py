@@ -10,7 +10,7 @@ import pytest
 from registrar.v1.student_service_pb2 import GetStudentRequest
 from registrar_server.identity.callers import Permission, Role
 from registrar_server.identity.key_format import KnownKey, make_key
-from registrar_server.identity.key_store import add_key
+from registrar_server.identity.key_store import add_key, revoke_keys
 from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.storage.database import Database
 from tests.support.refusals import Failure
@@ -50,6 +50,13 @@ def add(
     add_key(database, known)
     database.close()
     return key
+
+
+def revoke(database_url: str, named: str) -> None:
+    """Revoke the key with this id, or the keys of this name, as the command does."""
+    database = Database(database_url)
+    assert revoke_keys(database, named, microseconds_now())
+    database.close()
 
 
 def id_of(key: str) -> str:

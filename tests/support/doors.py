@@ -56,8 +56,9 @@ class Way(Protocol):
 class Door:
     """Calls a server in one of the ways."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, server: Server) -> None:
         self.way = way
+        self.server = server
 
     async def call(self, bearer: str, name: str, *, behalf: str = "", **fields: Any) -> Answered:
         """Make a call with a bearer, on behalf of a person."""
@@ -90,10 +91,10 @@ async def entering(kind: str, database_url: str, **others: Any) -> AsyncIterator
 async def opened(kind: str, server: Server) -> AsyncIterator[Door]:
     """Return the door of this kind to a server."""
     if kind == "http":
-        yield Door(_Http(server.http_address))
+        yield Door(_Http(server.http_address), server)
         return
     async with grpc.aio.insecure_channel(server.address, OPTIONS) as channel:
-        yield Door(_Grpc(channel))
+        yield Door(_Grpc(channel), server)
 
 
 class _Grpc:

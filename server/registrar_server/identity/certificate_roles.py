@@ -75,8 +75,8 @@ def _callers(text: str) -> Mapping[str, Caller]:
     """Return the callers of a file by the names of their certificates."""
     document = tomllib.loads(text)
     entries = document.pop("certificates", None)
-    if document or not isinstance(entries, list) or not entries:
-        raise _EntryError("must consist of tables [[certificates]], at least one")
+    if document or not isinstance(entries, list):  # An empty file is more likely a mistake than the wish to revoke all.
+        raise _EntryError("must consist of tables [[certificates]], or of `certificates = []` if nobody has a role")
     callers: dict[str, Caller] = {}
     for number, fields in enumerate(entries, start=1):
         try:
