@@ -288,6 +288,20 @@ class TestSource:
             line = await log.one("key_use_not_noted")
         assert (line["level"], line["key_id"]) == ("debug", id_of(key))
 
+    async def test_use_is_noted_after_a_failure(self, sqlite_url: str, log: Log) -> None:
+        """The next look-up in the same hour notes the use that could not be written."""
+        key, clock = add(sqlite_url), Clock()
+        database = Database(sqlite_url)
+        execute(sqlite_url, "CREATE TRIGGER stop BEFORE UPDATE ON api_keys BEGIN SELECT RAISE(ABORT, 'no'); END")
+        async with serving(sqlite_url, clock=clock) as server, calling(server.address) as registrar:
+            assert await answer_to(registrar, key) == ACCEPTED
+            await log.one("key_use_not_noted")
+            execute(sqlite_url, "DROP TRIGGER stop")
+            clock.now = 30.0
+            assert await answer_to(registrar, key) == ACCEPTED
+        assert all_keys(database)[0].last_use_time is not None
+        database.close()
+
 
 class TestSecrecy:
     """The secret of a key is nowhere but in the key."""

@@ -72,6 +72,7 @@ class ApiKeys:
         try:
             key_store.note_use(self._database, key_id, now)
         except Exception as error:
+            self._noted.pop(key_id, None)  # The next look-up tries again.
             log.debug("key_use_not_noted", key_id=key_id, error=type(error).__name__)
 
     async def close(self) -> None:
