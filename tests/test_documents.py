@@ -3,7 +3,8 @@
 Links, code spans and code blocks are checked. A word in code is a path if it has a slash and starts with a folder of
 the project or of the server's package, or if it has no slash and ends as a source file does. A path with ``*`` must
 match something. If a part in angle brackets stands for a name of the reader's choice, such as
-``migrations/versions/<new>.py``, the folder before it must exist.
+``migrations/versions/<new>.py``, the folder before it must exist. Files that a command of the document writes count as
+existing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ NAMES = {file.name for folder in FOLDERS for file in (ROOT / folder).rglob("*")}
     file.name for file in ROOT.iterdir()
 }
 SOURCE_NAME = re.compile(r"Makefile|\.env\.example|[\w.-]+\.(?:py|md|toml|lock|proto|ini|mako)")
+MADE = re.compile(r" > (\S+)")
+"""A file that the commands of a document write."""
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 BLOCK = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
@@ -57,7 +60,8 @@ def exists(path: str) -> bool:
 
 
 def missing_paths(text: str) -> list[str]:
-    return [path for path in paths(text) if not exists(path)]
+    made = {name for line in code(text) for name in MADE.findall(line)}
+    return [path for path in paths(text) if path not in made and not exists(path)]
 
 
 def missing_links(text: str, folder: Path) -> list[str]:
@@ -88,6 +92,7 @@ def test_a_document_names_only_what_exists(document: Path) -> None:
         ("`Makefile`, `hatch_build.py` and\n`hatch_missing.py`", ["hatch_missing.py"]),
         ("`tests/*/test_*.py` but no `tests/*/missing_*.py`", ["tests/*/missing_*.py"]),
         ("`migrations/versions/<new>.py`, `migrations/missing/<new>.py`", ["migrations/missing/<new>.py"]),
+        ("```sh\ncat > made.py <<'END'\npython3 made.py other.py\n```\n`made.py`", ["other.py"]),
         ("```sh\npytest tests/core tests/missing  # `tests/absent`\n```\n", ["tests/missing", "tests/absent"]),
         ("`registrar.v1.CourseService/CreateCourse`, `Reason.COURSE_FULL`, `a/b`, `registrar.db`, core/missing.py", []),
     ],

@@ -1,4 +1,4 @@
-"""The examples in README.md, docs/usage.md and docs/http.md run as written, each document on an empty database.
+"""The examples in README.md and in the usage, HTTP and identity documents run as written, each on an empty database.
 
 Only the addresses differ. Python examples run as programs, and examples for a shell run in one, all in the same folder.
 Small programs stand in for curl, and for grpcurl where it is not installed. A comment behind or below a ``print`` is
@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +25,10 @@ import pytest
 from registrar_server.first_calls import try_next
 from tests.support import curl, grpcurl
 from tests.support.csv_terms import write_term
+from tests.support.postgres import free_port
 from tests.support.servers import FREE_PORT, SERVE, environment, serving
+from tests.support.subprocess_environment import environment_without
+from tests.support.terminal import Terminal
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -171,6 +176,64 @@ async def test_the_examples_of_http_work_as_written(database_url: str, tmp_path:
 async def test_the_examples_work_with_curl_itself(document: str, sqlite_url: str, tmp_path: Path) -> None:
     write_term(tmp_path)
     await run_examples(document, sqlite_url, Shell(tmp_path, real_curl=True))
+
+
+def has_openssl() -> bool:
+    """Return whether the machine has OpenSSL 3 or newer, whose ``req`` signs with an authority."""
+    if not shutil.which("openssl"):
+        return False
+    version = subprocess.run(["openssl", "version"], capture_output=True, text=True, check=True).stdout
+    return re.match(r"OpenSSL ([3-9]|\d\d)\.", version) is not None
+
+
+@pytest.mark.skipif(not has_openssl(), reason="The machine has no OpenSSL of version 3 or newer.")
+@pytest.mark.parametrize(
+    "real_curl",
+    [
+        pytest.param(False, id="stand-in"),
+        pytest.param(True, id="curl", marks=pytest.mark.skipif(not curl.is_installed(), reason="no curl of 7.82")),
+    ],
+)
+def test_the_page_about_callers_works_as_written_in_an_empty_folder(real_curl: bool, tmp_path: Path) -> None:
+    """Its blocks run in order in one shell, which starts the servers itself; only their ports differ."""
+    commands, folder = tmp_path / "commands", tmp_path / "empty"
+    install_commands(commands, real_curl=real_curl)
+    folder.mkdir()
+    ports = {f":{port}": f":{free_port()}" for port in (50051, 50052, 8080)}
+    shown = list(examples((ROOT / "docs" / "identity.md").read_text(), ports))
+    variables = environment_without("REGISTRAR_") | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with Terminal(folder, {**variables, "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}) as terminal:
+        for example in shown:
+            if example.language == "python":
+                run_python(example.text, folder)
+            elif example.language == "sh":
+                terminal.run(example.text)
+            elif example.text.startswith("$ "):
+                check_until_it_fits(terminal, example.text.removeprefix("$ "))
+    lines = "".join((folder / name).read_text() for name in ("server.log", "second.log"))
+    logged = [line for example in shown if example.language == "json" for line in example.text.splitlines()]
+    assert logged
+    assert [line for line in logged if not any(matches(line, other) for other in lines.splitlines())] == [], lines
+
+
+def install_commands(folder: Path, *, real_curl: bool) -> None:
+    """Write the commands that the page needs to a folder: the server, its Python, and the stand-ins."""
+    folder.mkdir()
+    for name, arguments in (("registrar-server", "-W error -m registrar_server"), ("python3", "")):
+        command = folder / name
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
+        command.chmod(0o755)
+    grpcurl.install(folder)
+    if not real_curl:
+        curl.install(folder)
+
+
+def check_until_it_fits(terminal: Terminal, text: str, seconds: float = 20.0) -> None:
+    """Run a command until its output is as it is shown: a server may still be reading its files again."""
+    command, shown = re.split(r"(?<!\\)\n", text, maxsplit=1)
+    due = time.monotonic() + seconds
+    while not matches(shown.rstrip("\n"), output := terminal.output(command).rstrip("\n")):
+        assert time.monotonic() < due, f"{command}\n{output}"
 
 
 async def test_the_calls_that_a_server_suggests_work_as_written(sqlite_url: str, tmp_path: Path) -> None:

@@ -319,8 +319,8 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_file_in_the_documents_is_valid(tmp_path: Path) -> None:
-    document = Path(__file__).parents[2] / "docs" / "operations.md"
-    (text,) = re.findall(r"```toml\n(.*?)```", document.read_text(), re.DOTALL)
+    document = Path(__file__).parents[2] / "docs" / "identity.md"
+    (text,) = re.findall(r"^cat > roles.toml <<'END'\n(.*?)^END$", document.read_text(), re.DOTALL | re.MULTILINE)
     roles = roles_of(tmp_path, text)
     assert roles.caller(["URI:spiffe://campus/sis"]) == SIS._replace(roles=with_contained([Role.REGISTRAR]))
     assert roles.caller(["DNS:portal.example.edu"]) == PORTAL

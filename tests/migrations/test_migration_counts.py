@@ -171,7 +171,7 @@ def test_an_interrupted_run_continues(counted: str, statements: tuple[str, ...])
     after = described(counted)
     for statement in (*statements, f"UPDATE alembic_version SET version_num = '{BEFORE_COUNTS}'"):
         execute(counted, statement)
-    migrate.upgrade(counted)
+    migrate.upgrade(counted, COUNTS)
     assert described(counted) == after
     assert_counted(counted)
     assert execute(counted, "SELECT count(*) FROM pg_constraint WHERE NOT convalidated") == [(0,)]

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import ssl
 import subprocess
 import sys
-from http.client import HTTPConnection, HTTPResponse
+import time
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _OLDEST = (7, 82)
 """The first version of curl that has ``--json``."""
@@ -40,8 +42,7 @@ def main(arguments: list[str]) -> int:
     """Send the request and write the answer."""
     options = _parser().parse_args(arguments)
     address = urlsplit(options.url if "://" in options.url else f"http://{options.url}")
-    assert address.scheme == "http"
-    connection = HTTPConnection(address.netloc, timeout=60)
+    connection = _connect(address, options)
     try:
         target = f"{address.path or '/'}?{address.query}" if address.query else address.path or "/"
         connection.request(_method(options), target, body=_body(options), headers=_headers(options))
@@ -54,6 +55,29 @@ def main(arguments: list[str]) -> int:
     return _FAILED if options.fail_with_body and answer.status >= 400 else 0
 
 
+def _connect(address: SplitResult, options: argparse.Namespace) -> HTTPConnection:
+    """Return an open connection; ``--retry`` says how often to try if nothing listens there yet."""
+    assert address.scheme in ("http", "https")
+    left = options.retry
+    while True:
+        connection = _connection(address, options)
+        try:
+            connection.connect()
+            return connection
+        except ConnectionRefusedError:
+            if not left:
+                raise
+        left -= 1
+        time.sleep(options.retry_delay)
+
+
+def _connection(address: SplitResult, options: argparse.Namespace) -> HTTPConnection:
+    if address.scheme == "http":
+        return HTTPConnection(address.netloc, timeout=60)
+    context = ssl.create_default_context(cafile=options.cacert)
+    return HTTPSConnection(address.netloc, timeout=60, context=context)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="curl", allow_abbrev=False)
     parser.add_argument("url")
@@ -63,8 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json")
     parser.add_argument("-i", dest="include", action="store_true")
     parser.add_argument("-I", dest="head", action="store_true")
-    parser.add_argument("-s", dest="silent", action="store_true")
+    parser.add_argument("-s", "--silent", action="store_true")
     parser.add_argument("--fail-with-body", action="store_true")
+    parser.add_argument("--cacert")
+    parser.add_argument("--retry", type=int, default=0)
+    parser.add_argument("--retry-delay", type=float, default=1.0)
+    parser.add_argument("--retry-connrefused", action="store_true")
     return parser
 
 
@@ -84,7 +112,8 @@ def _headers(options: argparse.Namespace) -> dict[str, str]:
         found |= {"Content-Type": "application/json", "Accept": "application/json"}
     elif options.form is not None:
         found["Content-Type"] = "application/x-www-form-urlencoded"
-    for header in options.headers:
+    for given in options.headers:
+        header = Path(given[1:]).read_text() if given.startswith("@") else given
         name, _, value = header.partition(":")
         found[name.title()] = value.strip()
     return found
