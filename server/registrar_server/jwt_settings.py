@@ -70,6 +70,8 @@ class JwtSettings(BaseSettings):
 
 
 def _check_url(value: str) -> None:
+    if not value.isascii() or not value.isprintable() or " " in value:  # The error of a request would show the query.
+        raise ValueError("must be a URL of visible ASCII characters without blanks, as %20")
     try:
         url = urlsplit(value)
         allowed = bool(url.hostname) and (url.scheme == "https" or _is_plain_on_loopback(url)) and url.port != 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from registrar_server import migrate
 from registrar_server.identity.callers import Permission, Role
@@ -102,11 +104,27 @@ def _create(config: Settings, options: argparse.Namespace) -> int:
     with _database(config) as database:
         is_first = not all_keys(database)
         add_key(database, known)
-    print(key)
+    if problem := _print_key(key):
+        with _database(config) as database:
+            revoke_keys(database, known.key_id, microseconds_now())
+        print(f"registrar-server: the key is revoked, because it cannot be printed ({problem})", file=sys.stderr)
+        return 1
     print(f"Keep it safe, it is not shown again. {_described(known)}", file=sys.stderr)
     if is_first and config.identity == "auto":
         print("It is the first key: from now on servers refuse callers without credentials.", file=sys.stderr)
     return 0
+
+
+def _print_key(key: str) -> str:
+    """Print a key, and return why nobody can have read it; empty if it is printed."""
+    try:
+        print(key, flush=True)
+    except OSError as error:
+        # At its exit, Python tries to write what is left, and would report the failure once more.
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        return error.strerror or type(error).__name__
+    return ""
 
 
 def _described(key: KnownKey) -> str:

@@ -240,6 +240,8 @@ def _database_problem(value: str) -> str | None:
 _WITH_PASSWORDS = {f"{PREFIX}DATABASE_URL", f"{PREFIX}JWT_KEYS"}
 """Variables with a URL, which may contain a password: messages do not repeat their values."""
 
+_OF_IDENTITY = {f"{PREFIX}IDENTITY", f"{PREFIX}CERT_ROLES"}
+
 _KNOWN_NAMES = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
 
 
@@ -248,7 +250,7 @@ def load(**flags: Any) -> Settings:
 
     Raises ``SettingsError`` that names every invalid variable and its allowed values.
     """
-    _refuse_unknown_token_settings(environment())
+    _refuse_misspelt_identity(environment())
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
@@ -269,11 +271,15 @@ def environment() -> Mapping[str, str | None]:
     return {**dotenv_values(ENV_FILE), **os.environ}
 
 
-def _refuse_unknown_token_settings(names: Iterable[str]) -> None:
-    """Refuse misspelt settings for tokens: a server without the setting that was meant would let everyone in."""
-    refused = [name for name in unknown_names(names) if name.upper().startswith(f"{PREFIX}JWT_")]
+def _refuse_misspelt_identity(names: Iterable[str]) -> None:
+    """Refuse misspelt settings of identity: a server without the setting that was meant would let everyone in."""
+    refused = [name for name in unknown_names(names) if _means_identity(name)]
     if refused:
         raise SettingsError("\n".join(f"{name} is not a setting; {nearest_name(name)} is" for name in refused))
+
+
+def _means_identity(name: str) -> bool:
+    return name.upper().startswith(f"{PREFIX}JWT_") or nearest_name(name) in _OF_IDENTITY
 
 
 def unknown_names(names: Iterable[str]) -> list[str]:

@@ -65,6 +65,14 @@ async def test_a_promotion_has_the_actor_of_the_call_that_made_it(door: Door) ->
     ]
 
 
+@pytest.mark.parametrize(("caller", "name"), [("admin@eve", "the-dean"), (ANN, "d" * 129)], ids=["right", "name"])
+async def test_the_log_names_a_caller_who_may_not_name_another(door: Door, log: Log, caller: str, name: str) -> None:
+    await door.refused(caller, "GetStudent", behalf=name, student_id="s-1")
+    line = await log.one("rpc")
+    assert line["actor"] == f"test:{caller}"
+    assert "on_behalf_of" not in line
+
+
 class TestRequestIds:
     """Each actor has request ids of their own. The person on whose behalf a call is made is part of its content."""
 

@@ -72,6 +72,10 @@ def test_keys_may_come_from_https_and_from_http_on_loopback(monkeypatch: pytest.
         ("https://idp.example.edu:port/", "must be a file or an https URL"),
         ("https://[::1/", "must be a file or an https URL"),
         ("https://ada:hunter2@idp.example.edu/", "must be a URL without a user, a password and a fragment"),
+        (f"{URL}?key=hunter2 ", "must be a URL of visible ASCII characters"),
+        (f"{URL}?key= hunter2", "must be a URL of visible ASCII characters"),
+        (f"{URL}?key=hunter2\u00e9", "must be a URL of visible ASCII characters"),
+        (f"{URL}?key=hunter2\n", "must be a URL of visible ASCII characters"),
         (f"{URL}#keys", "must be a URL without a user, a password and a fragment"),
     ],
 )
@@ -134,3 +138,19 @@ def test_a_misspelt_setting_is_refused_because_the_server_would_take_no_tokens(
     monkeypatch.delenv(name)
     Path(".env").write_text(f"{name}=keys.json\n")
     assert refusal() == f"{name} is not a setting; REGISTRAR_JWT_KEYS is"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("REGISTRAR_IDENTIY", "REGISTRAR_IDENTITY"),
+        ("registrer_identity", "REGISTRAR_IDENTITY"),
+        ("REGISTRAR_CERT_ROLE", "REGISTRAR_CERT_ROLES"),
+        ("REGISTRAR_CERTROLES", "REGISTRAR_CERT_ROLES"),
+    ],
+)
+def test_other_misspelt_settings_of_identity_are_refused_too(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "required")
+    assert refusal() == f"{name} is not a setting; {meant} is"

@@ -53,6 +53,22 @@ def test_create_prints_the_key_alone_on_standard_output(shell: Shell) -> None:
     assert "first key" not in second.stderr
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_key_that_cannot_be_printed_is_revoked(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    """Otherwise a key would be valid that nobody has, or that a full disk has the beginning of."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with Path("/dev/full").open("w") as full:
+        result = shell.run(*CREATE, stdout=full)
+    assert result.returncode == 1
+    assert (
+        "registrar-server: the key is revoked, because it cannot be printed (No space left on device)" in result.stderr
+    )
+    assert not [word for word in ("Traceback", "Exception", "rk_") if word in result.stderr]
+    assert [row[-1] for row in listed(shell)] != ["-"]
+
+
 def test_list_shows_each_key_and_no_secret(shell: Shell, database_url: str) -> None:
     assert listed(shell) == []
     keys = [shell.run(*CREATE, "--override").stdout.strip(), add(database_url, "old", lifetime=-1)]

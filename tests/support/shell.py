@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 from tests.support.servers import environment
 
@@ -14,15 +15,16 @@ class Shell:
 
     def __init__(self, folder: Path, database_url: str) -> None:
         self._folder = folder
-        self._environment = environment(database_url)
+        self._database_url = database_url
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, stdout: IO[str] | int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
         """Run a command and wait for its exit."""
         return subprocess.run(
             [sys.executable, "-W", "error", "-m", "registrar_server", *arguments],
             cwd=self._folder,
-            env=self._environment,
-            capture_output=True,
+            env=environment(self._database_url),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
             timeout=60,
             check=False,

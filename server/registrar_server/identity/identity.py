@@ -62,15 +62,15 @@ class Identity:
     def recall(self, credentials: Credentials) -> Caller | None:
         """Return the caller if that needs no waiting, else None. Raises a ``Refusal`` for wrong credentials."""
         if not self.is_on:
-            return credentials.on_behalf(ANYONE)
+            return ANYONE
         bearer = credentials.bearer
         if not bearer:
-            return credentials.on_behalf(self._by_certificate(credentials))
+            return self._by_certificate(credentials)
         digest = sha256(bearer.encode()).digest()
         known = self._known.get(digest) or self._refused.get(digest)
         if known is None or known.until <= self._clock():
             return None
-        return credentials.on_behalf(_caller(known))
+        return _caller(known)
 
     async def identify(self, credentials: Credentials) -> Caller:
         """Return the caller. Raises CREDENTIALS_INVALID, or DATABASE_UNAVAILABLE if that cannot be known now."""
@@ -81,7 +81,7 @@ class Identity:
             asked = self._asked[digest] = asyncio.create_task(self._verify(digest, bearer))
             asked.add_done_callback(partial(self._end, digest))
         try:
-            return credentials.on_behalf(_caller(await asyncio.shield(asked)))
+            return _caller(await asyncio.shield(asked))
         finally:
             # The traceback of a failure keeps this frame. If the frame kept the task, which has the failure, they and
             # the call would stay in memory until a garbage collection.

@@ -93,7 +93,8 @@ async def name_caller(arrival: Arrival, identity: Identity, credentials: Credent
         if caller is None:
             async with asyncio.timeout(arrival.time_remaining()):
                 caller = await identity.identify(credentials)
-        arrival.caller = caller
+        arrival.caller = caller  # The log names the caller, also of a call that the next lines refuse.
+        arrival.caller = credentials.on_behalf(caller)
         if arrival.caller is not ANYONE:
             check_role(arrival.caller, arrival.method.name)
     except Exception as error:

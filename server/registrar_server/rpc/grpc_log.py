@@ -1,7 +1,9 @@
-"""Keeps gRPC from logging an error with a traceback for a caller that no longer wants a response.
+"""Keeps gRPC from logging an error with a traceback for what only the caller has done.
 
-gRPC notices the cancellation and fails to send the response at the same moment. If it sees the failure first, it logs
-an error, although the caller has only given up.
+Metadata that is no UTF-8 may be a secret with one wrong byte, and gRPC would log all of it.
+
+A caller may no longer want a response. gRPC notices the cancellation and fails to send the response at the same moment.
+If it sees the failure first, it logs an error, although the caller has only given up.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ note_response = _response.set
 
 
 class CallerFaultFilter(logging.Filter):
-    """Drops the errors that gRPC logs when a caller gives up, but not for a response that is too large to send."""
+    """Drops the errors that gRPC logs for broken metadata and when a caller gives up.
+
+    An error for a response that is too large to send is kept.
+    """
 
     def __init__(self, max_message_bytes: int) -> None:
         super().__init__()
@@ -28,6 +33,8 @@ class CallerFaultFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log a record. gRPC logs in the task of the call, which has noted its response."""
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, UnicodeDecodeError):
+            return False
         if not isinstance(error, grpc.aio.InternalError) or "execute_batch" not in str(error):
             return True
         response = _response.get()
