@@ -312,7 +312,7 @@ def first_of(status: Status | None) -> tuple[int, str] | None:
 
 def without_generated(message: Message) -> Any:
     """Return a message without the ids, times and etags that a server generates."""
-    text = re.sub(r"id-\d+", "", masked([message])[0])
+    text = re.sub(r"id-\d+|\(new\)", "", masked([message])[0])
     return _emptied(json.loads(re.sub(r'etag is (?:now )?\\"[^"]*"', "etag", text)))
 
 

@@ -204,7 +204,7 @@ class TestAnswers:
         assert report.done == 200
         assert len(await caller("students.list")) == 200
 
-    async def test_no_more_writes_exist_than_those_under_way_and_one_chunk(self, caller: Caller) -> None:
+    async def test_no_more_writes_exist_than_those_under_way_and_two_chunks(self, caller: Caller) -> None:
         """So a source of any length fits into memory."""
         most, read, others = 0, 0, existing_writes()
 
@@ -221,8 +221,8 @@ class TestAnswers:
 
         report = await caller("bulk", source(), chunk_size=20, in_flight=2, on_progress=measure)
         assert report.done == read == 400
-        # The chunk that was answered, two others, and their own calls.
-        assert most <= 3 * 20 + 4
+        # The chunk that was answered, perhaps the one before it, two others, and their own calls.
+        assert most <= 4 * 20 + 4
 
 
 def existing_writes() -> int:

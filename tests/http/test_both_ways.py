@@ -176,7 +176,7 @@ STORY: list[tuple[str, dict[str, Any]]] = [
     ("SearchCourses", {"open_only": True, "waitlisted_only": True, "term": "Fall", "component": "Lab", "code": "x"}),
     ("SearchCourses", {"show_deleted": True, "page_size": 2}),
     ("SearchCourses", {"page_token": "not a token"}),
-    ("ListStudents", {"query": "ada", "state": "STUDENT_STATE_ACTIVE", "show_deleted": True}),
+    ("ListStudents", {"query": "byron", "state": "STUDENT_STATE_ACTIVE", "show_deleted": True}),
     ("ListStudents", {"page_size": 2, "state": "STUDENT_STATE_ACTIVE"}),
     ("ListStudents", {"page_size": 2, "state": "STUDENT_STATE_ACTIVE", "page_token": "<next_page_token 3>"}),
     ("ListStudents", {"state": 7}),

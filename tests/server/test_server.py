@@ -488,7 +488,7 @@ async def test_stop_waits_for_the_purge(sqlite_url: str, monkeypatch: pytest.Mon
         ended.set()
         return 0
 
-    monkeypatch.setattr("registrar_server.app.purge_request_ids", purge)
+    monkeypatch.setattr("registrar_server.housekeeping.purge_request_ids", purge)
     server = await start(settings(sqlite_url))
     assert await asyncio.to_thread(begun.wait, 10)
     assert await server.stop(grace=0)
