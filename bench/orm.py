@@ -20,7 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Engine, create_engine, event, make_url, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from bench.echo import serve
+from bench.echo import serve, service_of
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_ENROLLED
 from registrar_server.ids import new_id
@@ -173,4 +173,4 @@ if __name__ == "__main__":
         request_deserializer=pb.EnrollStudentRequest.FromString,
         response_serializer=pb.EnrollStudentResponse.SerializeToString,
     )
-    uvloop.run(serve({"EnrollStudent": enroll}))
+    uvloop.run(serve(service_of({"EnrollStudent": enroll})))

@@ -24,9 +24,6 @@ FOUND = Answer(b"", message=GetStudentResponse())
 class Context:
     """The context of a call without a deadline."""
 
-    def invocation_metadata(self) -> tuple[()]:
-        return ()
-
     def peer(self) -> str:
         return "test:1"
 
@@ -57,7 +54,7 @@ async def started() -> tuple[asyncio.Task[bytes], Arrival]:
         Intake(lambda arrivals: opened.set_result(arrivals[0])), Identity([], is_on=False), slow_call=60
     )
     context: Any = Context()
-    running = asyncio.ensure_future(endpoints.handler(GET_STUDENT)(b"", context))
+    running = asyncio.ensure_future(endpoints.handler(GET_STUDENT)((), b"", context))
     arrival = await opened
     arrival.entry = Place(arrival)
     return running, arrival

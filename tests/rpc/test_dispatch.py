@@ -62,9 +62,6 @@ class Caller:
         self.seconds = seconds
         """The time until the deadline."""
 
-    def invocation_metadata(self) -> tuple[()]:
-        return ()
-
     def peer(self) -> str:
         return "test:1"
 
@@ -132,7 +129,7 @@ class Office:
         data = request if isinstance(request, bytes) else request.SerializeToString()
         method = SERVICE["ListCourses" if isinstance(request, pb.ListCoursesRequest) else "EnrollStudent"]
         context = cast("Context", caller or Caller())
-        return asyncio.ensure_future(self._endpoints.handler(method)(data, context))
+        return asyncio.ensure_future(self._endpoints.handler(method)((), data, context))
 
     async def close(self) -> None:
         """Wait until everything that has begun is over."""

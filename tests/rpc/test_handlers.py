@@ -90,9 +90,6 @@ class Context:
     def __init__(self, given: Any) -> None:
         self._given = given
 
-    def invocation_metadata(self) -> tuple[()]:
-        return ()
-
     def peer(self) -> str:
         return "test:1"
 

@@ -6,7 +6,7 @@ import grpc
 from grpc_health.v1 import health
 
 from registrar_server.identity.identity import Identity
-from registrar_server.rpc.endpoint import Endpoints, Intake
+from registrar_server.rpc.endpoint import Endpoints, Intake, MethodHandlers
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.reflection import add_reflection
 from registrar_server.rpc.table import METHODS
@@ -30,10 +30,8 @@ def add_services(
     """
     endpoints = Endpoints(intake, identity, slow_call)
     for service, methods in METHODS.items():
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            name: grpc.unary_unary_rpc_method_handler(endpoints.handler(method)) for name, method in methods.items()
-        }
-        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
+        handlers = {f"/{service}/{name}": endpoints.handler(method) for name, method in methods.items()}
+        server.add_generic_rpc_handlers([MethodHandlers(handlers)])
     health_service.add_to(server)
     if reflection:
         add_reflection(server, (*SERVICE_NAMES, health.SERVICE_NAME))
