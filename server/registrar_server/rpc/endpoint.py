@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import grpc
 
@@ -102,6 +103,17 @@ async def name_caller(arrival: Arrival, identity: Identity, credentials: Credent
         arrival.end(error)
 
 
+class _CallHandler(grpc.RpcMethodHandler):  # type: ignore[type-arg]  # It is generic in the stubs only.
+    """What gRPC asks of the handler of one call; quicker to make than gRPC's own."""
+
+    request_streaming = response_streaming = False
+    request_deserializer = response_serializer = None
+    unary_stream = stream_unary = stream_stream = None
+
+    def __init__(self, unary_unary: Callable[[bytes, Context], Awaitable[bytes]]) -> None:
+        self.unary_unary: Any = unary_unary
+
+
 class MethodHandlers(grpc.GenericRpcHandler):
     """Gives gRPC the handler of each call, with the metadata of the call.
 
@@ -118,7 +130,7 @@ class MethodHandlers(grpc.GenericRpcHandler):
         handle = self._handlers.get(handler_call_details.method)
         if handle is None:
             return None
-        return grpc.unary_unary_rpc_method_handler(partial(handle, handler_call_details.invocation_metadata))
+        return _CallHandler(partial(handle, handler_call_details.invocation_metadata))
 
 
 def credentials_of(metadata: Metadata, context: Context) -> Credentials:
