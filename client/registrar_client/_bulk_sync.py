@@ -15,7 +15,7 @@ from registrar_client._bulk_delivery import Delivery, OnProgress, OnResult
 from registrar_client._bulk_reports import BulkReport
 from registrar_client._call import Call
 from registrar_client._runners import Runner
-from registrar_client._stopping import Stop
+from registrar_client._stopping import Stop, outcome
 
 Result = TypeVar("Result")
 
@@ -138,7 +138,7 @@ class _Threads(Generic[Result]):
 
     def next(self) -> Answer[Result]:
         """Wait for the answer to the first chunk that has not been returned yet."""
-        return self._sent.popleft().result()
+        return outcome(self._sent.popleft())
 
     def __enter__(self) -> Self:
         return self

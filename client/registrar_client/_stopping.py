@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, NoReturn
+from concurrent.futures import Future, wait
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
 from registrar_client.errors import Cancelled
+
+Result = TypeVar("Result")
+
+LONGEST_WAIT_S = 0.2
+"""Python handles a signal that comes just before a wait only after it, so Ctrl-C takes up to this time."""
 
 
 class Stop:
@@ -51,6 +57,13 @@ class Stop:
             active = list(self._active)
         for future in active:
             future.cancel()
+
+
+def outcome(future: Future[Result]) -> Result:
+    """Wait for the outcome of another thread, so that Ctrl-C always ends the wait."""
+    while not wait([future], LONGEST_WAIT_S).done:
+        pass
+    return future.result()
 
 
 def _cancelled() -> NoReturn:

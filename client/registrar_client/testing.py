@@ -26,6 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from registrar_client._stopping import outcome
+
 try:
     from registrar_server import app, logs, migrate
     from registrar_server.settings import Settings
@@ -113,7 +115,7 @@ class _LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine on the loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        return outcome(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def __enter__(self) -> Self:
         self._thread.start()
