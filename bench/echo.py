@@ -21,7 +21,7 @@ from registrar_server import settings
 from registrar_server.identity.callers import Caller, Role, with_contained
 from registrar_server.identity.identity import Identity, Verified
 from registrar_server.rpc.access import check_role
-from registrar_server.rpc.endpoint import Handler, MethodHandlers, credentials_of
+from registrar_server.rpc.endpoint import Handle, Handler, MethodHandlers, credentials_of
 from registrar_server.rpc.transport import server_options
 
 ENROLLED_FILE = "enrolled.bin"
@@ -52,7 +52,7 @@ def echo(response: bytes) -> Method:
     return answer
 
 
-def identified(method: Method) -> Handler:
+def identified(method: Method) -> Handle:
     """Return a method that first finds its caller, as each method of Registrar does if it identifies callers."""
     identity = Identity([_Keys()], is_on=True)
 
@@ -90,7 +90,7 @@ def _service(folder: Path, *, identify: bool) -> grpc.GenericRpcHandler:
     methods = {name: echo((folder / file).read_bytes()) for name, file in files.items()}
     if not identify:
         return service_of({name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()})
-    return MethodHandlers({f"/{SERVICE}/{name}": identified(method) for name, method in methods.items()})
+    return MethodHandlers({f"/{SERVICE}/{name}": Handler(identified(method)) for name, method in methods.items()})
 
 
 if __name__ == "__main__":

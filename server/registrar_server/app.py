@@ -24,14 +24,16 @@ from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.sweeping import Sweep, Swept
 from registrar_server.ledger.unsettled import Memory, Unsettled, find_unsettled
 from registrar_server.ledger.write_probe import probe_writes
-from registrar_server.rpc.endpoint import Intake
+from registrar_server.rpc.endpoint import Entrance, Intake
 from registrar_server.rpc.grpc_log import CallerFaultFilter
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.services import SERVICE_NAMES, add_services
 from registrar_server.rpc.tls_files import TlsFiles
 from registrar_server.rpc.transport import ListenError, bind, server_options
+from registrar_server.rpc.watchers import WATCH_TIMES, Watchers, WatchTimes
 from registrar_server.settings import Settings, SettingsError
 from registrar_server.storage.database import Database
+from registrar_server.storage.listening import listen
 from registrar_server.watched_files import Watched, WatchedFiles
 
 LOOK_INTERVAL_S = 2.0
@@ -58,13 +60,14 @@ class Server:
         patience: Patience = PATIENCE,
         bearers: Iterable[Bearers] = (),
         clock: Callable[[], float] = time.monotonic,
+        times: WatchTimes = WATCH_TIMES,
     ) -> None:
         self._settings = settings
         self._patience = patience
         self._database = Database(
             settings.database_url.get_secret_value(),
             writers=settings.write_lanes + BLOCK_LANES,
-            # Lists run beside pings and housekeeping, previews beside lookups and the lane for revisions.
+            # Lists run beside pings, housekeeping and watchers, previews beside lookups and the lane for revisions.
             readers=settings.read_lanes + 2,
         )
         self._sources = IdentitySources(settings, self._database, bearers, clock)
@@ -75,7 +78,8 @@ class Server:
             self._database.availability,
         )
         self._readiness = Readiness(self._health, partial(self._look_at_schema, check_schema))
-        self._queues = CallQueues(self._database, settings)
+        self._queues = CallQueues(self._database, settings, times)
+        self._watchers = Watchers(self._queues.feed, self._sources.identity, settings.max_watchers, times)
         self._files = WatchedFiles(self._sources.watched)
         self._sweep = Sweep(self._find_unsettled, self._queues.changes)
         self._housekeeping = Housekeeping(self._database, settings.request_id_ttl)
@@ -90,14 +94,13 @@ class Server:
 
     async def start(self) -> None:
         """Bind the addresses, serve, and start the periodic tasks."""
-        intake = Intake(self._queues.dispatcher.open_all)
+        entrance = Entrance(Intake(self._queues.dispatcher.open_all), self._watchers, self._sources.identity)
         slow_call, reflection = self._settings.slow_call, self._settings.reflection
-        identity = self._sources.identity
-        add_services(self._grpc, intake, identity, self._health, slow_call=slow_call, reflection=reflection)
+        add_services(self._grpc, entrance, self._health, slow_call=slow_call, reflection=reflection)
         self._health.report(serving=True)
         try:
             await self._sources.start()
-            await self._listen(intake)
+            await self._listen(entrance)
         except (ListenError, UnidentifiedError, migrate.MigrationError) as error:
             await self._abandon()
             raise StartError(str(error)) from error
@@ -109,6 +112,8 @@ class Server:
             *(asyncio.create_task(repeat(INTERVAL_S, work)) for work in self._housekeeping.works),
             asyncio.create_task(repeat(LOOK_INTERVAL_S, self._files.look)),
         ]
+        if not self._database.is_sqlite:
+            self._tasks.append(asyncio.create_task(listen(self._settings.direct_url, self._queues.feed.notice)))
         if self._settings.settle_interval:
             self._tasks.append(asyncio.create_task(repeat(self._settings.settle_interval, self.sweep)))
         log.info(
@@ -118,13 +123,13 @@ class Server:
             database=_without_password(self._settings.url),
         )
 
-    async def _listen(self, intake: Intake) -> None:
+    async def _listen(self, entrance: Entrance) -> None:
         """Bind the address of HTTP, then that of gRPC, which a server that never started would not free."""
         tls = TlsFiles.of(self._settings)
         if tls:
             self._files.add(tls.watched)
         if self._settings.http_listen:
-            app = make_app(intake, self._sources.identity, self._settings, self._readiness)
+            app = make_app(entrance, self._settings, self._readiness)
             self._http = HttpListener(app, self._settings, tls.http_context if tls else None, self._patience)
             self.http_address = await self._http.start()
         self.address = bind(self._grpc, self._settings, tls.grpc_credentials() if tls else None)
@@ -154,6 +159,9 @@ class Server:
         """
         log.info("server_stopping")
         self._housekeeping.stop()
+        # Streams never end by themselves. They end before the grace begins to run out, so that their readers go on at
+        # another server at once.
+        await self._watchers.close()
         if self._http:
             self._http.close()
         for task in self._tasks:
@@ -228,12 +236,14 @@ async def start(
     bearers: Iterable[Bearers] = (),
     *,
     clock: Callable[[], float] = time.monotonic,
+    times: WatchTimes = WATCH_TIMES,
 ) -> Server:
     """Start a server on a database whose schema is up to date.
 
     ``patience`` says how long the server waits for HTTP clients. ``bearers`` identify callers besides what the settings
-    name. Tests may inject the clock that says how long a caller is remembered. Raises ``StartError`` if this version
-    does not know the schema, if the server cannot listen, or if a file that a setting names is invalid.
+    name. Tests may inject the clock that says how long a caller is remembered, and the times of streams. Raises
+    ``StartError`` if this version does not know the schema, if the server cannot listen, or if a file that a setting
+    names is invalid.
     """
     url = settings.database_url.get_secret_value()
     try:
@@ -244,7 +254,7 @@ async def start(
     if report.state is not migrate.MigrationState.UP_TO_DATE:
         raise StartError(f"{report} (registrar-server serve --migrate does so before it serves.)")
     try:
-        server = Server(settings, check_schema, patience, bearers, clock)
+        server = Server(settings, check_schema, patience, bearers, clock, times)
     except SettingsError as error:
         raise StartError(str(error)) from error
     await server.start()

@@ -12,15 +12,19 @@ from registrar_server.ledger.lane_thread import LaneThread
 from registrar_server.ledger.ledger import Answer, Block, Call, Ledger, Outcome
 from registrar_server.ledger.loading import ExpectedWaiters
 from registrar_server.ledger.previews import Previews
+from registrar_server.reading.feed import Feed
 from registrar_server.reading.lookups import latest_revisions, look_up
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
+from registrar_server.reading.spans import read_span
 from registrar_server.rpc.batch_answers import BatchAnswers
 from registrar_server.rpc.batches import Batches, BatchLimits
 from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.methods import LookupPlan
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.twins import Twins
+from registrar_server.rpc.watch_forms import pack
+from registrar_server.rpc.watchers import WATCH_TIMES, WatchTimes
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
 from registrar_server.storage.loop_store import LoopStore
@@ -33,14 +37,16 @@ BLOCK_LANES = 3
 class CallQueues:
     """Lanes for changes, lookups and revisions, and threads for queries; ``dispatcher`` sends calls to them."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, times: WatchTimes = WATCH_TIMES) -> None:
         self._store = BlockingStore(database) if database.is_sqlite else LoopStore(database)
+        self._loop = asyncio.get_running_loop()
         self._threads: list[LaneThread[Any, Any]] = []
         limits = Limits(settings.max_batch, settings.max_waiting)
         expected = ExpectedWaiters()
-        ledger = Ledger(self._store, expected)
+        ledger = Ledger(self._store, expected, recorded=self._notice)
         max_page_bytes = settings.max_message_bytes * 3 // 4  # The rest of a message is for its envelope.
-        reads = PackedReads(partial(look_up, self._store), self._store.pause, Reader(database), max_page_bytes)
+        reader = Reader(database)
+        reads = PackedReads(partial(look_up, self._store), self._store.pause, reader, max_page_bytes)
         count = 1 if database.is_sqlite else settings.write_lanes
         lanes = [Batcher[Any, Any](self._lane(ledger.work, f"write-{lane}"), limits) for lane in range(count)]
         self.changes = Lanes[Call, Answer](lanes, key=lambda call: call.command.lane_key)
@@ -62,7 +68,20 @@ class CallQueues:
             BatchAnswers(settings.max_message_bytes),
             BatchLimits(settings.max_batch, settings.max_waiting),
         )
+        self.feed = Feed(
+            partial(read_span, reader, pack),
+            partial(self._revisions.submit, None),
+            interval=times.poll_sqlite if database.is_sqlite else times.poll_postgresql,
+            max_watchers=settings.max_watchers,
+        )
         self.dispatcher = Dispatcher(twins, self.batches, self.lookups, previews, reads, self.queries)
+
+    def _notice(self) -> None:
+        """Tell the feed of a commit, from the thread or the event loop that made it."""
+        if isinstance(self._store, LoopStore):
+            self.feed.notice()
+        else:
+            self._loop.call_soon_threadsafe(self.feed.notice)
 
     def _lane(self, run: Run[Any, Any], name: str) -> Run[Any, Any]:
         """Return how a lane carries out its batches: in a thread, if the driver of the database blocks."""

@@ -13,17 +13,15 @@ from dotenv import dotenv_values
 from pydantic import (
     BeforeValidator,
     Field,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from registrar_server.addresses import check_address, check_host, check_origin, is_loopback
+from registrar_server.database_settings import DatabaseSettings
 from registrar_server.jwt_settings import JwtSettings
 from registrar_server.setting_lists import listed
 
@@ -89,7 +87,7 @@ def _settle_seconds(value: Any) -> float:
 Duration = Annotated[float, BeforeValidator(seconds)]
 
 
-class Settings(JwtSettings):
+class Settings(DatabaseSettings, JwtSettings):
     """Every setting with its default. Durations are in seconds."""
 
     model_config = SettingsConfigDict(
@@ -108,8 +106,6 @@ class Settings(JwtSettings):
     """The origins of web pages that may send requests, such as https://portal.example.edu, separated by commas."""
     reflection: bool = True
     """Describe the API to everybody who asks: gRPC reflection and /openapi.json."""
-    database_url: SecretStr = SecretStr("sqlite:///registrar.db")
-    """sqlite:///file, relative to the working folder, or postgresql://user:password@host/database."""
     identity: Literal["auto", "required", "off"] = "auto"
     """Whether callers are identified. auto: if there is an API key, or REGISTRAR_JWT_KEYS or REGISTRAR_CERT_ROLES."""
     insecure: bool = False
@@ -131,8 +127,9 @@ class Settings(JwtSettings):
     request_id_ttl: Annotated[Duration, Field(ge=60)] = 86400.0
     """How long the response to a request_id is kept, at least 1m."""
     max_waiting: Annotated[int, Field(ge=1)] = 10_000
-    """The number of calls that may wait in one lane, of twins that may wait, and of writes that batches may have under
-    way; further calls are OVERLOADED."""
+    """How many calls may wait in a lane, twins may wait, and writes of batches may be under way, before OVERLOADED."""
+    max_watchers: Annotated[int, Field(ge=1)] = 1_000
+    """The number of streams of WatchEvents at the same time; further ones are OVERLOADED."""
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 256
     """The largest number of calls, or of ordered writes of a BatchWrite, in one transaction."""
     write_lanes: Annotated[int, Field(ge=1, le=64)] = 2
@@ -155,14 +152,6 @@ class Settings(JwtSettings):
     @classmethod
     def _check_listen(cls, value: str, info: ValidationInfo) -> str:
         return value if info.field_name == "http_listen" and not value else check_address(value)
-
-    @field_validator("database_url")
-    @classmethod
-    def _check_database_url(cls, value: SecretStr) -> SecretStr:
-        problem = _database_problem(value.get_secret_value())
-        if problem:
-            raise ValueError(f"{problem}; must be sqlite:///file.db or postgresql://user:password@host/database")
-        return value
 
     @field_validator("log_level", "log_format", "identity", mode="before")
     @classmethod
@@ -216,28 +205,8 @@ class Settings(JwtSettings):
                 " the names that callers use for this server, such as registrar.example.edu"
             )
 
-    @property
-    def url(self) -> URL:
-        """The database URL; its text form hides the password."""
-        return make_url(self.database_url.get_secret_value())
 
-
-def _database_problem(value: str) -> str | None:
-    try:
-        url = make_url(value)
-    except (ArgumentError, ValueError):
-        return "is not a database URL"
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        return (
-            "needs a file, since a database in memory would lose what was acknowledged"
-            if (url.database in (None, "", ":memory:"))
-            else None
-        )
-    return None if backend == "postgresql" else f"speaks of {backend}, which is not supported"
-
-
-_WITH_PASSWORDS = {f"{PREFIX}DATABASE_URL", f"{PREFIX}JWT_KEYS"}
+_WITH_PASSWORDS = {f"{PREFIX}DATABASE_URL", f"{PREFIX}DATABASE_DIRECT_URL", f"{PREFIX}JWT_KEYS"}
 """Variables with a URL, which may contain a password: messages do not repeat their values."""
 
 _OF_IDENTITY = {f"{PREFIX}IDENTITY", f"{PREFIX}CERT_ROLES"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -13,12 +13,16 @@ from registrar.v1.student_service_pb2 import GetStudentRequest, GetStudentRespon
 from registrar_server.identity.identity import Identity
 from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.rpc.arrival import Arrival
-from registrar_server.rpc.endpoint import Endpoints, Intake
+from registrar_server.rpc.endpoint import Endpoints, Entrance, Intake
 from registrar_server.rpc.methods import Method
 from tests.support.servers import Log
 
 GET_STUDENT = Method(GetStudentRequest, GetStudentResponse)
 FOUND = Answer(b"", message=GetStudentResponse())
+
+
+if TYPE_CHECKING:
+    from registrar_server.rpc.watchers import Watchers
 
 
 class Context:
@@ -50,11 +54,10 @@ class Place:
 async def started() -> tuple[asyncio.Task[bytes], Arrival]:
     """Start a call that waits for its outcome."""
     opened: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
-    endpoints = Endpoints(
-        Intake(lambda arrivals: opened.set_result(arrivals[0])), Identity([], is_on=False), slow_call=60
-    )
+    intake, no_watchers = Intake(lambda arrivals: opened.set_result(arrivals[0])), cast("Watchers", None)
+    endpoints = Endpoints(Entrance(intake, no_watchers, Identity([], is_on=False)), slow_call=60)
     context: Any = Context()
-    running = asyncio.ensure_future(endpoints.handler(GET_STUDENT)((), b"", context))
+    running = asyncio.ensure_future(endpoints.handler(GET_STUDENT).handle((), b"", context))
     arrival = await opened
     arrival.entry = Place(arrival)
     return running, arrival

@@ -25,7 +25,7 @@ from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batches import Batches
 from registrar_server.rpc.dispatch import Dispatcher
-from registrar_server.rpc.endpoint import QUIET_TURNS, Context, Endpoints, Intake
+from registrar_server.rpc.endpoint import QUIET_TURNS, Context, Endpoints, Entrance, Intake
 from registrar_server.rpc.methods import LookupPlan
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.table import METHODS
@@ -93,7 +93,8 @@ class Office:
             cast("PackedReads", None),
             QueryThreads(1, 1),
         )
-        self._endpoints = Endpoints(Intake(self.dispatcher.open_all), Identity([], is_on=False), slow_call)
+        entrance = Entrance(Intake(self.dispatcher.open_all), nothing, Identity([], is_on=False))
+        self._endpoints = Endpoints(entrance, slow_call)
 
     def _clock(self) -> float:
         return self.now
@@ -129,7 +130,7 @@ class Office:
         data = request if isinstance(request, bytes) else request.SerializeToString()
         method = SERVICE["ListCourses" if isinstance(request, pb.ListCoursesRequest) else "EnrollStudent"]
         context = cast("Context", caller or Caller())
-        return asyncio.ensure_future(self._endpoints.handler(method)((), data, context))
+        return asyncio.ensure_future(self._endpoints.handler(method).handle((), data, context))
 
     async def close(self) -> None:
         """Wait until everything that has begun is over."""

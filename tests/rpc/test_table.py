@@ -72,11 +72,11 @@ def test_an_rpc_without_a_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     ("surplus", "name"),
-    [(course_changes.CHANGES[:1], "CreateCourse"), (history_reads.READS, "ListEvents")],
+    [(course_changes.CHANGES[:1], "CreateCourse"), (history_reads.ROWS, "ListEvents")],
     ids=["of-another-service", "twice"],
 )
 def test_a_row_without_an_rpc_is_refused(monkeypatch: pytest.MonkeyPatch, surplus: Any, name: str) -> None:
-    monkeypatch.setattr(history_reads, "READS", (*history_reads.READS, *surplus))
+    monkeypatch.setattr(history_reads, "READS", (*history_reads.ROWS, *surplus))
     with pytest.raises(RuntimeError, match=rf"registrar\.v1\.HistoryService and its rows differ: .*{name}"):
         runpy.run_path(table.__file__)
 
@@ -107,7 +107,7 @@ def test_every_change_can_be_a_write_of_a_batch() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [course_changes.CHANGES[1:], (*course_changes.CHANGES, *history_reads.READS)],
+    [course_changes.CHANGES[1:], (*course_changes.CHANGES, *history_reads.ROWS)],
     ids=["without-a-change", "without-a-field"],
 )
 def test_a_change_that_no_write_can_name_is_refused(monkeypatch: pytest.MonkeyPatch, changes: Any) -> None:

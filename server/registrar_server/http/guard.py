@@ -27,8 +27,8 @@ DEFAULT_PORTS = frozenset({"80", "443"})
 READABLE = {"access-control-expose-headers": "ETag, Retry-After, WWW-Authenticate", "vary": "Origin"}
 PREFLIGHT = {
     "access-control-allow-methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
-    "access-control-allow-headers": "Authorization, Content-Type, Idempotency-Key, If-Match, Registrar-On-Behalf-Of,"
-    " Registrar-Timeout",
+    "access-control-allow-headers": "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID,"
+    " Registrar-On-Behalf-Of, Registrar-Timeout",
     "access-control-max-age": "600",
     "cache-control": "no-store",
 }

@@ -21,15 +21,14 @@ from registrar_server.http.probes import Probe, Readiness
 from registrar_server.http.refusals import HttpRefusal, loggable
 from registrar_server.http.routes import Router, all_routes
 from registrar_server.http.transcoder import Transcoder
-from registrar_server.identity.identity import Identity
 from registrar_server.rpc import status
-from registrar_server.rpc.endpoint import Intake
+from registrar_server.rpc.endpoint import Entrance
 from registrar_server.settings import Settings
 
 log = structlog.get_logger()
 
 
-def make_app(intake: Intake, identity: Identity, settings: Settings, readiness: Readiness) -> ASGIApp:
+def make_app(entrance: Entrance, settings: Settings, readiness: Readiness) -> ASGIApp:
     """Return the application. With ``settings.reflection`` it also describes itself.
 
     It has no layers that a call does not need: each costs some percent of the server's time for a call.
@@ -39,8 +38,7 @@ def make_app(intake: Intake, identity: Identity, settings: Settings, readiness: 
         pages[OPENAPI_PATH] = Description()
     transcoder = Transcoder(
         Router(all_routes(), described=settings.reflection),
-        intake,
-        identity,
+        entrance,
         slow_call=settings.slow_call,
         max_bytes=settings.max_message_bytes,
     )

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 
 from starlette.types import Receive, Scope, Send
 
+from registrar.v1.history_service_pb2 import WatchEventsRequest
 from registrar_server.errors import FieldViolation, invalid_fields
 from registrar_server.http import answers
 from registrar_server.http.answers import HttpAnswer
 from registrar_server.http.bodies import check_content_type, read_body
 from registrar_server.http.connection_limits import peer
+from registrar_server.http.event_streams import EVENT_STREAM, EventStream, resume
 from registrar_server.http.json_requests import read_request
+from registrar_server.http.refusals import HttpReason, HttpRefusal
 from registrar_server.http.request_targets import refuse_credentials
 from registrar_server.http.routes import Match, Router
-from registrar_server.identity.credentials import AUTHORIZATION, ON_BEHALF_OF, read_credentials
-from registrar_server.identity.identity import Identity
+from registrar_server.identity.credentials import AUTHORIZATION, ON_BEHALF_OF, Credentials, read_credentials
 from registrar_server.rpc import status
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batch_requests import Batch
-from registrar_server.rpc.endpoint import Intake, name_caller
+from registrar_server.rpc.endpoint import Entrance, name_caller
 from registrar_server.rpc.id_rule import shown
-from registrar_server.rpc.methods import Change
+from registrar_server.rpc.methods import Change, Watch
 from registrar_server.settings import seconds
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -41,7 +44,7 @@ class Caller:
 
     def __init__(self, scope: Scope) -> None:
         self._peer = peer(scope.get("client"))
-        self.deadline = asyncio.get_running_loop().time() + DEFAULT_TIMEOUT_S
+        self.deadline = math.inf
 
     def peer(self) -> str:
         """Return the address of the caller."""
@@ -55,25 +58,27 @@ class Caller:
 class Transcoder:
     """An ASGI application that answers each request as the method of its route does."""
 
-    def __init__(self, router: Router, intake: Intake, identity: Identity, *, slow_call: float, max_bytes: int) -> None:
+    def __init__(self, router: Router, entrance: Entrance, *, slow_call: float, max_bytes: int) -> None:
         self._router = router
-        self._intake = intake
-        self._identity = identity
+        self._intake, self._watchers, self._identity = entrance
         self._slow_call = slow_call
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. If its connection is lost, its task is cancelled: a call that waits is dropped."""
-        answer = await self._answer(scope, receive)
+        match = self._router.find(scope["method"], scope["raw_path"])
+        if isinstance(match.route.method, Watch):
+            await self._stream(match, scope, send)
+            return
+        answer = await self._answer(match, scope, receive)
         await answer.send(send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> HttpAnswer:
+    async def _answer(self, match: Match, scope: Scope, receive: Receive) -> HttpAnswer:
         headers, caller = _headers(scope), Caller(scope)
-        match = self._router.find(scope["method"], scope["raw_path"])
         if scope["method"] in WITH_BODY:
             check_content_type(headers)
         arrival = Arrival(match.route.method, b"", caller, self._slow_call)
-        await self._name_caller(arrival, caller, scope, headers)
+        await self._name_caller(arrival, caller, scope, headers, DEFAULT_TIMEOUT_S)
         if not arrival.is_over:
             begun = time.perf_counter()
             body = await read_body(headers, receive, self._max_bytes)
@@ -83,17 +88,64 @@ class Transcoder:
             return answers.of_status(arrival.refused.message)
         return answers.of_response(arrival.method, arrival.response)
 
-    async def _name_caller(self, arrival: Arrival, caller: Caller, scope: Scope, headers: Mapping[str, str]) -> None:
-        """Find out who calls, before the body arrives; if that fails, the refusal is the outcome of the call."""
+    async def _stream(self, match: Match, scope: Scope, send: Send) -> None:
+        """Answer with a stream, which has no deadline unless its caller sets one."""
+        if scope["http_version"] == "1.0" or scope["method"] == "HEAD":
+            raise HttpRefusal(HttpReason.METHOD_NOT_ALLOWED, "A stream needs GET of HTTP/1.1.", {"allow": "GET"})
+        headers, caller = _headers(scope), Caller(scope)
+        arrival = Arrival(match.route.method, b"", caller, math.inf)
+        credentials = await self._name_caller(arrival, caller, scope, headers, math.inf)
+        stream = EventStream(send)
         try:
-            caller.deadline += _timeout(headers) - DEFAULT_TIMEOUT_S
+            if not arrival.is_over:
+                async with asyncio.timeout_at(caller.deadline if caller.deadline < math.inf else None):
+                    await self._watch(arrival, credentials, match, scope["query_string"], headers, stream)
+        except TimeoutError:
+            arrival.leave()
+            arrival.refused = status.of_late_answer(changes=False)
+        except asyncio.CancelledError:
+            arrival.leave()
+            raise
+        finally:
+            stream.leave()
+        assert arrival.refused is not None
+        refused = arrival.refused.message
+        await (stream.fail(refused) if stream.has_begun else answers.of_status(refused).send(send))
+
+    async def _watch(
+        self,
+        arrival: Arrival,
+        credentials: Credentials,
+        match: Match,
+        query: bytes,
+        headers: Mapping[str, str],
+        stream: EventStream,
+    ) -> None:
+        try:
+            request = read_request(match, query, headers, b"")
+            assert isinstance(request, WatchEventsRequest)
+            resume(request, headers)
+            arrival.data = request.SerializeToString()
+        except Exception as error:
+            arrival.end(error)
+        else:
+            await self._watchers.serve(arrival, credentials, EVENT_STREAM, stream.send)
+
+    async def _name_caller(
+        self, arrival: Arrival, caller: Caller, scope: Scope, headers: Mapping[str, str], default_timeout: float
+    ) -> Credentials:
+        """Find out who calls, before the body arrives; if that fails, the refusal is the outcome of the call."""
+        credentials = read_credentials(_of_caller(scope))
+        try:
+            caller.deadline = asyncio.get_running_loop().time() + _timeout(headers, default_timeout)
             refuse_credentials(scope["query_string"])
-            await name_caller(arrival, self._identity, read_credentials(_of_caller(scope)))
+            await name_caller(arrival, self._identity, credentials)
         except asyncio.CancelledError:
             arrival.leave()
             raise
         except Exception as error:
             arrival.end(error)
+        return credentials
 
     async def _call(
         self, arrival: Arrival, caller: Caller, match: Match, query: bytes, headers: Mapping[str, str], body: bytes
@@ -132,10 +184,10 @@ def _headers(scope: Scope) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in found.items()}
 
 
-def _timeout(headers: Mapping[str, str]) -> float:
+def _timeout(headers: Mapping[str, str], default: float) -> float:
     value = headers.get("registrar-timeout")
     if value is None:
-        return DEFAULT_TIMEOUT_S
+        return default
     try:
         found: float = seconds(value)
     except ValueError:

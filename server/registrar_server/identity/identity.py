@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -70,6 +71,15 @@ class Identity:
         if known is None or known.until <= self._clock():
             return None
         return _caller(known)
+
+    def remembers_for(self, credentials: Credentials) -> float:
+        """Return for how many seconds ``recall`` knows the caller; infinite if it needs no memory."""
+        known = self._known.get(_digest(credentials)) if self.is_on and credentials.authorizations else None
+        return known.until - self._clock() if known else math.inf
+
+    async def find(self, credentials: Credentials) -> Caller:
+        """Return the caller with the person for whom the call is made. Raises the refusals of ``identify``."""
+        return credentials.on_behalf(self.recall(credentials) or await self.identify(credentials))
 
     async def identify(self, credentials: Credentials) -> Caller:
         """Return the caller. Raises CREDENTIALS_INVALID, or DATABASE_UNAVAILABLE if that cannot be known now."""

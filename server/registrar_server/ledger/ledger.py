@@ -108,9 +108,12 @@ class Ledger:
         store: Store,
         expected: ExpectedWaiters | None = None,
         *,
+        recorded: Callable[[], object] = lambda: None,
         clock: Callable[[], int] = microseconds_now,
         new_id: Callable[[int], str] = ids.new_id,
     ) -> None:
+        """``recorded`` is called after each commit with new events, in the thread that runs the batch."""
+        self._recorded = recorded
         self._store = store
         self._expected = expected or ExpectedWaiters()
         self._clock = clock
@@ -221,6 +224,8 @@ class Ledger:
         self._expected.learn(state, scope.spare)
         if state.journal.events or responses.added:  # Otherwise the commit had nothing to write.
             self._store.availability.succeeded("writing")
+        if state.journal.events:
+            self._recorded()
         return outcomes
 
     async def _writes(self, journal: Journal, responses: Responses) -> tuple[tuple[Statement, Rows], ...]:

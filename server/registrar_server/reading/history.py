@@ -9,6 +9,7 @@ from sqlalchemy import CTE, JSON, ColumnElement, Select, Text, and_, cast, func,
 
 from registrar_server.core.records import Enrollment, Event
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState, EventType
+from registrar_server.errors import Reason, Refusal
 from registrar_server.storage import models
 from registrar_server.storage.rows import Row, Selection, read_side_by_side
 
@@ -189,6 +190,12 @@ def read_page(rows: Sequence[Row]) -> HistoryPage:
     """Read the rows of the query."""
     entries = [_entry(row[1:]) for row in rows if row[1] is not None]
     return HistoryPage(entries, rows[0][0] if rows else 0)
+
+
+def revision_ahead(after: int, last: int) -> Refusal:
+    """Return the refusal for a reader beyond the revision of the newest event, ``last``."""
+    message = f"The history has not reached revision {after}; its newest event has revision {last}."
+    return Refusal(Reason.REVISION_AHEAD, message, revision=str(last))
 
 
 def _entry(row: Row) -> HistoryEntry:

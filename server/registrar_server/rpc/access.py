@@ -28,7 +28,7 @@ def _own(request: Any, student_id: str) -> bool:
 
 def _own_events(request: Any, student_id: str) -> bool:
     """The request names the student, and does not ask who made the changes, which students do not see."""
-    return _own(request, student_id) and not (request.actor or request.on_behalf_of)
+    return _own(request, student_id) and not any(getattr(request, name, "") for name in ("actor", "on_behalf_of"))
 
 
 def _any(_request: Any, _student_id: str) -> bool:
@@ -53,6 +53,7 @@ ACCESS: Mapping[str, Access] = MappingProxyType(
         "ListEnrollments": Access(Role.READER, _own),
         "ListRoster": _READER,
         "ListEvents": Access(Role.READER, _own_events),
+        "WatchEvents": Access(Role.READER, _own_events),
         "GetStudent": Access(Role.READER, _own),
         "ListStudents": _READER,
         "CreateStudent": _ADMIN,

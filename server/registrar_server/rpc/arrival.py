@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -26,6 +27,8 @@ LATENESS_S = 0.05
 
 _FAULTS = frozenset({Reason.DATABASE_UNAVAILABLE.value, Reason.CONTENTION.value, Reason.OVERLOADED.value})
 """The reasons of refusals that are faults of the server."""
+
+_NOTHING: Mapping[str, int] = {}
 
 log = structlog.get_logger()
 
@@ -70,6 +73,7 @@ class Arrival:
         "entry",
         "is_over",
         "method",
+        "noted",
         "refused",
         "request",
         "response",
@@ -96,6 +100,8 @@ class Arrival:
         self.caller = ANYONE
         self.as_student = False
         """Whether the caller makes the call as a student, who sees less of the response."""
+        self.noted = _NOTHING
+        """What else the log says of the call."""
         self.is_over = False
         self._ended: asyncio.Future[None] | None = None
 
@@ -213,6 +219,8 @@ class Arrival:
             line["write"] = self._place
         if self.request is not None:
             self.method.ids_of_request(self.request, line)
+        if self.noted:
+            line |= self.noted
         return line
 
     def _write_line(self, line: dict[str, Any]) -> None:

@@ -8,10 +8,11 @@ microseconds for a turn. A caller who is alone does not wait.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -21,11 +22,13 @@ from registrar_server.identity.identity import Identity
 from registrar_server.rpc.access import check_role
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.grpc_log import note_response
-from registrar_server.rpc.methods import Method
+from registrar_server.rpc.methods import Method, Watch
+from registrar_server.rpc.watch_forms import GRPC
+from registrar_server.rpc.watchers import Watchers
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Metadata = Sequence[tuple[str, str | bytes]]
-Handler = Callable[[Metadata, bytes, Context], Awaitable[bytes]]
+Handle = Callable[[Metadata, bytes, Context], Awaitable[Any]]
 
 
 QUIET_TURNS = 32
@@ -114,6 +117,24 @@ class _CallHandler(grpc.RpcMethodHandler):  # type: ignore[type-arg]  # It is ge
         self.unary_unary: Any = unary_unary
 
 
+class _StreamHandler(grpc.RpcMethodHandler):  # type: ignore[type-arg]  # It is generic in the stubs only.
+    """The same for a call that is answered with a stream, which the function writes into the context."""
+
+    request_streaming, response_streaming = False, True
+    request_deserializer = response_serializer = None
+    unary_unary = stream_unary = stream_stream = None
+
+    def __init__(self, unary_stream: Callable[[bytes, Context], Awaitable[None]]) -> None:
+        self.unary_stream: Any = unary_stream
+
+
+class Handler(NamedTuple):
+    """What handles the calls of an RPC, and the kind of handler that gRPC gets for each call."""
+
+    handle: Handle
+    of_call: Callable[[Any], grpc.RpcMethodHandler[bytes, bytes]] = _CallHandler
+
+
 class MethodHandlers(grpc.GenericRpcHandler):
     """Gives gRPC the handler of each call, with the metadata of the call.
 
@@ -127,10 +148,10 @@ class MethodHandlers(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """Return the handler of a call, or None if there is none."""
-        handle = self._handlers.get(handler_call_details.method)
-        if handle is None:
+        handler = self._handlers.get(handler_call_details.method)
+        if handler is None:
             return None
-        return _CallHandler(partial(handle, handler_call_details.invocation_metadata))
+        return handler.of_call(partial(handler.handle, handler_call_details.invocation_metadata))
 
 
 def credentials_of(metadata: Metadata, context: Context) -> Credentials:
@@ -147,20 +168,34 @@ def _certificate_names(context: Context) -> list[str] | None:
     return [kind + name.decode(errors="replace") for key, kind in _NAME_KINDS for name in peer.get(key, ())]
 
 
+class Entrance(NamedTuple):
+    """What takes the calls, whether they come over gRPC or over HTTP."""
+
+    intake: Intake
+    watchers: Watchers
+    identity: Identity
+
+
 class Endpoints:
     """Makes gRPC's handlers of methods. A call that takes longer than ``slow_call`` seconds is logged as slow.
 
     Nothing else aborts a call.
     """
 
-    def __init__(self, intake: Intake, identity: Identity, slow_call: float) -> None:
-        self._intake = intake
-        self._identity = identity
+    def __init__(self, entrance: Entrance, slow_call: float) -> None:
+        self._entrance = entrance
         self._slow_call = slow_call
 
     def handler(self, method: Method) -> Handler:
-        """Return the handler of a method: it hands the bytes in and waits for the outcome."""
-        intake, identity, slow_call = self._intake, self._identity, self._slow_call
+        """Return the handler of a method."""
+        if isinstance(method, Watch):
+            return Handler(self._streaming(method), _StreamHandler)
+        return Handler(self._answering(method))
+
+    def _answering(self, method: Method) -> Handle:
+        """Return what hands the bytes of a call in and waits for the outcome."""
+        intake, _, identity = self._entrance
+        slow_call = self._slow_call
 
         async def handle(metadata: Metadata, data: bytes, context: Context) -> bytes:
             arrival = Arrival(method, data, context, slow_call)
@@ -183,5 +218,31 @@ class Endpoints:
                 # collection.
                 del data, context, arrival
             raise AssertionError("abort_with_status returned")
+
+        return handle
+
+    def _streaming(self, method: Watch) -> Handle:
+        """Return what streams events to a caller until the stream is refused; a stream is never slow."""
+        _, watchers, identity = self._entrance
+
+        async def handle(metadata: Metadata, data: bytes, context: Context) -> None:
+            arrival = Arrival(method, data, context, math.inf)
+            try:
+                credentials = credentials_of(metadata, context)
+                await name_caller(arrival, identity, credentials)
+                if not arrival.is_over:
+                    await watchers.serve(arrival, credentials, GRPC, context.write)
+            except asyncio.CancelledError:
+                arrival.leave()
+                raise
+            try:
+                await context.abort_with_status(arrival.refused)  # type: ignore[arg-type]  # As above.
+            finally:
+                del (
+                    data,
+                    context,
+                    arrival,
+                    credentials,
+                )  # As above: the credentials read the certificate of the context.
 
         return handle

@@ -1,4 +1,4 @@
-"""The reads of HistoryService: the events of all changes."""
+"""The rows of HistoryService: the list of all events, and the stream of those that come."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from registrar_server.identity.credentials import MAX_NAME_CHARACTERS
 from registrar_server.reading.history import EventSearch, HistoryEntry, HistoryPage
 from registrar_server.rpc import convert
 from registrar_server.rpc.filters import members, time_from
-from registrar_server.rpc.methods import QueryPlan, Read
+from registrar_server.rpc.methods import QueryPlan, Read, Watch, WatchPlan
 from registrar_server.rpc.paging import Page
 from registrar_server.rpc.validation import Fields
 from registrar_server.rpc.values import EVENT_TYPES
+
+MAX_ACTOR_CHARACTERS = 200
 
 
 def _list_events(fields: Fields, request: pb.ListEventsRequest) -> QueryPlan:
@@ -31,10 +33,25 @@ def _key(entry: HistoryEntry) -> tuple[int]:
     return (entry.revision,)
 
 
-def _search(fields: Fields, request: pb.ListEventsRequest) -> EventSearch:
-    """Return the filters of a request."""
+def _watch_events(fields: Fields, request: pb.WatchEventsRequest) -> WatchPlan:
+    _check_after(fields, request)
+    search = EventSearch(
+        student_id=fields.optional_id("student_id", request.student_id),
+        course_id=fields.optional_id("course_id", request.course_id),
+        types=members(fields, "types", request.types, EVENT_TYPES),
+        actor=fields.selector("actor", request.actor, MAX_ACTOR_CHARACTERS),
+    )
+    return WatchPlan(search, request.after_revision if request.HasField("after_revision") else None)
+
+
+def _check_after(fields: Fields, request: pb.ListEventsRequest | pb.WatchEventsRequest) -> None:
     if request.after_revision < 0:
         fields.wrong("after_revision", "must not be negative; 0 begins with the first event")
+
+
+def _search(fields: Fields, request: pb.ListEventsRequest) -> EventSearch:
+    """Return the filters of a request."""
+    _check_after(fields, request)
     start, end = time_from(fields, request, "start_time"), time_from(fields, request, "end_time")
     if start is not None and end is not None and start >= end:
         fields.wrong("end_time", "must be after start_time")
@@ -43,7 +60,7 @@ def _search(fields: Fields, request: pb.ListEventsRequest) -> EventSearch:
         course_id=fields.optional_id("course_id", request.course_id),
         enrollment_id=fields.optional_id("enrollment_id", request.enrollment_id),
         types=members(fields, "types", request.types, EVENT_TYPES),
-        actor=fields.selector("actor", request.actor, 200),
+        actor=fields.selector("actor", request.actor, MAX_ACTOR_CHARACTERS),
         on_behalf_of=fields.selector("on_behalf_of", request.on_behalf_of, MAX_NAME_CHARACTERS),
         start=start,
         end=end,
@@ -52,4 +69,7 @@ def _search(fields: Fields, request: pb.ListEventsRequest) -> EventSearch:
     )
 
 
-READS = (Read(pb.ListEventsRequest, pb.ListEventsResponse, _list_events),)
+ROWS = (
+    Read(pb.ListEventsRequest, pb.ListEventsResponse, _list_events),
+    Watch(pb.WatchEventsRequest, pb.WatchEventsResponse, _watch_events),
+)

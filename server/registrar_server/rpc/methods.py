@@ -1,4 +1,4 @@
-"""The two kinds of unary RPCs: changes and reads. Each RPC is one row, and all rows take the same path."""
+"""The kinds of RPCs: changes, reads and watches. Each RPC is one row, and all rows of a kind take the same path."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from registrar_server.core.commands import Command
 from registrar_server.errors import Reason, Refusal
+from registrar_server.reading.history import EventSearch
 from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.reader import Reader
 from registrar_server.rpc.validation import Fields
@@ -50,7 +51,7 @@ class QueryPlan:
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """A unary RPC: its messages, and the names of the ids in them for the log."""
+    """An RPC: its messages, and the names of the ids in them for the log."""
 
     request: type[Message]
     response: type[Message]
@@ -118,6 +119,22 @@ class Read(Method):
 
     plan: Callable[[Fields, Any], LookupPlan | QueryPlan]
     """Reads the fields of a request, and notes or refuses the invalid ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPlan:
+    """The plan of a watch: which events, and after which revision; None for those from now on."""
+
+    search: EventSearch
+    after: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Watch(Method):
+    """An RPC whose answer is a stream of events without an end."""
+
+    plan: Callable[[Fields, Any], WatchPlan]
+    """Reads the fields of a request, and notes the invalid ones."""
 
 
 def digest_of(content: bytes, on_behalf_of: str) -> bytes:

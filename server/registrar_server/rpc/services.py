@@ -5,8 +5,7 @@ from __future__ import annotations
 import grpc
 from grpc_health.v1 import health
 
-from registrar_server.identity.identity import Identity
-from registrar_server.rpc.endpoint import Endpoints, Intake, MethodHandlers
+from registrar_server.rpc.endpoint import Endpoints, Entrance, MethodHandlers
 from registrar_server.rpc.health import Health
 from registrar_server.rpc.reflection import add_reflection
 from registrar_server.rpc.table import METHODS
@@ -16,8 +15,7 @@ SERVICE_NAMES = tuple(METHODS)
 
 def add_services(
     server: grpc.aio.Server,
-    intake: Intake,
-    identity: Identity,
+    entrance: Entrance,
     health_service: Health,
     *,
     slow_call: float,
@@ -28,7 +26,7 @@ def add_services(
     The handlers of our methods take and return bytes: what is no message is refused with details, and nothing is
     serialized twice. A call that takes longer than ``slow_call`` seconds is logged as slow.
     """
-    endpoints = Endpoints(intake, identity, slow_call)
+    endpoints = Endpoints(entrance, slow_call)
     for service, methods in METHODS.items():
         handlers = {f"/{service}/{name}": endpoints.handler(method) for name, method in methods.items()}
         server.add_generic_rpc_handlers([MethodHandlers(handlers)])

@@ -1,4 +1,4 @@
-"""The table of all unary RPCs of Registrar, by the path of the RPC.
+"""The table of all RPCs of Registrar, by the path of the RPC.
 
 An RPC of the protos without a row, a row without an RPC, or a second row for an RPC is an error at import.
 """
@@ -46,7 +46,7 @@ _ROWS: Mapping[str, Iterable[Method]] = {
     "EnrollmentService": (*enrollment_changes.CHANGES, *enrollment_reads.READS),
     "StudentService": (*student_changes.CHANGES, *student_reads.READS),
     "CourseService": (*course_changes.CHANGES, *course_reads.READS),
-    "HistoryService": history_reads.READS,
+    "HistoryService": history_reads.ROWS,
     "BatchService": (BATCH_WRITE,),
 }
 

@@ -48,8 +48,8 @@ class Database:
         # Housekeeping and the write probe share one more connection, so that they do not wait for the lanes.
         self.writer = create_engine(self.url, self.writers + 1, one_plan=True)
         self.looker = create_engine(self.url, readers, autocommit=True, one_plan=True)
-        # API keys are looked up, and their use is noted, beside the queries.
-        self.autocommit = create_engine(self.url, readers + 2, autocommit=True)
+        # API keys are looked up, their use is noted, and watchers read the history beside the queries.
+        self.autocommit = create_engine(self.url, readers + 5, autocommit=True)
         self._writing = Connections(self.writer, keep=self.is_sqlite)
         self._looking = Connections(self.looker, keep=self.is_sqlite)
         self.generation = 0

@@ -45,6 +45,12 @@ def create_engine(url: URL, size: int, *, autocommit: bool = False, one_plan: bo
     return engine
 
 
+def postgresql_arguments(url: URL) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments that psycopg takes to connect, with the settings of all connections of a server."""
+    arguments, options = url.get_dialect()().create_connect_args(url)
+    return list(arguments), {**options, **_postgresql_arguments(url)}
+
+
 def _postgresql_arguments(url: URL) -> dict[str, Any]:
     return {
         "connect_timeout": int(str(url.query.get("connect_timeout", CONNECT_TIMEOUT_S))),

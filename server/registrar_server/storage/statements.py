@@ -180,7 +180,9 @@ KEY_COURSES = Update("courses", ("course_id",), COURSE_KEYS)
 COUNT_COURSES = Update("courses", ("course_id",), COUNTERS)
 COUNT_ENROLLMENTS = Update("enrollments", ("course_id", "enrollment_id"), ("counted",))
 UPDATE_ENROLLMENTS = Update("enrollments", ("course_id", "enrollment_id"), PROGRESS)
-APPEND_EVENTS = Append("events", (), EVENT_COLUMNS, number="revision", counter="event_counter")
+APPEND_EVENTS = Append(
+    "events", (), EVENT_COLUMNS, number="revision", counter="event_counter", channel="registrar_events"
+)
 
 _new_student_row = row_writer(Student, INSERT_STUDENTS.columns)
 _new_course_row = row_writer(Course, INSERT_COURSES.columns)

@@ -8,7 +8,7 @@ statement, and each wait hands the interpreter to another thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,7 +22,7 @@ from psycopg.waiting import Ready, Wait
 
 from registrar_server.storage.bulk.postgresql_arrays import parameters
 from registrar_server.storage.bulk.postgresql_text import text_of
-from registrar_server.storage.bulk.shapes import Dialect, Query, Rows, Statement
+from registrar_server.storage.bulk.shapes import Append, Dialect, Query, Rows, Statement
 
 Execution = tuple[str, list[bytes]]
 
@@ -143,8 +143,12 @@ def reading(connection: Connection[Any], requests: Iterable[tuple[Query[Any], Ro
 
 
 def writing(connection: Connection[Any], requests: Iterable[tuple[Statement, Rows]]) -> Exchange:
-    """Return the exchange that runs inserts and updates and commits."""
-    return Exchange(connection, [*_executions(requests), COMMIT])
+    """Return the exchange that runs inserts and updates, announces appended rows, and commits."""
+    requests = list(requests)
+    announcements: list[Execution] = [
+        (f"NOTIFY {one.channel}", []) for one, _ in requests if isinstance(one, Append) and one.channel
+    ]
+    return Exchange(connection, [*_executions(requests), *announcements, COMMIT])
 
 
 def rolling_back(connection: Connection[Any]) -> Exchange:
@@ -191,6 +195,12 @@ def prepared_on(connection: Connection[Any]) -> Prepared:
 
 def _executions(requests: Iterable[tuple[Statement, Rows]]) -> list[Execution]:
     return [(text_of(statement), parameters(statement, rows)) for statement, rows in requests]
+
+
+def _announcements(requests: Iterable[tuple[Statement, Rows]]) -> Iterator[Execution]:
+    for statement, _ in requests:
+        if isinstance(statement, Append) and statement.channel:
+            yield f"NOTIFY {statement.channel}", []
 
 
 def _new(executions: Sequence[Execution], prepared: dict[str, bytes]) -> dict[str, bytes]:

@@ -116,11 +116,15 @@ class Update(Statement):
 
 @dataclass(frozen=True, eq=False)
 class Append(Statement):
-    """Insert rows numbered by a counter: ``number`` continues the counter's value, which the same statement raises."""
+    """Insert rows numbered by a counter: ``number`` continues the counter's value, which the same statement raises.
+
+    The commit announces the rows on ``channel``, if the database can do that.
+    """
 
     columns: tuple[str, ...] = ()
     number: str = ""
     counter: str = ""
+    channel: str = ""
 
 
 class Dialect(ABC):

@@ -1,0 +1,74 @@
+"""How watchers get events: the responses of a stream, from events that were packed once for all of them.
+
+A packed event is a WatchEventsResponse with this one event. Protobuf merges messages whose bytes follow each other:
+lists are joined, and later values replace earlier ones. So the bytes of several packed events, with those of the
+revision behind them, are one response (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from registrar.v1.history_service_pb2 import WatchEventsResponse
+from registrar_server.reading.history import HistoryEntry
+from registrar_server.reading.spans import Span
+from registrar_server.rpc import convert
+from registrar_server.rpc.student_view import student_view
+
+MAX_RESPONSE_EVENTS = 500
+MAX_RESPONSE_BYTES = 256 * 1024
+"""A response with more bytes has only one event. A slow reader keeps at most one response in memory."""
+
+
+def pack(entry: HistoryEntry) -> bytes:
+    """Return the packed event."""
+    response = WatchEventsResponse()
+    convert.set_event(response.events.add(), entry)
+    return response.SerializeToString()
+
+
+def unchanged(packed: bytes) -> bytes:
+    """Return a packed event as it is."""
+    return packed
+
+
+def for_students(packed: bytes) -> bytes:
+    """Return a packed event without the fields that students do not see."""
+    response = WatchEventsResponse.FromString(packed)
+    student_view(response, "")
+    return response.SerializeToString()
+
+
+def join(events: Sequence[bytes], revision: int, *, checkpoint: bool = False) -> bytes:
+    """Return the response with these events, for gRPC."""
+    end = WatchEventsResponse(revision=revision, checkpoint=checkpoint)
+    return b"".join((*events, end.SerializeToString()))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of responses: what makes it of a packed event, and what joins events to a response."""
+
+    of_event: Callable[[bytes], bytes] = unchanged
+    of_event_for_students: Callable[[bytes], bytes] = for_students
+    join: Callable[..., bytes] = join
+
+    def responses(self, span: Span, *, as_student: bool) -> Iterator[bytes]:
+        """Yield the responses with the events of a span."""
+        make = self.of_event_for_students if as_student else self.of_event
+        events: list[bytes] = []
+        size, last = 0, span.after
+        for event in span.events:
+            made = event.in_form(make)
+            if events and (size + len(made) > MAX_RESPONSE_BYTES or len(events) == MAX_RESPONSE_EVENTS):
+                yield self.join(events, last)
+                events, size = [], 0
+            events.append(made)
+            size += len(made)
+            last = event.revision
+        if events:
+            yield self.join(events, span.upto)
+
+
+GRPC = Form()

@@ -1,0 +1,52 @@
+"""Learns of the commits of other servers from PostgreSQL, over a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import structlog
+from sqlalchemy.engine import URL
+
+from registrar_server.storage.engines import postgresql_arguments
+from registrar_server.storage.statements import APPEND_EVENTS
+
+RETRY_S = 2.0
+"""How long to wait before the connection is made again."""
+
+log = structlog.get_logger()
+
+
+async def listen(url: URL, notice: Callable[[], object], *, retry: float = RETRY_S) -> None:
+    """Call ``notice`` whenever a commit has announced new events, until this task is cancelled.
+
+    Announcements get lost while the connection is down. ``notice`` is called when it is back.
+    """
+    reported = False
+    while True:
+        try:
+            async with await _connect(url) as connection:
+                reported = False
+                notice()
+                async for _ in connection.notifies():
+                    notice()
+        except (psycopg.Error, OSError) as error:
+            if not reported:
+                log.warning("listening_interrupted", error=str(error).strip())
+            reported = True
+        await asyncio.sleep(retry)
+
+
+async def _connect(url: URL) -> psycopg.AsyncConnection[Any]:
+    arguments, options = postgresql_arguments(url)
+    connection = await psycopg.AsyncConnection.connect(*arguments, **options, autocommit=True)
+    try:
+        await connection.execute(f"LISTEN {APPEND_EVENTS.channel}")
+    except BaseException:
+        with suppress(psycopg.Error):
+            await connection.close()
+        raise
+    return connection
