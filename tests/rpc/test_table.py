@@ -76,7 +76,7 @@ def test_an_rpc_without_a_row_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     ids=["of-another-service", "twice"],
 )
 def test_a_row_without_an_rpc_is_refused(monkeypatch: pytest.MonkeyPatch, surplus: Any, name: str) -> None:
-    monkeypatch.setattr(history_reads, "READS", (*history_reads.ROWS, *surplus))
+    monkeypatch.setattr(history_reads, "ROWS", (*history_reads.ROWS, *surplus))
     with pytest.raises(RuntimeError, match=rf"registrar\.v1\.HistoryService and its rows differ: .*{name}"):
         runpy.run_path(table.__file__)
 
