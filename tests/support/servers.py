@@ -58,7 +58,7 @@ def settings(database_url: str, **others: Any) -> Settings:
 async def serving(database_url: str, **others: Any) -> AsyncIterator[Server]:
     """Run a server in this event loop.
 
-    ``clock`` among ``others`` says how long it remembers its callers, and ``times`` what its streams do how often.
+    ``clock`` among ``others`` says how long it remembers its callers, ``times`` what happens how often to streams.
     """
     clock, times = others.pop("clock", time.monotonic), others.pop("times", WATCH_TIMES)
     server = await start(settings(database_url, **others), clock=clock, times=times)
