@@ -229,7 +229,11 @@ class TestEvents:
     @pytest.mark.parametrize("after_revision", [0, None], ids=["from-the-beginning", "from-now"])
     async def test_streams_of_a_student_and_of_the_staff(self, sqlite_url: str, after_revision: int | None) -> None:
         """The streams share what the server has packed, over gRPC and over HTTP, and each sees what is meant for it."""
-        async with entering("grpc", sqlite_url) as door, opened("http", door.server) as other, AsyncExitStack() as stack:
+        async with (
+            entering("grpc", sqlite_url) as door,
+            opened("http", door.server) as other,
+            AsyncExitStack() as stack,
+        ):
             begin = {"student_id": "ada", "after_revision": after_revision}
             if after_revision is not None:
                 await add_campus(door)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode
-from grpc.aio import AioRpcError, secure_channel
+from grpc.aio import secure_channel
 
 from registrar.v1.history_service_pb2 import WatchEventsResponse
 from registrar_server import identity_sources
@@ -28,10 +28,10 @@ from registrar_server.rpc.watchers import WATCH_TIMES
 from tests.support import api_keys
 from tests.support.api_keys import Clock, id_of
 from tests.support.certificates import Authority
-from tests.support.doors import DOORS, Answered, Door, Stream, entering, opened
+from tests.support.doors import DOORS, PATIENCE_S, Answered, Door, Stream, entering, opened
 from tests.support.identities import caller_of
 from tests.support.outages import database_outage
-from tests.support.refusals import Failure
+from tests.support.refusals import refused
 from tests.support.servers import FREE_PORT, OPTIONS, Log, serving, settings
 from tests.support.tokens import Issuer
 
@@ -76,10 +76,11 @@ class Hired:
 
     async def is_asked(self, times: int = 1) -> None:
         """Wait until the server begins to look so many times, from now on."""
-        while not self._asked.locked():
-            await self._asked.acquire()
-        for _ in range(times):
-            await self._asked.acquire()
+        async with asyncio.timeout(PATIENCE_S):
+            while not self._asked.locked():
+                await self._asked.acquire()
+            for _ in range(times):
+                await self._asked.acquire()
 
 
 @contextlib.asynccontextmanager
@@ -207,10 +208,7 @@ class TestCertificates:
         async with watched_with_certificate(sqlite_url, authority, files) as (server, call):
             files["cert_roles"].write_text(entry)
             await server.reload()
-            with pytest.raises(AioRpcError) as caught:
-                while True:  # Checkpoints come before.
-                    await call.read()
-            failure = Failure.read(caught.value)
+            failure = await refused(read_on(call))
         assert (failure.code, failure.reason) == (StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID")
         assert (await log.one("rpc", method="WatchEvents"))["cause"] == cause
 
@@ -235,9 +233,7 @@ def authority() -> Authority:
 @pytest.fixture
 def files(authority: Authority, tmp_path: Path) -> dict[str, Any]:
     """The settings of a server that knows a client by its certificate, as an admin."""
-    found = {
-        name: tmp_path / name for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file", "cert_roles")
-    }
+    found = {name: tmp_path / name for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file", "cert_roles")}
     authority.issue("DNS:localhost", "IP:127.0.0.1").write(found["tls_cert_file"], found["tls_key_file"])
     found["tls_client_ca_file"].write_bytes(authority.pem)
     found["cert_roles"].write_text(ENTRY.format(san=CLIENT, name="follower", role="admin"))
@@ -260,6 +256,13 @@ async def watched_with_certificate(
         assert WatchEventsResponse.FromString(await call.read()).checkpoint
         yield server, call
         call.cancel()
+
+
+async def read_on(call: Any) -> None:
+    """Read a stream until it ends with an error."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            await call.read()
 
 
 @both_doors
