@@ -224,7 +224,7 @@ class TestEvents:
         """A stream without a student has the events of all, also if it begins from now on."""
         await add_campus(door)
         answered = await door.refused(ADA, "WatchEvents", **fields)
-        assert (answered.reason, answered.info.metadata) == ("ROLE_REQUIRED", {"role": "reader"})
+        assert (answered.reason, dict(answered.info.metadata)) == ("ROLE_REQUIRED", {"role": "reader"})
 
     @pytest.mark.parametrize("after_revision", [0, None], ids=["from-the-beginning", "from-now"])
     async def test_streams_of_a_student_and_of_the_staff(self, sqlite_url: str, after_revision: int | None) -> None:
@@ -234,7 +234,7 @@ class TestEvents:
             opened("http", door.server) as other,
             AsyncExitStack() as stack,
         ):
-            begin = {"student_id": "ada", "after_revision": after_revision}
+            begin: dict[str, Any] = {"student_id": "ada", "after_revision": after_revision}
             if after_revision is not None:
                 await add_campus(door)
             watches = [one.watch(bearer, **begin) for one in (door, other) for bearer in ("reader", ADA)]

@@ -233,7 +233,9 @@ def broken_row(row: Method) -> Method:
         return dataclasses.replace(row, command=crash)
     if isinstance(row, Batch):
         return BrokenBatch(row.request, row.response)
-    assert isinstance(row, Read | Watch)
+    if isinstance(row, Watch):
+        return dataclasses.replace(row, plan=crash)
+    assert isinstance(row, Read)
     return dataclasses.replace(row, plan=crash)
 
 
