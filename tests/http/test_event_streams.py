@@ -99,6 +99,17 @@ class TestResponses:
                 fields["after_revision"] = expected[-1].revision
                 assert (await reader.event()).text.encode() == write((await over_grpc(registrar, fields))[0]).rstrip()
 
+    async def test_many_events(self, database_url: str) -> None:
+        """A long history comes in several responses, without a gap and with one checkpoint at its end."""
+        async with serving_http(database_url) as server, calling(server.address) as registrar:
+            await asyncio.gather(*(registrar.add_student(f"s-{number}") for number in range(700)))
+            async with subscribed(server, FROM_THE_BEGINNING) as reader:
+                responses = await reader.to_checkpoint()
+        revisions = [int(event["revision"]) for one in responses for event in one["events"]]
+        assert revisions == list(range(1, 701))
+        assert len(responses) > 2
+        assert responses[-1] == {"events": [], "revision": "700", "checkpoint": True}
+
     async def test_line_breaks(self, server: Server) -> None:
         """A text with line breaks does not break an event in two."""
         comment = "one\n\nid: 99\n\nevent: error\ndata: {}"
