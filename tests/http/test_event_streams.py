@@ -360,6 +360,13 @@ class TestEnd:
         (line,) = log.of("rpc", method="WatchEvents")
         assert line["status"] == "DEADLINE_EXCEEDED"
 
+    async def test_deadline_before_the_beginning(self, server: Server, log: Log) -> None:
+        """A stream whose deadline passes before its first response has an ordinary answer."""
+        answer = await refused(server, FROM_THE_BEGINNING, "Registrar-Timeout: 0.000001s")
+        assert (answer.status, json.loads(answer.body)["message"]) == (504, "The deadline of the stream has passed.")
+        (line,) = log.of("rpc", method="WatchEvents")
+        assert line["status"] == "DEADLINE_EXCEEDED"
+
     async def test_lost_right(self, sqlite_url: str, log: Log) -> None:
         """A stream ends when its credentials are revoked."""
         fickle = Fickle()
@@ -489,6 +496,18 @@ class TestSlowReaders:
             (last,) = await quick.events(1)
             assert last["revision"] == str(COUNT + 1)
             assert [int(event["revision"]) for event in await slow.events(COUNT + 1)] == [*expected, COUNT + 1]
+
+    async def test_stop(self, long_history: str) -> None:
+        """A slow reader does not hold up the stop, and learns of it when it reads on."""
+        server = await start(settings(long_history, http_listen=FREE_PORT), patient())
+        async with connected(server, receives=4096) as client:
+            slow = await subscribe(client, f"{WATCH}?{FROM_THE_BEGINNING}")
+            stopping = asyncio.create_task(server.stop(grace=60))
+            await refuses_connections(server)
+            assert reason_of(await slow.failure()) == "SHUTTING_DOWN"
+            assert await client.rest() == b""
+            assert await stopping
+        assert int(slow.last_id) < COUNT
 
     async def test_never(self, long_history: str, log: Log) -> None:
         """A reader that takes nothing is cut off. It goes on after the last event that it received, without a gap."""

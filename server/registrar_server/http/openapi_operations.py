@@ -28,8 +28,8 @@ HEADERS: Mapping[str, dict[str, Any]] = {
     "TimeoutOfStream": {
         "name": "Registrar-Timeout",
         "in": "header",
-        "description": "How long the stream lasts, such as `500ms`, `5s` or `2m`, at most `1h`. Without it the stream has"
-        " no end. When the time is over, the stream ends with DEADLINE_EXCEEDED.",
+        "description": "How long the stream lasts, such as `500ms`, `5s` or `2m`, at most `1h`. Without it the stream"
+        " has no end. When the time is over, the stream ends with DEADLINE_EXCEEDED.",
         "schema": _DURATION,
     },
     "LastEventId": {
