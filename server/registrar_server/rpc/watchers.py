@@ -39,6 +39,8 @@ class WatchTimes(NamedTuple):
     """Between two looks for new events, if none were announced."""
     poll_sqlite: float = 0.03
     """The same, where the commits of other processes are not announced."""
+    heartbeat: float = 5.0
+    """Between two comments of a stream over HTTP, so that no proxy takes its connection for dead."""
 
 
 WATCH_TIMES = WatchTimes()
@@ -51,7 +53,7 @@ class Watchers:
         self._feed = feed
         self._identity = identity
         self._limit = limit
-        self._times = times
+        self.times = times
         self._open: set[asyncio.Timeout] = set()
         """What ends the streams."""
         self._is_stopping = False
@@ -96,7 +98,7 @@ class Watchers:
         streaming = asyncio.create_task(self._stream(arrival, search, after, form, send))
         try:
             while not streaming.done():
-                seconds = min(self._identity.remembers_for(credentials), self._times.credentials)
+                seconds = min(self._identity.remembers_for(credentials), self.times.credentials)
                 await asyncio.wait((streaming,), timeout=seconds)
                 if not streaming.done():
                     await self._check(arrival, credentials)
@@ -133,7 +135,7 @@ class Watchers:
             is_behind = is_behind or not span.is_last
             if (is_behind and span.is_last) or clock() >= due:
                 await send(form.join((), revision, checkpoint=True))
-                is_behind, due = not span.is_last, clock() + self._times.checkpoint
+                is_behind, due = not span.is_last, clock() + self.times.checkpoint
             if span.is_last:
                 revision = await self._feed.wait(search, revision, due - clock())
 
