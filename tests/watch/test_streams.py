@@ -167,6 +167,21 @@ class TestRevisions:
             assert revisions(await idle.reach(1)) == [1]
             assert await idle.checkpoint() == 1
 
+    async def test_first_checkpoint(self, registrar: Registrar) -> None:
+        """The first checkpoint says that the stream has caught up, so it does not come between existing events."""
+        count = 2 * SPAN_EVENTS + 1
+        await add_students(registrar, count)
+        async with watching(registrar, after_revision=0) as stream:
+            assert await stream.checkpoint() == count
+        assert len(stream.events) == count
+
+    async def test_checkpoints_of_a_long_catch_up(self, database_url: str) -> None:
+        """A stream that catches up for long has checkpoints as well, so that its reader can store where it is."""
+        async with registrar_on(database_url, times=WatchTimes(checkpoint=0)) as registrar:
+            await add_students(registrar, 2 * SPAN_EVENTS + 1)
+            async with watching(registrar, after_revision=0) as stream:
+                assert await stream.checkpoint() == SPAN_EVENTS
+
     async def test_checkpoints_are_frequent_enough(self) -> None:
         """Callers may count on 10 seconds."""
         assert 0 < WatchTimes().checkpoint < 10
