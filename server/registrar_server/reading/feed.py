@@ -34,9 +34,10 @@ class Feed:
     ) -> None:
         self._poll = poll
         self.latest = latest
-        # Each watcher has one read under way at most.
-        self._table_threads = QueryThreads(TABLE_THREADS, max_watchers)
-        self._tail_thread = QueryThreads(1, max_watchers)
+        # Each watcher has one read under way at most. One who leaves does not end it, and the next one has another.
+        max_reads = 2 * max_watchers
+        self._table_threads = QueryThreads(TABLE_THREADS, max_reads)
+        self._tail_thread = QueryThreads(1, max_reads)
         self._table = SharedReads(lambda search: self._table_threads.run(read, search))
         self._tail = Tail(lambda search: self._tail_thread.run(read, search), latest, interval)
 
