@@ -125,7 +125,7 @@ class Watchers:
     async def _stream(self, arrival: Arrival, search: EventSearch, revision: int, form: Form, send: Send) -> None:
         """Send what the history has after a revision, and what comes; never ends by itself."""
         clock = asyncio.get_running_loop().time
-        is_behind, due, sent = True, clock(), 0
+        is_behind, due, sent = True, clock() + self.times.checkpoint, 0
         while True:
             span = await self._feed.next(search, revision)
             for response in form.responses(span, as_student=arrival.as_student):
