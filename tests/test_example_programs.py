@@ -38,7 +38,7 @@ from tests.support.servers import server_process, serving
 from tests.support.subprocess_environment import environment_without
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-KILLS = 5
+KILLS = 6
 REFUSED = "file,line,reason,message"
 
 Rows = list[tuple[str, str, str, str]]
