@@ -68,7 +68,7 @@ class Attempts:
         self._deadline = deadline
         self._connect_deadline = min(deadline, connect_deadline)
         self._made = 0
-        self._bound = earlier._bound if earlier else min(options.initial_backoff, options.max_backoff)
+        self._bound: float = earlier._bound if earlier else min(options.initial_backoff, options.max_backoff)
         self._last: RegistrarError | None = None
 
     def pause_after(self, failure: RegistrarError, *, reached: bool, passes: bool = False) -> float | None:

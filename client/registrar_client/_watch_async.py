@@ -88,6 +88,10 @@ class AsyncWatch(BaseWatch[Item]):
         self._runner = runner
         self._closed = asyncio.Event()
 
+    def __del__(self) -> None:
+        # A call of grpc.aio refers to itself, so only a garbage collection would end the stream.
+        self._drop_stream()
+
     def __aiter__(self) -> Self:
         return self
 

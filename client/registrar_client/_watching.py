@@ -139,9 +139,10 @@ class Progress(Generic[Item]):
 class BaseWatch(Generic[Item]):
     """What both kinds of watches share."""
 
+    _stream: Any = None
+
     def __init__(self, runner: BaseRunner, call: Call[Any], *, checkpoints: bool) -> None:
         self._progress = Progress[Item](runner, call, checkpoints=checkpoints)
-        self._stream: Any = None
 
     @property
     def revision(self) -> int | None:

@@ -163,7 +163,8 @@ def test_type_checkers_see_precise_types() -> None:
         assert_type(client.history.watch(checkpoints=True), Watch[Event | Checkpoint])
         assert_type(other.history.watch(checkpoints=True), AsyncWatch[Event | Checkpoint])
         with client.history.watch() as watch:
-            assert_type([*watch], list[Event])
+            for event in watch:
+                assert_type(event, Event)
         coroutine = other.courses.update(course_id="c", capacity=None)
         assert_type(coroutine, Coroutine[Any, Any, UpdatedCourse]).close()
         # Each of these calls is an error, because mypy reports unused `type: ignore` comments.
