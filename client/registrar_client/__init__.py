@@ -53,6 +53,9 @@ from registrar_client._types import (
     StudentCourse,
     Unset,
 )
+from registrar_client._watch_async import AsyncWatch
+from registrar_client._watch_sync import Watch
+from registrar_client._watching import Checkpoint
 from registrar_client.errors import (
     Aborted,
     AlreadyExists,
@@ -102,6 +105,7 @@ from registrar_client.reasons import (
     PrerequisiteUnmet,
     RateLimited,
     RequestIdReused,
+    RevisionAhead,
     RoleRequired,
     ScheduleConflict,
     ShuttingDown,
@@ -121,11 +125,13 @@ __all__ = [
     "AlreadyWaitlisted",
     "AsyncPager",
     "AsyncRegistrarClient",
+    "AsyncWatch",
     "BatchFailed",
     "BatchResults",
     "BulkReport",
     "BulkStopped",
     "Cancelled",
+    "Checkpoint",
     "Contention",
     "Course",
     "CourseCancelled",
@@ -180,6 +186,7 @@ __all__ = [
     "RequestIdReused",
     "ResourceExhausted",
     "RetryOptions",
+    "RevisionAhead",
     "RoleRequired",
     "RosterEntry",
     "ScheduleConflict",
@@ -204,6 +211,7 @@ __all__ = [
     "UpdatedCourse",
     "Violation",
     "WaitlistFull",
+    "Watch",
     "Weekday",
     "writes",
 ]

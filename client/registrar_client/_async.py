@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client import _bulk_async
+from registrar_client import _bulk_async, _watch_async
 from registrar_client._call_metadata import AsyncToken, CallMetadata
 from registrar_client._calls import batches, completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import (
@@ -63,6 +63,7 @@ class AsyncHistory:
         self._runner = runner
 
     list = async_paged(history.list_)
+    watch = _watch_async.watch
 
 
 class AsyncRegistrarClient:

@@ -43,7 +43,7 @@ def _closed() -> NoReturn:
     raise RuntimeError("this client is closed")
 
 
-class _Base:
+class BaseRunner:
     """The parts that both runners share."""
 
     def __init__(
@@ -56,14 +56,16 @@ class _Base:
     ) -> None:
         self.timing = Timing()
         self._connection = connection
-        self._reached = False
+        self.reached = False
+        """Whether the server was ever reached."""
         self._is_closed = False
         self._stubs = _Stubs(channel)
         self._metadata = metadata
         self._timeout = positive_seconds("timeout", timeout)
-        self._retry = retry or RetryOptions()
+        self.retry = retry or RetryOptions()
 
-    def _seconds(self, call: Call[Any]) -> float:
+    def seconds(self, call: Call[Any]) -> float:
+        """Return the seconds for all attempts at a call. Raises InvalidField for what is no timeout."""
         if call.timeout is None:
             return self._timeout
         try:
@@ -72,20 +74,23 @@ class _Base:
             description = str(error).removeprefix("timeout ")
             raise invalid_fields([FieldViolation(field="timeout", description=description)]) from None
 
-    def _attempts(self, started: float, deadline: float) -> Attempts:
-        return Attempts(self._retry, self.timing, deadline, started + self._connection.connect_timeout)
+    def attempts(self, started: float, deadline: float) -> Attempts:
+        """Return what decides whether attempts are repeated that began at this time."""
+        return Attempts(self.retry, self.timing, deadline, started + self._connection.connect_timeout)
 
-    def _pause_after(self, failure: RegistrarError, attempts: Attempts) -> float | None:
+    def pause_after(self, failure: RegistrarError, attempts: Attempts) -> float | None:
+        """Return the seconds to wait before the next attempt, None to give up."""
         advise(failure)
         # A missed deadline does not tell whether there was a connection.
         if not is_unconnected(failure) and failure.status is not grpc.StatusCode.DEADLINE_EXCEEDED:
-            self._reached = True
-        return attempts.pause_after(failure, reached=self._reached)
+            self.reached = True
+        return attempts.pause_after(failure, reached=self.reached)
 
     def _is_unreached(self, failure: RegistrarError) -> bool:
-        return not self._reached and is_unconnected(failure)
+        return not self.reached and is_unconnected(failure)
 
-    def _check_open(self, failure: RegistrarError) -> None:
+    def check_open(self, failure: RegistrarError) -> None:
+        """Raise Cancelled if the client was closed after this failure."""
         if self._is_closed:
             raise Cancelled("The client was closed.", request_id=failure.request_id) from failure
 
@@ -94,7 +99,7 @@ class _Base:
         self._stubs = _Stubs(_closed)
 
 
-class Runner(_Base):
+class Runner(BaseRunner):
     """Executes calls and returns their results. Threads may share it."""
 
     def __init__(
@@ -120,7 +125,7 @@ class Runner(_Base):
         now = self.timing.now
         common = self._metadata.of(call)
         started = now()
-        deadline = started + self._seconds(call)
+        deadline = started + self.seconds(call)
         attempts: Attempts | None = None
         while True:
             metadata = self._metadata.of_attempt(common)
@@ -128,17 +133,23 @@ class Runner(_Base):
                 response = method(call.request, timeout=deadline - now(), metadata=metadata)
             except grpc.RpcError as error:
                 failure = from_rpc_error(error, call.request)
-                attempts = attempts or self._attempts(started, deadline)
-                pause = self._pause_after(failure, attempts)
+                attempts = attempts or self.attempts(started, deadline)
+                pause = self.pause_after(failure, attempts)
                 if pause is None:
-                    raise self._final(failure) from error
+                    raise self.final(failure) from error
             else:
-                self._reached = True
+                self.reached = True
                 return call.read(response)
             sleep(pause)
-            self._check_open(failure)
+            self.check_open(failure)
 
-    def _final(self, failure: RegistrarError) -> RegistrarError:
+    def open_stream(self, call: Call[Any]) -> Any:
+        """Begin a call that is answered with a stream, and return gRPC's call."""
+        metadata = self._metadata.of_attempt(self._metadata.of(call))
+        return self._stubs[call.rpc](call.request, metadata=metadata)
+
+    def final(self, failure: RegistrarError) -> RegistrarError:
+        """Return the error that the caller gets for the failure of the last attempt."""
         return unreached(self._connection, failure) if self._is_unreached(failure) else failure
 
     def close(self) -> None:
@@ -148,7 +159,7 @@ class Runner(_Base):
             self._owned_channel.close()
 
 
-class AsyncRunner(_Base):
+class AsyncRunner(BaseRunner):
     """Executes calls on one event loop."""
 
     def __init__(
@@ -185,7 +196,7 @@ class AsyncRunner(_Base):
         now = self.timing.now
         common, request_id = self._metadata.of(call), getattr(call.request, "request_id", "")
         started = now()
-        deadline = started + self._seconds(call)
+        deadline = started + self.seconds(call)
         attempts: Attempts | None = None
         while True:
             metadata = await self._metadata.of_async_attempt(common, deadline - now(), request_id)
@@ -193,17 +204,23 @@ class AsyncRunner(_Base):
                 response = await method(call.request, timeout=deadline - now(), metadata=metadata)
             except grpc.RpcError as error:
                 failure = from_rpc_error(error, call.request)
-                attempts = attempts or self._attempts(started, deadline)
-                pause = self._pause_after(failure, attempts)
+                attempts = attempts or self.attempts(started, deadline)
+                pause = self.pause_after(failure, attempts)
                 if pause is None:
-                    raise await self._final(failure) from error
+                    raise await self.final(failure) from error
             else:
-                self._reached = True
+                self.reached = True
                 return call.read(response)
             await self.sleep(pause)
-            self._check_open(failure)
+            self.check_open(failure)
 
-    async def _final(self, failure: RegistrarError) -> RegistrarError:
+    async def open_stream(self, call: Call[Any], seconds: float) -> Any:
+        """Begin a call that is answered with a stream, and return gRPC's call. A token must be there in ``seconds``."""
+        metadata = await self._metadata.of_async_attempt(self._metadata.of(call), seconds, "")
+        return self._stubs[call.rpc](call.request, metadata=metadata)
+
+    async def final(self, failure: RegistrarError) -> RegistrarError:
+        """Return the error that the caller gets for the failure of the last attempt."""
         # Name servers and probes would block the event loop.
         return await asyncio.to_thread(unreached, self._connection, failure) if self._is_unreached(failure) else failure
 

@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from registrar_client import _bulk_sync
+from registrar_client import _bulk_sync, _watch_sync
 from registrar_client._call_metadata import CallMetadata, Token
 from registrar_client._calls import batches, completions, courses, enrollment_reads, enrollments, history, students
 from registrar_client._connection import (
@@ -63,6 +63,7 @@ class History:
         self._runner = runner
 
     list = paged(history.list_)
+    watch = _watch_sync.watch
 
 
 class RegistrarClient:

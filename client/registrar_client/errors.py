@@ -143,7 +143,7 @@ class Aborted(RegistrarError):
 
 
 class OutOfRange(RegistrarError):
-    """OUT_OF_RANGE: Registrar does not send this status, but a proxy may."""
+    """OUT_OF_RANGE: a watch begins after the end of the history."""
 
     status = grpc.StatusCode.OUT_OF_RANGE
 

@@ -10,6 +10,7 @@ from registrar_client.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    OutOfRange,
     PermissionDenied,
     RegistrarError,
     ResourceExhausted,
@@ -246,6 +247,17 @@ class RoleRequired(PermissionDenied):
         It is empty if the server names none, as for the later writes of an atomic batch.
         """
         return self.metadata.get("role", "")
+
+
+class RevisionAhead(OutOfRange):
+    """The history has not reached the revision: it is that of another database, or an older backup was restored."""
+
+    reason = ErrorReason.REVISION_AHEAD
+
+    @property
+    def revision(self) -> int:
+        """The revision of the newest event. 0 if the server did not send it."""
+        return int(self.metadata.get("revision", 0))
 
 
 def _docs_of_reasons() -> dict[str, str]:

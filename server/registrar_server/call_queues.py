@@ -92,7 +92,7 @@ class CallQueues:
 
     async def close(self) -> None:
         """Refuse new calls, and return when all calls in progress are done."""
-        queues = (self.changes, self.blocks, self.batches, self.lookups, self.queries)
+        queues = (self.changes, self.blocks, self.batches, self.lookups, self.queries, self.feed)
         await asyncio.gather(*(queue.close() for queue in queues))
         await self._revisions.close()  # A batch that ends while the server stops still needs the revision.
 

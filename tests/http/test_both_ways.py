@@ -5,9 +5,11 @@ One story is told to two servers with a database each: to one over gRPC, to the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import grpc
 import pytest
@@ -17,11 +19,14 @@ from google.rpc import status_pb2
 from google.rpc.code_pb2 import Code
 
 from registrar.v1.batch_service_pb2 import Write
-from registrar_server.rpc.methods import Method
+from registrar_server.rpc.methods import Method, Watch
 from registrar_server.rpc.table import METHODS, SERVICES
-from tests.support.http_calls import HttpCaller, HttpResponse
-from tests.support.http_forms import Style, as_http, bindings, template
+from tests.support import raw_connections
+from tests.support.http_calls import JSON, HttpCaller, HttpResponse
+from tests.support.http_forms import HttpForm, Style, as_http, bindings, template
+from tests.support.raw_connections import connected
 from tests.support.refusals import DETAILS_KEY
+from tests.support.server_sent import EventReader
 from tests.support.servers import FREE_PORT, Log, calling, serving
 
 STYLES = {
@@ -204,6 +209,12 @@ STORY: list[tuple[str, dict[str, Any]]] = [
     ("ListEvents", {"after_revision": "-5"}),
     ("ListEvents", {"page_size": 1}),
     ("ListEvents", {"page_size": 1, "page_token": "<next_page_token 7>"}),
+    ("WatchEvents", {"after_revision": "0"}),
+    ("WatchEvents", {"student_id": "s-1", "course_id": "CS-101", "after_revision": "5"}),
+    ("WatchEvents", {"types": ["EVENT_TYPE_STUDENT_ENROLLED", "EVENT_TYPE_HOLD_PLACED"], "after_revision": "3"}),
+    ("WatchEvents", {"actor": "x"}),
+    ("WatchEvents", {"after_revision": "-5", "student_id": "?"}),
+    ("WatchEvents", {"after_revision": "1000000"}),
     ("BatchWrite", {"writes": [], "atomic": True, "unordered": True, "request_id": "no uuid"}),
     ("BatchWrite", {"writes": WRITES, "validate_only": True, "request_id": IDS[17]}),
     ("BatchWrite", {"writes": WRITES, "validate_only": True, "atomic": True}),
@@ -226,6 +237,7 @@ HTTP_STATUSES = {
     Code.NOT_FOUND: 404,
     Code.ALREADY_EXISTS: 409,
     Code.ABORTED: 412,  # All of the story are stale etags.
+    Code.OUT_OF_RANGE: 400,
 }
 
 
@@ -278,15 +290,29 @@ RPCS = {rpc.name: rpc for service in SERVICES for rpc in service.methods}
 async def over_grpc(channel: grpc.aio.Channel, name: str, request: Message) -> dict[str, Any]:
     """Return the answer as JSON, or the status."""
     row = ROWS[name]
-    call = channel.unary_unary(
-        PATHS[name], request_serializer=row.request.SerializeToString, response_deserializer=row.response.FromString
-    )
+    forms = {"request_serializer": row.request.SerializeToString, "response_deserializer": row.response.FromString}
     try:
-        answer = await call(request)
+        if isinstance(row, Watch):
+            return await to_checkpoint(channel.unary_stream(PATHS[name], **forms)(request))
+        return as_json(await channel.unary_unary(PATHS[name], **forms)(request))
     except grpc.aio.AioRpcError as error:
-        answer = status_pb2.Status.FromString(dict(error.trailing_metadata())[DETAILS_KEY])
+        return as_json(status_pb2.Status.FromString(dict(error.trailing_metadata())[DETAILS_KEY]))
+
+
+async def to_checkpoint(call: Any) -> dict[str, Any]:
+    """Return the responses of a stream up to the first checkpoint."""
+    responses: list[dict[str, Any]] = []
+    async for response in call:
+        responses.append(as_json(response))
+        if response.checkpoint:
+            break
+    call.cancel()
+    return {"responses": responses}
+
+
+def as_json(message: Message) -> dict[str, Any]:
     found: dict[str, Any] = json_format.MessageToDict(
-        answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     return found
 
@@ -294,7 +320,21 @@ async def over_grpc(channel: grpc.aio.Channel, name: str, request: Message) -> d
 async def over_http(caller: HttpCaller, name: str, request: Message, style: Style) -> HttpResponse:
     rules = bindings(RPCS[name])
     form = as_http(rules[route_of(name, request, style)], request, style)
+    if isinstance(ROWS[name], Watch):
+        return await stream_over_http(caller, form)
     return await caller.call(form.verb, form.path, form.body, query=form.query, **form.headers)
+
+
+async def stream_over_http(caller: HttpCaller, form: HttpForm) -> HttpResponse:
+    """Return the responses of a stream up to the first checkpoint as one answer."""
+    async with connected(caller.address) as client:
+        await client.send(raw_connections.request("GET", f"{form.path}?{urlencode(form.query, doseq=True)}"))
+        status, headers = await client.head()
+        if status != 200:
+            return HttpResponse(status, headers, await client.body(headers))
+        responses = await EventReader(client, headers).to_checkpoint()
+        headers["content-type"] = JSON
+        return HttpResponse(status, headers, json.dumps({"responses": responses}).encode())
 
 
 def route_of(name: str, request: Message, style: Style) -> int:
@@ -327,13 +367,22 @@ async def test_a_story_over_both(database_url: str, other_url: str, log: Log, st
             request = json_format.ParseDict(fields, ROWS[name].request())
             begun = len(log.lines)
             expected = await over_grpc(registrar.channel, name, there.unname(request))
+            await lines_of_streams(log, name, begun)
             between = len(log.lines)
             response = await over_http(caller, name, here.unname(request), style)
+            await lines_of_streams(log, name, between)
             assert here.name(response.json) == there.name(expected), (step, name)
             assert_fits(response, expected)
             assert told(log.lines[between:], here) == told(log.lines[begun:between], there), (step, name)
             outcomes[name].add(response.status == 200)
     assert all(seen == {True, False} for seen in outcomes.values()), f"a success and a refusal of each: {outcomes}"
+
+
+async def lines_of_streams(log: Log, name: str, begun: int) -> None:
+    """Wait until the log has the line of a stream whose reader has left."""
+    if isinstance(ROWS[name], Watch):
+        before = len([line for line in log.lines[:begun] if line.get("method") == name])
+        await log.several(before + 1, "rpc", method=name)
 
 
 def assert_fits(response: HttpResponse, expected: Mapping[str, Any]) -> None:

@@ -371,7 +371,7 @@ class TestPreflights:
         assert answer.headers["access-control-allow-methods"] == "GET, HEAD, POST, PUT, PATCH, DELETE"
         allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
         own = {"registrar-timeout", "registrar-on-behalf-of"}
-        assert set(allowed) == {"content-type", "if-match", "idempotency-key", "authorization", *own}
+        assert set(allowed) == {"content-type", "if-match", "idempotency-key", "authorization", "last-event-id", *own}
         assert answer.headers["vary"] == "Origin"
         assert not {"content-type", "content-length", "access-control-allow-credentials"} & set(answer.headers)
         assert not listing_site.log.of("http_refused")

@@ -40,6 +40,7 @@ BY_STATUS: dict[int, set[Reason]] = {
         Reason.COURSE_HAS_ENROLLMENTS,
         Reason.STUDENT_HAS_ENROLLMENTS,
         Reason.NOT_COMPLETED,
+        Reason.REVISION_AHEAD,
     },
     401: {Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID},
     403: {Reason.ROLE_REQUIRED},

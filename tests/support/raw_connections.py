@@ -33,21 +33,31 @@ class RawConnection:
 
     async def answer(self, *, has_body: bool = True) -> WebAnswer:
         """Read one answer."""
+        status, headers = await self.head()
+        return WebAnswer(status, headers, await self.body(headers) if has_body else b"")
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        """Read the status and the headers of an answer."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.split("\r\n")[:-2]
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        body = await self._body(headers) if has_body else b""
-        return WebAnswer(int(first.split()[1]), headers, body)
+        return int(first.split()[1]), headers
 
-    async def _body(self, headers: dict[str, str]) -> bytes:
+    async def body(self, headers: dict[str, str]) -> bytes:
+        """Read the body of an answer with these headers."""
         if headers.get("transfer-encoding") != "chunked":
             return await self._reader.readexactly(int(headers.get("content-length", 0)))
         body = b""
-        while size := int(await self._reader.readline(), 16):
-            body += await self._reader.readexactly(size)
-            await self._reader.readline()
-        await self._reader.readline()
+        while chunk := await self.chunk():
+            body += chunk
         return body
+
+    async def chunk(self) -> bytes:
+        """Read one chunk of a body; the last one is empty."""
+        size = int(await self._reader.readline(), 16)
+        chunk = await self._reader.readexactly(size)
+        assert await self._reader.readline() == b"\r\n"
+        return chunk
 
     async def ask(self, request: bytes) -> WebAnswer:
         """Send a request and read its answer."""

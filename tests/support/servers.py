@@ -34,6 +34,7 @@ from registrar.v1.student_service_pb2 import CreateStudentRequest
 from registrar.v1.student_service_pb2_grpc import StudentServiceStub
 from registrar_server.app import Server, start
 from registrar_server.ledger.ledger import Block, Call, Ledger, Outcome
+from registrar_server.rpc.watchers import WATCH_TIMES
 from registrar_server.settings import Settings
 from tests.support.subprocess_environment import environment_without
 
@@ -55,9 +56,12 @@ def settings(database_url: str, **others: Any) -> Settings:
 
 @contextlib.asynccontextmanager
 async def serving(database_url: str, **others: Any) -> AsyncIterator[Server]:
-    """Run a server in this event loop; ``clock`` among ``others`` says how long it remembers its callers."""
-    clock = others.pop("clock", time.monotonic)
-    server = await start(settings(database_url, **others), clock=clock)
+    """Run a server in this event loop.
+
+    ``clock`` among ``others`` says how long it remembers its callers, ``times`` what happens how often to streams.
+    """
+    clock, times = others.pop("clock", time.monotonic), others.pop("times", WATCH_TIMES)
+    server = await start(settings(database_url, **others), clock=clock, times=times)
     try:
         yield server
     finally:

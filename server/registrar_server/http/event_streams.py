@@ -7,28 +7,35 @@ The data of each event is a response as JSON, and its id is the revision, with w
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 
 from google.rpc.status_pb2 import Status
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from registrar.v1.history_service_pb2 import WatchEventsRequest, WatchEventsResponse
 from registrar_server.errors import FieldViolation, invalid_fields
+from registrar_server.http import answers
+from registrar_server.http.incoming import Incoming, incoming
 from registrar_server.http.json_answers import write
+from registrar_server.http.json_requests import read_request
+from registrar_server.http.refusals import HttpReason, HttpRefusal
+from registrar_server.http.routes import Match
+from registrar_server.identity.identity import Identity
+from registrar_server.rpc import status
 from registrar_server.rpc.id_rule import shown
 from registrar_server.rpc.watch_forms import Form, for_students
+from registrar_server.rpc.watchers import Watchers
 
 LAST_EVENT_ID = "last-event-id"
-HEARTBEAT_S = 5.0
-"""How often a stream has a comment, so that no proxy takes its connection for dead."""
 MAX_REVISION = 2**63 - 1
 
-_HEADERS = [
+_HEADERS = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back until its buffer is full.
-]
+)
 
 
 def _event_as_json(packed: bytes) -> bytes:
@@ -63,10 +70,54 @@ def resume(request: WatchEventsRequest, headers: Mapping[str, str]) -> None:
     request.after_revision = int(value)
 
 
+class EventStreams:
+    """Answers each request with a stream, which has no deadline unless its caller sets one."""
+
+    def __init__(self, watchers: Watchers, identity: Identity, max_bytes: int) -> None:
+        self._watchers = watchers
+        self._identity = identity
+        self._max_bytes = max_bytes
+
+    async def answer(self, match: Match, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; returns when its stream has ended."""
+        if scope["http_version"] == "1.0":  # It has no chunks, and so no way to tell an end from a lost connection.
+            raise HttpRefusal(HttpReason.METHOD_NOT_ALLOWED, "A stream needs HTTP/1.1.", {"allow": "GET"})
+        call = incoming(match, scope, math.inf)
+        await call.name_caller(self._identity, None)
+        stream = EventStream(send, self._watchers.times.heartbeat)
+        if not call.arrival.is_over:
+            body = await call.read_body(receive, self._max_bytes)
+            await self._run(call, body, stream)
+        assert call.arrival.refused is not None
+        refused = call.arrival.refused.message
+        await (stream.fail(refused) if stream.has_begun else answers.of_status(refused).send(send))
+
+    async def _run(self, call: Incoming, body: bytes, stream: EventStream) -> None:
+        """Stream until the stream is refused, its deadline passes or its client leaves."""
+        arrival = call.arrival
+        try:
+            async with asyncio.timeout_at(call.caller.deadline):
+                request = read_request(call.match, call.query, call.headers, body)
+                assert isinstance(request, WatchEventsRequest)
+                resume(request, call.headers)
+                arrival.data = request.SerializeToString()
+                await self._watchers.serve(arrival, call.credentials, EVENT_STREAM, stream.send)
+        except TimeoutError:
+            arrival.leave()
+            arrival.refused = status.of_deadline("The deadline of the stream has passed.")
+        except asyncio.CancelledError:
+            arrival.leave()
+            raise
+        except Exception as error:
+            arrival.end(error)
+        finally:
+            stream.leave()
+
+
 class EventStream:
     """The answer with a stream. It begins with the first response; before, the request can still be refused."""
 
-    def __init__(self, send: Send, *, heartbeat: float = HEARTBEAT_S) -> None:
+    def __init__(self, send: Send, heartbeat: float) -> None:
         self._send = send
         self._heartbeat = heartbeat
         self._beating: asyncio.Task[None] | None = None
@@ -79,7 +130,7 @@ class EventStream:
     async def send(self, response: bytes) -> None:
         """Send a response; waits while the client does not take what was sent before."""
         if self._beating is None:
-            await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await self._send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
             self._beating = asyncio.create_task(self._beat())
         await self._write(response)
 
@@ -94,6 +145,7 @@ class EventStream:
             self._beating.cancel()
 
     async def _beat(self) -> None:
+        """Send a comment now and then, so that no proxy takes the connection for dead."""
         while True:
             await asyncio.sleep(self._heartbeat)
             await self._write(b": heartbeat\n\n")

@@ -42,7 +42,7 @@ class Description:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["method"] not in ("GET", "HEAD"):
-            raise method_not_allowed(["GET"])
+            raise method_not_allowed(["GET", "HEAD"])
         # The first request makes the document, which takes longer than the event loop may be kept.
         answer = HttpAnswer(200, await asyncio.to_thread(openapi_json))
         await answer.send(send)

@@ -13,11 +13,11 @@ from google.rpc.status_pb2 import Status
 
 from registrar_server.errors import STATUS, Reason
 from registrar_server.http.answers import CHALLENGES, ETAG_MISMATCH_STATUS, HTTP_STATUSES, resource_with_etag
+from registrar_server.http.incoming import WITH_BODY
 from registrar_server.http.json_requests import etag_path
 from registrar_server.http.json_schemas import JsonSchema, JsonSchemas
 from registrar_server.http.refusals import STATUSES, HttpReason
 from registrar_server.http.routes import Route
-from registrar_server.http.transcoder import WITH_BODY
 from registrar_server.rpc.batch_requests import CHANGES, Batch
 from registrar_server.rpc.table import SERVICES
 

@@ -69,6 +69,6 @@ class Probe:
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer that the process runs or, with ``readiness``, whether the server can serve."""
         if scope["method"] not in ("GET", "HEAD"):
-            raise method_not_allowed(["GET"])
+            raise method_not_allowed(["GET", "HEAD"])
         answer = await self._readiness.answer() if self._readiness else SERVING
         await answer.send(send)

@@ -12,7 +12,7 @@ from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor import MethodDescriptor
 
 from registrar_server.http.refusals import HttpReason, HttpRefusal
-from registrar_server.rpc.methods import Method
+from registrar_server.rpc.methods import Method, Watch
 from registrar_server.rpc.table import METHODS, SERVICES
 
 _TEMPLATE = re.compile(r"(?P<path>(?:/(?:[a-zA-Z0-9]+|\{[a-z_.]+\}))+)(?::(?P<verb>[a-z]+))?")
@@ -47,6 +47,16 @@ class Route:
     def field_paths(self) -> tuple[str, ...]:
         """The paths of the fields that the path of the route has, such as ``course.course_id``."""
         return tuple(segment[1:-1] for segment in self.segments if segment.startswith("{"))
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """The HTTP methods that the route answers. A stream cannot answer HEAD: it has no end."""
+        return ("GET", "HEAD") if self.verb == "GET" and not self.is_stream else (self.verb,)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer is a stream."""
+        return isinstance(self.method, Watch)
 
     def fields(self, parts: tuple[str, ...]) -> dict[str, str] | None:
         """Return the fields in the parts of a path, or None if the path is not of this route or lacks a field."""
@@ -86,9 +96,11 @@ class Router:
         colons: the text after the last one is a custom verb only where a method has one of that name.
         """
         parts, last = _split(raw_path)
-        if match := self._find("GET" if verb == "HEAD" else verb, parts, last):
+        match = self._find("GET" if verb == "HEAD" else verb, parts, last)
+        if match and (verb != "HEAD" or not match.route.is_stream):
             return match
-        allowed = [other for other in self._verbs if other != verb and self._find(other, parts, last)]
+        others = [other for one in self._verbs if (other := self._find(one, parts, last))]
+        allowed = [name for other in others for name in other.route.verbs]
         raise method_not_allowed(allowed) if allowed else _path_unknown((*parts, _decoded(last)), self._hint)
 
     def _find(self, verb: str, parts: tuple[str, ...], last: bytes) -> Match | None:
@@ -107,7 +119,7 @@ class Router:
 
 def method_not_allowed(allowed: Iterable[str]) -> HttpRefusal:
     """Return the refusal of a method that a path does not have."""
-    listed = ", ".join("GET, HEAD" if verb == "GET" else verb for verb in allowed)
+    listed = ", ".join(allowed)
     return HttpRefusal(
         HttpReason.METHOD_NOT_ALLOWED, f"The path does not have this method; it has {listed}.", {"allow": listed}
     )

@@ -59,19 +59,24 @@ class Tail:
 
         A span without events says that none up to its end fits.
         """
-        if self._reading is None or after < self._start:
+        # Beyond the head only the table can tell whether the tail is late or the history has become shorter.
+        if self._reading is None or not self._start <= after <= self._head:
             return None
-        for span in self._spans:
-            if span.upto > after:
-                return span.fitting(search, after, is_last=span.upto == self._head)
-        return Span(after, after, (), is_last=True)
+        following = None
+        for span in reversed(self._spans):  # Most watchers are near the end.
+            if span.upto <= after:
+                break
+            following = span
+        if following is None:
+            return Span(after, after, (), is_last=True)
+        return following.fitting(search, after, is_last=following.upto == self._head)
 
     async def wait(self, search: EventSearch, after: int, seconds: float) -> int:
         """Wait for an event that fits a search, at most some seconds.
 
         Returns the revision up to which none after ``after`` fits. Raises the refusal of a failed read.
         """
-        if self._reading is None:
+        if self._reading is None or after < self._head:  # Events have come since the watcher looked.
             return after
         group = self._waiting.get(search)
         if group is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from registrar_server.errors import Reason, Refusal, shutting_down
@@ -39,6 +39,8 @@ class WatchTimes(NamedTuple):
     """Between two looks for new events, if none were announced."""
     poll_sqlite: float = 0.03
     """The same, where the commits of other processes are not announced."""
+    heartbeat: float = 5.0
+    """Between two comments of a stream over HTTP, so that no proxy takes its connection for dead."""
 
 
 WATCH_TIMES = WatchTimes()
@@ -51,47 +53,53 @@ class Watchers:
         self._feed = feed
         self._identity = identity
         self._limit = limit
-        self._times = times
-        self._open = 0
-        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.times = times
+        self._open: set[asyncio.Timeout] = set()
+        """What ends the streams."""
+        self._is_stopping = False
         self._left = asyncio.Event()
         self._left.set()
 
     async def serve(self, arrival: Arrival, credentials: Credentials, form: Form, send: Send) -> None:
         """Stream events to a caller who is known, until the stream is refused; then ``arrival`` has the outcome."""
         try:
-            with self._place():
+            async with self._place():
                 await self._guard(arrival, credentials, form, send)
         except Exception as error:
             arrival.end(error)
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._stopping.done():
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Run one stream within the ``with`` block, and end it with SHUTTING_DOWN when the server stops."""
+        if self._is_stopping:
             raise shutting_down()
-        if self._open >= self._limit:
-            message = f"The server has {self._open} watchers already, which is REGISTRAR_MAX_WATCHERS."
+        if len(self._open) >= self._limit:
+            message = f"The server has {self._limit} watchers already, which is REGISTRAR_MAX_WATCHERS."
             raise Refusal(Reason.OVERLOADED, message, retry_after=RETRY_AFTER_S)
-        self._open += 1
+        end = asyncio.timeout(None)
+        self._open.add(end)
         self._left.clear()
         try:
-            yield
+            async with end:
+                yield
+        except TimeoutError:
+            if not end.expired():
+                raise
+            raise shutting_down() from None
         finally:
-            self._open -= 1
+            self._open.remove(end)
             if not self._open:
                 self._feed.rest()
                 self._left.set()
 
     async def _guard(self, arrival: Arrival, credentials: Credentials, form: Form, send: Send) -> None:
-        """Run a stream, and end it when the server stops or when its caller has lost the right to it."""
+        """Run a stream, and end it when its caller has lost the right to it."""
         search, after = await self._open_stream(arrival)
         streaming = asyncio.create_task(self._stream(arrival, search, after, form, send))
         try:
             while not streaming.done():
-                seconds = min(self._identity.remembers_for(credentials), self._times.credentials)
-                await asyncio.wait((streaming, self._stopping), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                if self._stopping.done():
-                    raise shutting_down()
+                seconds = min(self._identity.remembers_for(credentials), self.times.credentials)
+                await asyncio.wait((streaming,), timeout=seconds)
                 if not streaming.done():
                     await self._check(arrival, credentials)
             streaming.result()
@@ -127,7 +135,7 @@ class Watchers:
             is_behind = is_behind or not span.is_last
             if (is_behind and span.is_last) or clock() >= due:
                 await send(form.join((), revision, checkpoint=True))
-                is_behind, due = not span.is_last, clock() + self._times.checkpoint
+                is_behind, due = not span.is_last, clock() + self.times.checkpoint
             if span.is_last:
                 revision = await self._feed.wait(search, revision, due - clock())
 
@@ -146,7 +154,7 @@ class Watchers:
 
     async def close(self) -> None:
         """End all streams with SHUTTING_DOWN, refuse new ones, and return when all have ended."""
-        if not self._stopping.done():
-            self._stopping.set_result(None)
+        self._is_stopping = True
+        for end in self._open:
+            end.reschedule(0)
         await self._left.wait()
-        await self._feed.close()
