@@ -74,7 +74,7 @@ class Reader:
 
     def list_events(self, search: EventSearch, limit: int) -> HistoryPage:
         """Return the events that fit ``search``, by revision, and the last revision of all events."""
-        query = history.events(search._replace(after=0), limit)
+        query = history.events(search._replace(after=0), limit, lateral=not self._database.is_sqlite)
         return history.read_page(self._rows(query, {history.AFTER: search.after}))
 
     def _rows(self, query: Select[Any], parameters: Mapping[str, Any] | None = None) -> Sequence[Row]:
