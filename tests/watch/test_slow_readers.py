@@ -62,9 +62,7 @@ class TestSlowReaders:
             try:
                 streams = []
                 for _ in range(readers):
-                    channel = await stack.enter_async_context(
-                        grpc.aio.insecure_channel(server.address, SMALL_WINDOW)
-                    )
+                    channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address, SMALL_WINDOW))
                     streams.append(Stream(over(channel).history.WatchEvents(WatchEventsRequest(after_revision=0))))
                 for stream in streams:
                     await stream.next()
@@ -165,9 +163,7 @@ class TestSharedReads:
         await watcher[0].reach(1)
         assert set(looks) == {EventSearch()}
 
-    async def test_nobody_watches(
-        self, registrar: Registrar, open_streams: Any, reads: list[EventSearch]
-    ) -> None:
+    async def test_nobody_watches(self, registrar: Registrar, open_streams: Any, reads: list[EventSearch]) -> None:
         """Commits are read for watchers only."""
         await registrar.add_student("s-1")
         assert not reads
@@ -181,8 +177,7 @@ async def test_the_tail_is_read_once_by_servers_with_many_filters(database_url: 
     """Each of a hundred students watches the own events, and gets exactly these."""
     async with registrar_on(database_url) as registrar, AsyncExitStack() as stack:
         streams = [
-            await stack.enter_async_context(watching_live(registrar, student_id=f"s-{number}"))
-            for number in range(100)
+            await stack.enter_async_context(watching_live(registrar, student_id=f"s-{number}")) for number in range(100)
         ]
         for number in range(100):
             await registrar.add_student(f"s-{number}")

@@ -116,7 +116,7 @@ class TestRest:
             rested.set()
 
         monkeypatch.setattr(Feed, "rest", noting_rest)
-        async with serving(database_url, times=WatchTimes(poll_postgresql=0.01, poll_sqlite=0.01)) as server:
+        async with serving(database_url, times=WatchTimes(poll=0.01, poll_sqlite=0.01)) as server:
             polls = _count_polls(server)
             async with calling(server.address) as registrar, watching_live(registrar):
                 await polls.reach(5)
@@ -191,9 +191,7 @@ class TestMemory:
         gc.enable()
 
     @pytest.mark.parametrize("fields", [{"after_revision": -1}, {"after_revision": 9}], ids=["invalid", "ahead"])
-    async def test_refused(
-        self, sqlite_url: str, fields: dict[str, int], collected_by_hand: None, log: Log
-    ) -> None:
+    async def test_refused(self, sqlite_url: str, fields: dict[str, int], collected_by_hand: None, log: Log) -> None:
         """A refused stream."""
         async with registrar_on(sqlite_url) as registrar:
 
