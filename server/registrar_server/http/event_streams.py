@@ -141,7 +141,7 @@ class EventStream:
         """Send no more comments."""
         if self._beating:
             self._beating.cancel()
-            self._beating = None  # The ended task keeps this stream. Both would stay until a garbage collection.
+            self._beating = None  # It refers to this. Both would stay in memory until a garbage collection.
 
     async def _beat(self) -> None:
         """Send a comment now and then, so that no proxy takes the connection for dead."""
