@@ -129,7 +129,9 @@ def test_a_password_that_makes_the_url_invalid_is_not_shown() -> None:
     assert "hunter2" not in message
 
 
-@pytest.mark.parametrize("url", ["mysql://root:hunter2@db/x", "sqlite:///registrar.db", "postgresql://ada:p@ss:hunter2/x"])
+@pytest.mark.parametrize(
+    "url", ["mysql://root:hunter2@db/x", "sqlite:///registrar.db", "postgresql://ada:p@ss:hunter2/x"]
+)
 def test_a_direct_url_must_be_postgresql(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """The message has no password."""
     monkeypatch.setenv("REGISTRAR_DATABASE_DIRECT_URL", url)

@@ -15,7 +15,7 @@ from registrar.v1.history_service_pb2 import WatchEventsRequest
 from registrar_server.reading import tail as tail_module
 from registrar_server.reading.history import EventSearch, HistoryPage
 from registrar_server.reading.reader import Reader
-from registrar_server.reading.spans import SPAN_EVENTS
+from registrar_server.reading.spans import SPAN_EVENTS, Span
 from registrar_server.rpc import watch_forms
 from tests.support.batches import carried_out, create_course
 from tests.support.servers import OPTIONS, Registrar, over, registrar_on, serving
@@ -62,9 +62,7 @@ class TestSlowReaders:
             try:
                 streams = []
                 for _ in range(readers):
-                    channel = await stack.enter_async_context(
-                        grpc.aio.insecure_channel(server.address, SMALL_WINDOW)
-                    )
+                    channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address, SMALL_WINDOW))
                     streams.append(Stream(over(channel).history.WatchEvents(WatchEventsRequest(after_revision=0))))
                 for stream in streams:
                     await stream.next()
@@ -158,16 +156,17 @@ class TestSharedReads:
         await open_streams(5, student_id="s-9")
         looks: list[EventSearch] = []
         look = tail_module.Tail.next
-        monkeypatch.setattr(
-            tail_module.Tail, "next", lambda tail, search, after: (looks.append(search), look(tail, search, after))[1]
-        )
+
+        def noting(tail: tail_module.Tail, search: EventSearch, after: int) -> Span | None:
+            looks.append(search)
+            return look(tail, search, after)
+
+        monkeypatch.setattr(tail_module.Tail, "next", noting)
         await registrar.add_student("s-1")
         await watcher[0].reach(1)
         assert set(looks) == {EventSearch()}
 
-    async def test_nobody_watches(
-        self, registrar: Registrar, open_streams: Any, reads: list[EventSearch]
-    ) -> None:
+    async def test_nobody_watches(self, registrar: Registrar, open_streams: Any, reads: list[EventSearch]) -> None:
         """Commits are read for watchers only."""
         await registrar.add_student("s-1")
         assert not reads
@@ -181,8 +180,7 @@ async def test_the_tail_is_read_once_by_servers_with_many_filters(database_url: 
     """Each of a hundred students watches the own events, and gets exactly these."""
     async with registrar_on(database_url) as registrar, AsyncExitStack() as stack:
         streams = [
-            await stack.enter_async_context(watching_live(registrar, student_id=f"s-{number}"))
-            for number in range(100)
+            await stack.enter_async_context(watching_live(registrar, student_id=f"s-{number}")) for number in range(100)
         ]
         for number in range(100):
             await registrar.add_student(f"s-{number}")

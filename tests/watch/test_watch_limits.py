@@ -98,8 +98,7 @@ class TestPlaces:
 async def _code_of(stream: Stream) -> StatusCode:
     """Return the code with which gRPC itself ends a stream."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        while True:
-            await stream.next()
+        await stream.end()
     return caught.value.code()
 
 
@@ -191,9 +190,7 @@ class TestMemory:
         gc.enable()
 
     @pytest.mark.parametrize("fields", [{"after_revision": -1}, {"after_revision": 9}], ids=["invalid", "ahead"])
-    async def test_refused(
-        self, sqlite_url: str, fields: dict[str, int], collected_by_hand: None, log: Log
-    ) -> None:
+    async def test_refused(self, sqlite_url: str, fields: dict[str, int], collected_by_hand: None, log: Log) -> None:
         """A refused stream."""
         async with registrar_on(sqlite_url) as registrar:
 

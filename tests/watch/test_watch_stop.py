@@ -44,7 +44,7 @@ async def test_every_stream_ends_as_shutting_down(database_url: str, grace: floa
         failures = [await all_events.failure(), await some_events.failure()]
         assert await stopping
     assert all(map(is_shutting_down, failures))
-    assert failures[0].the(RetryInfo)
+    assert failures[0].the(RetryInfo).retry_delay.ToTimedelta().total_seconds() > 0
     assert len(log.of("rpc", method="WatchEvents", status="UNAVAILABLE", reason="SHUTTING_DOWN")) == 2
 
 
@@ -62,9 +62,7 @@ async def test_streams_end_while_calls_in_progress_finish(database_url: str, gat
         assert await stopping
 
 
-async def test_a_new_stream_is_refused_while_calls_in_progress_finish(
-    database_url: str, gate: Gate, log: Log
-) -> None:
+async def test_a_new_stream_is_refused_while_calls_in_progress_finish(database_url: str, gate: Gate, log: Log) -> None:
     server = await start(settings(database_url))
     async with calling(server.address) as registrar, watching_live(registrar) as stream:
         with gate.closed():
