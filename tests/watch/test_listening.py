@@ -114,6 +114,13 @@ class TestListen:
         assert "refused" in line["error"]
         assert "hunter2" not in str(log.lines)
 
+    async def test_invalid_option(self, log: Log) -> None:
+        """An option that no connection can be made with is reported, too, and the listener goes on trying."""
+        async with listening_to("postgresql://ada:hunter2@127.0.0.1:1/registrar?connect_timeout=soon", retry=NEVER_S):
+            line = await log.one("listening_interrupted")
+        assert "soon" in line["error"]
+        assert "hunter2" not in str(log.lines)
+
     async def test_end(self, postgresql_url: str) -> None:
         """A listener that is cancelled closes its connection, also if the database does not answer."""
         with network_to(postgresql_url) as network:
