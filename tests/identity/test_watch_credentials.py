@@ -153,7 +153,7 @@ class TestKeys:
     ) -> None:
         """The server cannot know whether the key still counts. Its reader goes on when the database is back."""
         clock, key = Clock(), api_keys.add(database_url, role=Role.READER)
-        times = OFTEN._replace(poll_postgresql=NEVER, poll_sqlite=NEVER)  # Nothing else notices the outage.
+        times = OFTEN._replace(poll=NEVER, poll_sqlite=NEVER)  # Nothing else notices the outage.
         async with entering(kind, database_url, clock=clock, times=times) as door:
             async with watched(door, key) as stream:
                 with database_outage(database_url, request):

@@ -21,7 +21,7 @@ from tests.support.servers import Log, registrar_on
 from tests.support.watching import revisions, watching_live
 
 NEVER_S = 3600.0
-NO_POLL = WatchTimes(checkpoint=NEVER_S, poll_postgresql=NEVER_S)
+NO_POLL = WatchTimes(checkpoint=NEVER_S, poll=NEVER_S)
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE query = :query AND datname = current_database()"
 LISTEN = f"LISTEN {APPEND_EVENTS.channel}"
 AT_ONCE_S = 0.01

@@ -17,7 +17,7 @@ from tests.support.refusals import info
 from tests.support.servers import Log, Registrar, registrar_on
 from tests.support.watching import Stream, revisions, watching, watching_live
 
-QUICK = WatchTimes(poll_postgresql=0.03, poll_sqlite=0.03)
+QUICK = WatchTimes(poll=0.03, poll_sqlite=0.03)
 
 
 async def resumed(registrar: Registrar, revision: int) -> Stream:

@@ -115,7 +115,7 @@ class TestRest:
             rested.set()
 
         monkeypatch.setattr(Feed, "rest", noting_rest)
-        async with serving(database_url, times=WatchTimes(poll_postgresql=0.01, poll_sqlite=0.01)) as server:
+        async with serving(database_url, times=WatchTimes(poll=0.01, poll_sqlite=0.01)) as server:
             polls = _count_polls(server)
             async with calling(server.address) as registrar, watching_live(registrar):
                 await polls.reach(5)

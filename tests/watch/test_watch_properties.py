@@ -36,7 +36,7 @@ from tests.support.single_calls import send
 
 SERVERS = 3
 PATIENCE_S = 60.0
-TIMES = WatchTimes(checkpoint=0.1, poll_postgresql=600.0)
+TIMES = WatchTimes(checkpoint=0.1, poll=600.0)
 """Checkpoints come often, and on PostgreSQL only announcements tell of the events of other servers."""
 
 

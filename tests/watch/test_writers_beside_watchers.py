@@ -18,7 +18,7 @@ from tests.support.waiting_course import free_the_seat, hold, release
 from tests.support.watching import revisions, watching, watching_live
 
 NEVER_S = 3600.0
-NO_POLL = WatchTimes(checkpoint=NEVER_S, poll_postgresql=NEVER_S, poll_sqlite=NEVER_S)
+NO_POLL = WatchTimes(checkpoint=NEVER_S, poll=NEVER_S, poll_sqlite=NEVER_S)
 """Neither a poll nor a checkpoint lets a watcher find an event that nobody announced."""
 
 
@@ -88,7 +88,7 @@ class TestOtherServers:
 
     async def test_polled(self, database_url: str) -> None:
         """On SQLite, and where announcements do not come, the poll finds them."""
-        quick = WatchTimes(checkpoint=NEVER_S, poll_postgresql=0.03)
+        quick = WatchTimes(checkpoint=NEVER_S, poll=0.03)
         elsewhere = {} if database_url.startswith("sqlite") else {"database_direct_url": elsewhere_of(database_url)}
         async with (
             registrar_on(database_url) as other,
