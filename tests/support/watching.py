@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
-import pytest
 
 from registrar.v1.event_pb2 import Event as EventMessage
 from registrar.v1.history_service_pb2 import WatchEventsRequest, WatchEventsResponse
@@ -16,7 +15,7 @@ from registrar_server.core.records import Event
 from registrar_server.core.vocabulary import EventType
 from registrar_server.reading.history import EventSearch, HistoryEntry, revision_ahead
 from registrar_server.reading.spans import Span, WatchedEvent
-from tests.support.refusals import Failure
+from tests.support.refusals import Failure, refused
 from tests.support.servers import Registrar
 
 PATIENCE_S = 30.0
@@ -60,10 +59,12 @@ class Stream:
 
     async def failure(self) -> Failure:
         """Return why the stream ends."""
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            while True:
-                await self.next()
-        return Failure.read(caught.value)
+        return await refused(self.end())
+
+    async def end(self) -> None:
+        """Read until the stream ends. Raises the error with which it ends."""
+        while True:
+            await self.next()
 
     def cancel(self) -> None:
         """Leave the stream."""
@@ -101,6 +102,7 @@ class MemoryHistory:
         self.entries: list[HistoryEntry] = []
         self.reads: list[EventSearch] = []
         """All reads so far."""
+        self.read_begun = asyncio.Event()
         self.flows = asyncio.Event()
         self.flows.set()
         """Reads wait for it after they have read."""
@@ -119,6 +121,7 @@ class MemoryHistory:
     async def read(self, search: EventSearch) -> Span:
         """Return the next events after ``search.after``."""
         self.reads.append(search)
+        self.read_begun.set()
         if self.error:
             raise self.error
         last = len(self.entries)

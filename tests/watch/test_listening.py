@@ -114,6 +114,13 @@ class TestListen:
         assert "refused" in line["error"]
         assert "hunter2" not in str(log.lines)
 
+    async def test_invalid_option(self, log: Log) -> None:
+        """An option that no connection can be made with is reported, too, and the listener goes on trying."""
+        async with listening_to("postgresql://ada:hunter2@127.0.0.1:1/registrar?connect_timeout=soon", retry=NEVER_S):
+            line = await log.one("listening_interrupted")
+        assert "soon" in line["error"]
+        assert "hunter2" not in str(log.lines)
+
     async def test_end(self, postgresql_url: str) -> None:
         """A listener that is cancelled closes its connection, also if the database does not answer."""
         with network_to(postgresql_url) as network:
@@ -123,8 +130,8 @@ class TestListen:
                 network.stop()
             network.resume()
             async with asyncio.timeout(30):
-                while listeners(postgresql_url):
-                    await asyncio.sleep(0)
+                while await asyncio.to_thread(listeners, postgresql_url):
+                    pass
 
     async def test_end_while_connecting(self, postgresql_url: str) -> None:
         """A listener can be cancelled before it is connected."""
@@ -167,12 +174,16 @@ class TestServers:
 
     async def test_one_connection(self, postgresql_url: str) -> None:
         """A server has one connection that listens, which it closes when it stops."""
-        async with registrar_on(postgresql_url, times=NO_POLL) as registrar, registrar_on(postgresql_url) as other:
-            async with watching_live(registrar) as one, watching_live(registrar, student_id="s-1") as another:
-                await other.add_student("s-1")
-                await one.reach(1)
-                await another.reach(1)
-                assert len(listeners(postgresql_url)) == 2
+        async with (
+            registrar_on(postgresql_url, times=NO_POLL) as registrar,
+            registrar_on(postgresql_url) as other,
+            watching_live(registrar) as one,
+            watching_live(registrar, student_id="s-1") as another,
+        ):
+            await other.add_student("s-1")
+            await one.reach(1)
+            await another.reach(1)
+            assert len(listeners(postgresql_url)) == 2
         assert not listeners(postgresql_url)
 
     async def test_missed_announcements(self, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
@@ -184,8 +195,8 @@ class TestServers:
             watching_live(registrar) as stream,
         ):
             for number in range(1, 4):
-                while not end_listeners(postgresql_url):
-                    await asyncio.sleep(0)
+                while not await asyncio.to_thread(end_listeners, postgresql_url):
+                    pass
                 await other.add_student(f"s-{number}")
                 assert revisions(await stream.reach(number)) == list(range(1, number + 1))
         assert log.of("listening_interrupted")

@@ -15,7 +15,7 @@ from registrar.v1.history_service_pb2 import WatchEventsRequest
 from registrar_server.reading import tail as tail_module
 from registrar_server.reading.history import EventSearch, HistoryPage
 from registrar_server.reading.reader import Reader
-from registrar_server.reading.spans import SPAN_EVENTS
+from registrar_server.reading.spans import SPAN_EVENTS, Span
 from registrar_server.rpc import watch_forms
 from tests.support.batches import carried_out, create_course
 from tests.support.servers import OPTIONS, Registrar, over, registrar_on, serving
@@ -156,9 +156,12 @@ class TestSharedReads:
         await open_streams(5, student_id="s-9")
         looks: list[EventSearch] = []
         look = tail_module.Tail.next
-        monkeypatch.setattr(
-            tail_module.Tail, "next", lambda tail, search, after: (looks.append(search), look(tail, search, after))[1]
-        )
+
+        def noting(tail: tail_module.Tail, search: EventSearch, after: int) -> Span | None:
+            looks.append(search)
+            return look(tail, search, after)
+
+        monkeypatch.setattr(tail_module.Tail, "next", noting)
         await registrar.add_student("s-1")
         await watcher[0].reach(1)
         assert set(looks) == {EventSearch()}

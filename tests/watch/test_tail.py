@@ -43,8 +43,8 @@ def waiting(tail: Tail, search: EventSearch, after: int) -> asyncio.Task[int]:
 
 async def read_to(tail: Tail, revision: int) -> None:
     """Wait until the tail has read this revision."""
-    while tail.next(ALL, revision - 1) is None or not tail.next(ALL, revision - 1).events:  # type: ignore[union-attr]
-        await asyncio.sleep(0)
+    while (span := tail.next(ALL, revision - 1)) is None or not span.events:
+        await tail.wait(ALL, revision - 1, NEVER_S)
 
 
 async def announced(tail: Tail, history: MemoryHistory, *student_ids: str) -> None:
@@ -179,8 +179,7 @@ async def test_a_commit_that_is_announced_during_a_read_is_read(tail: Tail, hist
     history.flows.clear()
     history.commit("s-1")
     tail.notice()
-    while not history.reads:
-        await asyncio.sleep(0)
+    await history.read_begun.wait()
     history.commit("s-1")
     tail.notice()
     history.flows.set()
@@ -219,8 +218,7 @@ async def test_a_tail_that_begins_again_does_not_take_the_read_of_before(tail: T
     history.flows.clear()
     history.commit("s-1")
     tail.notice()
-    while not history.reads:
-        await asyncio.sleep(0)
+    await history.read_begun.wait()
     tail.end()
     last = history.commit("s-1")
     tail.begin(last)

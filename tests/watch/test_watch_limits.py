@@ -98,8 +98,7 @@ class TestPlaces:
 async def _code_of(stream: Stream) -> StatusCode:
     """Return the code with which gRPC itself ends a stream."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        while True:
-            await stream.next()
+        await stream.end()
     return caught.value.code()
 
 
@@ -123,6 +122,8 @@ class TestRest:
             await rested.wait()
             tasks = {task.get_coro().__qualname__ for task in asyncio.all_tasks()}  # type: ignore[union-attr]
             assert not {name for name in tasks if "Tail" in name or "SharedReads" in name or "Watchers" in name}
+            if database_url.startswith("sqlite"):
+                await _ended_poll(server)
             before = polls.count
             async with calling(server.address) as registrar:
                 await registrar.add_student("s-1")
@@ -138,6 +139,15 @@ class TestRest:
             await log.one("rpc", method="WatchEvents")
             await registrar.add_student("s-2")
             assert not _watched_events()
+
+
+async def _ended_poll(server: Server) -> None:
+    """Wait for the end of the thread that looks for commits of other processes."""
+    poll = server._queues.feed._poll
+    assert poll is not None
+    assert poll._thread is not None
+    await asyncio.to_thread(poll._thread.join, 30)
+    assert not poll._thread.is_alive()
 
 
 def _watched_events() -> list[WatchedEvent]:

@@ -44,7 +44,7 @@ async def test_every_stream_ends_as_shutting_down(database_url: str, grace: floa
         failures = [await all_events.failure(), await some_events.failure()]
         assert await stopping
     assert all(map(is_shutting_down, failures))
-    assert failures[0].the(RetryInfo)
+    assert failures[0].the(RetryInfo).retry_delay.ToTimedelta().total_seconds() > 0
     assert len(log.of("rpc", method="WatchEvents", status="UNAVAILABLE", reason="SHUTTING_DOWN")) == 2
 
 

@@ -33,7 +33,7 @@ async def listen(url: URL, notice: Callable[[], object], *, retry: float = RETRY
                 notice()
                 async for _ in connection.notifies():
                     notice()
-        except (psycopg.Error, OSError) as error:
+        except Exception as error:  # Whatever it is, another attempt may succeed, and the poll finds the events.
             if not reported:
                 log.warning("listening_interrupted", error=str(error).strip())
             reported = True
