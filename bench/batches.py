@@ -44,6 +44,11 @@ def wrong_answers(pairs: Iterable[tuple[bytes, bytes]]) -> Counter[str]:
     return found + messages.wrong_answers(messages.ENROLL, right)
 
 
+def last_revision(pairs: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the revision of the newest event of batches, given (request, answer) pairs."""
+    return max(pb.BatchWriteResponse.FromString(answer).revision for _, answer in pairs)
+
+
 def _is_whole(asked: pb.BatchWriteRequest, answered: pb.BatchWriteResponse) -> bool:
     """Return whether each write has a result, and the batch the revision of its last event."""
     return (

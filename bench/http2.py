@@ -125,10 +125,13 @@ class Connection:
             raise ConnectionError("The server pads its messages, which this client cannot read.")
         # Streams that were reset are forgotten.
         if stream in self._messages:
-            self._messages[stream] += payload
+            self._keep(stream, payload)
         self._may_receive -= len(payload)
         if self._may_receive < LARGEST_WINDOW // 2:
             self._widen()
+
+    def _keep(self, stream: int, payload: bytes) -> None:
+        self._messages[stream] += payload
 
     def _widen(self) -> None:
         """Let the server send as much as it likes."""

@@ -32,6 +32,20 @@ UNGATHERED = "hot course, 256 callers"
 BULK = "bulk, 2,000 courses, 10 each"
 BULK_BEFORE = "EnrollStudent before bulk"
 BULK_BESIDE = "EnrollStudent beside bulk"
+WATCH_WRITE = "EnrollStudent, 20 a second"
+WATCH_SAME = "to its event at the same server"
+WATCH_OTHER = "to its event at another server"
+UNWATCHED_HOT = "hot course, batches, unwatched"
+WATCHED_HOT = "hot course, batches, 10 watchers"
+ARRIVING_HOT = "events of a hot course, 10 watchers"
+UNWATCHED_MANY = "2,000 courses, batches, unwatched"
+WATCHED_MANY = "2,000 courses, batches, 10 watchers"
+ARRIVING_MANY = "events of 2,000 courses, 10 watchers"
+IDLE_WATCHERS = "1,000 idle watchers, 20 connections"
+IDLE_CONNECTIONS = "1,000 idle watchers, 1,000 connections"
+LISTED = "ListEvents, 1,000 each"
+CAUGHT_UP = "50,000 events, 1 watcher"
+CAUGHT_UP_TEN = "50,000 events, 10 watchers"
 
 HTTP_HOT = "hot course, HTTP"
 HTTP_READS = "ListCourses, 5 each, HTTP"
@@ -45,6 +59,16 @@ GATHERING = (UNGATHERED, GATHERED)
 """The workloads of the async client."""
 BULKY = (BULK_BEFORE, BULK, BULK_BESIDE)
 """The workloads of a bulk load, in the order of one run. It is so long that it runs in the first round only."""
+WATCH_IDLE = (WATCH_WRITE, WATCH_SAME, WATCH_OTHER)
+"""The workloads of one call after the other, whose events two watchers wait for. Latencies begin with the call."""
+WATCH_HOT = (UNWATCHED_HOT, WATCHED_HOT, ARRIVING_HOT)
+WATCH_MANY = (UNWATCHED_MANY, WATCHED_MANY, ARRIVING_MANY)
+"""Batches without watchers, with them, and the events that they get, from the time of each event to its arrival."""
+CATCHING_UP = (LISTED, CAUGHT_UP, CAUGHT_UP_TEN)
+"""The workloads that read the newest events, each of which counts as a call."""
+CROWDS = (IDLE_WATCHERS, IDLE_CONNECTIONS)
+"""The workloads of watchers for whom nothing happens, at a server of their own, which is new in each round."""
+WATCHING = (*WATCH_IDLE, *WATCH_HOT, *WATCH_MANY, *CATCHING_UP, *CROWDS)
 ALONE = (ONE, ONE_READ)
 """The workloads with one call in flight."""
 QUEUED = (UNBLOCKED_ONE, UNBLOCKED, BLOCKED_ONE, BLOCKED)
@@ -91,6 +115,8 @@ class Sample:
     clients: int | None = None
     """The number of clients of pgbench."""
     rss_growth_mb: float | None = None
+    core_growth_percent: float | None = None
+    """The processor time that the server takes more than before, in percent of one core."""
     log_bytes_per_call: float | None = None
     statuses: Mapping[str, int] = field(default_factory=dict)
     """Numbers of calls by their status, where not all are expected to succeed."""
@@ -102,7 +128,7 @@ class Sample:
     @classmethod
     def of(cls, latencies: Sequence[float], seconds: float, each: int = 1, **others: Any) -> Self:
         """Summarize calls with these latencies that took ``seconds`` together; each counts as so many calls."""
-        cuts = quantiles(latencies, n=100) if len(latencies) > 1 else [0.0] * 99
+        cuts = quantiles(latencies, n=100) if len(latencies) > 1 else [sum(latencies)] * 99
         return cls(each * len(latencies) / seconds, cuts[49] * 1000, cuts[98] * 1000, **others)
 
     def with_changes(self, changes: int, failed: Mapping[str, int]) -> Self:
@@ -112,3 +138,8 @@ class Sample:
     def as_dict(self) -> dict[str, Any]:
         """Return the arguments of ``Sample(**…)``, to send a sample to another process."""
         return vars(self)
+
+
+def by_workload(case: Case, workloads: Sequence[str], samples: Sequence[Sample]) -> dict[Case, Sample]:
+    """Return the samples of one run by their cases, which differ in the workload."""
+    return {case._replace(workload=workload): sample for workload, sample in zip(workloads, samples, strict=True)}

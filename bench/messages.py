@@ -23,12 +23,17 @@ ROUNDS = 20
 MOST_PER_SECOND = 10_000
 """More calls than any server here can answer. A run prepares this many requests per second."""
 
+OFFSETS = {measurements.ONE: 100, measurements.WATCHED_MANY: 100, measurements.WATCH_WRITE: 100}
+"""Where the courses of a workload begin, if they differ from those of most others. They do not overlap in time; with
+other offsets some would."""
+
 ENROLL = "/registrar.v1.EnrollmentService/EnrollStudent"
 UNENROLL = "/registrar.v1.EnrollmentService/Unenroll"
 LIST = "/registrar.v1.EnrollmentService/ListCourses"
 GET_STUDENT = "/registrar.v1.StudentService/GetStudent"
 CHECK = "/grpc.health.v1.Health/Check"
 BATCH_WRITE = "/registrar.v1.BatchService/BatchWrite"
+LIST_EVENTS = "/registrar.v1.HistoryService/ListEvents"
 PLACE_HOLD = "/registrar.v1.StudentService/PlaceHold"
 
 
@@ -66,13 +71,13 @@ class Pairing(NamedTuple):
     @classmethod
     def of(cls, workload: str, round_number: int) -> Pairing:
         """Return the pairing of a round: with its own hot course, or with another of the many courses per student."""
-        if workload in (measurements.HOT, measurements.HTTP_HOT, *measurements.GATHERING):
+        if workload in (measurements.HOT, measurements.HTTP_HOT, measurements.UNWATCHED_HOT, *measurements.GATHERING):
             return cls("HOT-", round_number, 0, 1)
         if workload == measurements.WAITLIST_ENROLL:
             return cls("WAIT-", round_number, 0, 1)
-        if workload == measurements.BATCH_HOT:
+        if workload in (measurements.BATCH_HOT, measurements.WATCHED_HOT):
             return cls("BATCH-", round_number, 0, 1)
-        return cls("C-", 0, round_number + (100 if workload == measurements.ONE else 0), COURSES)
+        return cls("C-", 0, round_number + OFFSETS.get(workload, 0), COURSES)
 
     def course_id(self, number: int) -> str:
         """Return the course of the student with this number."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from bench import bulk_load, echo, measurements, messages, pgbench
-from bench.measurements import Case, Sample
+from bench.measurements import Case, Sample, by_workload
 from bench.messages import ROUNDS, Crowd, Pairing, Queue
-from bench.systems import Systems, stored
+from bench.systems import BATCHES_IN_FLIGHT, Systems, stored
+from bench.watch_runs import WatchRuns
 from tests.support import postgres
 
 IN_FLIGHT = 64
-BATCHES_IN_FLIGHT = 4
 CALLERS = 256
 
 
@@ -30,6 +30,8 @@ class Pace(NamedTuple):
     """The number of broken messages."""
     bulk: int
     """The number of students of the bulk load."""
+    idle: float
+    """The seconds for which watchers watch without events."""
 
 
 class NotFound(Exception):
@@ -51,6 +53,7 @@ class Stage:
         )
         self._callers = max(calls, pace.bulk + bulk_load.CALLERS)
         self._systems = Systems(self._callers + pace.queue.waiters, pace.crowd)
+        self._watched = WatchRuns(self._systems, self._callers, pace.warm_up, pace.seconds, pace.idle)
 
     def __enter__(self) -> Self:
         self._systems.__enter__()
@@ -97,6 +100,8 @@ class Stage:
             return {case: self._run_gather(case, round_number)}
         if case.workload in measurements.BULKY:
             return self._run_bulk(case)
+        if case.workload in measurements.WATCHING:
+            return self._watched.run(case, round_number)
         if case.workload == measurements.BROKEN:
             return {case: self._run_broken(case, round_number)}
         return {case: self._run_load(case, round_number)}
@@ -161,7 +166,7 @@ class Stage:
         samples = self._systems.worker("bulk_load").run_all(
             **self._systems.served(case), first=messages.first_caller(stored(case)), students=self._pace.bulk
         )
-        return _by_workload(case, measurements.BULKY, samples)
+        return by_workload(case, measurements.BULKY, samples)
 
     def _run_copy(self, case: Case, round_number: int) -> Sample:
         """Measure COPY of the rows of the bulk load, which runs before it."""
@@ -226,7 +231,7 @@ class Stage:
             in_flight=IN_FLIGHT,
             **self._pace.crowd._asdict(),
         )
-        return _by_workload(case, measurements.WAITLISTED, samples)
+        return by_workload(case, measurements.WAITLISTED, samples)
 
     def _run_blocked(self, case: Case, round_number: int) -> dict[Case, Sample]:
         """Measure newcomers at a course with blocked waiters and at a course without waiters in one run."""
@@ -239,7 +244,7 @@ class Stage:
             in_flight=IN_FLIGHT,
             **self._pace.queue._asdict(),
         )
-        return _by_workload(case, measurements.QUEUED, samples)
+        return by_workload(case, measurements.QUEUED, samples)
 
     def _run_beside(self, case: Case, round_number: int) -> dict[Case, Sample]:
         """Measure reads, one at a time, and the writes beside them."""
@@ -253,7 +258,7 @@ class Stage:
             warm_up=self._pace.warm_up,
             seconds=self._pace.seconds,
         )
-        return _by_workload(case, measurements.BESIDE, samples)
+        return by_workload(case, measurements.BESIDE, samples)
 
     def _run_broken(self, case: Case, round_number: int) -> Sample:
         server = self._systems.server(case)
@@ -265,7 +270,3 @@ class Stage:
             round_number=round_number,
             in_flight=IN_FLIGHT,
         )
-
-
-def _by_workload(case: Case, workloads: Sequence[str], samples: Sequence[Sample]) -> dict[Case, Sample]:
-    return {case._replace(workload=workload): sample for workload, sample in zip(workloads, samples, strict=True)}

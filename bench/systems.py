@@ -19,6 +19,7 @@ from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from tests.support import postgres
 
 GROWN = 1_000_000
+BATCHES_IN_FLIGHT = 4
 APART = {
     measurements.GROWN: measurements.GROWN,
     measurements.BROKEN: measurements.BROKEN,
@@ -27,6 +28,7 @@ APART = {
     measurements.BATCH_MANY: "batches",
     **dict.fromkeys(measurements.GATHERING, "batches"),
     **dict.fromkeys(measurements.BULKY, "bulk"),
+    **dict.fromkeys(measurements.WATCHING, "watched"),
 }
 """The workloads that do not share the database and the server of most others, and the names of theirs."""
 
@@ -99,9 +101,12 @@ class Systems:
         """Return the server of a case."""
         key = _of_all_workloads(case)
         if key not in self._servers:
-            name = "-".join(filter(None, key)).replace(" ", "_").replace(",", "")
-            self._servers[key] = self._stack.enter_context(Server(self.folder, name, *self._arguments(case)))
+            self._servers[key] = self._stack.enter_context(Server(self.folder, _name(key), *self._arguments(case)))
         return self._servers[key]
+
+    def another_server(self, case: Case) -> Server:
+        """Return a new server on the same database, which runs inside a ``with`` block."""
+        return Server(self.folder, f"{_name(_of_all_workloads(case))}-another", *self._arguments(case))
 
     def _arguments(self, case: Case) -> tuple[str, ...]:
         if case.system in measurements.ECHOES:
@@ -144,3 +149,7 @@ def stored(case: Case) -> int:
 def _of_all_workloads(case: Case) -> Case:
     """Return the key of a system's database and server, which most workloads share."""
     return case._replace(workload=APART.get(case.workload, ""))
+
+
+def _name(key: Case) -> str:
+    return "-".join(filter(None, key)).replace(" ", "_").replace(",", "")

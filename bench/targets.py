@@ -20,10 +20,12 @@ class Measure(Enum):
     CPU = "server CPU per call"
     LATENCY = "latency"
     COST = "time per call"
+    P50 = "p50 ms"
     P99 = "p99 ms"
     UNKNOWN = "UNKNOWN or INTERNAL"
     GROWTH = "MB of memory more"
     CLIENT_GROWTH = "MB of the client's memory more"
+    CORE = "% of a core more"
     LOG = "bytes of log per call"
 
     @property
@@ -38,7 +40,7 @@ class Measure(Enum):
                 return sample.calls_per_s
             case Measure.CPU:
                 return sample.server_cpu_us_per_call or 0.0
-            case Measure.LATENCY:
+            case Measure.LATENCY | Measure.P50:
                 return sample.p50_ms
             case Measure.COST:
                 return 1 / sample.calls_per_s
@@ -48,6 +50,8 @@ class Measure(Enum):
                 return sum(sample.statuses.get(status, 0) for status in ("UNKNOWN", "INTERNAL"))
             case Measure.GROWTH | Measure.CLIENT_GROWTH:
                 return sample.rss_growth_mb or 0.0
+            case Measure.CORE:
+                return sample.core_growth_percent or 0.0
             case Measure.LOG:
                 return sample.log_bytes_per_call or 0.0
 
@@ -164,6 +168,15 @@ def _grown(database: str) -> Target:
     return Target("grown", Measure.COST, ours, (_registrar(measurements.MANY, database),), 1.3, 1.1)
 
 
+def _watched(workload: str, measure: Measure, must: float | None = None, database: str = POSTGRESQL) -> Target:
+    return Target("watch", measure, _registrar(workload, database), (), must)
+
+
+def _watched_than(workload: str, unwatched: str, must: float, aim: float) -> Target:
+    ours = _registrar(workload, POSTGRESQL)
+    return Target("watch", Measure.RATE, ours, (_registrar(unwatched, POSTGRESQL),), must, aim)
+
+
 PGBENCH_HOT = Case(measurements.HOT, POSTGRESQL, PGBENCH)
 PGBENCH_MANY = Case(measurements.MANY, POSTGRESQL, PGBENCH)
 GATHERED = _registrar(measurements.GATHERED, POSTGRESQL)
@@ -231,6 +244,27 @@ TARGETS = (
         (_echo(measurements.MANY),),
         1.10,
         1.05,
+    ),
+    *(
+        target
+        for database in (POSTGRESQL, SQLITE)
+        for target in (
+            # This row shows what of the others is the time of the call.
+            _watched(measurements.WATCH_WRITE, Measure.P50, None, database),
+            _watched(measurements.WATCH_SAME, Measure.P50, 10.0, database),
+            _watched(measurements.WATCH_OTHER, Measure.P50, 50.0, database),
+        )
+    ),
+    _watched_than(measurements.WATCHED_HOT, measurements.UNWATCHED_HOT, 0.8, 0.9),
+    _watched(measurements.ARRIVING_HOT, Measure.P99, 1000.0),
+    _watched_than(measurements.WATCHED_MANY, measurements.UNWATCHED_MANY, 0.8, 0.9),
+    _watched(measurements.ARRIVING_MANY, Measure.P99, 1000.0),
+    _watched_than(measurements.CAUGHT_UP, measurements.LISTED, 1.0, 1.5),
+    _watched_than(measurements.CAUGHT_UP_TEN, measurements.LISTED, 4.0, 8.0),
+    *(
+        target
+        for workload in measurements.CROWDS
+        for target in (_watched(workload, Measure.CORE, 2.0), _watched(workload, Measure.GROWTH, 100.0))
     ),
     _grown(POSTGRESQL),
     _grown(SQLITE),

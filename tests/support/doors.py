@@ -22,15 +22,17 @@ from registrar_server.rpc.table import METHODS, SERVICES
 from tests.support.http_calls import HttpCaller
 from tests.support.http_forms import Style, as_http, bindings
 from tests.support.identities import identifying
+from tests.support.raw_connections import connected
+from tests.support.raw_connections import request as get
 from tests.support.refusals import DETAILS_KEY
-from tests.support.sent_events import EventSource, event_source
+from tests.support.server_sent import EventReader
 from tests.support.servers import FREE_PORT, OPTIONS
 
 DOORS = ("grpc", "http")
 ROWS: dict[str, Method] = {name: row for rows in METHODS.values() for name, row in rows.items()}
 _PATHS = {name: f"/{service}/{name}" for service, rows in METHODS.items() for name in rows}
 _RPCS = {rpc.name: rpc for service in SERVICES for rpc in service.methods}
-_PATIENCE_S = 30.0
+PATIENCE_S = 30.0
 """How long a test waits for what a stream must have, before it fails."""
 
 Headers = Sequence[tuple[str, str]]
@@ -63,7 +65,7 @@ class Stream:
 
     async def next(self) -> Answered:
         """Return the next response, or the status with which the stream ends."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._receive()
 
     async def events(self, count: int) -> list[Any]:
@@ -77,7 +79,7 @@ class Stream:
 
     async def end(self) -> Answered:
         """Return the status with which the stream ends, after all other responses."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not (answered := await self._receive()).reason:
                 pass
         return answered
@@ -207,17 +209,23 @@ class _Http:
     @contextlib.asynccontextmanager
     async def watch(self, request: Message, headers: Headers) -> AsyncIterator[Stream]:
         form = as_http(bindings(_RPCS["WatchEvents"])[0], request, Style())
-        target = f"{form.path}?{urlencode(form.query)}"
-        async with event_source(self._caller.address, target, headers) as source:
-            yield Stream(lambda: _received(source))
+        lines = (f"{name}: {value}" for name, value in headers)
+        async with connected(self._caller.address) as client:
+            await client.send(get("GET", f"{form.path}?{urlencode(form.query)}", None, *lines))
+            status, answered = await client.head()
+            if status == 200:
+                events = EventReader(client, answered)
+                yield Stream(lambda: _received(events))
+            else:
+                refusal = json_format.Parse(await client.body(answered), Status())
+                yield Stream(lambda: asyncio.sleep(0, Answered(None, refusal)))
 
 
-async def _received(source: EventSource) -> Answered:
-    """Return the next response of a stream, or the status of its refusal or of its end."""
-    if source.response.status >= 400:
-        return Answered(None, source.response.refusal)
-    event = await source.next()
-    assert event is not None, "the stream ended without a status"
+async def _received(events: EventReader) -> Answered:
+    """Return the next response of a stream, or the status with which it ends."""
+    while (event := await events.next()) is not None and event.comment:
+        pass
+    assert event, "the stream has ended without a status"
     if event.name == "error":
         return Answered(None, json_format.ParseDict(event.data, Status()))
     return Answered(json_format.ParseDict(event.data, ROWS["WatchEvents"].response()), Status())

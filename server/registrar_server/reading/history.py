@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import CTE, JSON, ColumnElement, Select, Text, and_, cast, func, literal_column, select, true, union_all
+from sqlalchemy import (
+    CTE,
+    JSON,
+    BindParameter,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
 
 from registrar_server.core.records import Enrollment, Event
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState, EventType
 from registrar_server.errors import Reason, Refusal
 from registrar_server.storage import models
 from registrar_server.storage.rows import Row, Selection, read_side_by_side
+
+AFTER = "after"
+"""The parameter of the query for ``EventSearch.after``."""
+KEPT_QUERIES = 64
+"""To make a query takes half the time of a short read, and those who follow the history read with the same ones."""
 
 _WITH_REASON = (EnrollmentState.DROPPED, EnrollmentState.VOIDED)
 
@@ -71,23 +92,33 @@ _KEPT = Selection(_Kept)
 _read_row = read_side_by_side(_REVISION, _EVENT, _KEPT)
 
 
-def events(search: EventSearch, limit: int) -> Select[Any]:
+@lru_cache(KEPT_QUERIES)
+def events(search: EventSearch, limit: int, *, lateral: bool = False) -> Select[Any]:
     """Return the query for events by revision, and for the last revision of all, which is in every row.
+
+    ``search.after`` is the default of the parameter ``AFTER``.
 
     One statement reads both, so no event of the page is later. Without an event there is one row with the last revision
     alone. Enrollments are joined after the limit, so that only those of the page are looked up.
+
+    With ``lateral``, PostgreSQL looks each of them up by its index. Otherwise it would read the whole table for a page
+    of hundreds of events, which it takes to be faster. SQLite always looks them up, and has no lateral joins.
     """
     counter, enrollment = models.EventCounter.__table__, models.Enrollment.__table__
     listed = _page(search, limit).subquery("listed")
     same = and_(enrollment.c.course_id == listed.c.course_id, enrollment.c.enrollment_id == listed.c.enrollment_id)
     columns = [listed.c[name] for name in (*_REVISION.names, *_EVENT.names)]
+    kept, joined = enrollment, same
+    if lateral:
+        kept_columns = [enrollment.c[name] for name in _KEPT.names]
+        kept, joined = select(*kept_columns).where(same).limit(1).lateral("kept"), true()
     return (
         select(
             counter.c.revision.label("last_revision"),
             *(cast(column, Text) if isinstance(column.type, JSON) else column for column in columns),
-            *(enrollment.c[name] for name in _KEPT.names),
+            *(kept.c[name] for name in _KEPT.names),
         )
-        .select_from(counter.outerjoin(listed, true()).outerjoin(enrollment, same))
+        .select_from(counter.outerjoin(listed, true()).outerjoin(kept, joined))
         .order_by(listed.c.revision.desc() if search.descending else listed.c.revision)
     )
 
@@ -113,7 +144,7 @@ def _page(search: EventSearch, limit: int) -> Select[Any]:
 
 def _walk(search: EventSearch, query: Select[Any], limit: int) -> Select[Any]:
     """Let a query walk an index of revisions, and add the filters that every walk has."""
-    query = query.where(_EVENTS.c.revision > search.after)
+    query = query.where(_EVENTS.c.revision > _after(search))
     if search.before is not None:
         query = query.where(_EVENTS.c.revision < search.before)
     if search.actor:
@@ -123,6 +154,10 @@ def _walk(search: EventSearch, query: Select[Any], limit: int) -> Select[Any]:
         column = _EVENTS.c.on_behalf_of
         query = query.where(column == search.on_behalf_of, column != literal_column("''"))
     return _in_order(search, query, limit)
+
+
+def _after(search: EventSearch) -> BindParameter[int]:
+    return bindparam(AFTER, search.after, _EVENTS.c.revision.type)
 
 
 def _in_order(search: EventSearch, query: Select[Any], limit: int) -> Select[Any]:
@@ -170,14 +205,14 @@ def _between_revisions(search: EventSearch) -> Iterator[ColumnElement[bool]]:
     period = list(_in_period(search, time))
     if search.start is not None:
         first = select(func.min(revision + 0).label("revision")).where(*period).cte("first_of_period")
-        yield revision >= _known_or(search.after, time >= search.start, first)
+        yield revision >= _known_or(_after(search), time >= search.start, first)
     if search.end is not None:
         last = select(func.max(revision + 0).label("revision")).where(*period).cte("last_of_period")
         yield revision <= _known_or(search.before or 0, time < search.end, last)
     yield from _in_period(search, time + 0)
 
 
-def _known_or(known: int, is_within: ColumnElement[bool], bound: CTE) -> ColumnElement[int]:
+def _known_or(known: int | BindParameter[int], is_within: ColumnElement[bool], bound: CTE) -> ColumnElement[int]:
     """Return a known revision if its event is within the period, else the bound. No event has the revision 0.
 
     The databases look for the bound only if they need it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select
@@ -74,10 +74,11 @@ class Reader:
 
     def list_events(self, search: EventSearch, limit: int) -> HistoryPage:
         """Return the events that fit ``search``, by revision, and the last revision of all events."""
-        return history.read_page(self._rows(history.events(search, limit)))
+        query = history.events(search._replace(after=0), limit, lateral=not self._database.is_sqlite)
+        return history.read_page(self._rows(query, {history.AFTER: search.after}))
 
-    def _rows(self, query: Select[Any]) -> Sequence[Row]:
+    def _rows(self, query: Select[Any], parameters: Mapping[str, Any] | None = None) -> Sequence[Row]:
         try:
-            return self._database.rows(query)
+            return self._database.rows(query, parameters)
         except Exception as error:
             raise refusal_of(error) from error

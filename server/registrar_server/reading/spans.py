@@ -25,10 +25,12 @@ class WatchedEvent:
         self.course_id = event.course_id
         self.actor = event.actor
         self.packed = packed
-        self._forms: dict[Hashable, bytes] = {}
+        self._forms: dict[Hashable, bytes] | None = None  # Most events never have one, and a dictionary takes time.
 
     def in_form(self, make: Callable[[bytes], bytes]) -> bytes:
         """Return what ``make`` makes of the packed event, made once for all watchers that use the same function."""
+        if self._forms is None:
+            self._forms = {}
         form = self._forms.get(make)
         if form is None:
             form = self._forms[make] = make(self.packed)
@@ -53,6 +55,14 @@ class Span:
         self.events = events
         self.is_last = is_last
         """Whether the history had no later revision when the span was read."""
+        self._forms: dict[Hashable, Sequence[bytes]] = {}
+
+    def in_form(self, make: Callable[[Span], Sequence[bytes]]) -> Sequence[bytes]:
+        """Return what ``make`` makes of the span, made once for all watchers that use the same function."""
+        form = self._forms.get(make)
+        if form is None:
+            form = self._forms[make] = make(self)
+        return form
 
     @cached_property
     def size(self) -> int:

@@ -34,6 +34,8 @@ class Tail:
         self._start = self._head = 0
         """The revisions between which all events are in ``_spans``."""
         self._events = self._bytes = 0
+        self._fitting: dict[tuple[EventSearch, int], Span] = {}
+        """What watchers got since the last read. Those who are at the same place and look for the same get the same."""
         self._waiting: dict[EventSearch, _Group] = {}
         self._noticed = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
@@ -62,6 +64,8 @@ class Tail:
         # Beyond the head only the table can tell whether the tail is late or the history has become shorter.
         if self._reading is None or not self._start <= after <= self._head:
             return None
+        if known := self._fitting.get((search, after)):
+            return known
         following = None
         for span in reversed(self._spans):  # Most watchers are near the end.
             if span.upto <= after:
@@ -69,7 +73,9 @@ class Tail:
             following = span
         if following is None:
             return Span(after, after, (), is_last=True)
-        return following.fitting(search, after, is_last=following.upto == self._head)
+        found = following.fitting(search, after, is_last=following.upto == self._head)
+        self._fitting[search, after] = found
+        return found
 
     async def wait(self, search: EventSearch, after: int, seconds: float) -> int:
         """Wait for an event that fits a search, at most some seconds.
@@ -121,6 +127,7 @@ class Tail:
 
     def _add(self, span: Span) -> None:
         self._spans.append(span)
+        self._fitting.clear()
         self._head = span.upto
         self._events += len(span.events)
         self._bytes += span.size
@@ -142,6 +149,7 @@ class Tail:
     def _forget(self) -> None:
         self._reading = None
         self._spans.clear()
+        self._fitting.clear()
         self._events = self._bytes = 0
 
 

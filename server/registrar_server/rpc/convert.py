@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from registrar.v1 import course_pb2, enrollment_pb2, error_reason_pb2, event_pb2, student_pb2
 from registrar_server.core.formats import format_etag
-from registrar_server.core.records import Course, Enrollment, Student
+from registrar_server.core.records import Course, Enrollment, Event, Student
 from registrar_server.errors import Violation
 from registrar_server.reading.history import HistoryEntry
 from registrar_server.rpc.settable_fields import write_fields
@@ -142,19 +142,30 @@ def set_event(message: event_pb2.Event, record: HistoryEntry) -> None:
     message.type = EVENT_TYPES[event.type]
     set_generated_time(message.time, event.time)
     message.actor = event.actor
-    message.on_behalf_of = event.on_behalf_of
     message.student_id = event.student_id
     message.course_id = event.course_id
-    message.reason = event.reason
-    message.comment = event.comment
     message.request_id = event.request_id
     if record.enrollment:
         set_enrollment(message.enrollment, record.enrollment)
-        message.bypassed_rules.extend(message.enrollment.bypassed_rules)
+        if event.bypassed_rules:
+            message.bypassed_rules.extend(message.enrollment.bypassed_rules)
     if event.previous_state:
         message.previous_state = ENROLLMENT_STATES[event.previous_state]
-    message.violations.extend(map(violation, event.violations))
-    message.changes.extend(event_pb2.FieldChange(**change._asdict()) for change in event.changes)
+    _set_remarks(message, event)
+
+
+def _set_remarks(message: event_pb2.Event, event: Event) -> None:
+    """Fill in what few events have. Every field takes time, also if it is empty, and histories are long."""
+    if event.on_behalf_of:
+        message.on_behalf_of = event.on_behalf_of
+    if event.reason:
+        message.reason = event.reason
+    if event.comment:
+        message.comment = event.comment
+    if event.violations:
+        message.violations.extend(map(violation, event.violations))
+    if event.changes:
+        message.changes.extend(event_pb2.FieldChange(**change._asdict()) for change in event.changes)
 
 
 def violation(record: Violation) -> error_reason_pb2.RuleViolation:

@@ -57,18 +57,27 @@ class Form:
     of_event_for_students: Callable[[bytes], bytes] = for_students
     join: Callable[..., bytes] = join
 
-    def responses(self, span: Span, *, as_student: bool) -> Iterator[bytes]:
-        """Yield the responses with the events of a span."""
-        make = self.of_event_for_students if as_student else self.of_event
+    def responses(self, span: Span, *, as_student: bool) -> Sequence[bytes]:
+        """Return the responses with the events of a span, made once for all watchers who get the same."""
+        return span.in_form(self._for_students if as_student else self._for_others)
+
+    def _for_students(self, span: Span) -> Sequence[bytes]:
+        return list(self._joined(span, [event.in_form(self.of_event_for_students) for event in span.events]))
+
+    def _for_others(self, span: Span) -> Sequence[bytes]:
+        make = self.of_event
+        events = [event.packed if make is unchanged else event.in_form(make) for event in span.events]
+        return list(self._joined(span, events))
+
+    def _joined(self, span: Span, made: Sequence[bytes]) -> Iterator[bytes]:
         events: list[bytes] = []
         size, last = 0, span.after
-        for event in span.events:
-            made = event.in_form(make)
-            if events and (size + len(made) > MAX_RESPONSE_BYTES or len(events) == MAX_RESPONSE_EVENTS):
+        for event, data in zip(span.events, made, strict=True):
+            if events and (size + len(data) > MAX_RESPONSE_BYTES or len(events) == MAX_RESPONSE_EVENTS):
                 yield self.join(events, last)
                 events, size = [], 0
-            events.append(made)
-            size += len(made)
+            events.append(data)
+            size += len(data)
             last = event.revision
         if events:
             yield self.join(events, span.upto)

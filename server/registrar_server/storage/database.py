@@ -71,17 +71,21 @@ class Database:
         with self._connection(self._looking) as connection:
             yield Transaction(self._bulk, connection)
 
-    def rows(self, query: Select[*tuple[Any, ...]], *, calls: int = 1) -> Sequence[Sequence[Any]]:
+    def rows(
+        self, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any] | None = None, *, calls: int = 1
+    ) -> Sequence[Sequence[Any]]:
         """Return the rows of a query. After a lost connection, retry once on a new one.
 
         ``calls`` is the number of callers who wait for the rows, for the log of an outage.
         """
-        return complete(twice_if_lost(lambda: self._rows(query), self.availability, calls))
+        return complete(twice_if_lost(lambda: self._rows(query, parameters), self.availability, calls))
 
-    async def _rows(self, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
+    async def _rows(
+        self, query: Select[*tuple[Any, ...]], parameters: Mapping[str, Any] | None
+    ) -> Sequence[Sequence[Any]]:
         self._check()
         with self.autocommit.connect() as connection:
-            return connection.execute(query).all()
+            return connection.execute(query, parameters).all()
 
     @contextmanager
     def _connection(self, connections: Connections) -> Iterator[Any]:
