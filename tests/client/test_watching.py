@@ -262,7 +262,7 @@ class TestAnInterruptedWatch:
         self, connect: Connect, database_url: str, log: Log, request: pytest.FixtureRequest
     ) -> None:
         async with (
-            serving(database_url, times=WatchTimes(poll_postgresql=0.05)) as server,
+            serving(database_url, times=WatchTimes(poll=0.05)) as server,
             connect(server.address, timeout=PATIENCE_S) as client,
         ):
             await client.write("s-1")
