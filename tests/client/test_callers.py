@@ -308,7 +308,8 @@ class TestOnBehalfOf:
 
     @pytest.mark.parametrize("wrong", WRONG_NAMES, ids=repr)
     @pytest.mark.parametrize(
-        ("call", "required"), [("get_enrollment", {"enrollment_id": "e-1"}), ("bulk", {"writes": ()})]
+        ("call", "required"),
+        [("get_enrollment", {"enrollment_id": "e-1"}), ("bulk", {"writes": ()}), ("history.watch", {})],
     )
     def test_of_a_call_is_refused_if_it_is_no_name(
         self, driver: Driver, wrong: Any, call: str, required: dict[str, Any]

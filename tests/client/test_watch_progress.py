@@ -26,7 +26,7 @@ from registrar_client import (
     RoleRequired,
     Unavailable,
 )
-from tests.support.client_fakes import AsyncDriver, Driver, Failure, Late, SyncDriver
+from tests.support.client_fakes import Answer, AsyncDriver, Driver, Failure, Late, SyncDriver
 
 MakeDriver = Callable[..., Driver]
 
@@ -143,14 +143,14 @@ class TestAWatchThatGoesOn:
 
     def test_pauses_longer_and_longer_if_each_stream_fails_before_something_new(self, driver: Driver) -> None:
         driver.script.jitter = 1.0
-        again = [response(upto=1), Failure(StatusCode.INTERNAL)]
+        again: list[Answer] = [response(upto=1), Failure(StatusCode.INTERNAL)]
         driver.script.answers.extend([response(1), *again * 4, response(2)])
         watched(driver, 2, after_revision=0)
         assert driver.script.pauses == pytest.approx([0.05, 0.1, 0.2, 0.4])
 
     def test_begins_with_short_pauses_again_after_a_stream_that_went_on(self, driver: Driver) -> None:
         driver.script.jitter = 1.0
-        idle = [response(upto=1), response(upto=1), AWAY]
+        idle: list[Answer] = [response(upto=1), response(upto=1), AWAY]
         driver.script.answers.extend([response(1), *idle * 3, response(2)])
         watched(driver, 2, after_revision=0)
         assert driver.script.pauses == pytest.approx([0.05, 0.05, 0.05])

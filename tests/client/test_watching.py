@@ -102,6 +102,13 @@ class TestAWatch:
         await client.write("s-1", "s-2", "s-3")
         assert await client.watch(after_revision=2).take(1) == ["s-3"]
 
+    async def test_that_is_left_within_a_response_says_where_another_one_goes_on(self, client: Client) -> None:
+        await client.write("s-1", "s-2", "s-3")
+        left = client.watch(after_revision=0)
+        await left.take(2)
+        await left.close()
+        assert await client.watch(after_revision=left.revision).take(1) == ["s-3"]
+
     async def test_returns_the_events_of_the_list(self, server: Server) -> None:
         async with watching_client("async", server.address) as client:
             await client.write("s-1", "s-2")
