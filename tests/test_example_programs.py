@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import datetime as dt
 import os
 import re
 import shlex
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from registrar_client import Course, Meeting, RegistrarClient, Weekday
+from registrar_client import (
+    AlreadyExists,
+    AsyncRegistrarClient,
+    Course,
+    EnrollmentState,
+    Event,
+    FailedPrecondition,
+    Meeting,
+    NotFound,
+    RegistrarClient,
+    Weekday,
+)
 from tests.support import semester
 from tests.support.csv_terms import write_term
-from tests.support.servers import serving
+from tests.support.servers import server_process, serving
 from tests.support.subprocess_environment import environment_without
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+KILLS = 6
 REFUSED = "file,line,reason,message"
+
+Rows = list[tuple[str, str, str, str]]
+"""Enrollments as a mirror has them: their ids, courses, students and states."""
 
 
 def command(program: str, *arguments: object) -> list[str]:
@@ -218,6 +237,171 @@ def test_a_schedule_is_not_previewed_without_a_server() -> None:
     preview = run("127.0.0.1:1", "preview_schedule.py", "p-1", "P-1")
     assert preview.returncode == 1
     assert "Nothing was changed: " in preview.stderr
+
+
+async def test_a_mirror_has_the_rosters_wherever_it_and_the_server_are_killed(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Both are killed again and again while enrollments change.
+
+    After each kill the mirror has all events up to its position and no others.
+    """
+    random, mirror, ended = Random(14), tmp_path / "mirror.db", asyncio.Event()
+    left: list[tuple[int, Rows]] = []
+    async with contextlib.AsyncExitStack() as servers:
+        server = await servers.enter_async_context(server_process(database_url, tmp_path))
+        address = await server.address()
+        changing = asyncio.create_task(change_enrollments(address, random, ended))
+        for number in range(KILLS):
+            async with following(address, mirror) as program:
+                await reach(mirror, position(mirror) + random.randint(0, 60), program)
+                if number == 2:
+                    await server.kill()
+                    restarting = server_process(database_url, tmp_path, LISTEN=address)
+                    server = await servers.enter_async_context(restarting)
+                    await server.address()
+                    await reach(mirror, position(mirror) + random.randint(1, 60), program)
+            left.append((position(mirror), mirrored(mirror)))
+        ended.set()
+        await changing
+        async with following(address, mirror) as program:
+            await asyncio.to_thread(enroll_more, address)  # A mirror that has this too belongs to a program that runs.
+            head, rosters = await asyncio.to_thread(rosters_of, address)
+            await reach(mirror, head, program)
+            program.send_signal(signal.SIGINT)
+            assert await program.communicate() == (b"", b"")
+            assert program.returncode == 0
+        events = await asyncio.to_thread(history, address)
+    for reached, rows in left:
+        assert rows == replayed(events, reached)
+    assert position(mirror) == head
+    assert mirrored(mirror) == rosters
+    assert {state for *_, state in rosters} >= {"ENROLLED", "WAITLISTED", "DROPPED", "COMPLETED"}
+
+
+async def test_a_mirror_does_not_go_on_with_an_older_backup(sqlite_url: str, tmp_path: Path) -> None:
+    mirror, backup = tmp_path / "mirror.db", tmp_path / "backup.db"
+    shutil.copy(sqlite_url.removeprefix("sqlite:///"), backup)
+    async with serving(sqlite_url) as server:
+        await asyncio.to_thread(make_schedule, server.address)
+        async with following(server.address, mirror) as program:
+            await reach(mirror, 4, program)
+    async with serving(f"sqlite:///{backup}") as server:
+        again = await asyncio.to_thread(run, server.address, "follow.py", mirror)
+    assert again.returncode == 1
+    assert again.stderr.startswith("The history has not reached revision 4;")
+    assert f"Delete {mirror} to begin a new mirror." in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_a_mirror_says_that_it_cannot_reach_the_server(tmp_path: Path) -> None:
+    following = run("127.0.0.1:1", "follow.py", tmp_path / "mirror.db")
+    assert following.returncode == 1
+    assert following.stderr.endswith("Run the program again to go on.\n")
+    assert "Traceback" not in following.stderr
+
+
+@contextlib.asynccontextmanager
+async def following(address: str, mirror: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the program that mirrors rosters, and kill it at the end of the ``with`` block if it still runs."""
+    pipe = asyncio.subprocess.PIPE
+    program = await asyncio.create_subprocess_exec(
+        *command("follow.py", mirror), env=target(address), stdout=pipe, stderr=pipe
+    )
+    try:
+        yield program
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            program.kill()
+        await program.communicate()
+
+
+async def reach(mirror: Path, revision: int, program: asyncio.subprocess.Process) -> None:
+    """Wait until a mirror has a position."""
+    while await asyncio.to_thread(position, mirror) < revision:
+        assert program.returncode is None
+
+
+def position(mirror: Path) -> int:
+    """Return the position of a mirror; 0 if it has none yet."""
+    with contextlib.closing(sqlite3.connect(mirror)) as database:
+        try:
+            return int(database.execute("SELECT max(revision) FROM position").fetchone()[0] or 0)
+        except sqlite3.OperationalError:  # The program has not created the table yet.
+            return 0
+
+
+def mirrored(mirror: Path) -> Rows:
+    """Return the rows of a mirror in order."""
+    with contextlib.closing(sqlite3.connect(mirror)) as database:
+        return sorted(database.execute("SELECT enrollment_id, course_id, student_id, state FROM roster"))
+
+
+def rosters_of(address: str) -> tuple[int, Rows]:
+    """Return the head of the history, and the rosters of all courses with enrollments in any state."""
+    with RegistrarClient(address) as registrar:
+        rows = [
+            (one.enrollment.enrollment_id, course.course_id, one.enrollment.student_id, str(one.enrollment.state))
+            for course in registrar.courses.search(show_deleted=True)
+            for one in registrar.list_roster(
+                course_id=course.course_id, states=list(EnrollmentState), show_deleted=True, page_size=1000
+            )
+        ]
+        return next(registrar.history.list(page_size=1).pages()).last_revision, sorted(rows)
+
+
+def history(address: str) -> list[Event]:
+    with RegistrarClient(address) as registrar:
+        return list(registrar.history.list(page_size=1000))
+
+
+def replayed(events: Sequence[Event], revision: int) -> Rows:
+    """Return the rows of a mirror that has reached a revision."""
+    known = (one.enrollment for one in events if one.revision <= revision and one.enrollment)
+    return sorted(
+        {
+            one.enrollment_id: (one.enrollment_id, one.course_id, one.student_id, str(one.state)) for one in known
+        }.values()
+    )
+
+
+def enroll_more(address: str) -> None:
+    """Leave one more enrollment in each of four states. The last event is about an enrollment."""
+    with RegistrarClient(address) as registrar:
+        registrar.courses.create(course_id="M-9", capacity=1, waitlist_capacity=2)
+        for student_id in ("m-completed", "m-enrolled", "m-waitlisted", "m-dropped"):
+            registrar.students.create(student_id=student_id)
+            registrar.enroll(student_id=student_id, course_id="M-9")
+            if student_id == "m-completed":
+                registrar.complete(student_id=student_id, course_id="M-9", passed=True)
+        registrar.unenroll(student_id="m-dropped", course_id="M-9")
+
+
+async def change_enrollments(address: str, random: Random, ended: asyncio.Event) -> None:
+    """Change enrollments in all ways, and much else, until the event is set."""
+    students, courses = [f"m-{number}" for number in range(8)], ["M-1", "M-2", "M-3"]
+    async with AsyncRegistrarClient(address, timeout=60) as registrar:
+        for student_id in students:
+            await registrar.students.create(student_id=student_id)
+        for course_id in courses:
+            await registrar.courses.create(course_id=course_id, capacity=2, waitlist_capacity=4)
+        changes: Sequence[Callable[[str, str, str], Awaitable[object]]] = (
+            *[lambda student, course, _: registrar.enroll(student_id=student, course_id=course)] * 4,
+            lambda student, course, _: registrar.unenroll(student_id=student, course_id=course),
+            lambda student, course, other: registrar.swap(
+                student_id=student, from_course_id=course, to_course_id=other
+            ),
+            lambda student, course, _: registrar.complete(student_id=student, course_id=course, passed=False),
+            lambda student, course, _: registrar.record_completion(student_id=student, course_id=course),
+            lambda student, *_: registrar.students.place_hold(student_id=student, code="LIBRARY"),
+            lambda student, *_: registrar.students.release_hold(student_id=student, code="LIBRARY"),
+            lambda student, *_: registrar.students.delete(student_id=student, force=True),
+            lambda student, *_: registrar.students.undelete(student_id=student),
+            lambda _, course, __: registrar.courses.update(course_id=course, capacity=random.randint(1, 4)),
+        )
+        while not ended.is_set():
+            with contextlib.suppress(AlreadyExists, FailedPrecondition, NotFound):
+                await random.choice(changes)(random.choice(students), *random.sample(courses, 2))
 
 
 def leave(address: str, student_id: str, course_id: str) -> None:

@@ -62,7 +62,7 @@ class CallMetadata:
         """Return the metadata of the next attempt, with the token of this moment. Errors of a callable are its own."""
         return common if self._ask is None else (*_returned(self._ask()), *common)
 
-    async def of_async_attempt(self, common: Metadata, seconds: float, request_id: str) -> Metadata:
+    async def of_async_attempt(self, common: Metadata, seconds: float | None, request_id: str) -> Metadata:
         """Return the metadata of the next attempt. Raises DeadlineExceeded if a coroutine function takes longer.
 
         The error has the ``request_id``, since an earlier attempt may have made the change.
@@ -75,7 +75,7 @@ class CallMetadata:
         return (*_returned(token), *common)
 
 
-async def _within(seconds: float, token: Awaitable[str], request_id: str) -> str:
+async def _within(seconds: float | None, token: Awaitable[str], request_id: str) -> str:
     limit = asyncio.timeout(seconds)
     try:
         async with limit:

@@ -54,24 +54,34 @@ class Timing:
 class Attempts:
     """Counts the failed attempts at one call and computes the pauses."""
 
-    def __init__(self, options: RetryOptions, timing: Timing, deadline: float, connect_deadline: float) -> None:
+    def __init__(
+        self,
+        options: RetryOptions,
+        timing: Timing,
+        deadline: float,
+        connect_deadline: float,
+        earlier: Attempts | None = None,
+    ) -> None:
+        """Begin to count, with the pauses as long as those of earlier attempts have grown."""
         self._options = options
         self._timing = timing
         self._deadline = deadline
         self._connect_deadline = min(deadline, connect_deadline)
         self._made = 0
-        self._bound = min(options.initial_backoff, options.max_backoff)
+        self._bound: float = earlier._bound if earlier else min(options.initial_backoff, options.max_backoff)
         self._last: RegistrarError | None = None
 
-    def pause_after(self, failure: RegistrarError, *, reached: bool) -> float | None:
+    def pause_after(self, failure: RegistrarError, *, reached: bool, passes: bool = False) -> float | None:
         """Return the seconds to wait before the next attempt, None to give up.
 
         Args:
             failure: The failure of the last attempt.
             reached: Whether the server was ever reached. If not, the attempts end after the time to connect.
+            passes: Whether the failure passes by itself, whatever it is.
         """
         self._made += 1
-        pause = self._pause(failure, reached=reached) if self._may_repeat(failure) else None
+        may_repeat = (passes or is_transient(failure)) and not self._is_last
+        pause = self._pause(failure, reached=reached) if may_repeat else None
         if pause is None:
             self._mention_last(failure)
             return None
@@ -87,9 +97,9 @@ class Attempts:
         # The last attempt to connect is at the end of its time, since a server may start until then.
         return left if not reached and left > 0 and self._connect_deadline < self._deadline else None
 
-    def _may_repeat(self, failure: RegistrarError) -> bool:
-        limit = self._options.max_attempts
-        return is_transient(failure) and (limit is None or self._made < limit)
+    @property
+    def _is_last(self) -> bool:
+        return self._options.max_attempts is not None and self._made >= self._options.max_attempts
 
     def _mention_last(self, failure: RegistrarError) -> None:
         # A missed deadline alone would not tell why the earlier attempts failed.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
@@ -39,6 +41,13 @@ class _Stubs(dict[Rpc, Any]):
         return method
 
 
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not longer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 def _closed() -> NoReturn:
     raise RuntimeError("this client is closed")
 
@@ -62,7 +71,7 @@ class BaseRunner:
         self._stubs = _Stubs(channel)
         self._metadata = metadata
         self._timeout = positive_seconds("timeout", timeout)
-        self.retry = retry or RetryOptions()
+        self._retry = retry or RetryOptions()
 
     def seconds(self, call: Call[Any]) -> float:
         """Return the seconds for all attempts at a call. Raises InvalidField for what is no timeout."""
@@ -74,17 +83,17 @@ class BaseRunner:
             description = str(error).removeprefix("timeout ")
             raise invalid_fields([FieldViolation(field="timeout", description=description)]) from None
 
-    def attempts(self, started: float, deadline: float) -> Attempts:
+    def attempts(self, started: float, deadline: float, earlier: Attempts | None = None) -> Attempts:
         """Return what decides whether attempts are repeated that began at this time."""
-        return Attempts(self.retry, self.timing, deadline, started + self._connection.connect_timeout)
+        return Attempts(self._retry, self.timing, deadline, started + self._connection.connect_timeout, earlier)
 
-    def pause_after(self, failure: RegistrarError, attempts: Attempts) -> float | None:
+    def pause_after(self, failure: RegistrarError, attempts: Attempts, *, passes: bool = False) -> float | None:
         """Return the seconds to wait before the next attempt, None to give up."""
         advise(failure)
         # A missed deadline does not tell whether there was a connection.
         if not is_unconnected(failure) and failure.status is not grpc.StatusCode.DEADLINE_EXCEEDED:
             self.reached = True
-        return attempts.pause_after(failure, reached=self.reached)
+        return attempts.pause_after(failure, reached=self.reached, passes=passes)
 
     def _is_unreached(self, failure: RegistrarError) -> bool:
         return not self.reached and is_unconnected(failure)
@@ -114,6 +123,7 @@ class Runner(BaseRunner):
     ) -> None:
         super().__init__(connection, lambda: channel, metadata, timeout, retry)
         self.sleep: Callable[[float], None] = time.sleep
+        self.wait: Callable[[threading.Event, float], object] = threading.Event.wait
         self._owned_channel = channel if owned else None
 
     def run(self, call: Call[Result], /, stop: Stop | None = None) -> Result:
@@ -179,6 +189,7 @@ class AsyncRunner(BaseRunner):
             self._gatherer = Gatherer(lambda: self._stubs[BATCH_WRITE], lambda: self.timing.now())
             self._stubs = _Stubs(self._channel, self._gatherer)
         self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self.wait: Callable[[asyncio.Event, float], Awaitable[None]] = _wait
         self._open_channel = open_channel
         self._opened: grpc.aio.Channel | None = None
         self._owned = owned
@@ -214,7 +225,7 @@ class AsyncRunner(BaseRunner):
             await self.sleep(pause)
             self.check_open(failure)
 
-    async def open_stream(self, call: Call[Any], seconds: float) -> Any:
+    async def open_stream(self, call: Call[Any], seconds: float | None) -> Any:
         """Begin a call that is answered with a stream, and return gRPC's call. A token must be there in ``seconds``."""
         metadata = await self._metadata.of_async_attempt(self._metadata.of(call), seconds, "")
         return self._stubs[call.rpc](call.request, metadata=metadata)

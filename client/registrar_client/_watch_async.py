@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar, overload
+from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
 import grpc
 
 from registrar_client import _watch_sync
 from registrar_client._enums import EventType
-from registrar_client._grpc_errors import from_rpc_error
 from registrar_client._runners import AsyncRunner
 from registrar_client._types import Event
-from registrar_client._watching import Checkpoint, Progress, unanswered, watch_call
-from registrar_client.errors import Cancelled, RegistrarError, Unavailable
+from registrar_client._watching import BaseWatch, Checkpoint, ended, failure_of, unanswered, watch_call
+from registrar_client.errors import Cancelled, RegistrarError
 
 Item = TypeVar("Item")
 
@@ -79,40 +77,34 @@ def watch(
     return AsyncWatch(self._runner, call, checkpoints=checkpoints)
 
 
-watch.__doc__ = (
-    (_watch_sync.watch.__doc__ or "")
-    .replace("with registrar", "async with registrar")
-    .replace("for event in", "async for event in")
-    .replace("In a ``with``", "In an ``async with``")
-)
+watch.__doc__ = _watch_sync.watch.__doc__
 
 
-class AsyncWatch(Generic[Item]):
+class AsyncWatch(BaseWatch[Item]):
     """A watch to iterate over with ``async for``. One task may use it; another one may close it."""
 
     def __init__(self, runner: AsyncRunner, call: Any, *, checkpoints: bool) -> None:
+        super().__init__(runner, call, checkpoints=checkpoints)
         self._runner = runner
-        self._progress = Progress[Item](runner, call, checkpoints=checkpoints)
-        self._stream: Any = None
-        self._is_closed = False
+        self._closed = asyncio.Event()
 
-    @property
-    def revision(self) -> int | None:
-        """The revision up to which all events were returned; None if the watch has not begun."""
-        return self._progress.revision
+    def __del__(self) -> None:
+        # A call of grpc.aio refers to itself, so only a garbage collection would end the stream.
+        self._drop_stream()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Item:
-        while not self._progress.has_items:
-            if self._is_closed:
-                raise StopAsyncIteration
+        while not self._closed.is_set():
+            if self._progress.has_items:
+                return self._progress.next_item()
             await self._receive()
-        return self._progress.next_item()
+        raise StopAsyncIteration
 
     async def __aenter__(self) -> Self:
-        await self._receive()
+        if self._stream is None and not self._progress.has_items:
+            await self._receive()
         return self
 
     async def __aexit__(
@@ -121,54 +113,64 @@ class AsyncWatch(Generic[Item]):
         await self.close()
 
     async def close(self) -> None:
-        """End the watch."""
-        self._is_closed = True
-        if self._stream is not None:
-            self._stream.cancel()
+        """End the watch. An iteration in another task ends."""
+        self._closed.set()
+        self._drop_stream()
 
     async def _receive(self) -> None:
         """Take one response, from a new stream if the last one has broken off."""
-        while not self._is_closed:
+        while not self._closed.is_set():
             try:
-                response = await self._read()
-            except grpc.RpcError as error:
-                await self._wait_after(from_rpc_error(error, self._progress.call().request), error)
-            except TimeoutError:
-                await self._wait_after(unanswered(), None)
-            else:
-                if response is not grpc.aio.EOF:
-                    self._progress.receive(response)
-                    return
-                if not self._is_closed:
-                    await self._wait_after(Unavailable("The stream has ended."), None)
+                self._progress.receive(await self._read())
+                return
+            except RegistrarError as failure:
+                await self._wait_after(failure)
+            except BaseException:
+                # gRPC has cancelled the stream if the task was cancelled, as by a timeout around the wait.
+                self._drop_stream()
+                raise
 
     async def _read(self) -> Any:
         """Return the next response. The first one of a stream must come in time."""
         if self._stream is not None:
-            return await self._next_of(self._stream)
-        seconds = self._progress.seconds_left
-        async with asyncio.timeout(seconds if seconds < math.inf else None):
-            self._stream = await self._runner.open_stream(self._progress.call(), seconds)
-            return await self._next_of(self._stream)
+            return await _next_of(self._stream)
+        seconds = self._progress.seconds_left()
+        stream = self._stream = await self._runner.open_stream(self._progress.call(), seconds)
+        if self._closed.is_set():
+            stream.cancel()  # The task that closed the watch has not seen the stream.
+        return await _next_within(self._progress.seconds_left(), stream)
 
-    async def _next_of(self, stream: Any) -> Any:
-        try:
-            return await stream.read()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            if self._is_closed:
-                return grpc.aio.EOF
-            raise Cancelled("The client was closed.") from None
-
-    async def _wait_after(self, failure: RegistrarError, cause: grpc.RpcError | None) -> None:
+    async def _wait_after(self, failure: RegistrarError) -> None:
         self._stream = None
-        if self._is_closed:
+        if self._closed.is_set():
             return
         pause = self._progress.pause_after(failure)
         if pause is None:
-            self._is_closed = True
-            raise await self._runner.final(failure) from cause
-        await self._runner.sleep(pause)
+            self._closed.set()
+            raise await self._runner.final(failure) from failure.__cause__
+        await self._runner.wait(self._closed, pause)
         self._runner.check_open(failure)
+
+
+async def _next_of(stream: Any) -> Any:
+    try:
+        response = await stream.read()
+    except grpc.RpcError as error:
+        raise failure_of(error) from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Cancelled("The watch or the client was closed.") from None
+    if response is grpc.aio.EOF:
+        raise ended()
+    return response
+
+
+async def _next_within(seconds: float | None, stream: Any) -> Any:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _next_of(stream)
+    except TimeoutError:
+        stream.cancel()
+        raise unanswered() from None

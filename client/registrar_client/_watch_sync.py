@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar, overload
+from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
 import grpc
 
 from registrar_client._enums import EventType
-from registrar_client._grpc_errors import from_rpc_error
 from registrar_client._runners import Runner
 from registrar_client._types import Event
-from registrar_client._watching import Checkpoint, Progress, unanswered, watch_call
-from registrar_client.errors import RegistrarError, Unavailable
+from registrar_client._watching import BaseWatch, Checkpoint, ended, failure_of, unanswered, watch_call
+from registrar_client.errors import Cancelled, RegistrarError
 
 Item = TypeVar("Item")
 
@@ -76,7 +73,8 @@ def watch(  # noqa: D417  # It is a method of the client.
                 handle(event)
                 store(events.revision)
 
-    In a ``with`` block, the watch begins with the block, and without one with the first event that is asked for.
+    In a ``with`` block, the watch begins with the block, and without one with the first event that is asked for. With
+    asyncio, these are ``async with`` and ``async for``.
 
     Args:
         after_revision: Only events after this revision, such as the ``revision`` that a watch has reached. 0 means from
@@ -109,32 +107,27 @@ def watch(  # noqa: D417  # It is a method of the client.
     return Watch(self._runner, call, checkpoints=checkpoints)
 
 
-class Watch(Generic[Item]):
+class Watch(BaseWatch[Item]):
     """A watch to iterate over. One thread may use it; another one may close it."""
 
     def __init__(self, runner: Runner, call: Any, *, checkpoints: bool) -> None:
+        super().__init__(runner, call, checkpoints=checkpoints)
         self._runner = runner
-        self._progress = Progress[Item](runner, call, checkpoints=checkpoints)
-        self._stream: Any = None
-        self._is_closed = False
-
-    @property
-    def revision(self) -> int | None:
-        """The revision up to which all events were returned; None if the watch has not begun."""
-        return self._progress.revision
+        self._closed = threading.Event()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Item:
-        while not self._progress.has_items:
-            if self._is_closed:
-                raise StopIteration
+        while not self._closed.is_set():
+            if self._progress.has_items:
+                return self._progress.next_item()
             self._receive()
-        return self._progress.next_item()
+        raise StopIteration
 
     def __enter__(self) -> Self:
-        self._receive()
+        if self._stream is None and not self._progress.has_items:
+            self._receive()
         return self
 
     def __exit__(
@@ -143,52 +136,71 @@ class Watch(Generic[Item]):
         self.close()
 
     def close(self) -> None:
-        """End the watch."""
-        self._is_closed = True
-        if self._stream is not None:
-            self._stream.cancel()
+        """End the watch. An iteration in another thread ends."""
+        self._closed.set()
+        self._drop_stream()
 
     def _receive(self) -> None:
         """Take one response, from a new stream if the last one has broken off."""
-        while not self._is_closed:
+        while not self._closed.is_set():
             try:
                 self._progress.receive(self._read())
                 return
-            except grpc.RpcError as error:
-                self._wait_after(from_rpc_error(error, self._progress.call().request), error)
-            except StopIteration:
-                self._wait_after(Unavailable("The stream has ended."), None)
+            except RegistrarError as failure:
+                self._wait_after(failure)
+            except BaseException:
+                # The stream may still receive a response for a wait that Ctrl-C has ended.
+                self._drop_stream()
+                raise
 
     def _read(self) -> Any:
         """Return the next response. The first one of a stream must come in time."""
-        if self._stream is not None:
-            return next(self._stream)
-        seconds = self._progress.seconds_left
+        stream = self._stream
+        if stream is not None:
+            return _next_of(stream)
+        seconds = self._progress.seconds_left()
         stream = self._stream = self._runner.open_stream(self._progress.call())
-        with _cancelling(stream, seconds) if seconds < math.inf else contextlib.nullcontext():
-            return next(stream)
+        if self._closed.is_set():
+            stream.cancel()  # The thread that closed the watch may not have seen the stream.
+        return _next_of(stream) if seconds is None else _next_within(seconds, stream)
 
-    def _wait_after(self, failure: RegistrarError, cause: grpc.RpcError | None) -> None:
+    def _wait_after(self, failure: RegistrarError) -> None:
         self._stream = None
-        if self._is_closed:
+        if self._closed.is_set():
             return
-        if failure.status is grpc.StatusCode.CANCELLED and self._progress.seconds_left <= 0:
-            failure = unanswered()
         pause = self._progress.pause_after(failure)
         if pause is None:
-            self._is_closed = True
-            raise self._runner.final(failure) from cause
-        self._runner.sleep(pause)
+            self._closed.set()
+            raise self._runner.final(failure) from failure.__cause__
+        self._runner.wait(self._closed, pause)
         self._runner.check_open(failure)
 
 
-@contextlib.contextmanager
-def _cancelling(stream: Any, seconds: float) -> Iterator[None]:
-    """Cancel a stream if the block takes longer."""
-    timer = threading.Timer(seconds, stream.cancel)
+def _next_of(stream: Any) -> Any:
+    try:
+        response = next(stream, None)
+    except grpc.RpcError as error:
+        raise failure_of(error) from error
+    if response is None:
+        raise ended()
+    return response
+
+
+def _next_within(seconds: float, stream: Any) -> Any:
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        stream.cancel()
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        return _next_of(stream)
+    except Cancelled:
+        if is_late.is_set():
+            raise unanswered() from None
+        raise
     finally:
         timer.cancel()

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+import grpc
+
 from registrar.v1 import history_service_pb2 as pb
 from registrar.v1.history_service_pb2_grpc import HistoryServiceStub
 from registrar_client import _to_wire as to_wire
@@ -15,10 +17,11 @@ from registrar_client._call import Call, Rpc
 from registrar_client._docstrings import documented
 from registrar_client._enums import EventType
 from registrar_client._from_wire import reader
+from registrar_client._grpc_errors import from_rpc_error
 from registrar_client._retry import Attempts
 from registrar_client._runners import BaseRunner
 from registrar_client._types import Event
-from registrar_client.errors import DeadlineExceeded, RegistrarError
+from registrar_client.errors import DeadlineExceeded, RegistrarError, Unavailable
 
 WATCH_EVENTS = Rpc(HistoryServiceStub, "WatchEvents")
 
@@ -69,13 +72,13 @@ class Progress(Generic[Item]):
         """What was received, each with the revision that is reached when the caller has it."""
         request: Any = call.request
         self.revision: int | None = request.after_revision if request.HasField("after_revision") else None
-        self._has_answered = False
-        """Whether the stream has sent something."""
+        self._limit = runner.seconds(call)
+        """The seconds until a stream must have answered, counted from the first attempt."""
+        self._deadline = math.inf
         self._attempts: Attempts | None = None
-        self._deadline = self._now() + runner.seconds(call)
-
-    def _now(self) -> float:
-        return self._runner.timing.now()
+        """The attempts to get an answer; None if the last stream has answered, or before the first one."""
+        self._earlier: Attempts | None = None
+        """Those to get the last answer, if it was nothing new."""
 
     def call(self) -> Call[Any]:
         """Return the call that goes on after what was received."""
@@ -86,10 +89,11 @@ class Progress(Generic[Item]):
         request.after_revision = self.revision
         return replace(self._call, request=request)
 
-    @property
-    def seconds_left(self) -> float:
-        """The seconds until a stream must have answered."""
-        return self._deadline - self._now()
+    def seconds_left(self) -> float | None:
+        """Return the seconds until a new stream must have answered, None if it may take any time."""
+        if self._attempts is None:
+            self._begin()
+        return None if self._deadline == math.inf else self._deadline - self._runner.timing.now()
 
     @property
     def has_items(self) -> bool:
@@ -102,9 +106,11 @@ class Progress(Generic[Item]):
         return item  # type: ignore[no-any-return]  # It is an event, or a checkpoint if the caller wants them.
 
     def receive(self, response: pb.WatchEventsResponse) -> None:
-        """Take a response of the stream."""
-        self._runner.reached = self._has_answered = True
-        self._attempts, self._deadline = None, math.inf
+        """Take a response of the stream. The caller has all items of the last one."""
+        self._runner.reached = True
+        is_new = self._attempts is None or response.revision != self.revision
+        self._earlier, self._attempts = None if is_new else self._attempts, None
+        self._limit = self._call.timeout or math.inf
         self._items.extend((event.revision, event) for event in map(_read_event, response.events))
         if self._items:
             self._items[-1] = (response.revision, self._items[-1][1])
@@ -116,20 +122,49 @@ class Progress(Generic[Item]):
     def pause_after(self, failure: RegistrarError) -> float | None:
         """Return the seconds to wait before the next stream, None to give up.
 
-        If the stream has sent something, the call itself is right, and the next one goes on whatever the failure was.
+        If the stream has answered, the call itself is right, and the next one goes on whatever the failure was.
         """
-        if self._attempts is None:
-            now = self._now()
-            if self._has_answered:
-                self._deadline = now + (self._call.timeout or math.inf)
-            self._attempts = self._runner.attempts(now, self._deadline)
-        pause = self._runner.pause_after(failure, self._attempts)
-        if pause is None and self._has_answered and self._runner.retry.max_attempts != 1:
-            pause = failure.retry_after or 0.0
-        self._has_answered = False
-        return pause
+        has_answered = self._attempts is None
+        attempts = self._attempts or self._begin()
+        return self._runner.pause_after(failure, attempts, passes=has_answered)
+
+    def _begin(self) -> Attempts:
+        """Begin to count the attempts and the time until the next answer."""
+        now = self._runner.timing.now()
+        self._deadline = now + self._limit
+        self._attempts = self._runner.attempts(now, self._deadline, self._earlier)
+        return self._attempts
+
+
+class BaseWatch(Generic[Item]):
+    """What both kinds of watches share."""
+
+    _stream: Any = None
+
+    def __init__(self, runner: BaseRunner, call: Call[Any], *, checkpoints: bool) -> None:
+        self._progress = Progress[Item](runner, call, checkpoints=checkpoints)
+
+    @property
+    def revision(self) -> int | None:
+        """The revision up to which all events were returned; None if the watch has not begun."""
+        return self._progress.revision
+
+    def _drop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.cancel()
+
+
+def failure_of(error: grpc.RpcError) -> RegistrarError:
+    """Return the error for one of gRPC."""
+    return from_rpc_error(error, pb.WatchEventsRequest())
+
+
+def ended() -> RegistrarError:
+    """Return the error of a stream that a proxy has ended without an error."""
+    return Unavailable("The stream has ended.")
 
 
 def unanswered() -> RegistrarError:
-    """Return the error of a watch whose stream has not begun in time."""
-    return DeadlineExceeded("The watch did not begin within its timeout.")
+    """Return the error of a stream that has not answered in time."""
+    return DeadlineExceeded("The server did not begin to answer within the timeout.")

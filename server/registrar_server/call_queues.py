@@ -12,6 +12,7 @@ from registrar_server.ledger.lane_thread import LaneThread
 from registrar_server.ledger.ledger import Answer, Block, Call, Ledger, Outcome
 from registrar_server.ledger.loading import ExpectedWaiters
 from registrar_server.ledger.previews import Previews
+from registrar_server.reading.commit_poll import CommitPoll
 from registrar_server.reading.feed import Feed
 from registrar_server.reading.lookups import latest_revisions, look_up
 from registrar_server.reading.query_threads import QueryThreads
@@ -71,8 +72,9 @@ class CallQueues:
         self.feed = Feed(
             partial(read_span, reader, pack),
             partial(self._revisions.submit, None),
-            interval=times.poll_sqlite if database.is_sqlite else times.poll_postgresql,
+            interval=times.poll,
             max_watchers=settings.max_watchers,
+            poll=CommitPoll(database, times.poll_sqlite, self._notice) if database.is_sqlite else None,
         )
         self.dispatcher = Dispatcher(twins, self.batches, self.lookups, previews, reads, self.queries)
 

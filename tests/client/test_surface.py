@@ -20,6 +20,8 @@ import registrar_client
 from registrar_client import (
     AsyncPager,
     AsyncRegistrarClient,
+    AsyncWatch,
+    Checkpoint,
     Course,
     DeletedCourse,
     DeletedStudent,
@@ -37,6 +39,7 @@ from registrar_client import (
     Swapped,
     Unenrolled,
     UpdatedCourse,
+    Watch,
 )
 from registrar_client._from_wire import read
 from tests.support.client_fakes import METHODS, SERVICES, Driver, empty_answer, method_of, sent
@@ -121,7 +124,9 @@ def test_both_clients_have_the_same_keyword_only_signature_and_documentation(
     assert "Raises:" in sync.__doc__
     assert all(f"{parameter}: " in sync.__doc__ for parameter in ours.parameters)
     assert sync.__name__ == asynchronous.__name__ == name.rpartition(".")[2]
-    assert inspect.iscoroutinefunction(asynchronous) or "AsyncPager" in theirs.return_annotation
+    assert inspect.iscoroutinefunction(asynchronous) or theirs.return_annotation.startswith(
+        ("AsyncPager", "AsyncWatch")
+    )
 
 
 @pytest.mark.parametrize(("name", "_arguments"), SURFACE.values())
@@ -153,6 +158,13 @@ def test_type_checkers_see_precise_types() -> None:
         assert_type(next(client.list_roster(course_id="c").pages()), Page[RosterEntry])
         assert_type(other.list_roster(course_id="c"), AsyncPager[RosterEntry])
         assert_type(other.history.list(student_id="s"), AsyncPager[Event])
+        assert_type(client.history.watch(after_revision=7), Watch[Event])
+        assert_type(client.history.watch(checkpoints=False), Watch[Event])
+        assert_type(client.history.watch(checkpoints=True), Watch[Event | Checkpoint])
+        assert_type(other.history.watch(checkpoints=True), AsyncWatch[Event | Checkpoint])
+        with client.history.watch() as watch:
+            for event in watch:
+                assert_type(event, Event)
         coroutine = other.courses.update(course_id="c", capacity=None)
         assert_type(coroutine, Coroutine[Any, Any, UpdatedCourse]).close()
         # Each of these calls is an error, because mypy reports unused `type: ignore` comments.
@@ -162,6 +174,7 @@ def test_type_checkers_see_precise_types() -> None:
         client.enroll(student_id="s", course_id="c", seat=1)  # type: ignore[call-arg]
         client.swap(student_id="s", to_course_id="c")  # type: ignore[call-arg]
         client.complete(student_id="s", course_id="c", passed="A")  # type: ignore[arg-type]
+        client.history.watch(7)  # type: ignore[call-overload]
 
     async def precise_async(client: AsyncRegistrarClient) -> None:
         assert_type(await client.enroll(student_id="s", course_id="c"), Enrolled)
@@ -170,6 +183,10 @@ def test_type_checkers_see_precise_types() -> None:
         assert_type(await client.students.release_hold(student_id="s", code="BURSAR"), Student)
         async for event in client.history.list():
             assert_type(event, Event)
+        async with client.history.watch() as watch:
+            assert_type(watch, AsyncWatch[Event])
+        async for item in client.history.watch(checkpoints=True):
+            assert_type(item, Event | Checkpoint)
         async for student in client.students.list():
             assert_type(student, Student)
         async for page in client.courses.search().pages():

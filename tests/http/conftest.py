@@ -13,7 +13,7 @@ import uvloop
 from tests.support.http_calls import HttpCaller
 from tests.support.servers import FREE_PORT, Registrar, calling, serving
 
-ABOUT_CONNECTIONS = ("test_http_stop", "test_listener", "test_rude_clients")
+ABOUT_CONNECTIONS = ("test_event_streams", "test_http_stop", "test_listener", "test_rude_clients")
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -290,7 +290,10 @@ RPCS = {rpc.name: rpc for service in SERVICES for rpc in service.methods}
 async def over_grpc(channel: grpc.aio.Channel, name: str, request: Message) -> dict[str, Any]:
     """Return the answer as JSON, or the status."""
     row = ROWS[name]
-    forms = {"request_serializer": row.request.SerializeToString, "response_deserializer": row.response.FromString}
+    forms: dict[str, Any] = {
+        "request_serializer": row.request.SerializeToString,
+        "response_deserializer": row.response.FromString,
+    }
     try:
         if isinstance(row, Watch):
             return await to_checkpoint(channel.unary_stream(PATHS[name], **forms)(request))

@@ -15,10 +15,13 @@ import registrar_server
 from registrar_server.app import Server
 from registrar_server.errors import Refusal
 from registrar_server.http.connections import Connection
+from registrar_server.http.event_streams import EventStream
 from registrar_server.http.refusals import HttpRefusal
 from registrar_server.http.transcoder import Transcoder
 from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.watchers import WatchTimes
 from tests.support.raw_connections import GET, connected, patient, request, serving_http
+from tests.support.server_sent import WATCH
 from tests.support.servers import Gate, Log
 
 CREATE = request("POST", "/v1/students", {"student_id": "s-1"})
@@ -29,6 +32,9 @@ SENT: Mapping[str, bytes] = {
     "a refused call": request("GET", "/v1/courses/c-9"),
     "an invalid field": request("GET", "/v1/courses?page_size=-1"),
     "an unknown path": request("GET", "/nothing"),
+    "a stream until its deadline": request("GET", WATCH, None, "Registrar-Timeout: 20ms"),
+    "a refused stream": request("GET", f"{WATCH}?after_revision=99"),
+    "a stream that is too late": request("GET", WATCH, None, "Registrar-Timeout: 0.000001s"),
     "a probe": GET,
     "a body that is too large": request("POST", "/v1/students", None, "Content-Length: 99999999"),
     "a body that is not JSON": CREATE.replace(b'"s-1"', b'"s-1,'),
@@ -112,6 +118,24 @@ async def test_a_call_without_its_caller_leaves_no_garbage(
         assert await garbage_of(attempt) == []
 
 
+@pytest.mark.parametrize("behind", [b"", GET], ids=["alone", "with a request behind"])
+async def test_a_stream_without_its_reader_leaves_no_garbage(
+    sqlite_url: str, log: Log, collected_by_hand: None, behind: bytes
+) -> None:
+    async with serving_http(sqlite_url, times=WatchTimes(heartbeat=0.01)) as server:
+
+        async def attempt() -> None:
+            before = len(log.of("rpc"))
+            async with connected(server) as client:
+                await client.send(request("GET", WATCH) + behind)
+                await client.head()
+            await log.several(before + 1, "rpc")
+            await other_request(server)
+
+        assert await garbage_of(attempt) == []
+        assert log.of("rpc", method="WatchEvents", status="CANCELLED")
+
+
 async def other_request(server: Server) -> None:
     """Get an answer, which comes after the server has noticed what other clients did before."""
     async with connected(server) as client:
@@ -128,7 +152,7 @@ async def garbage_of(attempt: Callable[[], Awaitable[None]]) -> list[Any]:
     return [found for found in gc.garbage if isinstance(found, OWN) or _is_frame_of_server(found)]
 
 
-OWN = (Arrival, Connection, HttpRefusal, Refusal, RequestResponseCycle)
+OWN = (Arrival, Connection, EventStream, HttpRefusal, Refusal, RequestResponseCycle)
 
 
 def _is_frame_of_server(found: Any) -> bool:

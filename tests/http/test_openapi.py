@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from typing import Any, NamedTuple
@@ -228,6 +229,35 @@ def test_headers_appear_where_they_apply() -> None:
     }
 
 
+def test_a_stream_consists_of_server_sent_events() -> None:
+    """The data of each is a response, or the status for which the stream ends."""
+    found = operation("get", "/v1/events:watch")["responses"]["200"]
+    assert list(found["content"]) == ["text/event-stream"]
+    response, error = found["content"]["text/event-stream"]["schema"]["oneOf"]
+    assert response["required"] == ["id", "data"]
+    assert response["properties"]["data"]["contentSchema"] == {"$ref": "#/components/schemas/WatchEventsResponse"}
+    assert (error["required"], error["properties"]["event"]) == (["event", "data"], {"const": "error"})
+    assert error["properties"]["data"]["contentSchema"] == {"$ref": "#/components/schemas/Status"}
+    for word in ("`data`", "`id`", "`error`", "Comments"):
+        assert word in found["description"]
+
+
+def test_a_stream_has_headers_of_its_own() -> None:
+    """It goes on after Last-Event-ID, and lasts until a given time if the caller wants that."""
+    found = operation("get", "/v1/events:watch")
+    headers = parameters(found, "header")
+    assert set(headers) == {"Registrar-Timeout", "Registrar-On-Behalf-Of", "Last-Event-ID"}
+    assert "default" not in headers["Registrar-Timeout"]["schema"]
+    assert "default" in parameters(operation("get", "/v1/events"), "header")["Registrar-Timeout"]["schema"]
+    assert re.fullmatch(headers["Last-Event-ID"]["schema"]["pattern"], str(2**63 - 1))
+
+
+def test_only_a_stream_is_refused_to_another_version_of_http() -> None:
+    """Everything else has an answer in HTTP/1.0, too."""
+    refusing = [path for path, one in DOCUMENT["paths"].items() if "405" in one.get("get", {}).get("responses", {})]
+    assert refusing == ["/v1/events:watch"]
+
+
 def test_callers_send_a_bearer() -> None:
     """A server that identifies callers needs a bearer for every RPC; any server answers probes without one."""
     scheme = DOCUMENT["components"]["securitySchemes"]["bearer"]
@@ -245,6 +275,7 @@ def test_callers_send_a_bearer() -> None:
     ("verb", "path", "absent", "present"),
     [
         ("get", "/v1/events", {"404", "409", "412", "415"}, {"200", "400", "413", "503", "504"}),
+        ("get", "/v1/events:watch", {"404", "409", "412", "415"}, {"200", "400", "405", "413", "429", "503", "504"}),
         ("get", "/v1/courses/{course_id}", {"412", "415"}, {"404", "429"}),
         ("post", "/v1/students/{student_id}/enroll", {"412"}, {"404", "409", "415", "421"}),
         ("delete", "/v1/courses/{course_id}", {"415"}, {"400", "404", "412"}),

@@ -48,6 +48,12 @@ etags = { values = ["*"] }
 [[operations]]
 include-name = "POST /v1/batchWrite"
 checks.negative_data_rejection.enabled = false
+
+# A stream ends only at its deadline, which can pass before it has begun.
+[[operations]]
+include-name = "GET /v1/events:watch"
+parameters = { "header.Registrar-Timeout" = "100ms" }
+checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "504"]
 """
 
 

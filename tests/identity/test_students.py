@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from google.protobuf.message import Message
 
 from registrar.v1.enrollment_pb2 import ENROLLMENT_STATE_DROPPED, ENROLLMENT_STATE_ENROLLED
 from registrar_server.rpc.access import ACCESS
-from tests.support.doors import ROWS, Answered, Door
+from tests.support.doors import ROWS, Answered, Door, entering, opened
 
 ADA, STAFF = "student:ada", "admin+override+on_behalf_of"
 OTHER = "zoe"
@@ -203,11 +204,51 @@ class TestEvents:
                 event.ClearField(name)
         assert seen == full
 
-    @pytest.mark.parametrize("fields", [{"actor": f"test:{STAFF}"}, {"on_behalf_of": "the-dean"}], ids=str)
-    async def test_no_filter_by_actor(self, door: Door, fields: dict[str, str]) -> None:
+    @pytest.mark.parametrize(
+        ("name", "fields"),
+        [
+            ("ListEvents", {"actor": f"test:{STAFF}"}),
+            ("ListEvents", {"on_behalf_of": "the-dean"}),
+            ("WatchEvents", {"actor": f"test:{STAFF}"}),
+        ],
+        ids=str,
+    )
+    async def test_no_filter_by_actor(self, door: Door, name: str, fields: dict[str, str]) -> None:
         """It would tell who made a change, also together with their own id."""
         await add_campus(door)
-        assert (await door.refused(ADA, "ListEvents", student_id="ada", **fields)).reason == "ROLE_REQUIRED"
+        assert (await door.refused(ADA, name, student_id="ada", **fields)).reason == "ROLE_REQUIRED"
+        assert not (await door.call("reader", name, student_id="ada", **fields)).reason
+
+    @pytest.mark.parametrize("fields", [{}, {"student_id": OTHER}, {"course_id": "ONE"}], ids=str)
+    async def test_no_stream_of_others(self, door: Door, fields: dict[str, str]) -> None:
+        """A stream without a student has the events of all, also if it begins from now on."""
+        await add_campus(door)
+        answered = await door.refused(ADA, "WatchEvents", **fields)
+        assert (answered.reason, dict(answered.info.metadata)) == ("ROLE_REQUIRED", {"role": "reader"})
+
+    @pytest.mark.parametrize("after_revision", [0, None], ids=["from-the-beginning", "from-now"])
+    async def test_streams_of_a_student_and_of_the_staff(self, sqlite_url: str, after_revision: int | None) -> None:
+        """The streams share what the server has packed, over gRPC and over HTTP, and each sees what is meant for it."""
+        async with (
+            entering("grpc", sqlite_url) as door,
+            opened("http", door.server) as other,
+            AsyncExitStack() as stack,
+        ):
+            begin: dict[str, Any] = {"student_id": "ada", "after_revision": after_revision}
+            if after_revision is not None:
+                await add_campus(door)
+            watches = [one.watch(bearer, **begin) for one in (door, other) for bearer in ("reader", ADA)]
+            streams = [await stack.enter_async_context(watch) for watch in watches]
+            if after_revision is None:
+                for stream in streams:
+                    assert (await stream.next()).response.checkpoint
+                await add_campus(door)
+            watched = [await stream.events(3) for stream in streams]
+            full = list((await door.made("reader", "ListEvents", student_id="ada")).events)
+            seen = list((await door.made(ADA, "ListEvents", student_id="ada")).events)
+        assert full[-1].comment
+        assert not seen[-1].comment
+        assert watched == [full, seen, full, seen]
 
     async def test_an_enrollment_of_another(self, door: Door) -> None:
         """The list is empty, as for an enrollment that does not exist."""
@@ -242,6 +283,8 @@ async def test_no_answer_has_anything_of_another_student(door: Door) -> None:
         ("BatchWrite", {"writes": [{"unenroll": in_one}, {"enroll_student": in_one}], "atomic": True}),
         ("BatchWrite", {"writes": [{"unenroll": in_one}, {"unenroll": in_one}], "atomic": True}),
         ("ListEvents", mine),
+        ("WatchEvents", {**mine, "after_revision": 0}),
+        ("WatchEvents", {"student_id": OTHER, "after_revision": 0}),
     ]
     for name, fields in calls:
         answered = await door.call(ADA, name, **fields)
@@ -256,6 +299,7 @@ async def test_a_reader_who_is_a_student_sees_all_and_changes_only_the_own(door:
     both = f"reader+{ADA}"
     assert len((await door.made(both, "ListRoster", course_id="ONE")).entries) == 2
     assert (await door.made(both, "ListEvents", student_id=OTHER)).events[-1].comment
+    assert (await door.made(both, "WatchEvents", student_id=OTHER, after_revision=0)).events[-1].comment
     assert (await door.refused(both, "Unenroll", student_id=OTHER, course_id="ONE")).reason == "ROLE_REQUIRED"
     response = await door.made(both, "Unenroll", student_id="ada", course_id="ONE")
     assert (len(response.promoted), response.promoted_count) == (0, 0)

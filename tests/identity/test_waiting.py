@@ -15,9 +15,11 @@ import registrar_server
 from registrar_server.app import start
 from registrar_server.errors import Refusal
 from registrar_server.identity import key_store
+from registrar_server.identity.api_keys import REMEMBERED_S
 from registrar_server.identity.key_format import KnownKey
 from registrar_server.rpc.arrival import Arrival
-from tests.support.api_keys import add
+from registrar_server.rpc.watchers import WATCH_TIMES
+from tests.support.api_keys import Clock, add, id_of, revoke
 from tests.support.doors import DOORS, Answered, entering, opened
 from tests.support.key_hosts import KeyHost, answering, key_host
 from tests.support.servers import FREE_PORT, Log, settings
@@ -63,6 +65,25 @@ async def test_a_failing_look_up_leaves_no_circle_that_keeps_its_calls(
             calls = (door.refused(key, "GetStudent", student_id="s-1") for key in [add(sqlite_url)] * 2)
             assert [answered.reason for answered in await asyncio.gather(*calls)] == ["DATABASE_UNAVAILABLE"] * 2
         await asyncio.sleep(0)
+        assert garbage() == []
+
+
+@pytest.mark.parametrize("kind", DOORS)
+async def test_a_stream_that_loses_its_key_leaves_no_circle_that_keeps_it(
+    sqlite_url: str, kind: str, garbage: Callable[[], list[object]], log: Log
+) -> None:
+    """Neither the call nor the error that ended it waits for a garbage collection."""
+    clock, key = Clock(), add(sqlite_url)
+    async with entering(kind, sqlite_url, clock=clock, times=WATCH_TIMES._replace(credentials=0.005)) as door:
+        gc.collect()
+        gc.disable()
+        async with door.watch(key) as stream:
+            assert (await stream.next()).response.checkpoint
+            revoke(sqlite_url, id_of(key))
+            clock.now += REMEMBERED_S
+            assert (await stream.end()).reason == "CREDENTIALS_INVALID"
+        await log.one("rpc", method="WatchEvents")
+        assert (await door.refused(key, "ListStudents")).reason == "CREDENTIALS_INVALID"
         assert garbage() == []
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, NamedTuple, NoReturn, cast
 
 import grpc
@@ -31,11 +33,12 @@ from registrar.v1.enrollment_service_pb2 import (
     ListRosterRequest,
     UnenrollRequest,
 )
+from registrar.v1.history_service_pb2 import WatchEventsRequest, WatchEventsResponse
 from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import CreateStudentRequest, GetStudentRequest
 from registrar_server.rpc import services
 from registrar_server.rpc.batch_requests import Batch
-from registrar_server.rpc.methods import Change, Method, Read
+from registrar_server.rpc.methods import Change, Method, Read, Watch
 from registrar_server.rpc.table import METHODS, SERVICES
 from tests.support.refusals import DETAILS_KEY, Failure, info, resource
 from tests.support.servers import Gate, Log, serving
@@ -65,11 +68,11 @@ class RecordingServer:
         """End."""
 
     def handler(self, path: str) -> Handler:
-        """Return the handler of a unary RPC, which must take and return bytes."""
+        """Return the handler of an RPC, which must take and return bytes."""
         details: Any = CallDetails(path)
         (found,) = filter(None, (service.service(details) for service in self._services))
         assert found.request_deserializer is found.response_serializer is None
-        handler: Any = found.unary_unary
+        handler: Any = found.unary_stream if found.response_streaming else found.unary_unary
         return cast("Handler", handler)
 
 
@@ -87,8 +90,13 @@ class Aborted(Exception):
 class Context:
     """The context that handlers expect, over that of grpcio-testing."""
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: Any, written: SimpleQueue[bytes | None] | None = None) -> None:
         self._given = given
+        self._written = written
+
+    async def write(self, response: bytes) -> None:
+        assert self._written, "only a stream is written"
+        self._written.put(response)
 
     def peer(self) -> str:
         return "test:1"
@@ -105,24 +113,47 @@ class Context:
 
 
 class Handlers:
-    """The methods of a service by name, sync and with messages, over handlers that run in the event loop."""
+    """The methods of a service by name, sync and with messages, over handlers that run in the event loop.
+
+    A method with a stream returns an iterator. Its handler is cancelled when the caller has left.
+    """
 
     def __init__(self, service: str, server: RecordingServer) -> None:
         self._service = service
         self._server = server
         self._loop = asyncio.get_running_loop()
 
-    def __getattr__(self, name: str) -> Callable[[Message, Any], Message | None]:
-        handle = self._server.handler(f"/{self._service}/{name}")
+    def __getattr__(self, name: str) -> Callable[[Message, Any], Any]:
+        handle, row = self._server.handler(f"/{self._service}/{name}"), ROWS[name]
+        return partial(self._stream if isinstance(row, Watch) else self._answer, handle, row.response)
 
-        async def answer(request: Message, context: Any) -> Message | None:
+    def _answer(self, handle: Handler, kind: type[Message], request: Message, context: Any) -> Message | None:
+        async def answer() -> Message | None:
             try:
                 data = await handle(request.SerializeToString(), Context(context))
             except Aborted:
                 return None
-            return ROWS[name].response.FromString(data)
+            return kind.FromString(data)
 
-        return lambda request, context: asyncio.run_coroutine_threadsafe(answer(request, context), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(answer(), self._loop).result()
+
+    def _stream(self, handle: Handler, kind: type[Message], request: Message, context: Any) -> Iterator[Message]:
+        written: SimpleQueue[bytes | None] = SimpleQueue()
+
+        async def answer() -> None:
+            try:
+                await handle(request.SerializeToString(), Context(context, written))
+            except Aborted:
+                pass
+            finally:
+                written.put(None)
+
+        answering = asyncio.run_coroutine_threadsafe(answer(), self._loop)
+        context.add_callback(answering.cancel)
+        while (data := written.get()) is not None:
+            yield kind.FromString(data)
+        if not answering.cancelled():
+            answering.result()
 
 
 class Answered(NamedTuple):
@@ -153,7 +184,8 @@ class Registrar:
         """Start the call with this request."""
         name = request.DESCRIPTOR.name.removesuffix("Request")
         (method,) = (service.methods_by_name[name] for service in SERVICES if name in service.methods_by_name)
-        return self._server.invoke_unary_unary(method, (), request, timeout)
+        invoke = self._server.invoke_unary_stream if method.server_streaming else self._server.invoke_unary_unary
+        return invoke(method, (), request, timeout)
 
     async def call(self, request: Message, timeout: float | None = None) -> Answered:
         """Make the call with this request."""
@@ -167,9 +199,9 @@ class Registrar:
 
 
 async def ended(rpc: Any) -> Answered:
-    """Wait for the end of a call."""
-    response, trailers, code, message = await asyncio.to_thread(rpc.termination)
-    return Answered(response, code, message, dict(trailers))
+    """Wait for the end of a call. A stream has no response at its end."""
+    *response, trailers, code, message = await asyncio.to_thread(rpc.termination)
+    return Answered(response[0] if response else None, code, message, dict(trailers))
 
 
 @pytest.fixture
@@ -201,6 +233,8 @@ def broken_row(row: Method) -> Method:
         return dataclasses.replace(row, command=crash)
     if isinstance(row, Batch):
         return BrokenBatch(row.request, row.response)
+    if isinstance(row, Watch):
+        return dataclasses.replace(row, plan=crash)
     assert isinstance(row, Read)
     return dataclasses.replace(row, plan=crash)
 
@@ -255,7 +289,7 @@ async def test_crash(name: str, broken: Registrar, log: Log) -> None:
     assert (line["method"], line["status"], line["error_id"], line["peer"]) == (name, "INTERNAL", error_id, "test:1")
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if not isinstance(row, Watch)])
 async def test_empty_request(name: str, registrar: Registrar) -> None:
     """An empty request of every RPC is answered or refused without a crash."""
     answered = await registrar.call(ROWS[name].request())
@@ -263,10 +297,31 @@ async def test_empty_request(name: str, registrar: Registrar) -> None:
     assert (DETAILS_KEY in answered.trailers) == (answered.code is StatusCode.INVALID_ARGUMENT)
 
 
+async def test_empty_request_of_a_stream(registrar: Registrar, log: Log) -> None:
+    """WatchEvents streams from now on: first where that is, then what comes, until its caller leaves."""
+    rpc = registrar.begin(WatchEventsRequest())
+    assert await asyncio.to_thread(rpc.take_response) == WatchEventsResponse(revision=2, checkpoint=True)
+    await registrar.done(EnrollStudentRequest(student_id="s-1", course_id="CS-101"))
+    response = await asyncio.to_thread(rpc.take_response)
+    assert [event.revision for event in response.events] == [response.revision] == [3]
+    rpc.cancel()
+    line = await log.one("rpc", method="WatchEvents")
+    assert (line["events"], line["revision"]) == (1, 3)
+
+
 async def test_before_deadline(registrar: Registrar) -> None:
     """A call before its deadline is answered."""
     answered = await registrar.call(GetStudentRequest(student_id="s-1"), timeout=1.0)
     assert (answered.code, answered.response.student.student_id) == (StatusCode.OK, "s-1")
+
+
+async def test_after_the_deadline_of_a_stream(registrar: Registrar, log: Log) -> None:
+    """A stream whose deadline passes ends with DEADLINE_EXCEEDED, also in the log."""
+    rpc = registrar.begin(WatchEventsRequest(), timeout=2.0)
+    assert (await asyncio.to_thread(rpc.take_response)).checkpoint
+    registrar.clock.sleep_for(3.0)
+    assert (await ended(rpc)).code is StatusCode.DEADLINE_EXCEEDED
+    assert (await log.one("rpc", method="WatchEvents"))["status"] == "DEADLINE_EXCEEDED"
 
 
 async def test_after_deadline(registrar: Registrar, gate: Gate) -> None:

@@ -23,7 +23,7 @@ from registrar.v1.enrollment_pb2 import Enrollment
 from registrar.v1.student_pb2 import Student
 from registrar_server.rpc import batch_requests, course_changes, history_reads, table
 from registrar_server.rpc.batch_requests import BATCH_WRITE
-from registrar_server.rpc.methods import MAX_LOGGED_CHARACTERS, Change, LookupPlan, Method, QueryPlan, Read
+from registrar_server.rpc.methods import MAX_LOGGED_CHARACTERS, Change, LookupPlan, Method, QueryPlan, Read, Watch
 from registrar_server.rpc.table import METHODS
 from registrar_server.rpc.validation import Fields
 from tests.support.contract import filled
@@ -122,6 +122,12 @@ def test_a_preview_can_be_asked_for_where_the_protos_say_so(method: Method) -> N
     assert asks == (method is BATCH_WRITE or (isinstance(method, Change) and method.takes_validate_only))
 
 
+def test_the_watches_are_the_rpcs_whose_responses_are_a_stream() -> None:
+    """All requests are single messages."""
+    assert [row for row in ROWS if rpc_of(row).server_streaming] == [row for row in ROWS if isinstance(row, Watch)]
+    assert not [row for row in ROWS if rpc_of(row).client_streaming]
+
+
 def test_refused_enrollments_have_a_line_of_their_own() -> None:
     logged = {method.name for method in CHANGES if method.refused_event}
     assert {method.refused_event for method in CHANGES} == {"", "enrollment_refused"}
@@ -154,6 +160,7 @@ IDS_OF_REQUESTS: list[tuple[Any, dict[str, Any]]] = [
     (courses.CreateCourseRequest(), {}),
     (courses.SearchCoursesRequest(query="x"), {}),
     (history.ListEventsRequest(enrollment_id="e-1", actor="x"), {"enrollment_id": "e-1"}),
+    (history.WatchEventsRequest(student_id="s-1", actor="x"), {"student_id": "s-1"}),
     (batches.BatchWriteRequest(writes=[Write(), Write()], request_id="r-1"), {"request_id": "r-1", "writes": 2}),
     (batches.BatchWriteRequest(), {"writes": 0}),
 ]

@@ -24,6 +24,7 @@ from registrar_server.errors import (
     shutting_down,
     unwrap,
 )
+from registrar_server.reading.history import revision_ahead
 
 PREFIX = "ERROR_REASON_"
 
@@ -70,6 +71,14 @@ def test_violated_rules() -> None:
     assert (refused.reason, refused.message) == (Reason.STUDENT_HOLD, "There is a hold. It is full.")
     assert refused.violations == (hold, full)
     assert refused.metadata == {"student_id": "s-1", "course_id": "c-1"}
+
+
+def test_a_revision_that_the_history_has_not_reached() -> None:
+    """A retry does not help, so the refusal has no delay; it has the newest revision instead."""
+    refused = revision_ahead(9, 7)
+    assert (refused.reason, refused.status, refused.retry_after) == (Reason.REVISION_AHEAD, "OUT_OF_RANGE", None)
+    assert refused.metadata == {"revision": "7"}
+    assert refused.message == "The history has not reached revision 9; its newest event has revision 7."
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from registrar.v1.enrollment_service_pb2 import (
     ListRosterRequest,
     UnenrollRequest,
 )
+from registrar.v1.history_service_pb2 import WatchEventsRequest
 from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import UpdateStudentRequest
 from registrar_server.errors import Refusal
@@ -58,6 +59,12 @@ def enroll(registrar: Registrar, **fields: Any) -> Awaitable[Any]:
     )
 
 
+def watch(registrar: Registrar, **fields: Any) -> Awaitable[Any]:
+    """Return the first response of a stream."""
+    first: Awaitable[Any] = registrar.history.WatchEvents(WatchEventsRequest(**fields)).read()
+    return first
+
+
 REFUSED: Mapping[str, Attempt] = {
     "INVALID_FIELD": lambda registrar: registrar.course("/"),
     "INVALID_FIELD of a change": lambda registrar: enroll(registrar, request_id="1"),
@@ -65,6 +72,8 @@ REFUSED: Mapping[str, Attempt] = {
     "NOT_FOUND of a lookup": lambda registrar: registrar.course("c-9"),
     "NOT_FOUND of a list": lambda registrar: registrar.enrollments.ListRoster(ListRosterRequest(course_id="c-9")),
     "NOT_FOUND of a change": lambda registrar: enroll(registrar, student_id="s-9"),
+    "INVALID_FIELD of a stream": lambda registrar: watch(registrar, after_revision=-1),
+    "REVISION_AHEAD of a stream": lambda registrar: watch(registrar, after_revision=1_000),
     "NOT_FOUND of health": lambda registrar: health(registrar).Check(HealthCheckRequest(service="x")),
     "a violated rule": lambda registrar: enroll(registrar, request_id=str(uuid4())),
     "a violated rule in a preview": lambda registrar: enroll(registrar, validate_only=True),
@@ -193,7 +202,9 @@ async def test_a_server_keeps_no_large_request_that_it_refused(sqlite_url: str, 
         sends: dict[str, Callable[[], Awaitable[Any]]] = {
             name: partial(call, registrar, *large) for name, large in LARGE_REQUESTS.items()
         }
-        sends |= {one.path: partial(one.send, registrar.channel, BROKEN) for one in [OWN[0], *HEALTH, *REFLECTION]}
+        streams = [one for one in OWN if one.is_endless]
+        for one in [OWN[0], *streams, *HEALTH, *REFLECTION]:
+            sends[one.path] = partial(one.send, registrar.channel, BROKEN)
         grown = {name: await growth(server, send) for name, send in sends.items()}
     assert {name: size for name, size in grown.items() if size > MAX_GROWTH} == {}
 

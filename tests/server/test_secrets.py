@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from registrar_server.settings import Settings
 from tests.support.certificates import Authority
-from tests.support.servers import environment
+from tests.support.servers import environment, server_process
 
 URL = "postgresql://ada:hunter2@127.0.0.1:1/registrar"
 """Nobody listens at this address."""
@@ -36,6 +37,17 @@ def test_no_command_shows_the_password_of_a_database_that_it_cannot_reach(
     assert "hunter2" not in printed
 
 
+async def test_a_server_that_cannot_listen_does_not_show_the_password_of_the_direct_url(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    async with server_process(postgresql_url, tmp_path, DATABASE_DIRECT_URL=URL, LOG_LEVEL="debug") as server:
+        line = await server.logged("listening_interrupted")
+        assert "127.0.0.1" in line["error"]
+        server.signal(signal.SIGTERM)
+        assert await server.wait() == 0
+        assert "hunter2" not in f"{server.lines} {server.others}"
+
+
 @pytest.mark.parametrize("length", [60, 120, 200])
 def test_a_private_key_is_never_shown(sqlite_url: str, tmp_path: Path, length: int) -> None:
     """The message about a broken key names its file and contains nothing of it."""
@@ -48,8 +60,7 @@ def test_a_private_key_is_never_shown(sqlite_url: str, tmp_path: Path, length: i
     assert not any(secret[start : start + 8] in printed for start in range(len(secret) - 8))
 
 
-def test_the_text_of_the_settings_hides_the_password() -> None:
-    found = Settings(_env_file=None, database_url=URL)
-    assert (
-        "hunter2" not in f"{found!r} {found} {found.url!r} {found.url} {found.model_dump()} {found.model_dump_json()}"
-    )
+def test_the_text_of_the_settings_hides_the_passwords() -> None:
+    found = Settings(_env_file=None, database_url=URL, database_direct_url=URL)
+    urls = f"{found.url!r} {found.url} {found.direct_url!r} {found.direct_url}"
+    assert "hunter2" not in f"{found!r} {found} {urls} {found.model_dump()} {found.model_dump_json()}"

@@ -81,6 +81,8 @@ def test_the_sweep_has_an_interval_or_is_off(monkeypatch: pytest.MonkeyPatch, wr
         ("LISTEN", "::1:50051", "an IPv6 address in brackets"),
         ("REQUEST_ID_TTL", "59s", "greater than or equal to 60"),
         ("MAX_WAITING", "0", "greater than or equal to 1"),
+        ("MAX_WATCHERS", "0", "greater than or equal to 1"),
+        ("MAX_WATCHERS", "all", "valid integer"),
         ("MAX_BATCH", "10001", "less than or equal to 10000"),
         ("MAX_BATCH", "many", "valid integer"),
         ("WRITE_LANES", "65", "less than or equal to 64"),
@@ -127,10 +129,32 @@ def test_a_password_that_makes_the_url_invalid_is_not_shown() -> None:
     assert "hunter2" not in message
 
 
-def test_the_password_is_never_shown() -> None:
-    found = settings.load(database_url="postgresql://ada:hunter2@db/registrar")
-    assert found.url.password == "hunter2"
-    assert "hunter2" not in f"{found!r} {found} {found.url} {found.url!r}"
+@pytest.mark.parametrize(
+    "url", ["mysql://root:hunter2@db/x", "sqlite:///registrar.db", "postgresql://ada:p@ss:hunter2/x"]
+)
+def test_a_direct_url_must_be_postgresql(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The message has no password."""
+    monkeypatch.setenv("REGISTRAR_DATABASE_DIRECT_URL", url)
+    expected = "REGISTRAR_DATABASE_DIRECT_URL: must be postgresql://user:password@host/database"
+    assert refusal(database_url="postgresql://db/registrar") == expected
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_the_direct_url_is_that_of_the_database_by_default(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    if value is not None:
+        monkeypatch.setenv("REGISTRAR_DATABASE_DIRECT_URL", value)
+    found = settings.load(database_url="postgresql://db/registrar")
+    assert found.direct_url == found.url
+    direct = settings.load(database_url="postgresql://pool/registrar", database_direct_url="postgresql://db/registrar")
+    assert (direct.url.host, direct.direct_url.host) == ("pool", "db")
+
+
+@pytest.mark.parametrize("name", ["database_url", "database_direct_url"])
+def test_the_password_is_never_shown(name: str) -> None:
+    found = settings.load(**{name: "postgresql://ada:hunter2@db/registrar"})
+    url = found.url if name == "database_url" else found.direct_url
+    assert url.password == "hunter2"
+    assert "hunter2" not in f"{found!r} {found} {url} {url!r}"
 
 
 HOSTS_EXPECTED = "must be names such as registrar.example.edu or registrar.example.edu:8080, without a scheme or a path"

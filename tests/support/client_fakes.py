@@ -28,7 +28,7 @@ from registrar.v1 import (
     history_service_pb2,
     student_service_pb2,
 )
-from registrar_client import AsyncPager, AsyncRegistrarClient, InvalidField, Pager, RegistrarClient
+from registrar_client import AsyncPager, AsyncRegistrarClient, AsyncWatch, InvalidField, Pager, RegistrarClient, Watch
 from registrar_client._gathered_batch import WRITE_FIELDS
 from registrar_client._retry import Timing
 
@@ -136,6 +136,14 @@ class Script:
         """Advance the time while an asynchronous client waits."""
         self.pause(seconds)
 
+    def wait(self, _event: threading.Event, seconds: float) -> None:
+        """Advance the time while a watch waits."""
+        self.pause(seconds)
+
+    async def async_wait(self, _event: asyncio.Event, seconds: float) -> None:
+        """Advance the time while an asynchronous watch waits."""
+        self.pause(seconds)
+
     def record(self, rpc: str, request: Message, timeout: float | None, metadata: Any) -> None:
         """Record an attempt."""
         copy = type(request)()
@@ -158,7 +166,13 @@ class Driver(Protocol):
     script: Script
 
     def call(self, name: str, /, **arguments: Any) -> Any:
-        """Make a call by its name, such as `students.create`. Return its result, or all items of a list."""
+        """Make a call by its name, such as `students.create`. Return its result, or all items of a list.
+
+        A watch only begins. The result is its revision then.
+        """
+
+    def watched(self, count: int, /, **arguments: Any) -> list[tuple[Any, int | None]]:
+        """Return the first items of a watch, each with the revision of the watch when the caller has it."""
 
     def pages(self, name: str, /, **arguments: Any) -> list[Any]:
         """Return all pages of a list."""
@@ -179,12 +193,47 @@ def method_of(client: object, name: str) -> Any:
     return client
 
 
-class _TimedChannel:
+class _ScriptedStream:
+    """A stream of both kinds of clients that is answered by the script whenever the client reads."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def __next__(self) -> Message:
+        answer = self._script.next_answer()
+        if isinstance(answer, Failure):
+            raise grpc.aio.AioRpcError(
+                answer.code, grpc.aio.Metadata(), grpc.aio.Metadata(*answer.trailers()), answer.message
+            )
+        return answer
+
+    async def read(self) -> Message:
+        return next(self)
+
+    def cancel(self) -> None:
+        """Nothing waits for this stream."""
+
+
+class _Streaming:
+    """The part of a fake channel for RPCs that are answered with a stream."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def unary_stream(self, path: str, *_args: Any, **_kwargs: Any) -> Callable[..., _ScriptedStream]:
+        def begin(request: Message, *, timeout: float | None = None, metadata: Any = None) -> _ScriptedStream:
+            self._script.record(_rpc(path), request, timeout, metadata)
+            return _ScriptedStream(self._script)
+
+        return begin
+
+
+class _TimedChannel(_Streaming):
     """Records the timeout of each call, which the channel of grpcio-testing does not."""
 
     def __init__(self, channel: grpc_testing.Channel, script: Script) -> None:
+        super().__init__(script)
         self._channel = channel
-        self._script = script
 
     def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Any:
         return _TimedMethod(
@@ -233,20 +282,25 @@ class SyncDriver:
         self.client = RegistrarClient(channel=channel, **options)
         self.client._runner.timing = self.script.timing
         self.client._runner.sleep = self.script.pause
+        self.client._runner.wait = self.script.wait
 
     def call(self, name: str, /, **arguments: Any) -> Any:
         result = method_of(self.client, name)(**arguments)
+        if isinstance(result, Watch):
+            with result as watch:
+                return watch.revision
         return list(result) if isinstance(result, Pager) else result
+
+    def watched(self, count: int, /, **arguments: Any) -> list[tuple[Any, int | None]]:
+        watch = self.client.history.watch(**arguments)
+        return [(next(watch), watch.revision) for _ in range(count)]
 
     def pages(self, name: str, /, **arguments: Any) -> list[Any]:
         return list(method_of(self.client, name)(**arguments).pages())
 
 
-class _AsyncChannel:
+class _AsyncChannel(_Streaming):
     """A fake channel for asyncio that answers at once. grpcio-testing has none."""
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
 
     def unary_unary(self, path: str, *args: Any, **kwargs: Any) -> Callable[..., Awaitable[Message]]:
         async def call(request: Message, *, timeout: float | None = None, metadata: Any = None) -> Message:
@@ -271,6 +325,7 @@ class AsyncDriver:
         self.client = AsyncRegistrarClient(channel=channel, gather=self._gather, **options)
         self.client._runner.timing = self.script.timing
         self.client._runner.sleep = self.script.async_pause
+        self.client._runner.wait = self.script.async_wait
 
     def _channel(self) -> Any:
         return _AsyncChannel(self.script)
@@ -279,7 +334,16 @@ class AsyncDriver:
         return asyncio.run(self._call(method_of(self.client, name)(**arguments)))
 
     async def _call(self, result: Any) -> Any:
+        if isinstance(result, AsyncWatch):
+            async with result as watch:
+                return watch.revision
         return [item async for item in result] if isinstance(result, AsyncPager) else await result
+
+    def watched(self, count: int, /, **arguments: Any) -> list[tuple[Any, int | None]]:
+        return asyncio.run(self._watched(count, self.client.history.watch(**arguments)))
+
+    async def _watched(self, count: int, watch: AsyncWatch[Any]) -> list[tuple[Any, int | None]]:
+        return [(await anext(watch), watch.revision) for _ in range(count)]
 
     def pages(self, name: str, /, **arguments: Any) -> list[Any]:
         return asyncio.run(self._pages(method_of(self.client, name)(**arguments)))

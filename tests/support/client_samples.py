@@ -49,6 +49,7 @@ SURFACE: dict[str, tuple[str, dict[str, Any]]] = {
     "SettleCourse": ("courses.settle", {"course_id": "CS-101"}),
     "UndeleteCourse": ("courses.undelete", {"course_id": "CS-101"}),
     "ListEvents": ("history.list", {}),
+    "WatchEvents": ("history.watch", {}),
     "BatchWrite": ("batch", {"writes": ()}),
 }
 """The client's method for each RPC, and its required arguments."""

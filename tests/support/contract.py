@@ -20,7 +20,7 @@ from registrar_server.errors import Reason, Violation
 from registrar_server.reading.history import HistoryEntry
 from registrar_server.reading.reader import Reader
 from registrar_server.rpc.batch_requests import Batch, asked_by, read_options
-from registrar_server.rpc.methods import Change, LookupPlan, Method, Read
+from registrar_server.rpc.methods import Change, LookupPlan, Method, Read, Watch, WatchPlan
 from registrar_server.rpc.settable_fields import read_fields
 from registrar_server.rpc.validation import Fields
 
@@ -166,7 +166,7 @@ class _RecordingReader:
 
 
 def ask(method: Method, request: Any) -> Any:
-    """Return the command, the lookup, the query or the batch that an RPC makes of a request, or raise its refusal."""
+    """Return the command, lookup, query, watch or batch that an RPC makes of a request, or raise its refusal."""
     given = Fields()
     if isinstance(method, Change):
         command = method.command(given, request)
@@ -174,9 +174,11 @@ def ask(method: Method, request: Any) -> Any:
         return command
     if isinstance(method, Batch):
         return read_options(request), [asked_by(write) for write in request.writes]
-    assert isinstance(method, Read)
+    assert isinstance(method, Read | Watch)
     plan = method.plan(given, request)
     given.check()
+    if isinstance(plan, WatchPlan):
+        return plan
     return plan.lookup if isinstance(plan, LookupPlan) else plan.run(cast("Reader", _RecordingReader()))
 
 

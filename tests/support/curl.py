@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-i", dest="include", action="store_true")
     parser.add_argument("-I", dest="head", action="store_true")
     parser.add_argument("-s", "--silent", action="store_true")
+    parser.add_argument("-N", "--no-buffer", action="store_true")
     parser.add_argument("--fail-with-body", action="store_true")
     parser.add_argument("--cacert")
     parser.add_argument("--retry", type=int, default=0)

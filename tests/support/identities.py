@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from registrar_server.app import Server, start
 from registrar_server.identity.callers import Caller, Permission, Role, with_contained
 from registrar_server.identity.identity import Bearers, Verified
 from registrar_server.identity.rejections import CredentialsRefused
+from registrar_server.rpc.watchers import WATCH_TIMES
 from tests.support.servers import OPTIONS, Registrar, over, settings
 
 WRONG = "a-bearer-that-nobody-knows"
@@ -50,9 +52,13 @@ def caller_of(bearer: str) -> Caller:
 
 @contextlib.asynccontextmanager
 async def identifying(database_url: str, *more: Bearers, **others: Any) -> AsyncIterator[Server]:
-    """Run a server that identifies its callers; ``more`` know other bearers."""
+    """Run a server that identifies its callers; ``more`` know other bearers.
+
+    ``clock`` and ``times`` among ``others`` are those of ``serving``.
+    """
+    clock, times = others.pop("clock", time.monotonic), others.pop("times", WATCH_TIMES)
     chosen = settings(database_url, **{"identity": "required", **others})
-    server = await start(chosen, bearers=(SpokenBearers(), *more))
+    server = await start(chosen, bearers=(SpokenBearers(), *more), clock=clock, times=times)
     try:
         yield server
     finally:

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
+from registrar_server.rpc.methods import Watch
 from registrar_server.rpc.table import METHODS
 
 
@@ -47,7 +48,9 @@ class RawMethod(NamedTuple):
 
 
 OWN = [
-    RawMethod(f"/{service}/{name}", method.request, method.request.DESCRIPTOR.full_name, name)
+    RawMethod(
+        f"/{service}/{name}", method.request, method.request.DESCRIPTOR.full_name, name, isinstance(method, Watch)
+    )
     for service, methods in METHODS.items()
     for name, method in methods.items()
 ]

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from registrar_server.app import Server, start
 from registrar_server.http.connection_limits import Patience
+from registrar_server.rpc.watchers import WATCH_TIMES, WatchTimes
 from tests.support.servers import FREE_PORT, settings
 from tests.support.web_requests import WebAnswer
 
@@ -118,9 +119,11 @@ async def connected(server: Server | str, **others: Any) -> AsyncIterator[RawCon
 
 
 @contextlib.asynccontextmanager
-async def serving_http(url: str, patience: Patience | None = None, **others: Any) -> AsyncIterator[Server]:
+async def serving_http(
+    url: str, patience: Patience | None = None, times: WatchTimes = WATCH_TIMES, **others: Any
+) -> AsyncIterator[Server]:
     """Run a server with HTTP in this event loop, whose clients get all the time they need by default."""
-    server = await start(settings(url, **{"http_listen": FREE_PORT, **others}), patience or patient())
+    server = await start(settings(url, **{"http_listen": FREE_PORT, **others}), patience or patient(), times=times)
     try:
         yield server
     finally:

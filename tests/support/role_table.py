@@ -18,10 +18,11 @@ OF_A_STUDENT = {
     "GetStudent",
     "ListEnrollments",
     "ListEvents",
+    "WatchEvents",
 }
 READS = (
     CATALOGUE
-    | {"GetEnrollment", "ListCourses", "GetStudent", "ListEnrollments", "ListEvents"}
+    | {"GetEnrollment", "ListCourses", "GetStudent", "ListEnrollments", "ListEvents", "WatchEvents"}
     | {
         "ListRoster",
         "ListStudents",
@@ -79,6 +80,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "ListEnrollments": STUDENT,
     "ListRoster": {"course_id": "c-1"},
     "ListEvents": STUDENT,
+    "WatchEvents": STUDENT,
     "GetStudent": STUDENT,
     "ListStudents": {},
     "CreateStudent": {"student": STUDENT},

@@ -19,8 +19,13 @@ class Sent(NamedTuple):
 
     id: str
     name: str
-    data: Any
+    text: str
     comment: str
+
+    @property
+    def data(self) -> Any:
+        """The value of the text, which must be JSON."""
+        return json.loads(self.text)
 
 
 class EventReader:
@@ -46,14 +51,18 @@ class EventReader:
         self.last_id = sent.id or self.last_id
         return sent
 
-    async def response(self) -> dict[str, Any]:
-        """Return the next response; comments are skipped."""
+    async def event(self) -> Sent:
+        """Return the next event with a response; comments are skipped."""
         while (sent := await self.next()) is not None and sent.comment:
             pass
         assert sent, "the stream has ended"
         assert not sent.name, sent
         assert sent.id == sent.data["revision"]
-        found: dict[str, Any] = sent.data
+        return sent
+
+    async def response(self) -> dict[str, Any]:
+        """Return the next response."""
+        found: dict[str, Any] = (await self.event()).data
         return found
 
     async def to_checkpoint(self) -> list[dict[str, Any]]:
@@ -66,6 +75,13 @@ class EventReader:
     async def revisions(self) -> list[int]:
         """Return the revisions of the events up to the next checkpoint."""
         return [int(event["revision"]) for one in await self.to_checkpoint() for event in one["events"]]
+
+    async def events(self, count: int) -> list[dict[str, Any]]:
+        """Return so many events of the history, however many responses they come in."""
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            found += (await self.response())["events"]
+        return found
 
     async def failure(self) -> dict[str, Any]:
         """Return the status with which the stream ends; responses and comments before it are skipped."""
@@ -85,8 +101,7 @@ def _parsed(block: str) -> Sent:
         assert name not in fields, block
         fields[name] = value.removeprefix(" ")
     assert fields.keys() <= {"", "id", "event", "data"}, block
-    data = json.loads(fields["data"]) if "data" in fields else None
-    return Sent(fields.get("id", ""), fields.get("event", ""), data, fields.get("", ""))
+    return Sent(*(fields.get(name, "") for name in ("id", "event", "data", "")))
 
 
 async def subscribe(connection: RawConnection, target: str = WATCH, *lines: str) -> EventReader:

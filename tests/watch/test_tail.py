@@ -87,9 +87,7 @@ async def test_whoever_waits_in_vain_goes_on_after_the_events_that_do_not_fit(
     assert await other == 5
 
 
-async def test_an_event_that_comes_before_the_watcher_waits_is_not_missed(
-    tail: Tail, history: MemoryHistory
-) -> None:
+async def test_an_event_that_comes_before_the_watcher_waits_is_not_missed(tail: Tail, history: MemoryHistory) -> None:
     """Between its look and its wait a watcher sends a response, and events can come meanwhile."""
     span = tail.next(ALL, 3)
     assert span is not None
@@ -108,9 +106,7 @@ async def test_a_watcher_beyond_the_last_known_event_is_sent_to_the_table(tail: 
     assert tail.next(ALL, 4) is None
 
 
-async def test_the_tail_forgets_old_events(
-    tail: Tail, history: MemoryHistory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_tail_forgets_old_events(tail: Tail, history: MemoryHistory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail_module, "KEPT_EVENTS", 2)
     for _ in range(4):
         await announced(tail, history, "s-1")
@@ -159,9 +155,7 @@ async def test_a_failed_read_is_the_end_of_all_who_wait(tail: Tail, history: Mem
     await announced(tail, history, "s-1")
 
 
-async def test_whoever_waits_for_a_tail_that_has_failed_looks_again_at_once(
-    tail: Tail, history: MemoryHistory
-) -> None:
+async def test_whoever_waits_for_a_tail_that_has_failed_looks_again_at_once(tail: Tail, history: MemoryHistory) -> None:
     waiter = waiting(tail, ALL, 3)
     await begun([waiter])
     history.error = Refusal(Reason.DATABASE_UNAVAILABLE, "gone")
@@ -221,9 +215,7 @@ async def test_a_tail_that_has_ended_reads_nothing(history: MemoryHistory) -> No
     assert tail.next(ALL, 4) is None
 
 
-async def test_a_tail_that_begins_again_does_not_take_the_read_of_before(
-    tail: Tail, history: MemoryHistory
-) -> None:
+async def test_a_tail_that_begins_again_does_not_take_the_read_of_before(tail: Tail, history: MemoryHistory) -> None:
     history.flows.clear()
     history.commit("s-1")
     tail.notice()

@@ -62,9 +62,7 @@ async def test_streams_end_while_calls_in_progress_finish(database_url: str, gat
         assert await stopping
 
 
-async def test_a_new_stream_is_refused_while_calls_in_progress_finish(
-    database_url: str, gate: Gate, log: Log
-) -> None:
+async def test_a_new_stream_is_refused_while_calls_in_progress_finish(database_url: str, gate: Gate, log: Log) -> None:
     server = await start(settings(database_url))
     async with calling(server.address) as registrar, watching_live(registrar) as stream:
         with gate.closed():

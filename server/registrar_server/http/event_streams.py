@@ -121,16 +121,14 @@ class EventStream:
         self._send = send
         self._heartbeat = heartbeat
         self._beating: asyncio.Task[None] | None = None
-
-    @property
-    def has_begun(self) -> bool:
+        self.has_begun = False
         """Whether the headers are sent."""
-        return self._beating is not None
 
     async def send(self, response: bytes) -> None:
         """Send a response; waits while the client does not take what was sent before."""
-        if self._beating is None:
+        if not self.has_begun:
             await self._send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS]})
+            self.has_begun = True
             self._beating = asyncio.create_task(self._beat())
         await self._write(response)
 
@@ -143,6 +141,7 @@ class EventStream:
         """Send no more comments."""
         if self._beating:
             self._beating.cancel()
+            self._beating = None  # It refers to this. Both would stay in memory until a garbage collection.
 
     async def _beat(self) -> None:
         """Send a comment now and then, so that no proxy takes the connection for dead."""

@@ -31,7 +31,7 @@ Enrolls students in courses. Each operation is a method of the gRPC API and has 
   `course_id`, and `null` for fields that are not set.
 * A refusal is a `google.rpc.Status`. The first of its `details` has the `reason`, which is stable and meant for
   programs.
-* Each path with GET also answers HEAD."""
+* Each path with GET also answers HEAD, except for streams."""
 
 _BEARER = "An API key or a token. A server that does not identify its callers ignores it."
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 
@@ -22,6 +22,18 @@ from registrar_server.rpc.batch_requests import CHANGES, Batch
 from registrar_server.rpc.table import SERVICES
 
 JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+
+_STREAM = """\
+Server-sent events, until the stream fails. The `data` of each event is a response, and its `id` the `revision`:
+
+```
+id: 17
+data: {"events":[…],"revision":"17","checkpoint":false}
+```
+
+A stream that fails ends with an event whose name is `error`. It has no `id`, and its `data` is a `Status`. Comments in
+between show that the connection is alive. The schema describes one event."""
 
 _OF_OTHER_PATHS = {HttpReason.PATH_UNKNOWN, HttpReason.METHOD_NOT_ALLOWED, HttpReason.SCHEMA_BEHIND}
 """The reasons that a request on the path of an operation, with its method, never has."""
@@ -40,6 +52,8 @@ class Answers:
     def of_route(self, route: Route) -> dict[str, Any]:
         """Return the answers of a method, by HTTP status."""
         reasons = [(status, f"`{reason}`") for status, reason in (*self._reasons(route), *_reasons_of_http(route.verb))]
+        if route.is_stream:
+            reasons.append((STATUSES[HttpReason.METHOD_NOT_ALLOWED][0], f"`{HttpReason.METHOD_NOT_ALLOWED}`"))
         codes = [(HTTP_STATUSES[code], Code.Name(code)) for code in _WITHOUT_REASON]
         return {"200": self._success(route)} | self._failures([*reasons, *codes])
 
@@ -68,11 +82,27 @@ class Answers:
 
     def _success(self, route: Route) -> dict[str, Any]:
         kind: Any = route.method.response.DESCRIPTOR
+        if route.is_stream:
+            return {"description": _STREAM, "content": {EVENT_STREAM: {"schema": self._event(kind)}}}
         answer = _in_json(self._comments[kind.full_name], self._schemas.answer(kind))
         if resource := resource_with_etag(kind):
             etag = f"The `etag` of the `{resource}` in quotes, to send as If-Match. Absent if it is empty."
             answer["headers"] = {"ETag": {"description": etag, "schema": {"type": "string"}}}
         return answer
+
+    def _event(self, kind: Descriptor) -> JsonSchema:
+        """Return the schema of a server-sent event, in the form that OpenAPI 3.2 describes."""
+        response = {
+            "id": {"type": "string", "pattern": "^[0-9]+$"},
+            "event": {"const": "message"},  # An event without a name is of this type.
+            "data": _json_text(self._schemas.answer(kind)),
+        }
+        error = {"event": {"const": "error"}, "data": _json_text(self._schemas.answer(Status.DESCRIPTOR))}
+        choices = [
+            {"type": "object", "required": ["id", "data"], "properties": response},
+            {"type": "object", "required": ["event", "data"], "properties": error},
+        ]
+        return {"oneOf": choices}
 
     def _reasons(self, route: Route) -> Iterator[tuple[int, Reason]]:
         """Yield the reasons that the comments of a method and of its service name, with their HTTP statuses.
@@ -117,3 +147,7 @@ def _reasons_of_http(verb: str) -> Iterator[tuple[int, HttpReason]]:
 
 def _in_json(description: str, schema: JsonSchema) -> dict[str, Any]:
     return {"description": description, "content": {JSON: {"schema": schema}}}
+
+
+def _json_text(schema: JsonSchema) -> JsonSchema:
+    return {"type": "string", "contentMediaType": JSON, "contentSchema": schema}

@@ -15,13 +15,29 @@ from registrar_server.http.proto_comments import summary
 from registrar_server.http.routes import Route
 from registrar_server.identity.credentials import MAX_NAME_CHARACTERS
 
+_DURATION = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}
+
 HEADERS: Mapping[str, dict[str, Any]] = {
     "RegistrarTimeout": {
         "name": "Registrar-Timeout",
         "in": "header",
         "description": "How long the caller waits for the answer, such as `500ms`, `5s` or `2m`, at most `1h`."
         " Without it 30 s. When the time is over, the call fails with 504.",
-        "schema": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$", "default": "30s"},
+        "schema": {**_DURATION, "default": "30s"},
+    },
+    "TimeoutOfStream": {
+        "name": "Registrar-Timeout",
+        "in": "header",
+        "description": "How long the stream lasts, such as `500ms`, `5s` or `2m`, at most `1h`. Without it the stream"
+        " has no end. When the time is over, the stream ends with DEADLINE_EXCEEDED.",
+        "schema": _DURATION,
+    },
+    "LastEventId": {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The `id` of the last event that the caller has received. The stream goes on after it, whatever"
+        " `after_revision` says.",
+        "schema": {"type": "string", "pattern": "^[0-9]{0,19}$"},
     },
     "IdempotencyKey": {
         "name": "Idempotency-Key",
@@ -139,9 +155,11 @@ def _leaves(kind: Descriptor, prefix: str = "", required: bool = True) -> Iterat
 
 def _headers(route: Route) -> Iterator[dict[str, str]]:
     wanted = {
-        "RegistrarTimeout": True,
+        "RegistrarTimeout": not route.is_stream,
+        "TimeoutOfStream": route.is_stream,
         "RegistrarOnBehalfOf": True,
         "IdempotencyKey": "request_id" in _request(route).fields_by_name,
         "IfMatch": bool(etag_path(route)),
+        "LastEventId": route.is_stream,
     }
     yield from ({"$ref": f"#/components/parameters/{name}"} for name, wants in wanted.items() if wants)

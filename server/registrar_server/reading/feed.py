@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
+from registrar_server.reading.commit_poll import CommitPoll
 from registrar_server.reading.history import EventSearch
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.shared_reads import SharedReads
@@ -17,7 +19,8 @@ TABLE_THREADS = 2
 class Feed:
     """Gives watchers the events after any revision. It keeps no place for them: each watcher has its own.
 
-    ``read`` blocks while it reads a span. ``latest`` returns the revision of the newest event.
+    ``read`` blocks while it reads a span. ``latest`` returns the revision of the newest event. ``poll`` runs while
+    anybody watches, if the database does not announce commits.
     """
 
     def __init__(
@@ -27,11 +30,14 @@ class Feed:
         *,
         interval: float,
         max_watchers: int,
+        poll: CommitPoll | None = None,
     ) -> None:
+        self._poll = poll
         self.latest = latest
-        # Each watcher has one read under way at most.
-        self._table_threads = QueryThreads(TABLE_THREADS, max_watchers)
-        self._tail_thread = QueryThreads(1, max_watchers)
+        # Each watcher has one read under way at most. One who leaves does not end it, and the next one has another.
+        max_reads = 2 * max_watchers
+        self._table_threads = QueryThreads(TABLE_THREADS, max_reads)
+        self._tail_thread = QueryThreads(1, max_reads)
         self._table = SharedReads(lambda search: self._table_threads.run(read, search))
         self._tail = Tail(lambda search: self._tail_thread.run(read, search), latest, interval)
 
@@ -42,6 +48,8 @@ class Feed:
             span = await self._table.read(search._replace(after=after))
             if span.is_last:
                 self._tail.begin(span.upto)
+                if self._poll:
+                    self._poll.start()
         return span
 
     async def wait(self, search: EventSearch, after: int, seconds: float) -> int:
@@ -59,9 +67,13 @@ class Feed:
         """Stop reading and keep nothing, because nobody watches any more."""
         self._tail.end()
         self._table.forget()
+        if self._poll:
+            self._poll.stop()
 
     async def close(self) -> None:
         """End the threads."""
         self.rest()
         await self._table_threads.close()
         await self._tail_thread.close()
+        if self._poll:
+            await asyncio.to_thread(self._poll.close)

@@ -28,11 +28,11 @@ class SharedReads:
             return kept
         reading = self._under_way.get(search)
         if reading is None:
-            reading = self._under_way[search] = asyncio.create_task(self._begin(search))
+            reading = self._under_way[search] = asyncio.create_task(self._begin(search, self._kept))
         # Whoever leaves must not disturb the others.
         return unwrap(await asyncio.shield(reading))
 
-    async def _begin(self, search: EventSearch) -> Span | Exception:
+    async def _begin(self, search: EventSearch, kept: OrderedDict[EventSearch, Span]) -> Span | Exception:
         try:
             span = await self._read(search)
         except Exception as error:
@@ -40,11 +40,11 @@ class SharedReads:
         finally:
             del self._under_way[search]
         if not span.is_last:  # More events may follow the last ones at any time.
-            self._kept[search] = span
-            if len(self._kept) > KEPT_SPANS:
-                self._kept.popitem(last=False)
+            kept[search] = span
+            if len(kept) > KEPT_SPANS:
+                kept.popitem(last=False)
         return span
 
     def forget(self) -> None:
-        """Keep nothing, because nobody watches any more."""
-        self._kept.clear()
+        """Keep nothing, also of the reads under way, because nobody watches any more."""
+        self._kept = OrderedDict()

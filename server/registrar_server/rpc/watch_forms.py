@@ -17,8 +17,11 @@ from registrar_server.rpc import convert
 from registrar_server.rpc.student_view import student_view
 
 MAX_RESPONSE_EVENTS = 500
-MAX_RESPONSE_BYTES = 256 * 1024
-"""A response with more bytes has only one event. A slow reader keeps at most one response in memory."""
+MAX_RESPONSE_BYTES = 255 * 1024
+"""Events with more bytes together are not in one response. A slow reader keeps at most one response in memory.
+
+With the revision, a response is smaller than the smallest REGISTRAR_MAX_MESSAGE_BYTES, 256 KiB.
+"""
 
 
 def pack(entry: HistoryEntry) -> bytes:

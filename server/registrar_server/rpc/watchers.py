@@ -35,10 +35,10 @@ class WatchTimes(NamedTuple):
     """Between two checkpoints of a stream, somewhat less than the 10 seconds that callers may count on."""
     credentials: float = 30.0
     """Between two looks at the credentials of a stream, unless they expire earlier."""
-    poll_postgresql: float = 2.0
-    """Between two looks for new events, if none were announced."""
-    poll_sqlite: float = 0.03
-    """The same, where the commits of other processes are not announced."""
+    poll: float = 2.0
+    """Between two looks for new events, in case that an announcement was lost."""
+    poll_sqlite: float = 0.05
+    """Between two looks for commits of other processes on SQLite, which announces none."""
     heartbeat: float = 5.0
     """Between two comments of a stream over HTTP, so that no proxy takes its connection for dead."""
 
@@ -125,7 +125,7 @@ class Watchers:
     async def _stream(self, arrival: Arrival, search: EventSearch, revision: int, form: Form, send: Send) -> None:
         """Send what the history has after a revision, and what comes; never ends by itself."""
         clock = asyncio.get_running_loop().time
-        is_behind, due, sent = True, clock(), 0
+        is_behind, due, sent = True, clock() + self.times.checkpoint, 0
         while True:
             span = await self._feed.next(search, revision)
             for response in form.responses(span, as_student=arrival.as_student):

@@ -145,10 +145,7 @@ def reading(connection: Connection[Any], requests: Iterable[tuple[Query[Any], Ro
 def writing(connection: Connection[Any], requests: Iterable[tuple[Statement, Rows]]) -> Exchange:
     """Return the exchange that runs inserts and updates, announces appended rows, and commits."""
     requests = list(requests)
-    announcements: list[Execution] = [
-        (f"NOTIFY {one.channel}", []) for one, _ in requests if isinstance(one, Append) and one.channel
-    ]
-    return Exchange(connection, [*_executions(requests), *announcements, COMMIT])
+    return Exchange(connection, [*_executions(requests), *_announcements(requests), COMMIT])
 
 
 def rolling_back(connection: Connection[Any]) -> Exchange:

@@ -1,0 +1,260 @@
+"""How many streams a server has, and what remains of a stream that has ended: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc import StatusCode
+
+import registrar_server
+from registrar.v1.history_service_pb2 import WatchEventsRequest
+from registrar_server.app import Server
+from registrar_server.errors import Refusal
+from registrar_server.reading.feed import Feed
+from registrar_server.reading.spans import Span, WatchedEvent
+from registrar_server.rpc.arrival import Arrival
+from registrar_server.rpc.watchers import WatchTimes
+from tests.support.servers import OPTIONS, Log, Registrar, calling, over, registrar_on, serving
+from tests.support.watching import Stream, revisions, watching, watching_live
+
+
+@pytest.fixture
+async def narrow(database_url: str, log: Log) -> AsyncIterator[Registrar]:
+    """A server with places for two streams."""
+    async with registrar_on(database_url, max_watchers=2) as registrar:
+        yield registrar
+
+
+class TestPlaces:
+    """REGISTRAR_MAX_WATCHERS."""
+
+    async def test_too_many(self, narrow: Registrar) -> None:
+        """A further stream is refused, with the time after which another attempt makes sense; the others go on."""
+        async with watching_live(narrow) as one, watching_live(narrow, student_id="s-1") as other:
+            async with watching(narrow, after_revision=0) as third:
+                failure = await third.failure()
+            await narrow.add_student("s-1")
+            assert revisions(await one.reach(1)) == revisions(await other.reach(1)) == [1]
+        assert (failure.code, failure.reason) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert failure.message == "The server has 2 watchers already, which is REGISTRAR_MAX_WATCHERS."
+        assert failure.the(RetryInfo).retry_delay.seconds == 5
+
+    async def test_refused_streams_take_no_place(self, narrow: Registrar) -> None:
+        """A stream that never begins leaves its place to others."""
+        for fields in ({"after_revision": -1}, {"after_revision": 9}, {"student_id": "s 1"}) * 2:
+            async with watching(narrow, **fields) as refused:
+                await refused.failure()
+        async with watching_live(narrow), watching_live(narrow):
+            pass
+
+    @pytest.mark.parametrize("status", ["CANCELLED", "DEADLINE_EXCEEDED"])
+    async def test_ended_by_the_caller(self, narrow: Registrar, status: str, log: Log) -> None:
+        """A stream that is cancelled or meets its deadline leaves its place at once."""
+        async with watching_live(narrow):
+            for _ in range(3):
+                if status == "CANCELLED":
+                    async with watching_live(narrow):
+                        pass
+                else:
+                    async with watching(narrow, timeout=0.2) as stream:
+                        assert await _code_of(stream) is StatusCode.DEADLINE_EXCEEDED
+                await log.one("rpc", method="WatchEvents", status=status)
+                log.lines.clear()
+            async with watching_live(narrow):
+                pass
+
+    async def test_lost_connection(self, sqlite_url: str, log: Log) -> None:
+        """A stream whose connection is lost leaves its place at once."""
+        async with serving(sqlite_url, max_watchers=1) as server:
+            channel = grpc.aio.insecure_channel(server.address, OPTIONS)
+            stream = Stream(over(channel).history.WatchEvents(WatchEventsRequest()))
+            await stream.checkpoint()
+            await channel.close()
+            await log.one("rpc", method="WatchEvents", status="CANCELLED")
+            async with calling(server.address) as registrar, watching_live(registrar):
+                pass
+
+    async def test_blocked_reader(self, narrow: Registrar, log: Log) -> None:
+        """A stream that waits for its reader leaves its place as well when it is cancelled."""
+        for number in range(40):
+            await narrow.add_course(f"c-{number}", description="d" * 10_000)
+        unread = narrow.history.WatchEvents(WatchEventsRequest(after_revision=0))
+        async with watching(narrow, after_revision=-1) as refused:
+            await refused.failure()  # Streams that came before are open by now.
+        unread.cancel()
+        await log.one("rpc", method="WatchEvents", status="CANCELLED")
+        async with watching_live(narrow), watching_live(narrow):
+            pass
+
+
+async def _code_of(stream: Stream) -> StatusCode:
+    """Return the code with which gRPC itself ends a stream."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        while True:
+            await stream.next()
+    return caught.value.code()
+
+
+class TestRest:
+    """A server without watchers."""
+
+    async def test_no_polls(self, database_url: str, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It does not ask the database for new events; it did while there was one."""
+        rested = asyncio.Event()
+        rest = Feed.rest
+
+        def noting_rest(feed: Feed) -> None:
+            rest(feed)
+            rested.set()
+
+        monkeypatch.setattr(Feed, "rest", noting_rest)
+        async with serving(database_url, times=WatchTimes(poll=0.01, poll_sqlite=0.01)) as server:
+            polls = _count_polls(server)
+            async with calling(server.address) as registrar, watching_live(registrar):
+                await polls.reach(5)
+            await rested.wait()
+            tasks = {task.get_coro().__qualname__ for task in asyncio.all_tasks()}  # type: ignore[union-attr]
+            assert not {name for name in tasks if "Tail" in name or "SharedReads" in name or "Watchers" in name}
+            before = polls.count
+            async with calling(server.address) as registrar:
+                await registrar.add_student("s-1")
+            assert polls.count == before
+
+    async def test_no_events(self, sqlite_url: str, log: Log) -> None:
+        """No event stays in memory when the last watcher has left."""
+        async with registrar_on(sqlite_url) as registrar:
+            async with watching_live(registrar) as stream:
+                await registrar.add_student("s-1")
+                await stream.reach(1)
+                assert _watched_events()
+            await log.one("rpc", method="WatchEvents")
+            await registrar.add_student("s-2")
+            assert not _watched_events()
+
+
+def _watched_events() -> list[WatchedEvent]:
+    """Return the events in memory after a garbage collection."""
+    gc.collect()
+    spans = [found for found in gc.get_objects() if isinstance(found, Span)]
+    return [event for span in spans for event in span.events]
+
+
+class _Polls:
+    def __init__(self) -> None:
+        self.count = 0
+        self._more = asyncio.Event()
+
+    def add(self) -> None:
+        """Note a poll."""
+        self.count += 1
+        self._more.set()
+
+    async def reach(self, count: int) -> None:
+        """Wait until there were so many polls."""
+        while self.count < count:
+            self._more.clear()
+            await self._more.wait()
+
+
+def _count_polls(server: Server) -> _Polls:
+    """Count how often the tail of a server asks for the newest revision."""
+    tail, polls = server._queues.feed._tail, _Polls()
+    latest = tail._latest
+
+    async def counted() -> int:
+        polls.add()
+        return await latest()
+
+    tail._latest = counted
+    return polls
+
+
+class TestMemory:
+    """Streams leave nothing in memory that waits for a garbage collection."""
+
+    @pytest.fixture
+    def collected_by_hand(self) -> Iterator[None]:
+        """Collect no garbage during the test, and keep what a collection finds."""
+        gc.collect()
+        gc.disable()
+        yield
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    @pytest.mark.parametrize("fields", [{"after_revision": -1}, {"after_revision": 9}], ids=["invalid", "ahead"])
+    async def test_refused(self, sqlite_url: str, fields: dict[str, int], collected_by_hand: None, log: Log) -> None:
+        """A refused stream."""
+        async with registrar_on(sqlite_url) as registrar:
+
+            async def attempt() -> None:
+                async with watching(registrar, **fields) as stream:
+                    await stream.failure()
+
+            assert await _garbage_of(attempt) == []
+
+    async def test_cancelled(self, sqlite_url: str, collected_by_hand: None, log: Log) -> None:
+        """A stream that was left while it waited for an event."""
+        numbers = itertools.count()
+        async with registrar_on(sqlite_url) as registrar:
+
+            async def attempt() -> None:
+                async with watching_live(registrar):
+                    await registrar.add_student(f"s-{next(numbers)}")
+                await log.one("rpc", method="WatchEvents")
+                log.lines.clear()
+
+            assert await _garbage_of(attempt) == []
+
+    async def test_ended_by_an_error(
+        self, sqlite_url: str, collected_by_hand: None, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A stream that ended because its server could not read the history."""
+        async with registrar_on(sqlite_url) as registrar:
+            monkeypatch.setattr("registrar_server.reading.reader.Reader.list_events", _fail)
+
+            async def attempt() -> None:
+                async with watching(registrar, after_revision=0) as one, watching(registrar, student_id="s-1") as two:
+                    assert {(await one.failure()).code, (await two.failure()).code} == {StatusCode.INTERNAL}
+
+            assert await _garbage_of(attempt) == []
+
+    async def test_calls(self, sqlite_url: str, collected_by_hand: None, log: Log) -> None:
+        """The call of a stream is gone when the stream has ended."""
+        async with registrar_on(sqlite_url) as registrar:
+            async with watching_live(registrar):
+                assert _calls()
+            await log.one("rpc", method="WatchEvents")
+            await registrar.add_student("s-1")
+            await registrar.add_student("s-2")
+            assert [call.method.name for call in _calls()] in ([], ["CreateStudent"])
+
+
+def _calls() -> list[Arrival]:
+    return [found for found in gc.get_objects() if isinstance(found, Arrival)]
+
+
+def _fail(*_: Any) -> None:
+    raise RuntimeError("broken")
+
+
+async def _garbage_of(attempt: Callable[[], Awaitable[None]]) -> list[Any]:
+    """Return what attempts left in cycles on the server: calls, refusals, spans and frames."""
+    for _ in range(5):
+        await attempt()
+    await asyncio.sleep(0)
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    return [found for found in gc.garbage if isinstance(found, (Arrival, Refusal, Span)) or _is_of_server(found)]
+
+
+def _is_of_server(found: Any) -> bool:
+    return isinstance(found, FrameType) and registrar_server.__path__[0] in found.f_code.co_filename
