@@ -13,7 +13,7 @@ from registrar_server.reading.spans import Span
 KEPT_EVENTS = 4_096
 KEPT_BYTES = 8 * 1024 * 1024
 """The newest events are kept, at most so many. A watcher that is further behind reads the table."""
-PAUSE_S = 0.01
+PAUSE_S = 0.02
 """How long the tail waits after each read, so that one read finds all commits that come in quick succession."""
 
 Read = Callable[[EventSearch], Awaitable[Span]]
