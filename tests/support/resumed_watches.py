@@ -155,7 +155,8 @@ async def over_grpc(server: Server, size: int | None, request: WatchEventsReques
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            # A server that stops without grace cuts off the calls that its status has not reached in time.
+            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
                 raise
         finally:
             call.cancel()
