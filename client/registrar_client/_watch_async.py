@@ -13,7 +13,7 @@ from registrar_client import _watch_sync
 from registrar_client._enums import EventType
 from registrar_client._runners import AsyncRunner
 from registrar_client._types import Event
-from registrar_client._watching import BaseWatch, Checkpoint, ended, failure_of, unanswered, watch_call
+from registrar_client._watching import BaseWatch, Checkpoint, ended, failure_of, watch_call
 from registrar_client.errors import Cancelled, RegistrarError
 
 Item = TypeVar("Item")
@@ -131,14 +131,20 @@ class AsyncWatch(BaseWatch[Item]):
                 raise
 
     async def _read(self) -> Any:
-        """Return the next response. The first one of a stream must come in time."""
-        if self._stream is not None:
-            return await _next_of(self._stream)
-        seconds = self._progress.seconds_left()
-        stream = self._stream = await self._runner.open_stream(self._progress.call(), seconds)
-        if self._closed.is_set():
-            stream.cancel()  # The task that closed the watch has not seen the stream.
-        return await _next_within(self._progress.seconds_left(), stream)
+        """Return the next response, which must come in time."""
+        stream = self._stream
+        if stream is None:
+            self._progress.begin()
+            seconds = self._progress.seconds_left()
+            stream = self._stream = await self._runner.open_stream(self._progress.call(), seconds)
+            if self._closed.is_set():
+                stream.cancel()  # The task that closed the watch has not seen the stream.
+        try:
+            async with asyncio.timeout(self._progress.seconds_left()):
+                return await _next_of(stream)
+        except TimeoutError:
+            stream.cancel()
+            raise self._progress.late() from None
 
     async def _wait_after(self, failure: RegistrarError) -> None:
         self._stream = None
@@ -165,12 +171,3 @@ async def _next_of(stream: Any) -> Any:
     if response is grpc.aio.EOF:
         raise ended()
     return response
-
-
-async def _next_within(seconds: float | None, stream: Any) -> Any:
-    try:
-        async with asyncio.timeout(seconds):
-            return await _next_of(stream)
-    except TimeoutError:
-        stream.cancel()
-        raise unanswered() from None

@@ -12,7 +12,7 @@ import grpc
 from registrar_client._enums import EventType
 from registrar_client._runners import Runner
 from registrar_client._types import Event
-from registrar_client._watching import BaseWatch, Checkpoint, ended, failure_of, unanswered, watch_call
+from registrar_client._watching import BaseWatch, Checkpoint, ended, failure_of, watch_call
 from registrar_client.errors import Cancelled, RegistrarError
 
 Item = TypeVar("Item")
@@ -65,8 +65,9 @@ def watch(  # noqa: D417  # It is a method of the client.
 ) -> Watch[Any]:
     """Watch the history: iterate over its events, first those that exist already and then new ones as they come.
 
-    The iteration does not end by itself. If the connection is lost or the server stops, it connects again and goes on
-    where it was: each event comes once, and none is left out. Errors are raised where the iteration waits.
+    The iteration does not end by itself. If the connection is lost, the server stops or nothing comes for 30 seconds,
+    it connects again and goes on where it was: each event comes once, and none is left out. Errors are raised where the
+    iteration waits.
 
         with registrar.history.watch(after_revision=stored) as events:
             for event in events:
@@ -154,15 +155,33 @@ class Watch(BaseWatch[Item]):
                 raise
 
     def _read(self) -> Any:
-        """Return the next response. The first one of a stream must come in time."""
+        """Return the next response, which must come in time."""
         stream = self._stream
-        if stream is not None:
+        if stream is None:
+            self._progress.begin()
+            stream = self._stream = self._runner.open_stream(self._progress.call())
+            if self._closed.is_set():
+                stream.cancel()  # The thread that closed the watch may not have seen the stream.
+        return self._next_of(stream)
+
+    def _next_of(self, stream: Any) -> Any:
+        is_late = threading.Event()
+
+        def end() -> None:
+            is_late.set()
+            stream.cancel()
+
+        timer = threading.Timer(self._progress.seconds_left(), end)
+        timer.daemon = True
+        timer.start()
+        try:
             return _next_of(stream)
-        seconds = self._progress.seconds_left()
-        stream = self._stream = self._runner.open_stream(self._progress.call())
-        if self._closed.is_set():
-            stream.cancel()  # The thread that closed the watch may not have seen the stream.
-        return _next_of(stream) if seconds is None else _next_within(seconds, stream)
+        except Cancelled:
+            if is_late.is_set():
+                raise self._progress.late() from None
+            raise
+        finally:
+            timer.cancel()
 
     def _wait_after(self, failure: RegistrarError) -> None:
         self._stream = None
@@ -184,23 +203,3 @@ def _next_of(stream: Any) -> Any:
     if response is None:
         raise ended()
     return response
-
-
-def _next_within(seconds: float, stream: Any) -> Any:
-    is_late = threading.Event()
-
-    def end() -> None:
-        is_late.set()
-        stream.cancel()
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        return _next_of(stream)
-    except Cancelled:
-        if is_late.is_set():
-            raise unanswered() from None
-        raise
-    finally:
-        timer.cancel()

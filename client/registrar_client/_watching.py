@@ -27,6 +27,10 @@ WATCH_EVENTS = Rpc(HistoryServiceStub, "WatchEvents")
 
 Item = TypeVar("Item")
 
+SILENCE_S = 30.0
+"""A server sends something every 10 seconds. A stream that is silent for so long is lost, even if its connection is
+open, as to a proxy whose server is gone."""
+
 _read_event = reader(Event)
 
 
@@ -89,11 +93,22 @@ class Progress(Generic[Item]):
         request.after_revision = self.revision
         return replace(self._call, request=request)
 
-    def seconds_left(self) -> float | None:
-        """Return the seconds until a new stream must have answered, None if it may take any time."""
+    def begin(self) -> None:
+        """Begin to count the time in which a new stream must answer, unless that has begun."""
         if self._attempts is None:
             self._begin()
-        return None if self._deadline == math.inf else self._deadline - self._runner.timing.now()
+
+    def seconds_left(self) -> float:
+        """Return the seconds until the stream must have sent something."""
+        if self._attempts is None:
+            return SILENCE_S
+        return min(self._deadline - self._runner.timing.now(), SILENCE_S)
+
+    def late(self) -> RegistrarError:
+        """Return the error of a stream that has sent nothing in this time."""
+        if self._attempts is not None and self._runner.timing.now() >= self._deadline:
+            return DeadlineExceeded("The server did not begin to answer within the timeout.")
+        return Unavailable(f"The server has sent nothing for {SILENCE_S:g} seconds.")
 
     @property
     def has_items(self) -> bool:
@@ -163,8 +178,3 @@ def failure_of(error: grpc.RpcError) -> RegistrarError:
 def ended() -> RegistrarError:
     """Return the error of a stream that a proxy has ended without an error."""
     return Unavailable("The stream has ended.")
-
-
-def unanswered() -> RegistrarError:
-    """Return the error of a stream that has not answered in time."""
-    return DeadlineExceeded("The server did not begin to answer within the timeout.")

@@ -197,7 +197,7 @@ class Contention(Aborted):
 
 
 class Overloaded(ResourceExhausted):
-    """Too many calls are waiting. Nothing was changed."""
+    """Too many calls are waiting, or too many watches are open. Nothing was changed."""
 
     reason = ErrorReason.OVERLOADED
 

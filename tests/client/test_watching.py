@@ -25,6 +25,7 @@ from registrar_client import (
     RevisionAhead,
     RoleRequired,
     Unavailable,
+    _watching,  # It has the limit of silence.
 )
 from registrar_server.app import Server
 from registrar_server.identity.identity import Verified
@@ -257,6 +258,18 @@ class TestAnInterruptedWatch:
             await client.write("s-1", "s-2", "s-3")
             assert await watch.take(3) == ["s-1", "s-2", "s-3"]
             assert len(relay.cuts) <= 1
+
+    async def test_goes_on_behind_a_proxy_whose_server_is_silent(
+        self, connect: Connect, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Once before the first response of a stream, too."""
+        monkeypatch.setattr(_watching, "SILENCE_S", 0.5)
+        async with relay_to(server.address) as relay, connect(relay.address) as client:
+            relay.cuts.extend([Cut(1, None), Cut(0, None)])
+            watch = await client.begin()
+            await client.write("s-1", "s-2")
+            assert await watch.take(2) == ["s-1", "s-2"]
+            assert not relay.cuts
 
     async def test_goes_on_when_the_database_is_back(
         self, connect: Connect, database_url: str, log: Log, request: pytest.FixtureRequest
