@@ -138,6 +138,8 @@ class Watchers:
                 is_behind, due = not span.is_last, clock() + self.times.checkpoint
             if span.is_last:
                 revision = await self._feed.wait(search, revision, due - clock())
+            else:
+                await asyncio.sleep(0)  # If the events are in memory and the caller takes them at once, nothing waits.
 
     async def _check(self, arrival: Arrival, credentials: Credentials) -> None:
         """Find the caller again. Raises CREDENTIALS_INVALID if the caller may not, or not in the same way, go on."""
