@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from registrar_server.errors import Reason, Refusal, shutting_down
+from registrar_server.errors import Reason, Refusal, drop_frames, shutting_down
 from registrar_server.identity.callers import ANYONE
 from registrar_server.identity.credentials import Credentials
 from registrar_server.identity.identity import Identity
@@ -67,6 +67,7 @@ class Watchers:
                 await self._guard(arrival, credentials, form, send)
         except Exception as error:
             arrival.end(error)
+            drop_frames(error)  # Watchers share the error of a read, and its traceback keeps all of their calls.
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
