@@ -132,5 +132,5 @@ def test_a_span_knows_which_events_fit(search: EventSearch, fitting: list[int]) 
     history.commit("s-1", "s-2")
     span = Span(0, 2, [WatchedEvent(entry, b"") for entry in history.entries], is_last=True)
     assert span.has(search) == bool(fitting)
-    assert revisions(span.fitting(search, 0, is_last=True).events) == fitting
-    assert revisions(span.fitting(search, 1, is_last=True).events) == [one for one in fitting if one > 1]
+    assert revisions(span.fitting(search, 0)) == fitting
+    assert revisions(span.fitting(search, 1)) == [one for one in fitting if one > 1]

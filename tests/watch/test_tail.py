@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -123,6 +124,42 @@ async def test_the_tail_forgets_large_events(
     await announced(tail, history, "s-1")
     assert tail.next(ALL, 3) is None
     assert tail.next(ALL, 5) is not None
+
+
+async def test_a_watcher_behind_many_small_reads_gets_their_events_together(tail: Tail, history: MemoryHistory) -> None:
+    """A quiet history is read event by event. A response and a search for each of them would take far too long."""
+    for _ in range(4):
+        await announced(tail, history, "s-1")
+    span = tail.next(ALL, 4)
+    assert span is not None
+    assert (revisions(span.events), span.after, span.upto, span.is_last) == ([5, 6, 7], 4, 7, True)
+    other = tail.next(EventSearch(student_id="s-2"), 3)
+    assert other is not None
+    assert (revisions(other.events), other.after, other.upto, other.is_last) == ([], 3, 7, True)
+
+
+async def test_a_watcher_far_behind_gets_parts_that_are_not_too_large(
+    tail: Tail, history: MemoryHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail_module, "SPAN_EVENTS", 3)
+    for _ in range(4):
+        await announced(tail, history, "s-1", "s-1")
+    parts, after = [], 4
+    while after < 11:
+        span = tail.next(ALL, after)
+        assert span is not None
+        parts.append((revisions(span.events), span.upto, span.is_last))
+        after = span.upto
+    assert parts == [([5, 6, 7], 7, False), ([8, 9], 9, False), ([10, 11], 11, True)]
+
+
+async def test_what_watchers_got_is_kept_only_for_the_last_places(tail: Tail, history: MemoryHistory) -> None:
+    """Any number of watchers can come to any place before the next event."""
+    await announced(tail, history, "s-1")
+    got = weakref.WeakSet(
+        tail.next(EventSearch(student_id=f"s-{number}"), 3) for number in range(3 * tail_module.KEPT_ANSWERS)
+    )
+    assert len(got) <= tail_module.KEPT_ANSWERS
 
 
 async def test_whoever_leaves_disturbs_nobody(tail: Tail, history: MemoryHistory) -> None:

@@ -17,7 +17,7 @@ from grpc import StatusCode
 import registrar_server
 from registrar.v1.history_service_pb2 import WatchEventsRequest
 from registrar_server.app import Server
-from registrar_server.errors import Refusal
+from registrar_server.errors import Reason, Refusal
 from registrar_server.reading.feed import Feed
 from registrar_server.reading.spans import Span, WatchedEvent
 from registrar_server.rpc.arrival import Arrival
@@ -224,16 +224,39 @@ class TestMemory:
 
             assert await _garbage_of(attempt) == []
 
+    @pytest.mark.parametrize(
+        ("error_type", "arguments", "code"),
+        [
+            (RuntimeError, ("broken",), StatusCode.INTERNAL),
+            (Refusal, (Reason.DATABASE_UNAVAILABLE, "gone"), StatusCode.UNAVAILABLE),
+        ],
+        ids=["crash", "refusal"],
+    )
     async def test_ended_by_an_error(
-        self, sqlite_url: str, collected_by_hand: None, log: Log, monkeypatch: pytest.MonkeyPatch
+        self,
+        sqlite_url: str,
+        error_type: type[Exception],
+        arguments: tuple[Any, ...],
+        code: StatusCode,
+        collected_by_hand: None,
+        log: Log,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A stream that ended because its server could not read the history."""
+        """Streams that ended because their server could not read the history, at their beginning or later."""
+
+        def fail(*_: Any) -> None:
+            raise error_type(*arguments)
+
+        numbers = itertools.count()
         async with registrar_on(sqlite_url) as registrar:
-            monkeypatch.setattr("registrar_server.reading.reader.Reader.list_events", _fail)
 
             async def attempt() -> None:
-                async with watching(registrar, after_revision=0) as one, watching(registrar, student_id="s-1") as two:
-                    assert {(await one.failure()).code, (await two.failure()).code} == {StatusCode.INTERNAL}
+                async with watching_live(registrar) as one, watching_live(registrar, student_id="s-1") as two:
+                    with monkeypatch.context() as broken:
+                        broken.setattr("registrar_server.reading.reader.Reader.list_events", fail)
+                        await registrar.add_student(f"s-{next(numbers)}")
+                        async with watching(registrar, after_revision=0) as three:
+                            assert {(await each.failure()).code for each in (one, two, three)} == {code}
 
             assert await _garbage_of(attempt) == []
 
@@ -250,10 +273,6 @@ class TestMemory:
 
 def _calls() -> list[Arrival]:
     return [found for found in gc.get_objects() if isinstance(found, Arrival)]
-
-
-def _fail(*_: Any) -> None:
-    raise RuntimeError("broken")
 
 
 async def _garbage_of(attempt: Callable[[], Awaitable[None]]) -> list[Any]:

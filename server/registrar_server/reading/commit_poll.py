@@ -29,7 +29,8 @@ class CommitPoll:
         """Begin to ask, unless it has begun."""
         if self._ended.is_set():
             self._ended = threading.Event()
-            self._thread = threading.Thread(target=self._ask, args=(self._ended,), name="commit-poll", daemon=True)
+            arguments = (self._ended, self._thread)
+            self._thread = threading.Thread(target=self._ask, args=arguments, name="commit-poll", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -42,7 +43,9 @@ class CommitPoll:
         if self._thread:
             self._thread.join()
 
-    def _ask(self, ended: threading.Event) -> None:
+    def _ask(self, ended: threading.Event, before: threading.Thread | None) -> None:
+        if before:
+            before.join()  # It may still wait for an answer. So whoever waits for the last thread waits for all.
         known = -1
         while not ended.wait(self._interval):
             try:

@@ -71,25 +71,31 @@ class Span:
 
     def has(self, search: EventSearch) -> bool:
         """Return whether an event fits a search."""
-        # One look for the most selective filter tells nearly always that there is none.
-        if search.student_id and search.student_id not in self._student_ids:
+        # One look for each filter tells nearly always that there is none.
+        students, courses, actors, types = self._values
+        if search.student_id and search.student_id not in students:
             return False
-        if search.course_id and search.course_id not in self._course_ids:
+        if search.course_id and search.course_id not in courses:
+            return False
+        if search.actor and search.actor not in actors:
+            return False
+        if search.types and types.isdisjoint(search.types):
             return False
         return any(event.fits(search) for event in self.events)
 
     @cached_property
-    def _student_ids(self) -> frozenset[str]:
-        return frozenset(event.student_id for event in self.events)
+    def _values(self) -> tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str]]:
+        """The students, the courses, the actors and the types of the events."""
+        return (
+            frozenset([event.student_id for event in self.events]),
+            frozenset([event.course_id for event in self.events]),
+            frozenset([event.actor for event in self.events]),
+            frozenset([event.type for event in self.events]),
+        )
 
-    @cached_property
-    def _course_ids(self) -> frozenset[str]:
-        return frozenset(event.course_id for event in self.events)
-
-    def fitting(self, search: EventSearch, after: int, *, is_last: bool) -> Span:
-        """Return the part of the span after a revision with the events that fit a search."""
-        events = [event for event in self.events if event.revision > after and event.fits(search)]
-        return Span(after, self.upto, events, is_last=is_last)
+    def fitting(self, search: EventSearch, after: int) -> list[WatchedEvent]:
+        """Return the events after a revision that fit a search."""
+        return [event for event in self.events if event.revision > after and event.fits(search)]
 
 
 def read_span(reader: Reader, pack: Callable[[HistoryEntry], bytes], search: EventSearch) -> Span:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice, takewhile
 
 from registrar_server.errors import unwrap
 from registrar_server.reading.history import EventSearch
-from registrar_server.reading.spans import Span
+from registrar_server.reading.spans import SPAN_EVENTS, Span, WatchedEvent
 
 KEPT_EVENTS = 4_096
 KEPT_BYTES = 8 * 1024 * 1024
 """The newest events are kept, at most so many. A watcher that is further behind reads the table."""
+KEPT_ANSWERS = 16
+"""How many of the spans that watchers got are kept for those who come to the same place a little later."""
 PAUSE_S = 0.02
 """How long the tail waits after each read, so that one read finds all commits that come in quick succession."""
 
@@ -64,18 +67,30 @@ class Tail:
         # Beyond the head only the table can tell whether the tail is late or the history has become shorter.
         if self._reading is None or not self._start <= after <= self._head:
             return None
-        if known := self._fitting.get((search, after)):
-            return known
-        following = None
-        for span in reversed(self._spans):  # Most watchers are near the end.
-            if span.upto <= after:
-                break
-            following = span
-        if following is None:
+        if after == self._head:
             return Span(after, after, (), is_last=True)
-        found = following.fitting(search, after, is_last=following.upto == self._head)
-        self._fitting[search, after] = found
+        found = self._fitting.get((search, after))
+        if found is None:
+            found = self._fitting[search, after] = self._find(search, after)
+            if len(self._fitting) > KEPT_ANSWERS:
+                del self._fitting[next(iter(self._fitting))]
         return found
+
+    def _find(self, search: EventSearch, after: int) -> Span:
+        """Look for what fits in the next reads that have at most ``SPAN_EVENTS`` events together, at least in one."""
+        events: list[WatchedEvent] = []
+        upto = after
+        for span in self._behind(after):
+            if upto > after and span.upto - after > SPAN_EVENTS:
+                break
+            events += span.fitting(search, after)
+            upto = span.upto
+        return Span(after, upto, events, is_last=upto == self._head)
+
+    def _behind(self, after: int) -> Iterator[Span]:
+        """Return the spans with revisions behind this one."""
+        near = takewhile(lambda span: span.upto > after, reversed(self._spans))  # Most watchers are near the end.
+        return islice(self._spans, len(self._spans) - sum(1 for _ in near), None)
 
     async def wait(self, search: EventSearch, after: int, seconds: float) -> int:
         """Wait for an event that fits a search, at most some seconds.

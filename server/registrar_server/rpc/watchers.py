@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from registrar_server.errors import Reason, Refusal, shutting_down
+from registrar_server.errors import Reason, Refusal, drop_frames, shutting_down
 from registrar_server.identity.callers import ANYONE
 from registrar_server.identity.credentials import Credentials
 from registrar_server.identity.identity import Identity
@@ -67,6 +67,7 @@ class Watchers:
                 await self._guard(arrival, credentials, form, send)
         except Exception as error:
             arrival.end(error)
+            drop_frames(error)  # Watchers share the error of a read, and its traceback keeps all of their calls.
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -138,6 +139,8 @@ class Watchers:
                 is_behind, due = not span.is_last, clock() + self.times.checkpoint
             if span.is_last:
                 revision = await self._feed.wait(search, revision, due - clock())
+            else:
+                await asyncio.sleep(0)  # If the events are in memory and the caller takes them at once, nothing waits.
 
     async def _check(self, arrival: Arrival, credentials: Credentials) -> None:
         """Find the caller again. Raises CREDENTIALS_INVALID if the caller may not, or not in the same way, go on."""
