@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from registrar.v1.history_service_pb2 import WatchEventsRequest, WatchEventsResponse
 from registrar_server.app import Server, start
+from registrar_server.http.connection_limits import Patience
 from registrar_server.http.json_answers import write
 from registrar_server.identity.identity import Verified
 from registrar_server.identity.rejections import CredentialsRefused
@@ -392,6 +394,17 @@ class TestEnd:
         assert (line["status"], line["level"], line["student_id"]) == ("CANCELLED", "info", "s-2")
         assert (line["events"], line["revision"]) == (1, 5)
         assert line["peer"].startswith("ipv4:127.0.0.1:")
+
+    @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux notices it in time")
+    async def test_reader_that_vanishes(self, sqlite_url: str, log: Log) -> None:
+        """A reader whose network acknowledges nothing more loses its place, although all bytes are on their way."""
+        unacknowledged = Patience(unacknowledged=BRIEF)
+        async with serving_http(sqlite_url, unacknowledged) as server, calling(server.address) as registrar:
+            await asyncio.gather(*(registrar.add_student(f"s-{number}") for number in range(100)))
+            async with connected(server, receives=1) as client:
+                await client.send(request("GET", f"{WATCH}?{FROM_THE_BEGINNING}"))
+                line = await log.one("rpc", method="WatchEvents")
+        assert (line["status"], line["events"], line["revision"]) == ("CANCELLED", 100, 100)
 
 
 class TestHeartbeats:
