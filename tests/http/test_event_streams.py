@@ -17,6 +17,7 @@ from registrar_server.http.json_answers import write
 from registrar_server.identity.identity import Verified
 from registrar_server.identity.rejections import CredentialsRefused
 from registrar_server.rpc.watchers import WatchTimes
+from tests.support.batches import carried_out, create_course
 from tests.support.history_calls import record_every_type
 from tests.support.identities import caller_of, calling_as, identifying
 from tests.support.raw_connections import (
@@ -35,6 +36,8 @@ from tests.support.web_requests import WebAnswer
 PORTAL = "https://portal.example.edu"
 FROM_THE_BEGINNING = "after_revision=0"
 BRIEF = 0.2
+LARGE = "d" * 10_000
+"""A description that makes events large: a system keeps hundreds of them at most for a reader who takes none."""
 
 
 def status_of(answer: WebAnswer) -> tuple[int, str]:
@@ -405,6 +408,25 @@ class TestEnd:
                 await client.send(request("GET", f"{WATCH}?{FROM_THE_BEGINNING}"))
                 line = await log.one("rpc", method="WatchEvents")
         assert (line["status"], line["events"], line["revision"]) == ("CANCELLED", 100, 100)
+
+    async def test_reader_that_leaves_early(self, sqlite_url: str, log: Log) -> None:
+        """Events that were still to come when the reader left do not count as sent."""
+        async with (
+            serving_http(sqlite_url) as server,
+            calling(server.address) as registrar,
+            subscribed(server) as other,
+        ):
+            await other.to_checkpoint()
+            for start in range(0, 700, 100):  # The server keeps all of them at hand, since there is a watcher.
+                courses = (create_course(f"c-{start + number}", description=LARGE) for number in range(100))
+                await carried_out(registrar, *courses)
+            async with connected(server, receives=1) as client:
+                await client.send(request("GET", f"{WATCH}?{FROM_THE_BEGINNING}"))
+                await asyncio.sleep(BRIEF)
+            line = await log.one("rpc", method="WatchEvents")
+        assert line["status"] == "CANCELLED"
+        assert line["revision"] < 700
+        assert line["events"] == line["revision"]
 
 
 class TestHeartbeats:
