@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 
 from registrar.v1.history_service_pb2 import WatchEventsRequest, WatchEventsResponse
 from registrar_server.app import Server, start
+from registrar_server.http.connection_limits import Patience
 from registrar_server.http.json_answers import write
 from registrar_server.identity.identity import Verified
 from registrar_server.identity.rejections import CredentialsRefused
 from registrar_server.rpc.watchers import WatchTimes
+from tests.support.batches import carried_out, create_course
 from tests.support.history_calls import record_every_type
 from tests.support.identities import caller_of, calling_as, identifying
 from tests.support.raw_connections import (
@@ -33,6 +36,8 @@ from tests.support.web_requests import WebAnswer
 PORTAL = "https://portal.example.edu"
 FROM_THE_BEGINNING = "after_revision=0"
 BRIEF = 0.2
+LARGE = "d" * 10_000
+"""A description that makes events large: a system keeps hundreds of them at most for a reader who takes none."""
 
 
 def status_of(answer: WebAnswer) -> tuple[int, str]:
@@ -392,6 +397,36 @@ class TestEnd:
         assert (line["status"], line["level"], line["student_id"]) == ("CANCELLED", "info", "s-2")
         assert (line["events"], line["revision"]) == (1, 5)
         assert line["peer"].startswith("ipv4:127.0.0.1:")
+
+    @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux notices it in time")
+    async def test_reader_that_vanishes(self, sqlite_url: str, log: Log) -> None:
+        """A reader whose network acknowledges nothing more loses its place, although all bytes are on their way."""
+        unacknowledged = Patience(unacknowledged=BRIEF)
+        async with serving_http(sqlite_url, unacknowledged) as server, calling(server.address) as registrar:
+            await asyncio.gather(*(registrar.add_student(f"s-{number}") for number in range(100)))
+            async with connected(server, receives=1) as client:
+                await client.send(request("GET", f"{WATCH}?{FROM_THE_BEGINNING}"))
+                line = await log.one("rpc", method="WatchEvents")
+        assert (line["status"], line["events"], line["revision"]) == ("CANCELLED", 100, 100)
+
+    async def test_reader_that_leaves_early(self, sqlite_url: str, log: Log) -> None:
+        """Events that were still to come when the reader left do not count as sent."""
+        async with (
+            serving_http(sqlite_url) as server,
+            calling(server.address) as registrar,
+            subscribed(server) as other,
+        ):
+            await other.to_checkpoint()
+            for start in range(0, 700, 100):  # The server keeps all of them at hand, since there is a watcher.
+                courses = (create_course(f"c-{start + number}", description=LARGE) for number in range(100))
+                await carried_out(registrar, *courses)
+            async with connected(server, receives=1) as client:
+                await client.send(request("GET", f"{WATCH}?{FROM_THE_BEGINNING}"))
+                await asyncio.sleep(BRIEF)
+            line = await log.one("rpc", method="WatchEvents")
+        assert line["status"] == "CANCELLED"
+        assert line["revision"] < 700
+        assert line["events"] == line["revision"]
 
 
 class TestHeartbeats:

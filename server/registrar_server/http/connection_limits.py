@@ -22,6 +22,8 @@ class Patience:
     """For the next request of a connection."""
     unread: float = 30.0
     """For a client to read more of its answer."""
+    unacknowledged: float = 60.0
+    """For a client's system to take what was sent, before the client is taken to have vanished without a sign."""
     linger: float = 5.0
     """For the rest of a request that is already answered."""
     farewell: float = 0.2

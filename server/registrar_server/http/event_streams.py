@@ -131,6 +131,9 @@ class EventStream:
             self.has_begun = True
             self._beating = asyncio.create_task(self._beat())
         await self._write(response)
+        # What is sent to a client who has left is dropped without a sign. Now the stream can be cancelled before it
+        # takes the response for sent and goes on with the next ones.
+        await asyncio.sleep(0)
 
     async def fail(self, status: Status) -> None:
         """End the stream with the status for which it ends."""

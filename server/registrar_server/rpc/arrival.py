@@ -118,6 +118,10 @@ class Arrival:
             self._peer = self._context.peer()
         return self._peer
 
+    def keep_peer(self) -> None:
+        """Ask for the address of the caller now: gRPC does not know it any more when the connection is lost."""
+        self._peer = self._context.peer()
+
     async def wait(self) -> None:
         """Return when the call is over; at most one caller may wait. Who stops waiting before has to call ``leave``."""
         if not self.is_over:

@@ -227,6 +227,7 @@ class Endpoints:
 
         async def handle(metadata: Metadata, data: bytes, context: Context) -> None:
             arrival = Arrival(method, data, context, math.inf)
+            arrival.keep_peer()
             try:
                 credentials = credentials_of(metadata, context)
                 await name_caller(arrival, identity, credentials)
