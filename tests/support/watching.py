@@ -15,6 +15,7 @@ from registrar_server.core.records import Event
 from registrar_server.core.vocabulary import EventType
 from registrar_server.reading.history import EventSearch, HistoryEntry, revision_ahead
 from registrar_server.reading.spans import Span, WatchedEvent
+from tests.support.batches import carried_out, create_student
 from tests.support.refusals import Failure, refused
 from tests.support.servers import Registrar
 
@@ -146,3 +147,10 @@ async def begun(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for _ in tasks:
         await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)
+
+
+async def add_students(registrar: Registrar, count: int, prefix: str = "s") -> None:
+    """Create students with as few calls as possible."""
+    for start in range(0, count, 500):
+        writes = [create_student(f"{prefix}-{number}") for number in range(start, min(count, start + 500))]
+        await carried_out(registrar, *writes)

@@ -12,8 +12,7 @@ from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.history_reads import ROWS
 from registrar_server.rpc.watch_forms import GRPC
 from tests.support.servers import calling, serving
-from tests.support.watching import watching
-from tests.watch.test_streams import add_students
+from tests.support.watching import add_students, watching
 
 SPANS = 3
 

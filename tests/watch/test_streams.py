@@ -17,11 +17,10 @@ from registrar.v1.event_pb2 import (
 )
 from registrar_server.reading.spans import SPAN_EVENTS
 from registrar_server.rpc.watchers import WatchTimes
-from tests.support.batches import carried_out, create_student
 from tests.support.history_calls import create_campus, drop, history, record_every_type
 from tests.support.refusals import info
 from tests.support.servers import Log, Registrar, registrar_on
-from tests.support.watching import revisions, watching, watching_live
+from tests.support.watching import add_students, revisions, watching, watching_live
 
 CAMPUS_REVISION = 5
 FILTERS: dict[str, dict[str, Any]] = {
@@ -36,13 +35,6 @@ FILTERS: dict[str, dict[str, Any]] = {
     "nobody": {"student_id": "s-9"},
     "actor": {"actor": "key:nobody"},
 }
-
-
-async def add_students(registrar: Registrar, count: int, prefix: str = "s") -> None:
-    """Create students with as few calls as possible."""
-    for start in range(0, count, 500):
-        writes = [create_student(f"{prefix}-{number}") for number in range(start, min(count, start + 500))]
-        await carried_out(registrar, *writes)
 
 
 class TestEvents:

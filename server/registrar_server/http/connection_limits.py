@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -71,6 +72,13 @@ class Unsent:
             self._since = now
         self._bytes = waiting
         return self._since if waiting else now
+
+
+def expect_acknowledgements(transport: asyncio.Transport, seconds: float) -> None:
+    """Let the system close a connection if its client vanishes without a sign, which a stream would never notice."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Elsewhere the system gives up by itself, after minutes.
+        connected = transport.get_extra_info("socket")
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
 
 
 def peer(client: tuple[str, int] | None) -> str:

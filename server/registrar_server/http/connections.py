@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import httptools
 import structlog
@@ -13,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from registrar_server.http import answers, request_heads
 from registrar_server.http.answers import HttpAnswer
-from registrar_server.http.connection_limits import Connections, Outlet, Unsent, peer
+from registrar_server.http.connection_limits import Connections, Outlet, Unsent, expect_acknowledgements, peer
 from registrar_server.http.raw_answers import InOnePiece, raw_answer
 from registrar_server.http.refusals import HttpReason, HttpRefusal
 from registrar_server.http.request_targets import replace_host
@@ -61,20 +60,13 @@ class Connection(HttpToolsProtocol):
         """Serve the client, or refuse it if there are too many others or the server is stopping."""
         super().connection_made(transport)
         self._raw = transport
-        self._expect_acknowledgements()
+        expect_acknowledgements(transport, self.server_state.patience.unacknowledged)
         self.transport = Outlet(transport.write, self.leave, self.is_closing)  # type: ignore[assignment]
         if self.server_state.is_stopping:
             self._reject(*answers.of_stop())
         elif len(self.connections) > self.server_state.maximum:
             refusal = HttpRefusal(HttpReason.TOO_MANY_CONNECTIONS, "The server has too many connections; try again.")
             self._reject(answers.of_refusal(refusal), refusal.reason)
-
-    def _expect_acknowledgements(self) -> None:
-        """Let the system close the connection if its client vanishes without a sign, as a stream would never notice."""
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Elsewhere the system gives up by itself, after minutes.
-            milliseconds = round(self.server_state.patience.unacknowledged * 1000)
-            connected = self._raw.get_extra_info("socket")
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     def data_received(self, data: bytes) -> None:
         """Read a part of a request, or of several."""

@@ -16,8 +16,10 @@ KEPT_BYTES = 8 * 1024 * 1024
 """The newest events are kept, at most so many. A watcher that is further behind reads the table."""
 KEPT_ANSWERS = 16
 """How many of the spans that watchers got are kept for those who come to the same place a little later."""
-PAUSE_S = 0.02
-"""How long the tail waits after each read, so that one read finds all commits that come in quick succession."""
+PAUSE_PER_EVENT_S = 0.0005
+MAX_PAUSE_S = 0.05
+"""How long the tail waits after each read, for each event that it found. Under load, one read and one response have
+the events of many commits. A commit that comes alone is read at once."""
 
 Read = Callable[[EventSearch], Awaitable[Span]]
 
@@ -116,8 +118,7 @@ class Tail:
         try:
             while True:
                 await self._wait_for_news()
-                await self._read_on()
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(min(await self._read_on() * PAUSE_PER_EVENT_S, MAX_PAUSE_S))
         except Exception as error:
             self._wake_all(error)
             self._forget()
@@ -131,14 +132,17 @@ class Tail:
                 if await self._latest() != self._head:
                     return
 
-    async def _read_on(self) -> None:
+    async def _read_on(self) -> int:
+        """Read to the end of the history, and return the number of new events."""
         self._noticed.clear()
-        span = None
-        while span is None or not span.is_last:
+        count, is_last = 0, False
+        while not is_last:
             span = await self._read(EventSearch(after=self._head))
             if span.events:
                 self._add(span)
                 self._wake(span)
+            count, is_last = count + len(span.events), span.is_last
+        return count
 
     def _add(self, span: Span) -> None:
         self._spans.append(span)

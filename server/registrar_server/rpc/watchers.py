@@ -37,7 +37,7 @@ class WatchTimes(NamedTuple):
     """Between two looks at the credentials of a stream, unless they expire earlier."""
     poll: float = 2.0
     """Between two looks for new events, in case that an announcement was lost."""
-    poll_sqlite: float = 0.05
+    poll_sqlite: float = 0.04
     """Between two looks for commits of other processes on SQLite, which announces none."""
     heartbeat: float = 5.0
     """Between two comments of a stream over HTTP, so that no proxy takes its connection for dead."""
