@@ -18,7 +18,7 @@ from starlette.types import Send
 
 from registrar_server.errors import Reason, shutting_down
 from registrar_server.http.json_answers import write, write_in_pieces
-from registrar_server.http.refusals import STATUSES, HttpRefusal
+from registrar_server.http.refusals import STATUSES, HttpReason, HttpRefusal
 from registrar_server.rpc import status as rpc_status
 from registrar_server.rpc.methods import Method
 
@@ -113,6 +113,12 @@ def of_status(status: Status) -> HttpAnswer:
 def of_stop() -> tuple[HttpAnswer, str]:
     """Return the answer to a request that comes when the server stops, and its reason."""
     return of_status(rpc_status.of_refusal(shutting_down()).message), Reason.SHUTTING_DOWN
+
+
+def of_crowd() -> tuple[HttpAnswer, str]:
+    """Return the answer to a client that finds too many connections, and its reason."""
+    refusal = HttpRefusal(HttpReason.TOO_MANY_CONNECTIONS, "The server has too many connections; try again.")
+    return of_refusal(refusal), refusal.reason
 
 
 def of_refusal(refusal: HttpRefusal) -> HttpAnswer:

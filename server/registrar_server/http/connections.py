@@ -65,8 +65,7 @@ class Connection(HttpToolsProtocol):
         if self.server_state.is_stopping:
             self._reject(*answers.of_stop())
         elif len(self.connections) > self.server_state.maximum:
-            refusal = HttpRefusal(HttpReason.TOO_MANY_CONNECTIONS, "The server has too many connections; try again.")
-            self._reject(answers.of_refusal(refusal), refusal.reason)
+            self._reject(*answers.of_crowd())
 
     def data_received(self, data: bytes) -> None:
         """Read a part of a request, or of several."""
