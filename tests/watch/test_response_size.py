@@ -28,7 +28,8 @@ def test_a_full_response_fits_into_the_smallest_message_that_a_server_may_have()
     """The events of one response are as large as the message; the revision comes behind them."""
     size = SMALLEST_MESSAGE // 256
     events = [event_of(size, FIRST + number) for number in range(256)]
-    responses = list(GRPC.responses(Span(FIRST - 1, FIRST + 255, events, is_last=True), as_student=False))
+    span = Span(FIRST - 1, FIRST + 255, events, is_last=True)
+    responses = [response.data for response in GRPC.responses(span, as_student=False)]
     assert max(map(len, responses)) <= SMALLEST_MESSAGE
     received = [event.revision for each in responses for event in WatchEventsResponse.FromString(each).events]
     assert received == [event.revision for event in events]

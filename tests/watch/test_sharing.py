@@ -78,5 +78,5 @@ def test_students_share_responses_with_students_only() -> None:
     shared = span()
     [whole] = GRPC.responses(shared, as_student=False)
     [part] = GRPC.responses(shared, as_student=True)
-    comments = [WatchEventsResponse.FromString(response).events[0].comment for response in (whole, part)]
+    comments = [WatchEventsResponse.FromString(response.data).events[0].comment for response in (whole, part)]
     assert comments == ["as agreed", ""]

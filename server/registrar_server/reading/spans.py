@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
+from typing import Any, TypeVar
 
 from registrar_server.reading.history import EventSearch, HistoryEntry, revision_ahead
 from registrar_server.reading.reader import Reader
+
+Form = TypeVar("Form")
 
 SPAN_EVENTS = 500
 """The most events that are read at once."""
@@ -55,9 +58,9 @@ class Span:
         self.events = events
         self.is_last = is_last
         """Whether the history had no later revision when the span was read."""
-        self._forms: dict[Hashable, Sequence[bytes]] = {}
+        self._forms: dict[Hashable, Sequence[Any]] = {}
 
-    def in_form(self, make: Callable[[Span], Sequence[bytes]]) -> Sequence[bytes]:
+    def in_form(self, make: Callable[[Span], Sequence[Form]]) -> Sequence[Form]:
         """Return what ``make`` makes of the span, made once for all watchers that use the same function."""
         form = self._forms.get(make)
         if form is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from registrar.v1.history_service_pb2 import WatchEventsResponse
 from registrar_server.reading.history import HistoryEntry
@@ -49,6 +50,14 @@ def join(events: Sequence[bytes], revision: int, *, checkpoint: bool = False) ->
     return b"".join((*events, end.SerializeToString()))
 
 
+class Response(NamedTuple):
+    """A response in some form: its bytes, the number of its events and its revision."""
+
+    data: bytes
+    events: int
+    revision: int
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """A form of responses: what makes it of a packed event, and what joins events to a response."""
@@ -57,30 +66,30 @@ class Form:
     of_event_for_students: Callable[[bytes], bytes] = for_students
     join: Callable[..., bytes] = join
 
-    def responses(self, span: Span, *, as_student: bool) -> Sequence[bytes]:
+    def responses(self, span: Span, *, as_student: bool) -> Sequence[Response]:
         """Return the responses with the events of a span, made once for all watchers who get the same."""
         return span.in_form(self._for_students if as_student else self._for_others)
 
-    def _for_students(self, span: Span) -> Sequence[bytes]:
+    def _for_students(self, span: Span) -> Sequence[Response]:
         return list(self._joined(span, [event.in_form(self.of_event_for_students) for event in span.events]))
 
-    def _for_others(self, span: Span) -> Sequence[bytes]:
+    def _for_others(self, span: Span) -> Sequence[Response]:
         make = self.of_event
         events = [event.packed if make is unchanged else event.in_form(make) for event in span.events]
         return list(self._joined(span, events))
 
-    def _joined(self, span: Span, made: Sequence[bytes]) -> Iterator[bytes]:
+    def _joined(self, span: Span, made: Sequence[bytes]) -> Iterator[Response]:
         events: list[bytes] = []
         size, last = 0, span.after
         for event, data in zip(span.events, made, strict=True):
             if events and (size + len(data) > MAX_RESPONSE_BYTES or len(events) == MAX_RESPONSE_EVENTS):
-                yield self.join(events, last)
+                yield Response(self.join(events, last), len(events), last)
                 events, size = [], 0
             events.append(data)
             size += len(data)
             last = event.revision
         if events:
-            yield self.join(events, span.upto)
+            yield Response(self.join(events, span.upto), len(events), span.upto)
 
 
 GRPC = Form()

@@ -127,11 +127,14 @@ class Watchers:
         """Send what the history has after a revision, and what comes; never ends by itself."""
         clock = asyncio.get_running_loop().time
         is_behind, due, sent = True, clock() + self.times.checkpoint, 0
+        arrival.noted = {"events": sent, "revision": revision}
         while True:
             span = await self._feed.next(search, revision)
             for response in form.responses(span, as_student=arrival.as_student):
-                await send(response)
-            revision, sent = span.upto, sent + len(span.events)
+                await send(response.data)
+                sent += response.events
+                arrival.noted = {"events": sent, "revision": response.revision}
+            revision = span.upto
             arrival.noted = {"events": sent, "revision": revision}
             is_behind = is_behind or not span.is_last
             if (is_behind and span.is_last) or clock() >= due:
