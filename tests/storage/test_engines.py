@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from registrar_server.storage import engines
+from registrar_server.storage.database import Database
 
 
 @pytest.fixture
@@ -41,3 +42,14 @@ def test_first_connection_gives_up_after_the_lock_timeout(engine: Engine, monkey
     monkeypatch.setattr(engines, "LOCK_TIMEOUT_MS", 20)
     with pytest.raises(sqlite3.OperationalError, match="database is locked"):
         engine.raw_connection()
+
+
+def test_postgresql_compiles_no_queries(postgresql_url: str) -> None:
+    """It would compile short queries each time, as long as their tables were never analyzed."""
+    database = Database(postgresql_url)
+    try:
+        for each in (database.writer, database.looker, database.autocommit):
+            with each.connect() as connection:
+                assert connection.exec_driver_sql("SHOW jit").scalar() == "off"
+    finally:
+        database.close()

@@ -33,6 +33,9 @@ def create_engine(url: URL, size: int, *, autocommit: bool = False, one_plan: bo
     settings: dict[str, str | int] = {
         "lock_timeout": LOCK_TIMEOUT_MS,
         "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
+        # Before PostgreSQL has analyzed a table, it takes short queries for long ones, and compiles them each time,
+        # which takes some hundred times as long as the queries.
+        "jit": "off",
     }
     if autocommit:
         options["isolation_level"] = "AUTOCOMMIT"
