@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -13,6 +14,10 @@ Form = TypeVar("Form")
 
 SPAN_EVENTS = 500
 """The most events that are read at once."""
+PIECE = 64
+TURN_S = 0.00005
+"""Before so many events are packed, the thread sleeps for so long, in seconds. Otherwise it would keep the interpreter
+for 5 ms at a time, and the event loop could not send the database its next batch meanwhile."""
 
 
 class WatchedEvent:
@@ -109,6 +114,9 @@ def read_span(reader: Reader, pack: Callable[[HistoryEntry], bytes], search: Eve
     page = reader.list_events(search, SPAN_EVENTS)
     if page.last_revision < search.after:
         raise revision_ahead(search.after, page.last_revision)
-    events = [WatchedEvent(entry, pack(entry)) for entry in page.entries]
+    events: list[WatchedEvent] = []
+    for first in range(0, len(page.entries), PIECE):
+        time.sleep(TURN_S)
+        events += [WatchedEvent(entry, pack(entry)) for entry in page.entries[first : first + PIECE]]
     is_last = len(events) < SPAN_EVENTS
     return Span(search.after, page.last_revision if is_last else events[-1].revision, events, is_last=is_last)
