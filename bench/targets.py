@@ -259,7 +259,7 @@ TARGETS = (
     _watched(measurements.ARRIVING_HOT, Measure.P99, 1000.0),
     _watched_than(measurements.WATCHED_MANY, measurements.UNWATCHED_MANY, 0.8, 0.9),
     _watched(measurements.ARRIVING_MANY, Measure.P99, 1000.0),
-    _watched_than(measurements.CAUGHT_UP, measurements.LISTED, 0.8, 1.2),
+    _watched_than(measurements.CAUGHT_UP, measurements.LISTED, 0.7, 1.0),
     _watched_than(measurements.CAUGHT_UP_TEN, measurements.LISTED, 4.0, 8.0),
     *(
         target
