@@ -17,7 +17,7 @@ from registrar_server.storage import engines
 from registrar_server.storage.bulk import id_rows
 from registrar_server.storage.database import Database
 from registrar_server.storage.failures import CommitUncertain, Failure, classify
-from registrar_server.storage.loop_store import MANY_ROWS, LoopStore
+from registrar_server.storage.loop_store import LONG_US, LoopStore
 from registrar_server.storage.stores import BlockingStore, Exchanges
 from tests.support.drivers import (
     INSERT_RESPONSES,
@@ -390,10 +390,10 @@ async def test_threads_use_the_connections_that_the_event_loop_does_not(store: L
     assert await students(store, "s-3") == ["s-3"]
 
 
-async def test_work_on_many_rows_runs_in_a_thread(store: LoopStore) -> None:
+async def test_long_work_runs_in_a_thread(store: LoopStore) -> None:
     mine = threading.get_ident()
-    assert await store.compute(MANY_ROWS - 1, threading.get_ident) == mine
-    assert await store.compute(MANY_ROWS, threading.get_ident) != mine
+    assert await store.compute(LONG_US - 1, threading.get_ident) == mine
+    assert await store.compute(LONG_US, threading.get_ident) != mine
 
 
 async def test_connections_are_made_while_the_threads_of_the_event_loop_are_busy(store: LoopStore) -> None:

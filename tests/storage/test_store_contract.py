@@ -186,16 +186,16 @@ class TestLooking:
         assert not running.store.availability.fails("reading")
 
 
-@pytest.mark.parametrize("rows", [1, 100_000])
+@pytest.mark.parametrize("microseconds", [1, 100_000])
 class TestComputing:
     """A function is called with its arguments, wherever it runs."""
 
-    def test_its_result(self, running: RunningStore, rows: int) -> None:
-        assert running.run(running.store.compute(rows, divmod, 7, 2)) == (3, 1)
+    def test_its_result(self, running: RunningStore, microseconds: int) -> None:
+        assert running.run(running.store.compute(microseconds, divmod, 7, 2)) == (3, 1)
 
-    def test_its_error(self, running: RunningStore, rows: int) -> None:
+    def test_its_error(self, running: RunningStore, microseconds: int) -> None:
         with pytest.raises(ZeroDivisionError):
-            running.run(running.store.compute(rows, divmod, 7, 0))
+            running.run(running.store.compute(microseconds, divmod, 7, 0))
 
 
 class TestBlockingStore:

@@ -53,9 +53,9 @@ class WatchedStore(Store):
             seconds = 0
         await self._store.pause(seconds)
 
-    async def compute(self, rows: int, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def compute(self, microseconds: int, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function where the store does."""
-        return await self._store.compute(rows, function, *arguments)
+        return await self._store.compute(microseconds, function, *arguments)
 
 
 class _WatchedExchanges:

@@ -33,6 +33,10 @@ from registrar_server.storage.stores import Store
 MAX_TRIES = 5
 PIECE = 64
 """How many calls are decided before other work in the event loop may go on."""
+STUDENT_US = 10
+"""How long a decision about all students of a batch takes for each of them, such as the deletion of a course."""
+WRITES_US = 3
+"""How long it takes to make the rows of a change."""
 _INTERRUPTIONS = frozenset({Reason.CONTENTION, Reason.DATABASE_UNAVAILABLE})
 """The reasons for which a block ends before all of its calls were carried out. No decision has them."""
 
@@ -229,8 +233,8 @@ class Ledger:
         return outcomes
 
     async def _writes(self, journal: Journal, responses: Responses) -> tuple[tuple[Statement, Rows], ...]:
-        rows = len(journal.events) + len(journal.changed_enrollments)
-        return await self._store.compute(rows, statements.writes, journal, responses.added)
+        changes = len(journal.events) + len(journal.changed_enrollments)
+        return await self._store.compute(changes * WRITES_US, statements.writes, journal, responses.added)
 
     async def _carry_out_all(self, state: State, responses: Responses, calls: Sequence[Call]) -> list[Outcome]:
         """Decide all calls, in pieces, so that other work can go on between them."""
@@ -239,7 +243,8 @@ class Ledger:
             if outcomes:
                 await self._store.pause(0)
             piece = calls[first : first + PIECE]
-            outcomes += await self._store.compute(len(state.students), _carry_out_piece, state, responses, piece)
+            microseconds = len(state.students) * STUDENT_US
+            outcomes += await self._store.compute(microseconds, _carry_out_piece, state, responses, piece)
         return outcomes
 
 

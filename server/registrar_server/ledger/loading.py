@@ -38,6 +38,9 @@ MAX_WAITERS = 4_000_000
 GROWTH = 8
 """By how much the number of spare waiters grows after a run that lacked some. Each run judges all of them again."""
 
+LOADING_US = 1
+"""How long it takes to load a row into the state."""
+
 MAX_EXPECTED = 1_000
 """The most courses whose expected waiters are kept."""
 
@@ -199,7 +202,7 @@ def _check_locks(found: QueryResults, scope: Scope) -> None:
 
 
 async def _fill(state: State, store: Store, transaction: Exchanges, scope: Scope, found: QueryResults) -> None:
-    await store.compute(found.row_count(), _load, state, scope, found)
+    await store.compute(found.row_count() * LOADING_US, _load, state, scope, found)
     waiting = {waiter.student_id for waiter in found[statements.WAITERS]}
     prerequisites = _prerequisites(state, scope)
     if waiting or prerequisites:

@@ -25,10 +25,11 @@ from registrar_server.storage.stores import Exchanges, Store
 
 Result = TypeVar("Result")
 
-MANY_ROWS = 500
-"""From this many rows on, a computation runs in a thread: it would keep the event loop for more than 5 ms."""
-MANY_CONVERTED = 2_000
-"""The same for rows that are converted to parameters or from results, which takes a third of the time."""
+LONG_US = 5_000
+"""How many microseconds a computation may keep the event loop; a longer one runs in a thread. A shorter one would wait
+there for the interpreter, up to 5 ms, while the locks of its transaction are held."""
+CONVERSION_US = 1
+"""How long it takes to convert a row to parameters or from a result."""
 
 SPARE_THREADS = 4
 """How many threads there are beside one for each lane of changes: for lookups, and to close connections meanwhile."""
@@ -58,11 +59,9 @@ class LoopStore(Store):
         """Let other work go on."""
         await asyncio.sleep(seconds)
 
-    async def compute(self, rows: int, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def compute(self, microseconds: int, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call the function, in a thread if it takes long."""
-        if rows < MANY_ROWS:
-            return function(*arguments)
-        return await self._threads.run(function, *arguments)
+        return await self._threads.compute(microseconds, function, *arguments)
 
     async def close(self) -> None:
         """Close all connections, which must be idle, and end the threads."""
@@ -77,6 +76,12 @@ class _Threads:
 
     def run(self, function: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
         return asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+    async def compute(self, microseconds: int, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a function here, or in a thread if it takes long."""
+        if microseconds < LONG_US:
+            return function(*arguments)
+        return await self.run(function, *arguments)
 
     def begin(self, function: Callable[[], object]) -> None:
         """Run a function, and wait for nothing."""
@@ -198,9 +203,7 @@ class _Connection:
             return QueryResults.of(requests, ())
         exchange = await self._prepare(reading, sent)
         await self._loop_connection.run(exchange)
-        if exchange.row_count() < MANY_CONVERTED:
-            return _read(requests, exchange)
-        return await self._threads.run(_read, requests, exchange)
+        return await self._threads.compute(exchange.row_count() * CONVERSION_US, _read, requests, exchange)
 
     async def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
         """Write and commit; see ``Transaction.commit``."""
@@ -213,9 +216,8 @@ class _Connection:
             raise error_of_commit(error) from error.__cause__
 
     async def _prepare(self, kind: Callable[..., Exchange], sent: list[tuple[Any, bulk.Rows]]) -> Exchange:
-        if sum([len(rows) for _, rows in sent]) < MANY_CONVERTED:
-            return kind(self._driver, sent)
-        return await self._threads.run(kind, self._driver, sent)
+        rows = sum([len(rows) for _, rows in sent])
+        return await self._threads.compute(rows * CONVERSION_US, kind, self._driver, sent)
 
     async def end(self) -> None:
         """Roll back a transaction that was not committed."""

@@ -49,10 +49,10 @@ class Store(ABC):
         """Wait; with 0 seconds, only let other work in the event loop go on."""
 
     @abstractmethod
-    async def compute(self, rows: int, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call a function whose time grows with a number of rows, about 10 µs for each, and return its result.
+    async def compute(self, microseconds: int, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a function that takes about so many microseconds, and return its result.
 
-        It may run in a thread. Nothing else may use meanwhile what it reads or changes.
+        A long one may run in a thread. Nothing else may use meanwhile what it reads or changes.
         """
 
     @abstractmethod
@@ -99,7 +99,7 @@ class BlockingStore(Store):
         if seconds:
             self._sleep(seconds)
 
-    async def compute(self, rows: int, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def compute(self, microseconds: int, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call the function in this thread."""
         return function(*arguments)
 
