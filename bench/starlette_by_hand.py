@@ -31,8 +31,8 @@ from registrar_server.core.commands import Enroll
 from registrar_server.core.seats import Enrolled
 from registrar_server.errors import Refusal
 from registrar_server.http.json_answers import write
+from registrar_server.ledger.calls import Call
 from registrar_server.ledger.event_lines import log_events
-from registrar_server.ledger.ledger import Call
 from registrar_server.reading.lookups import CoursesOfStudent, StudentCourse
 from registrar_server.rpc import convert
 from registrar_server.rpc.methods import LookupPlan

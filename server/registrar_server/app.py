@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.engine import URL
 
 from registrar_server import migrate
-from registrar_server.call_queues import BLOCK_LANES, CallQueues
+from registrar_server.call_queues import CallQueues, writers
 from registrar_server.housekeeping import INTERVAL_S, Housekeeping, repeat
 from registrar_server.http.connection_limits import PATIENCE, Patience
 from registrar_server.http.listener import HttpListener
@@ -66,7 +66,7 @@ class Server:
         self._patience = patience
         self._database = Database(
             settings.database_url.get_secret_value(),
-            writers=settings.write_lanes + BLOCK_LANES,
+            writers=writers(settings.write_lanes),
             # Lists run beside pings, housekeeping and watchers, previews beside lookups and the lane for revisions.
             readers=settings.read_lanes + 2,
         )

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from registrar_server.ledger.batching import Batcher, Lanes, Limits, Pool, Run
+from registrar_server.ledger.batching import Batcher, Lanes, Limits, Run
+from registrar_server.ledger.calls import Answer, Block, Call, Outcome
 from registrar_server.ledger.lane_thread import LaneThread
-from registrar_server.ledger.ledger import Answer, Block, Call, Ledger, Outcome
+from registrar_server.ledger.ledger import Ledger
 from registrar_server.ledger.loading import ExpectedWaiters
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.commit_poll import CommitPoll
@@ -31,8 +32,15 @@ from registrar_server.storage.database import Database
 from registrar_server.storage.loop_store import LoopStore
 from registrar_server.storage.stores import BlockingStore
 
-BLOCK_LANES = 3
+LANE_DEPTH = 2
+"""The number of batches of single calls that each lane has at work on PostgreSQL."""
+BLOCK_DEPTH = 3
 """The number of blocks at work on PostgreSQL: while the database carries out one, the server decides another."""
+
+
+def writers(lanes: int) -> int:
+    """Return how many transactions this number of lanes writes at once on PostgreSQL."""
+    return lanes * LANE_DEPTH + BLOCK_DEPTH
 
 
 class CallQueues:
@@ -48,24 +56,24 @@ class CallQueues:
         max_page_bytes = settings.max_message_bytes * 3 // 4  # The rest of a message is for its envelope.
         reader = Reader(database)
         reads = PackedReads(partial(look_up, self._store), self._store.pause, reader, max_page_bytes)
-        count = 1 if database.is_sqlite else settings.write_lanes
-        lanes = [Batcher[Any, Any](self._lane(ledger.work, f"write-{lane}"), limits) for lane in range(count)]
+        count, depth = (1, 1) if database.is_sqlite else (settings.write_lanes, LANE_DEPTH)
+        runs = [self._lane(ledger.work, f"write-{lane}") for lane in range(count)]
+        lanes = [Batcher[Any, Any](run, limits, depth=depth) for run in runs]
         self.changes = Lanes[Call, Answer](lanes, key=lambda call: call.command.lane_key)
-        # On PostgreSQL blocks have lanes of their own. On SQLite, which has one writer, single calls go before them.
-        of_blocks = [Batcher[Any, Any](ledger.work, limits) for _ in range(BLOCK_LANES)]
-        self.blocks = Pool[Block, Sequence[Outcome]](lanes if database.is_sqlite else of_blocks)
+        # On PostgreSQL blocks have a lane of their own. On SQLite, which has one writer, single calls go before them.
+        of_blocks = Batcher[Any, Any](ledger.work, limits, depth=BLOCK_DEPTH)
+        self.blocks: Batcher[Block, Sequence[Outcome]] = lanes[0] if database.is_sqlite else of_blocks
         self.lookups = Batcher[LookupPlan, Answer](self._lane(reads.look_up, "read"), limits)
         self.queries = QueryThreads(settings.read_lanes, settings.max_waiting)
         twins = Twins(self.changes, settings.max_waiting)
         previews = Previews(BlockingStore(database), expected)
-        # Batches that end together share one query, since there are few connections for lookups.
         run = self._lane(partial(latest_revisions, self._store), "revision")
         self._revisions = Batcher[None, int](run, Limits(settings.max_waiting, settings.max_waiting))
         self.batches = Batches(
             twins,
             self.blocks,
             partial(self.queries.run, previews.preview_all),
-            partial(self._revisions.submit, None),
+            lambda: ledger.revision,
             BatchAnswers(settings.max_message_bytes),
             BatchLimits(settings.max_batch, settings.max_waiting),
         )
@@ -96,7 +104,7 @@ class CallQueues:
         """Refuse new calls, and return when all calls in progress are done."""
         queues = (self.changes, self.blocks, self.batches, self.lookups, self.queries, self.feed)
         await asyncio.gather(*(queue.close() for queue in queues))
-        await self._revisions.close()  # A batch that ends while the server stops still needs the revision.
+        await self._revisions.close()  # The feed asks for the revision until it is closed.
 
     async def disconnect(self) -> None:
         """End the threads and close the connections of the queues, which must be closed."""

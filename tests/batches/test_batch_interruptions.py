@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -14,10 +13,9 @@ from grpc import StatusCode
 from sqlalchemy import Connection, Engine
 
 from registrar.v1.batch_service_pb2 import BatchWriteRequest
-from registrar_server import call_queues
 from registrar_server.app import Server, start
-from registrar_server.errors import database_unavailable
-from registrar_server.ledger.ledger import Block, Ledger, Outcome
+from registrar_server.ledger.calls import Block, Outcome
+from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage import engines
 from tests.support.batches import ID, Blocks, batch, carried_out, create_student, enroll, reasons, sent
 from tests.support.consistency import assert_consistent
@@ -120,24 +118,6 @@ class TestInterruptions:
             await assert_repeated(registrar)
         assert_consistent(engine)
 
-    async def test_after_the_last_piece(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """If only the revision cannot be read, the message does not say that nothing was changed."""
-
-        async def lost(_store: object, asked: Sequence[None]) -> list[Exception]:
-            return [database_unavailable() for _ in asked]
-
-        with monkeypatch.context() as patch:
-            patch.setattr(call_queues, "latest_revisions", lost)
-            async with registrar_on(database_url) as registrar:
-                failure = await refused(sent(registrar, OF_STUDENTS))
-                assert failure.reason == "DATABASE_UNAVAILABLE"
-                assert failure.message == (
-                    "The writes were answered, but the revision of the history could not be read."
-                    " Repeat the call with its request_id to get all results."
-                )
-        async with registrar_on(database_url) as registrar:
-            await assert_repeated(registrar)
-
     @pytest.mark.parametrize("place", [0, 1, 2, 3, 5])
     async def test_the_timeout_of_a_write(self, database_url: str, blocks: Blocks, place: int) -> None:
         """A write whose time is over before its piece begins ends the batch; the pieces before it are done."""
@@ -204,7 +184,7 @@ class TestInterruptions:
 async def closing(server: Server) -> None:
     """Wait until a server takes no more calls."""
     async with asyncio.timeout(30):
-        while not server._queues.blocks._lanes[0]._closing:  # noqa: ASYNC110  # It tells nobody.
+        while not server._queues.blocks._closing:  # noqa: ASYNC110  # It tells nobody.
             await asyncio.sleep(0)
 
 

@@ -85,16 +85,6 @@ class TestBulkYields:
             assert reasons(await block) == [""]
 
 
-async def test_batches_that_end_together_read_the_revision_together(database_url: str) -> None:
-    """They do not wait until one of the few connections for lookups is free, which takes 5 s."""
-    async with registrar_on(database_url, read_lanes=1) as registrar:
-        batches = (carried_out(registrar, create_student(f"s-{number}"), unordered=True) for number in range(50))
-        async with asyncio.timeout(4):
-            responses = await asyncio.gather(*batches)
-    assert sorted(response.revision for response in responses)[-1] == 50
-    assert all(response.revision for response in responses)
-
-
 class TestUnordered:
     """Each write of an unordered batch enters its lane like a single call."""
 

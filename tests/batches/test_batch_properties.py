@@ -21,7 +21,8 @@ from sqlalchemy import create_engine, select
 
 from registrar.v1.batch_service_pb2 import BatchWriteRequest, BatchWriteResponse
 from registrar_server.errors import database_unavailable
-from registrar_server.ledger.ledger import Block, Ledger, Outcome
+from registrar_server.ledger.calls import Block, Outcome
+from registrar_server.ledger.ledger import Ledger
 from registrar_server.storage import models
 from tests.support.batch_mixes import FOUNDATION, MIXES, named
 from tests.support.batches import answer, batch, carried_out, id_of, masked, reason, reasons, sent, status_of

@@ -187,6 +187,16 @@ class TestLikeSingleCalls:
         assert [event.revision for event in answer.events] == [1, 2]
         assert response.revision == 2
 
+    async def test_the_revision_of_a_batch_that_changes_nothing(self, database_url: str) -> None:
+        """A server that has made no change yet repeats and refuses writes with the revision of the history."""
+        async with registrar_on(database_url) as registrar:
+            await carried_out(registrar, create_student("s-1"), create_student("s-2"), request_id=ID)
+        async with registrar_on(database_url) as registrar:
+            assert (await carried_out(registrar, create_student("s-1"))).revision == 2
+        async with registrar_on(database_url) as registrar:
+            repeated = await carried_out(registrar, create_student("s-1"), create_student("s-2"), request_id=ID)
+            assert repeated.revision == 2
+
     async def test_events_of_a_write_by_its_request_id(self, registrar: Registrar) -> None:
         """The events of a write have the id that follows from its place."""
         await carried_out(registrar, create_student("s-1"), create_course("CS-101"), enroll("s-1"), request_id=ID)

@@ -523,6 +523,84 @@ class TestBehind:
         assert await last == "A"
 
 
+class TestDepth:
+    """A lane with a depth has several batches at work, if they are large."""
+
+    @pytest.fixture
+    async def deep(self, work: Work) -> AsyncIterator[Batcher[str, str]]:
+        """A lane with two batches of up to 8 items at work; from 2 items on, a batch is large."""
+        batcher = Batcher[str, str](work, Limits(max_batch=8, max_waiting=20), depth=2)
+        yield batcher
+        work.end_all()
+        work.end()
+        await batcher.close()
+
+    async def test_a_large_batch(self, deep: Batcher[str, str], work: Work) -> None:
+        """It begins beside another one."""
+        first = await occupy(deep, work)
+        second = await submit(deep, "ab")
+        assert await work.begun() == ["a", "b"]
+        work.end_all()
+        work.end()
+        assert await asyncio.gather(*first, *second) == ["X", "A", "B"]
+
+    async def test_a_small_batch(self, deep: Batcher[str, str], work: Work) -> None:
+        """It gathers until the lane is idle, or until it is large."""
+        await occupy(deep, work)
+        await submit(deep, "a")
+        assert await work.is_idle()
+        await submit(deep, "b")
+        assert await work.begun() == ["a", "b"]
+        await submit(deep, "c")
+        work.end()
+        assert await work.is_idle()
+        work.end()
+        assert await work.begun() == ["c"]
+
+    async def test_no_more_than_the_depth(self, deep: Batcher[str, str], work: Work) -> None:
+        """Others gather until one of them ends."""
+        await occupy(deep, work)
+        await submit(deep, "ab")
+        assert await work.begun() == ["a", "b"]
+        await submit(deep, "cdef")
+        assert await work.is_idle()
+        work.end()
+        assert await work.begun() == ["c", "d", "e", "f"]
+
+    async def test_all_that_wait(self, deep: Batcher[str, str], work: Work) -> None:
+        """If more wait than a batch takes, the next one begins at once."""
+        await submit(deep, "abcdefghij")
+        assert [await work.begun(), await work.begun()] == [list("abcdefgh"), ["i", "j"]]
+
+    async def test_items_that_nobody_waits_for(self, deep: Batcher[str, str], work: Work) -> None:
+        """They make no batch large."""
+        await occupy(deep, work)
+        (left,) = await submit(deep, "a")
+        left.cancel()
+        await submit(deep, "b")
+        assert await work.is_idle()
+
+    async def test_items_behind_others(self, deep: Batcher[str, str], work: Work) -> None:
+        """Each is a batch of its own, and does not wait for others while the lane has room."""
+        await submit(deep, "abc", behind=True)
+        assert [await work.begun(), await work.begun()] == [["a"], ["b"]]
+        assert await work.is_idle()
+        work.end()
+        assert await work.begun() == ["c"]
+
+    async def test_close(self, deep: Batcher[str, str], work: Work) -> None:
+        """It returns when all batches have ended."""
+        await occupy(deep, work)
+        await submit(deep, "ab")
+        await work.begun()
+        closing = asyncio.create_task(deep.close())
+        work.end()
+        assert await work.is_idle()
+        assert not closing.done()
+        work.end()
+        await closing
+
+
 class TestFull:
     """A full queue refuses further items."""
 

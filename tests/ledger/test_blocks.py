@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from registrar_server.core.commands import CreateCourse, CreateStudent, Enroll, UpdateStudent
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer, Block, Call, Mark, Outcome
+from registrar_server.ledger.calls import Answer, Block, Call, Mark, Outcome
 from registrar_server.ledger.ledger import Ledger as ServerLedger
 from registrar_server.storage.database import Database
 from registrar_server.storage.failures import CommitUncertain, Failure, classify

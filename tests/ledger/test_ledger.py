@@ -26,7 +26,7 @@ from registrar_server.core.commands import (
     UpdateCourse,
 )
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer
+from registrar_server.ledger.calls import Answer
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import LOCK_COURSES

@@ -21,7 +21,7 @@ from registrar_server.core.commands import (
     VoidCompletion,
 )
 from registrar_server.errors import Reason
-from registrar_server.ledger.ledger import Answer
+from registrar_server.ledger.calls import Answer
 from registrar_server.storage.database import Database
 from tests.support.comparison import enrollment_ids
 from tests.support.consistency import assert_consistent

@@ -11,7 +11,8 @@ from sqlalchemy import Engine, text
 
 from registrar_server.core.commands import UpdateStudent
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import MAX_TRIES, Answer, Call, Outcome
+from registrar_server.ledger.calls import Answer, Call, Outcome
+from registrar_server.ledger.ledger import MAX_TRIES
 from registrar_server.storage import engines
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import (

@@ -21,7 +21,8 @@ from registrar_server.core.commands import (
     UpdateCourse,
 )
 from registrar_server.ledger import ledger as ledgers
-from registrar_server.ledger.ledger import PIECE, Answer, Call, Outcome
+from registrar_server.ledger.calls import Answer, Call, Outcome
+from registrar_server.ledger.ledger import PIECE
 from registrar_server.ledger.ledger import Ledger as ServerLedger
 from registrar_server.storage import models
 from registrar_server.storage.database import Database

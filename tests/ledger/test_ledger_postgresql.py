@@ -20,7 +20,7 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.decide import decide
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer, Outcome
+from registrar_server.ledger.calls import Answer, Outcome
 from registrar_server.storage import statements
 from registrar_server.storage.database import Database
 from registrar_server.storage.statements import StoredResponse

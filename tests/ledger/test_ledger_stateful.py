@@ -17,7 +17,7 @@ from registrar_server.core import scope
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
 from registrar_server.ledger import loading
-from registrar_server.ledger.ledger import Answer, Call
+from registrar_server.ledger.calls import Answer, Call
 from registrar_server.storage import models
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, comparable, enrollment_ids

@@ -23,7 +23,7 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.scope import SPARE_WAITERS
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer
+from registrar_server.ledger.calls import Answer
 from registrar_server.storage.database import Database
 from tests.support.consistency import assert_consistent
 from tests.support.ledgers import Ledger, Receipt, call, carry_out, carry_out_on, fields, promoted, reasons

@@ -20,7 +20,7 @@ from registrar_server.core.commands import (
 )
 from registrar_server.core.records import Course
 from registrar_server.core.scope import SPARE_WAITERS
-from registrar_server.ledger.ledger import Answer
+from registrar_server.ledger.calls import Answer
 from registrar_server.ledger.loading import MAX_EXPECTED, ExpectedWaiters
 from registrar_server.storage.database import Database
 from tests.support.ledgers import Ledger, Receipt, call, carry_out, carry_out_on, promoted

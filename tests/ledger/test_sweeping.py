@@ -21,7 +21,7 @@ from registrar_server.errors import (
     shutting_down,
 )
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
-from registrar_server.ledger.ledger import Answer, Call, Outcome
+from registrar_server.ledger.calls import Answer, Call, Outcome
 from registrar_server.ledger.sweeping import Sweep, Swept
 from registrar_server.ledger.unsettled import Memory, Unsettled
 from tests.support.ledgers import call

@@ -22,7 +22,7 @@ from registrar_server.core.commands import (
     UpdateStudent,
     VoidCompletion,
 )
-from registrar_server.ledger.ledger import Answer, Call
+from registrar_server.ledger.calls import Answer, Call
 from registrar_server.ledger.unsettled import find_courses
 from registrar_server.storage.database import Database
 from tests.support.comparison import clear_database, enrollment_ids

@@ -11,7 +11,7 @@ import pytest
 
 from registrar.v1.student_service_pb2 import GetStudentRequest, GetStudentResponse
 from registrar_server.identity.identity import Identity
-from registrar_server.ledger.ledger import Answer, Outcome
+from registrar_server.ledger.calls import Answer, Outcome
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.endpoint import Endpoints, Entrance, Intake
 from registrar_server.rpc.methods import Method

@@ -19,7 +19,7 @@ from registrar_server.core.vocabulary import EventType
 from registrar_server.errors import Reason, Refusal, database_unavailable, unwrap
 from registrar_server.identity.identity import Identity
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
-from registrar_server.ledger.ledger import Answer, Call, Outcome
+from registrar_server.ledger.calls import Answer, Call, Outcome
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.rpc.arrival import Arrival

@@ -13,7 +13,7 @@ from registrar.v1.student_pb2 import Student as StudentMessage
 from registrar_server.core.commands import CreateStudent
 from registrar_server.core.records import Student
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer, Outcome
+from registrar_server.ledger.calls import Answer, Outcome
 from registrar_server.reading.lists import StudentSearch
 from registrar_server.reading.lookups import StudentById
 from registrar_server.rpc.methods import LookupPlan, QueryPlan

@@ -18,7 +18,7 @@ from registrar.v1.enrollment_pb2 import (
 from registrar_server.core.commands import CreateCourse, CreateStudent, Enroll, Unenroll
 from registrar_server.errors import Refusal
 from registrar_server.immediate import complete
-from registrar_server.ledger.ledger import Answer
+from registrar_server.ledger.calls import Answer
 from registrar_server.reading.lookups import CourseById, CoursesOfStudent, EnrollmentById, StudentById
 from registrar_server.rpc.methods import LookupPlan, QueryPlan, Read
 from registrar_server.rpc.packed_reads import PackedReads

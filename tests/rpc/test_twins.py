@@ -19,7 +19,7 @@ from registrar_server.core.records import Event
 from registrar_server.core.vocabulary import EventType
 from registrar_server.errors import Reason, Refusal, contention, database_unavailable, overloaded, shutting_down
 from registrar_server.ledger.batching import Batcher, Lanes, Limits
-from registrar_server.ledger.ledger import Answer, Call, Outcome
+from registrar_server.ledger.calls import Answer, Call, Outcome
 from registrar_server.rpc.twins import Entry, Twins
 from tests.support.ledgers import call
 

@@ -24,7 +24,8 @@ from registrar.v1.enrollment_service_pb2 import EnrollStudentRequest, UnenrollRe
 from registrar.v1.error_reason_pb2 import BatchRefusals, ErrorReason
 from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import CreateStudentRequest
-from registrar_server.ledger.ledger import Block, Ledger, Outcome
+from registrar_server.ledger.calls import Block, Outcome
+from registrar_server.ledger.ledger import Ledger
 from tests.support.refusals import DETAILS_KEY, Failure
 from tests.support.servers import Registrar
 

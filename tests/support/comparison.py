@@ -6,7 +6,7 @@ from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
 from registrar_server.errors import Refusal
-from registrar_server.ledger.ledger import Outcome
+from registrar_server.ledger.calls import Outcome
 from registrar_server.storage import models
 from tests.support.histories import result_of, result_of_refusal
 from tests.support.ledgers import fields

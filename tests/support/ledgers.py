@@ -14,8 +14,9 @@ from sqlalchemy import Engine, text
 from registrar_server import ids
 from registrar_server.core.commands import Command, CreateCourse, CreateStudent, Enroll
 from registrar_server.errors import Reason, Refusal
-from registrar_server.ledger.ledger import Answer, Call, Message, Outcome, microseconds_now
+from registrar_server.ledger.calls import Answer, Call, Message, Outcome
 from registrar_server.ledger.ledger import Ledger as ServerLedger
+from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.loading import ExpectedWaiters
 from registrar_server.ledger.previews import Previews
 from registrar_server.storage.database import Database

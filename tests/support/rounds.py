@@ -8,7 +8,7 @@ from registrar_server.core.commands import Command, Settle
 from registrar_server.core.records import Enrollment
 from registrar_server.errors import contention
 from registrar_server.ledger.batching import Batcher, Lanes
-from registrar_server.ledger.ledger import Answer, Call, Outcome
+from registrar_server.ledger.calls import Answer, Call, Outcome
 from registrar_server.ledger.sweeping import SWEEPER, Sweep
 from registrar_server.ledger.unsettled import Memory, Unsettled, find_unsettled
 from registrar_server.storage.database import Database

@@ -33,7 +33,8 @@ from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import CreateStudentRequest
 from registrar.v1.student_service_pb2_grpc import StudentServiceStub
 from registrar_server.app import Server, start
-from registrar_server.ledger.ledger import Block, Call, Ledger, Outcome
+from registrar_server.ledger.calls import Block, Call, Outcome
+from registrar_server.ledger.ledger import Ledger
 from registrar_server.rpc.watchers import WATCH_TIMES
 from registrar_server.settings import Settings
 from tests.support.subprocess_environment import environment_without

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from registrar_server.storage import bulk
-from registrar_server.storage.database import QueryResults
+from registrar_server.storage.database import NO_READS, QueryResults
 from registrar_server.storage.stores import Exchanges, Store
 
 Result = TypeVar("Result")
@@ -67,9 +67,11 @@ class _WatchedExchanges:
         self._before_step("read")
         return await self._exchanges.read(requests)
 
-    async def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
+    async def commit(
+        self, *requests: tuple[bulk.Statement, bulk.Rows], reads: Mapping[bulk.Query[Any], bulk.Rows] = NO_READS
+    ) -> QueryResults:
         self._before_step("commit")
-        await self._exchanges.commit(*requests)
+        return await self._exchanges.commit(*requests, reads=reads)
 
 
 class OnceBefore:

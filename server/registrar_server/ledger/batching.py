@@ -2,7 +2,8 @@
 
 While a lane carries out one batch, the next one gathers; an idle lane starts at once. Nothing ever waits for a timer,
 so a single call is as fast as it can be, and under load the batches grow by themselves (group commit; the DataLoader
-pattern for reads).
+pattern for reads). A lane with a depth also begins a large batch while others are at work: it waits for their locks in
+the database, so that the database goes on with it as soon as they commit.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from registrar_server.stopwatch import Stopwatch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LARGE = 4
+"""A batch is large from this part of the largest size on."""
 SEARCH_PAUSE_S = 0.02
 """How long a full lane waits before it searches its queue again for items whose deadline has passed."""
 
@@ -41,7 +44,7 @@ Run = Callable[[Sequence[Item]], Coroutine[Any, Any, Sequence[Result | Exception
 
 
 class Batcher(Generic[Item, Result]):
-    """One lane: a queue in the event loop, whose items are carried out in batches, one batch at a time.
+    """One lane: a queue in the event loop, whose items are carried out in batches, at most ``depth`` at a time.
 
     A call is refused as OVERLOADED if too many wait already. Everything happens in the event loop, except what ``run``
     does elsewhere, so nothing needs a lock.
@@ -52,10 +55,12 @@ class Batcher(Generic[Item, Result]):
         run: Run[Item, Result],
         limits: Limits = Limits(),
         *,
+        depth: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
         self._limits = limits
+        self._depth = depth
         self._clock = clock
         self._waiting: deque[Submission[Item, Result]] = deque()
         self._behind: deque[Submission[Item, Result]] = deque()
@@ -63,7 +68,9 @@ class Batcher(Generic[Item, Result]):
         self._others_first = True
         self._idle = asyncio.Event()
         self._idle.set()
-        self._working: asyncio.Task[None] | None = None
+        self._at_work = 0
+        self._will_begin = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self._seconds_per_item = 0.001
         self._left = 0
@@ -95,12 +102,22 @@ class Batcher(Generic[Item, Result]):
         deadline = float("inf") if timeout is None else self._clock() + timeout
         waiting: Submission[Item, Result] = Submission(item, then, deadline, nothing if behind else self._note_left)
         self._admit(waiting, behind=behind)
-        if self._idle.is_set():
-            self._idle.clear()
-            loop = asyncio.get_running_loop()
-            # The items that enter in the same turn of the loop are one batch.
-            loop.call_soon(self._begin, loop)
+        self._begin_soon()
         return waiting
+
+    def _begin_soon(self) -> None:
+        """Begin a batch in the next turn of the loop, so that the items that enter in this turn are one batch."""
+        if not self._will_begin and self._has_room():
+            self._will_begin = True
+            self._idle.clear()
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _has_room(self) -> bool:
+        """Return whether to begin a batch now. Beside others, only a large one is worth its cost."""
+        if not self._at_work:
+            return True
+        is_large = self._behind or self._count() * LARGE >= self._limits.max_batch
+        return self._at_work < self._depth and bool(is_large)
 
     def _admit(self, waiting: Submission[Item, Result], *, behind: bool) -> None:
         if self._closing:
@@ -132,13 +149,23 @@ class Batcher(Generic[Item, Result]):
         self._waiting = deque(waiting for waiting in self._waiting if waiting.is_alive(now))
         self._left = 0
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin(self) -> None:
         """Begin the next batch with the gathered items, or become idle."""
-        batch = self._take()
-        if batch:
-            self._working = loop.create_task(self._work(batch, loop))
-        else:
+        self._will_begin = False
+        if batch := self._take():
+            self._at_work += 1
+            task = asyncio.get_running_loop().create_task(self._work(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            self._begin_soon()
+        elif not self._at_work:
             self._idle.set()
+
+    def _go_on(self) -> None:
+        """Note that a batch has ended, and begin the next one."""
+        self._at_work -= 1
+        if not self._will_begin and self._has_room():
+            self._begin()
 
     def _take(self) -> list[Submission[Item, Result]]:
         batch: list[Submission[Item, Result]] = []
@@ -153,7 +180,7 @@ class Batcher(Generic[Item, Result]):
                 break
         return batch
 
-    async def _work(self, batch: list[Submission[Item, Result]], loop: asyncio.AbstractEventLoop) -> None:
+    async def _work(self, batch: list[Submission[Item, Result]]) -> None:
         begun = self._clock()
         stopwatch = Stopwatch()
         stopwatch.begin()
@@ -164,14 +191,15 @@ class Batcher(Generic[Item, Result]):
         except asyncio.CancelledError:  # The event loop ends, perhaps while the batch commits.
             for waiting in batch:
                 waiting.end(database_unavailable(uncertain=True))
-            self._begin(loop)
+            self._go_on()
             raise
         self._seconds_per_item = (self._clock() - begun) / len(batch)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.end(outcome)
         # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This
         # makes batches larger by half and costs no waiting time.
-        loop.call_soon(loop.call_soon, self._begin, loop)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._go_on)
 
     async def _outcomes(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
         """Carry out a batch, and return one outcome for each item.
@@ -185,11 +213,6 @@ class Batcher(Generic[Item, Result]):
             return outcomes
         except Exception as error:
             return [error] * len(items)
-
-    @property
-    def load(self) -> int:
-        """The number of items that wait, and 1 if a batch is being carried out."""
-        return self._count() + len(self._behind) + (not self._idle.is_set())
 
     async def close(self) -> None:
         """Refuse new calls, and return when all waiting calls are done."""
@@ -229,29 +252,6 @@ class Lanes(Generic[Item, Result]):
 
     def _lane(self, item: Item) -> Batcher[Item, Result]:
         return self._lanes[hash(self._key(item)) % len(self._lanes)]
-
-    async def close(self) -> None:
-        """Close every lane."""
-        await asyncio.gather(*(lane.close() for lane in self._lanes))
-
-
-class Pool(Generic[Item, Result]):
-    """Several batchers that take turns: an item goes to the one with the smallest load."""
-
-    def __init__(self, lanes: Sequence[Batcher[Item, Result]]) -> None:
-        self._lanes = lanes
-
-    def enter(
-        self,
-        item: Item,
-        then: Callable[[Result | Exception], None],
-        *,
-        timeout: float | None = None,
-        behind: bool = False,
-    ) -> Submission[Item, Result]:
-        """Put ``item`` into a lane; see ``Batcher.enter``."""
-        lane = min(self._lanes, key=lambda lane: lane.load)
-        return lane.enter(item, then, timeout=timeout, behind=behind)
 
     async def close(self) -> None:
         """Close every lane."""

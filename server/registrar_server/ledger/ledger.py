@@ -10,18 +10,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
 
 from registrar_server import ids, stopwatch
-from registrar_server.core.commands import Command
 from registrar_server.core.decide import decide
 from registrar_server.core.journal import Journal
 from registrar_server.core.queue import OutOfWaiters
-from registrar_server.core.records import Event
 from registrar_server.core.state import State
-from registrar_server.errors import Reason, Refusal, batch_refused, contention, database_unavailable, request_id_reused
+from registrar_server.errors import Refusal, batch_refused, contention, database_unavailable, request_id_reused
+from registrar_server.ledger.calls import Answer, Block, Call, Mark, Outcome, interruption_of
 from registrar_server.ledger.loading import ExpectedWaiters, Unlocked, Widened, lock_and_load
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
@@ -37,66 +35,6 @@ STUDENT_US = 10
 """How long a decision about all students of a batch takes for each of them, such as the deletion of a course."""
 WRITES_US = 3
 """How long it takes to make the rows of a change."""
-_INTERRUPTIONS = frozenset({Reason.CONTENTION, Reason.DATABASE_UNAVAILABLE})
-"""The reasons for which a block ends before all of its calls were carried out. No decision has them."""
-
-
-class Message(Protocol):
-    """A response that can be written as bytes."""
-
-    def SerializeToString(self) -> bytes:
-        """Return the bytes to send, and to store."""
-
-
-class NoResponse:
-    """The response to a call whose caller needs none."""
-
-    def SerializeToString(self) -> bytes:
-        """Return no bytes."""
-        return b""
-
-
-class Call(NamedTuple):
-    """A caller's command, with the way to answer it and the ``request_id`` that its response is stored under."""
-
-    command: Command
-    pack: Callable[[Any], Message]
-    """Makes the response from the result of the decision, before later commands of the batch change the records."""
-    request_id: str = ""
-    fingerprint: bytes = b""
-    """A digest of the RPC and the request's content; it must be the same for the same ``request_id``."""
-    caller: str = ""
-    on_behalf_of: str = ""
-
-
-class Mark(NamedTuple):
-    """What a block keeps under its own ``request_id``: a digest of the options that a repetition must not change."""
-
-    request_id: str
-    fingerprint: bytes
-    caller: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Calls of one caller that are carried out in order."""
-
-    calls: Sequence[Call]
-    atomic: bool = False
-    """Carry out all calls or none."""
-    mark: Mark | None = None
-
-
-class Answer(NamedTuple):
-    """The response to a call, and the events of its change; a repeated response has no events."""
-
-    response: bytes
-    events: Sequence[Event] = ()
-    message: Any = None
-    """The response before it was written as bytes; None if it is repeated."""
-
-
-Outcome = Answer | Exception
 
 
 def microseconds_now() -> int:
@@ -117,6 +55,8 @@ class Ledger:
         new_id: Callable[[int], str] = ids.new_id,
     ) -> None:
         """``recorded`` is called after each commit with new events, in the thread that runs the batch."""
+        self.revision = 0
+        """No event of a call that this ledger has carried out, or whose response it has repeated, has a higher one."""
         self._recorded = recorded
         self._store = store
         self._expected = expected or ExpectedWaiters()
@@ -223,8 +163,9 @@ class Ledger:
             if block.atomic:
                 _check(outcomes)
             stopwatch.enter("database")
-            await transaction.commit(*await self._writes(state.journal, responses))
+            found = await transaction.commit(*await self._writes(state.journal, responses), reads=statements.LATEST)
         stopwatch.enter("packed")
+        self.revision = max(self.revision, *found[statements.REVISION])
         self._expected.learn(state, scope.spare)
         if state.journal.events or responses.added:  # Otherwise the commit had nothing to write.
             self._store.availability.succeeded("writing")
@@ -246,17 +187,6 @@ class Ledger:
             microseconds = len(state.students) * STUDENT_US
             outcomes += await self._store.compute(microseconds, _carry_out_piece, state, responses, piece)
         return outcomes
-
-
-def is_interruption(outcome: Outcome) -> bool:
-    """Return whether a call of a block was not carried out because the block was interrupted."""
-    return isinstance(outcome, Refusal) and outcome.reason in _INTERRUPTIONS
-
-
-def interruption_of(outcomes: Sequence[Outcome]) -> Refusal | None:
-    """Return what interrupted a block, if anything did; then the last call was not carried out."""
-    last = outcomes[-1] if outcomes else None
-    return last if isinstance(last, Refusal) and is_interruption(last) else None
 
 
 def _check(outcomes: Sequence[Outcome]) -> None:

@@ -12,7 +12,8 @@ from registrar_server.core.records import Course, Enrollment, Student
 from registrar_server.core.state import State
 from registrar_server.errors import Reason, Refusal, unwrap
 from registrar_server.immediate import complete
-from registrar_server.ledger.ledger import Call, Message, microseconds_now
+from registrar_server.ledger.calls import Call, Message
+from registrar_server.ledger.ledger import microseconds_now
 from registrar_server.ledger.loading import ExpectedWaiters, Widened, load_without_locks
 from registrar_server.storage.failures import refusal_of
 from registrar_server.storage.stores import BlockingStore, Exchanges

@@ -19,8 +19,8 @@ from registrar_server.core.commands import Settle
 from registrar_server.core.vocabulary import EventType
 from registrar_server.errors import Reason, Refusal
 from registrar_server.ledger.batching import Lanes
+from registrar_server.ledger.calls import Answer, Call, NoResponse
 from registrar_server.ledger.event_lines import log_events
-from registrar_server.ledger.ledger import Answer, Call, NoResponse
 from registrar_server.ledger.unsettled import Memory, Unsettled
 
 SWEEPER = "system:sweep"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from registrar_server.reading.lookups import COUNTER_ID
 from registrar_server.storage import statements
 from registrar_server.storage.database import Database
 
@@ -58,4 +57,4 @@ class CommitPoll:
 
     def _revision(self) -> int:
         with self._database.read_connection() as transaction:
-            return transaction.read({statements.REVISION: [(COUNTER_ID,)]})[statements.REVISION][0]
+            return transaction.read(statements.LATEST)[statements.REVISION][0]

@@ -14,9 +14,6 @@ from registrar_server.storage.bulk import id_rows
 from registrar_server.storage.failures import refusal_of
 from registrar_server.storage.stores import Exchanges, Store
 
-COUNTER_ID = 1
-"""The id of the only row of ``event_counter``."""
-
 
 @dataclass(frozen=True, slots=True)
 class StudentById:
@@ -77,9 +74,7 @@ async def look_up(store: Store, lookups: Sequence[Lookup]) -> list[Any]:
 async def latest_revisions(store: Store, asked: Sequence[None]) -> Sequence[int | Exception]:
     """Return the revision of the newest event, or the error, once for each who asks."""
     try:
-        found = await store.look(
-            lambda snapshot: snapshot.read({statements.REVISION: [(COUNTER_ID,)]}), calls=len(asked)
-        )
+        found = await store.look(lambda snapshot: snapshot.read(statements.LATEST), calls=len(asked))
     except Exception as error:
         return [refusal_of(error) for _ in asked]
     return found[statements.REVISION] * len(asked)

@@ -13,8 +13,8 @@ import structlog
 from registrar_server.errors import Reason, Refusal, drop_frames
 from registrar_server.identity.callers import ANYONE, Caller
 from registrar_server.identity.rejections import CredentialsRefused
+from registrar_server.ledger.calls import Answer, Outcome
 from registrar_server.ledger.event_lines import log_events
-from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.rpc import status
 from registrar_server.rpc.methods import Method
 from registrar_server.rpc.status import RpcStatus

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from registrar.v1 import batch_service_pb2 as pb
 from registrar_server.errors import FieldViolation, Refusal, invalid_fields
 from registrar_server.identity.callers import Caller
-from registrar_server.ledger.ledger import Mark
+from registrar_server.ledger.calls import Mark
 from registrar_server.rpc import course_changes, enrollment_changes, student_changes
 from registrar_server.rpc.methods import Change, IdsReader, Method, digest_of
 from registrar_server.rpc.validation import Fields

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from registrar_server.errors import Refusal, batch_refused, overloaded
 from registrar_server.ids import numbered_ids
-from registrar_server.ledger.ledger import Answer, Block, Call, Message, is_interruption
+from registrar_server.ledger.calls import Answer, Block, Call, Message, is_interruption
 from registrar_server.ledger.submissions import give
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batch_answers import BatchAnswers
@@ -89,7 +89,7 @@ class Batches:
         twins: Twins,
         lane: BlockLane,
         preview_all: PreviewAll,
-        latest_revision: Callable[[], Awaitable[int]],
+        latest_revision: Callable[[], int],
         answers: BatchAnswers,
         limits: BatchLimits,
         *,
@@ -151,18 +151,8 @@ class Batches:
             await self._carry_out_in_order(running)
         message = self._answers.response(running.writes, errors_only=running.options.errors_only)
         if not running.options.validate_only:
-            message.revision = await self._revision()
+            message.revision = self._latest_revision()
         return Answer(message.SerializeToString(), message=message)
-
-    async def _revision(self) -> int:
-        try:
-            return await self._latest_revision()
-        except Refusal as refusal:
-            refusal.message = (
-                "The writes were answered, but the revision of the history could not be read."
-                " Repeat the call with its request_id to get all results."
-            )
-            raise
 
     async def _carry_out_in_order(self, running: _Running) -> None:
         """Carry out a block in pieces. If one is interrupted, none of the later ones begins."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from registrar_server.ledger.batching import Batcher
-from registrar_server.ledger.ledger import Answer, Call
+from registrar_server.ledger.calls import Answer, Call
 from registrar_server.ledger.previews import Previews
 from registrar_server.ledger.submissions import give
 from registrar_server.reading.query_threads import QueryThreads

@@ -12,7 +12,7 @@ import structlog
 from registrar_server.core.commands import Command
 from registrar_server.errors import Refusal
 from registrar_server.identity.callers import ANYONE, Caller
-from registrar_server.ledger.ledger import Call, Outcome
+from registrar_server.ledger.calls import Call, Outcome
 from registrar_server.rpc.access import check_request
 from registrar_server.rpc.arrival import Arrival, names_of
 from registrar_server.rpc.methods import Change

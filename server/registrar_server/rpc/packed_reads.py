@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from registrar_server.ledger.ledger import Answer, Outcome
+from registrar_server.ledger.calls import Answer, Outcome
 from registrar_server.reading.lookups import Lookup
 from registrar_server.reading.reader import Reader
 from registrar_server.rpc.methods import LookupPlan, QueryPlan

@@ -18,13 +18,13 @@ from functools import partial
 from typing import Protocol
 
 from registrar_server.errors import Refusal, database_unavailable, overloaded
-from registrar_server.ledger.batching import Batcher, Lanes, Pool
-from registrar_server.ledger.ledger import Answer, Block, Call, Outcome, interruption_of
+from registrar_server.ledger.batching import Batcher, Lanes
+from registrar_server.ledger.calls import Answer, Block, Call, Outcome, interruption_of
 from registrar_server.ledger.submissions import Submission, give, outcome_of
 from registrar_server.stopwatch import Stopwatch
 
 Key = tuple[str, str, bytes]
-BlockLane = Batcher[Block, Sequence[Outcome]] | Pool[Block, Sequence[Outcome]]
+BlockLane = Batcher[Block, Sequence[Outcome]]
 
 
 def _key(call: Call) -> Key:

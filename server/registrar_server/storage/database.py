@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self, TypeVar, cast
 
 from sqlalchemy import QueuePool, Select, text
@@ -28,6 +29,7 @@ Found = TypeVar("Found")
 Asked = TypeVar("Asked", bound=bulk.Statement)
 Result = TypeVar("Result")
 
+NO_READS: Mapping[bulk.Query[Any], bulk.Rows] = MappingProxyType({})
 QUIET_S = 1.0
 """How long calls wait for the calls before them when all connections are replaced."""
 
@@ -197,13 +199,16 @@ class Transaction:
         sent = with_parameters(requests.items())
         return QueryResults.of(requests, self._dialect.read(self._connection, sent) if sent else ())
 
-    def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
-        """Write and commit. Raises ``CommitUncertain`` if the result of the commit is lost, or may be.
+    def commit(
+        self, *requests: tuple[bulk.Statement, bulk.Rows], reads: Mapping[bulk.Query[Any], bulk.Rows] = NO_READS
+    ) -> QueryResults:
+        """Write, run selects, and commit. Raises ``CommitUncertain`` if the result of the commit is lost, or may be.
 
         Any other error is the database's report on a statement: nothing was committed.
         """
         try:
-            self._dialect.write(self._connection, with_parameters(requests))
+            found = self._dialect.write(self._connection, with_parameters(requests), with_parameters(reads.items()))
+            return QueryResults.of(reads, found)
         except Exception as error:
             raise error_of_commit(error) from error.__cause__
 

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, PoolProxiedConnection
 
 from registrar_server.storage import bulk
 from registrar_server.storage.bulk.postgresql import Exchange, reading, rolling_back, writing
-from registrar_server.storage.database import Database, QueryResults, with_parameters
+from registrar_server.storage.database import NO_READS, Database, QueryResults, with_parameters
 from registrar_server.storage.failures import CommitUncertain, Failure, classify, error_of_commit
 from registrar_server.storage.loop_exchange import EXCHANGE_TIMEOUT_S, LoopConnection
 from registrar_server.storage.stores import Exchanges, Store
@@ -205,19 +205,21 @@ class _Connection:
         await self._loop_connection.run(exchange)
         return await self._threads.compute(exchange.row_count() * CONVERSION_US, _read, requests, exchange)
 
-    async def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
-        """Write and commit; see ``Transaction.commit``."""
-        exchange = await self._prepare(writing, with_parameters(requests))
+    async def commit(
+        self, *requests: tuple[bulk.Statement, bulk.Rows], reads: Mapping[bulk.Query[Any], bulk.Rows] = NO_READS
+    ) -> QueryResults:
+        """Write, run selects, and commit; see ``Transaction.commit``."""
+        exchange = await self._prepare(writing, with_parameters(requests), with_parameters(reads.items()))
         self._loop_connection.check()  # Nothing is sent on a connection that is lost already, so nothing is uncertain.
         try:
             await self._loop_connection.run(exchange)
-            exchange.check()
+            return _read(reads, exchange)
         except Exception as error:
             raise error_of_commit(error) from error.__cause__
 
-    async def _prepare(self, kind: Callable[..., Exchange], sent: list[tuple[Any, bulk.Rows]]) -> Exchange:
-        rows = sum([len(rows) for _, rows in sent])
-        return await self._threads.compute(rows * CONVERSION_US, kind, self._driver, sent)
+    async def _prepare(self, kind: Callable[..., Exchange], *sent: list[tuple[Any, bulk.Rows]]) -> Exchange:
+        rows = sum([len(rows) for part in sent for _, rows in part])
+        return await self._threads.compute(rows * CONVERSION_US, kind, self._driver, *sent)
 
     async def end(self) -> None:
         """Roll back a transaction that was not committed."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import itemgetter
-from typing import NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from registrar_server.core.journal import Journal
 from registrar_server.core.records import (
@@ -19,7 +20,7 @@ from registrar_server.core.records import (
 )
 from registrar_server.core.scope import MANY
 from registrar_server.core.vocabulary import LIVE_STATES, EnrollmentState, EventType
-from registrar_server.storage.bulk import Append, Heads, Insert, Lock, Rows, Select, Statement, Update
+from registrar_server.storage.bulk import Append, Heads, Insert, Lock, Query, Rows, Select, Statement, Update
 from registrar_server.storage.models import AWAITS_COUNT, one_of
 from registrar_server.storage.rows import field_names, row_reader, row_writer
 
@@ -168,6 +169,8 @@ RESPONSES = _select_records(StoredResponse, "request_ids", "caller", "request_id
 
 REVISION = Select[int]("event_counter", ("id",), ("revision",), read=itemgetter(0))
 """The revision of the newest event, by the id of the only row."""
+LATEST: Mapping[Query[Any], Rows] = MappingProxyType({REVISION: [(1,)]})
+"""The read that finds it."""
 
 INSERT_STUDENTS = Insert("students", (), (*STUDENT_COLUMNS, *STUDENT_KEYS))
 INSERT_COURSES = Insert("courses", (), (*COURSE_COLUMNS, "has_waiters", *COURSE_KEYS))

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from registrar_server.availability import Availability
 from registrar_server.storage import bulk
-from registrar_server.storage.database import Database, QueryResults, Transaction, twice_if_lost
+from registrar_server.storage.database import NO_READS, Database, QueryResults, Transaction, twice_if_lost
 
 Result = TypeVar("Result")
 
@@ -25,8 +25,10 @@ class Exchanges(Protocol):
     async def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> QueryResults:
         """Run selects and locks; see ``Transaction.read``."""
 
-    async def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
-        """Write and commit; see ``Transaction.commit``."""
+    async def commit(
+        self, *requests: tuple[bulk.Statement, bulk.Rows], reads: Mapping[bulk.Query[Any], bulk.Rows] = NO_READS
+    ) -> QueryResults:
+        """Write, run selects, and commit; see ``Transaction.commit``."""
 
 
 class Store(ABC):
@@ -111,5 +113,7 @@ class _BlockingExchanges:
     async def read(self, requests: Mapping[bulk.Query[Any], bulk.Rows]) -> QueryResults:
         return self._transaction.read(requests)
 
-    async def commit(self, *requests: tuple[bulk.Statement, bulk.Rows]) -> None:
-        self._transaction.commit(*requests)
+    async def commit(
+        self, *requests: tuple[bulk.Statement, bulk.Rows], reads: Mapping[bulk.Query[Any], bulk.Rows] = NO_READS
+    ) -> QueryResults:
+        return self._transaction.commit(*requests, reads=reads)

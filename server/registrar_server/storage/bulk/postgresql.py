@@ -54,11 +54,16 @@ class PostgreSQL(Dialect):
         _converse(connection, exchange)
         return exchange.rows()
 
-    def write(self, connection: Any, requests: Sequence[tuple[Statement, Rows]]) -> None:
+    def write(
+        self,
+        connection: Any,
+        requests: Sequence[tuple[Statement, Rows]],
+        reads: Sequence[tuple[Query[Any], Rows]] = (),
+    ) -> list[Rows]:
         """Send all statements with the commit, then wait once. If a statement fails, the commit fails too."""
-        exchange = writing(connection, requests)
+        exchange = writing(connection, requests, reads)
         _converse(connection, exchange)
-        exchange.check()
+        return exchange.rows()
 
 
 class Exchange:
@@ -69,15 +74,21 @@ class Exchange:
     ``receive`` the connection must be closed: a late result would be taken for the result of a later exchange.
     """
 
-    __slots__ = ("_connection", "_executions", "_first", "_new", "_pgconn", "_prepared", "_results")
+    __slots__ = ("_connection", "_executions", "_new", "_pgconn", "_prepared", "_reads", "_results")
 
     def __init__(
-        self, connection: Connection[Any], executions: Sequence[Execution], *, before: Sequence[Execution] = ()
+        self,
+        connection: Connection[Any],
+        reads: Sequence[Execution] = (),
+        *,
+        before: Sequence[Execution] = (),
+        after: Sequence[Execution] = (),
     ) -> None:
+        """Send ``reads``, whose rows are wanted, between other statements."""
         self._connection = connection
         self._pgconn = connection.pgconn
-        self._first = len(before)
-        self._executions = [*before, *executions] if before else executions
+        self._reads = slice(len(before), len(before) + len(reads))
+        self._executions = [*before, *reads, *after]
         self._prepared = prepared_on(connection).names
         self._new = _new(self._executions, self._prepared)
         self._results: list[PGresult] = []
@@ -111,7 +122,7 @@ class Exchange:
         return False
 
     def check(self) -> Sequence[PGresult]:
-        """Return the results of the statements, or raise the first error."""
+        """Return the results of the reads, or raise the first error of any statement."""
         results = self._results
         # A statement stays prepared even if the transaction fails, but is not prepared after an earlier one failed.
         for (text, name), result in zip(self._new.items(), results, strict=False):
@@ -120,14 +131,14 @@ class Exchange:
         for result in results:
             if result.status not in _OK:
                 raise _error_of(result)
-        return results[len(self._new) + self._first :]
+        return results[len(self._new) :][self._reads]
 
     def row_count(self) -> int:
         """Return how many rows the results have."""
         return sum([result.ntuples for result in self._results])
 
     def rows(self) -> list[Rows]:
-        """Return the rows of each statement, or raise the first error."""
+        """Return the rows of each read, or raise the first error of any statement."""
         loader = Transformer(self._connection)
         return [_rows(loader, result) for result in self.check()]
 
@@ -142,15 +153,19 @@ def reading(connection: Connection[Any], requests: Iterable[tuple[Query[Any], Ro
     return Exchange(connection, _executions(requests), before=before)
 
 
-def writing(connection: Connection[Any], requests: Iterable[tuple[Statement, Rows]]) -> Exchange:
-    """Return the exchange that runs inserts and updates, announces appended rows, and commits."""
-    requests = list(requests)
-    return Exchange(connection, [*_executions(requests), *_announcements(requests), COMMIT])
+def writing(
+    connection: Connection[Any],
+    requests: Sequence[tuple[Statement, Rows]],
+    reads: Iterable[tuple[Query[Any], Rows]] = (),
+) -> Exchange:
+    """Return the exchange that runs inserts and updates, announces appended rows, reads, and commits."""
+    writes = [*_executions(requests), *_announcements(requests)]
+    return Exchange(connection, _executions(reads), before=writes, after=[COMMIT])
 
 
 def rolling_back(connection: Connection[Any]) -> Exchange:
     """Return the exchange that rolls a transaction back."""
-    return Exchange(connection, [ROLLBACK])
+    return Exchange(connection, before=[ROLLBACK])
 
 
 class Prepared:

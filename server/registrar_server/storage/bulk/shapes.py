@@ -135,5 +135,10 @@ class Dialect(ABC):
         """Run selects and locks in order, and return the rows of each."""
 
     @abstractmethod
-    def write(self, connection: Any, requests: Sequence[tuple[Statement, Rows]]) -> None:
-        """Run inserts and updates in order, and commit."""
+    def write(
+        self,
+        connection: Any,
+        requests: Sequence[tuple[Statement, Rows]],
+        reads: Sequence[tuple[Query[Any], Rows]] = (),
+    ) -> list[Rows]:
+        """Run inserts and updates in order, then selects, and commit; return the rows of each select."""

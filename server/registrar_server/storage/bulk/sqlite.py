@@ -51,7 +51,12 @@ class SQLite(Dialect):
         head = _text_of(statement)
         return [row for length in lengths for row in connection.execute(head, length)]
 
-    def write(self, connection: Any, requests: Sequence[tuple[Statement, Rows]]) -> None:
+    def write(
+        self,
+        connection: Any,
+        requests: Sequence[tuple[Statement, Rows]],
+        reads: Sequence[tuple[Query[Any], Rows]] = (),
+    ) -> list[Rows]:
         """Run one statement after the other, then commit."""
         for statement, rows in requests:
             if isinstance(statement, Append):
@@ -59,7 +64,9 @@ class SQLite(Dialect):
                 (last,) = connection.execute(f"{raise_counter} RETURNING {statement.number}", (len(rows),)).fetchone()
                 rows = [(last - len(rows) + ordinal, *row) for ordinal, row in enumerate(rows, start=1)]
             connection.executemany(_text_of(statement), rows)
+        found = self.read(connection, reads)
         connection.execute("COMMIT")
+        return found
 
 
 @cache
