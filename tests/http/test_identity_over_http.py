@@ -19,6 +19,10 @@ PORTAL = "https://portal.example.edu"
 SECRET = "rk_0123456789abcdef_f00dfeed"
 
 
+paths = pytest.mark.parametrize("path", ["/v1/students", "/v1/events:watch"])
+"""A call, and a stream, which is refused as a call before it begins."""
+
+
 class Troubled:
     """Knows a bearer that takes forever to verify, and another one that cannot be verified now."""
 
@@ -55,25 +59,29 @@ async def site(sqlite_url: str, log: Log) -> AsyncIterator[Site]:
 class TestAnswers:
     """401 and 403, as RFC 6750 has them."""
 
-    async def test_without_credentials(self, site: Site) -> None:
-        answer = await site.get()
+    @paths
+    async def test_without_credentials(self, site: Site, path: str) -> None:
+        answer = await site.get(path)
         assert (answer.status, answer.reason) == (401, "CREDENTIALS_MISSING")
         assert answer.headers["www-authenticate"] == "Bearer"
 
     @pytest.mark.parametrize("value", [f"Bearer {WRONG}", "Basic YTpi", "", "Bearer"])
-    async def test_wrong_credentials(self, site: Site, value: str) -> None:
-        answer = await site.caller.call("GET", "/v1/students", authorization=value)
+    @paths
+    async def test_wrong_credentials(self, site: Site, value: str, path: str) -> None:
+        answer = await site.caller.call("GET", path, authorization=value)
         assert (answer.status, answer.reason) == (401, "CREDENTIALS_INVALID")
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
-    async def test_another_role(self, site: Site) -> None:
-        answer = await site.get(bearer="nobody")
+    @paths
+    async def test_another_role(self, site: Site, path: str) -> None:
+        answer = await site.get(path, bearer="nobody")
         assert (answer.status, answer.reason) == (403, "ROLE_REQUIRED")
         assert "www-authenticate" not in answer.headers
 
-    async def test_while_callers_cannot_be_identified(self, site: Site) -> None:
+    @paths
+    async def test_while_callers_cannot_be_identified(self, site: Site, path: str) -> None:
         """It is no fault of the credentials."""
-        answer = await site.get(bearer="unavailable")
+        answer = await site.get(path, bearer="unavailable")
         assert (answer.status, answer.reason) == (503, "DATABASE_UNAVAILABLE")
 
     async def test_the_deadline(self, site: Site) -> None:
@@ -94,9 +102,11 @@ class TestUrls:
 
     @pytest.mark.parametrize("name", ["access_token", "token", "key", "api_key", "authorization", "Bearer", "TOKEN"])
     @pytest.mark.parametrize("bearer", ["", "reader"])
-    async def test_parameters(self, site: Site, name: str, bearer: str) -> None:
-        for query in (f"{name}={SECRET}", f"page_size=1&{name}={SECRET}", f"{name}={SECRET}&page_size=1"):
-            answer = await site.get(f"/v1/students?{query}", bearer)
+    @paths
+    async def test_parameters(self, site: Site, name: str, bearer: str, path: str) -> None:
+        """A page that watches cannot set headers with the EventSource of browsers."""
+        for query in (f"{name}={SECRET}", f"actor=x&{name}={SECRET}", f"{name}={SECRET}&page_size=1"):
+            answer = await site.get(f"{path}?{query}", bearer)
             assert (answer.status, answer.reason) == (400, "INVALID_FIELD")
             assert "URL" in answer.faults[name]
             assert SECRET not in answer.body.decode()
