@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
 
 from registrar_server.errors import database_unavailable
+from registrar_server.http.routes import all_routes
 from registrar_server.identity.identity import Verified
 from registrar_server.rpc.table import METHODS
 from tests.support.http_calls import HttpCaller, HttpResponse, read_response
@@ -95,6 +97,27 @@ class TestAnswers:
             writer.write(b"GET /v1/students HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer slow\r\n\r\n")
             await writer.drain()
         assert await site.log.one("rpc", method="ListStudents", status="CANCELLED")
+
+
+CREDENTIALS = {
+    "none": ({}, 401, "CREDENTIALS_MISSING"),
+    "wrong": ({"authorization": f"Bearer {WRONG}"}, 401, "CREDENTIALS_INVALID"),
+    "without a role": ({"authorization": "Bearer nobody"}, 403, "ROLE_REQUIRED"),
+}
+
+
+@pytest.mark.parametrize(("headers", "status", "reason"), CREDENTIALS.values(), ids=list(CREDENTIALS))
+async def test_every_route(site: Site, headers: dict[str, str], status: int, reason: str) -> None:
+    """An RPC can have several routes, and a route several methods."""
+    for route in all_routes():
+        path = re.sub(r"\{[a-z_.]+\}", "x", route.path)
+        for verb in route.verbs:
+            body = b"" if verb in ("GET", "HEAD") else b"{}"
+            answer = await site.caller.send(verb, path, body, headers)
+            assert answer.status == status, (verb, path)
+            if verb != "HEAD":
+                assert answer.reason == reason, (verb, path)
+        assert site.log.of("rpc")[-1]["method"] == route.rpc.name
 
 
 class TestUrls:
