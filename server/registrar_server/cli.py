@@ -7,7 +7,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ import uvloop
 
 from registrar_server import key_commands, logs, migrate, settings, verify, version
 from registrar_server.app import Server, StartError, start
+from registrar_server.database_settings import has_password
 from registrar_server.first_calls import try_next
 from registrar_server.log_level import watched_log_level
 from registrar_server.migrate.migration_errors import translate_errors
@@ -39,10 +40,19 @@ revisions:
   +1, -1                so many after or before the current one
 """
 
+PASSWORD_IN_FLAG = (
+    "a flag must not contain a password, because other users of the machine can read it: set the database URL as"
+    f" {settings.PREFIX}DATABASE_URL in the environment or in {settings.ENV_FILE}"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 for success, 1 for a failure, 2 for invalid arguments."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    given = sys.argv[1:] if arguments is None else arguments
+    if any(map(has_password, _values(given))):
+        parser.error(PASSWORD_IN_FLAG)
+    options = parser.parse_args(given)
     try:
         config = settings.load(**_flags(options))
         logs.configure(config.log_format, config.log_level)
@@ -53,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (settings.SettingsError, migrate.MigrationError, StartError) as error:
         print(f"registrar-server: {error}", file=sys.stderr)
         return 1
+
+
+def _values(arguments: Sequence[str]) -> Iterator[str]:
+    """Return the values among arguments, whatever flag they are for: argparse would show one that it cannot place."""
+    for argument in arguments:
+        yield argument.partition("=")[2] if argument.startswith("--") else argument
 
 
 def _flags(options: argparse.Namespace) -> dict[str, Any]:
@@ -67,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Course enrollment over gRPC and HTTP. Each setting has an environment variable: see .env.example.",
     )
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--database-url", help="REGISTRAR_DATABASE_URL")
+    common.add_argument("--database-url", help="REGISTRAR_DATABASE_URL, without a password")
     common.add_argument("--log-format", help="REGISTRAR_LOG_FORMAT: auto, console or json")
     common.add_argument("--log-level", help="REGISTRAR_LOG_LEVEL: debug, info, warning or error")
     parser.add_argument("--version", action="version", version=f"registrar-server {version()}")

@@ -9,6 +9,9 @@ from pydantic_settings import BaseSettings
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+_SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
+"""The parameters of a PostgreSQL URL that are secrets themselves; others may name the file of one."""
+
 
 class DatabaseSettings(BaseSettings):
     """Where the database is."""
@@ -45,6 +48,15 @@ class DatabaseSettings(BaseSettings):
     def direct_url(self) -> URL:
         """The URL of the database without a pooler."""
         return make_url(self.database_direct_url.get_secret_value()) if self.database_direct_url else self.url
+
+
+def has_password(text: str) -> bool:
+    """Return whether a text is a database URL with a password, before the host or as a parameter."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        return False
+    return bool(url.password) or not _SECRET_PARAMETERS.isdisjoint(url.query)
 
 
 def _database_problem(value: str) -> str | None:

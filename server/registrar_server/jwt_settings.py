@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from registrar_server.addresses import is_loopback
@@ -26,7 +26,7 @@ def _check_algorithm(name: str) -> str:
 class JwtSettings(BaseSettings):
     """The settings whose names begin with ``REGISTRAR_JWT_``."""
 
-    jwt_keys: str = ""
+    jwt_keys: Annotated[str, Field(repr=False)] = ""  # The query of a URL may have a secret.
     """The keys that verify tokens: a JWKS file, or its https URL (http on loopback only). Empty: no tokens."""
     jwt_issuer: str = ""
     """The issuer that tokens must name as ``iss``."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
 
 from registrar_server.errors import database_unavailable
+from registrar_server.http.routes import all_routes
 from registrar_server.identity.identity import Verified
 from registrar_server.rpc.table import METHODS
 from tests.support.http_calls import HttpCaller, HttpResponse, read_response
@@ -17,6 +19,10 @@ from tests.support.servers import FREE_PORT, Log
 
 PORTAL = "https://portal.example.edu"
 SECRET = "rk_0123456789abcdef_f00dfeed"
+
+
+paths = pytest.mark.parametrize("path", ["/v1/students", "/v1/events:watch"])
+"""A call, and a stream, which is refused as a call before it begins."""
 
 
 class Troubled:
@@ -55,25 +61,29 @@ async def site(sqlite_url: str, log: Log) -> AsyncIterator[Site]:
 class TestAnswers:
     """401 and 403, as RFC 6750 has them."""
 
-    async def test_without_credentials(self, site: Site) -> None:
-        answer = await site.get()
+    @paths
+    async def test_without_credentials(self, site: Site, path: str) -> None:
+        answer = await site.get(path)
         assert (answer.status, answer.reason) == (401, "CREDENTIALS_MISSING")
         assert answer.headers["www-authenticate"] == "Bearer"
 
     @pytest.mark.parametrize("value", [f"Bearer {WRONG}", "Basic YTpi", "", "Bearer"])
-    async def test_wrong_credentials(self, site: Site, value: str) -> None:
-        answer = await site.caller.call("GET", "/v1/students", authorization=value)
+    @paths
+    async def test_wrong_credentials(self, site: Site, value: str, path: str) -> None:
+        answer = await site.caller.call("GET", path, authorization=value)
         assert (answer.status, answer.reason) == (401, "CREDENTIALS_INVALID")
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
-    async def test_another_role(self, site: Site) -> None:
-        answer = await site.get(bearer="nobody")
+    @paths
+    async def test_another_role(self, site: Site, path: str) -> None:
+        answer = await site.get(path, bearer="nobody")
         assert (answer.status, answer.reason) == (403, "ROLE_REQUIRED")
         assert "www-authenticate" not in answer.headers
 
-    async def test_while_callers_cannot_be_identified(self, site: Site) -> None:
+    @paths
+    async def test_while_callers_cannot_be_identified(self, site: Site, path: str) -> None:
         """It is no fault of the credentials."""
-        answer = await site.get(bearer="unavailable")
+        answer = await site.get(path, bearer="unavailable")
         assert (answer.status, answer.reason) == (503, "DATABASE_UNAVAILABLE")
 
     async def test_the_deadline(self, site: Site) -> None:
@@ -89,14 +99,37 @@ class TestAnswers:
         assert await site.log.one("rpc", method="ListStudents", status="CANCELLED")
 
 
+CREDENTIALS = {
+    "none": ({}, 401, "CREDENTIALS_MISSING"),
+    "wrong": ({"authorization": f"Bearer {WRONG}"}, 401, "CREDENTIALS_INVALID"),
+    "without a role": ({"authorization": "Bearer nobody"}, 403, "ROLE_REQUIRED"),
+}
+
+
+@pytest.mark.parametrize(("headers", "status", "reason"), CREDENTIALS.values(), ids=list(CREDENTIALS))
+async def test_every_route(site: Site, headers: dict[str, str], status: int, reason: str) -> None:
+    """An RPC can have several routes, and a route several methods."""
+    for route in all_routes():
+        path = re.sub(r"\{[a-z_.]+\}", "x", route.path)
+        for verb in route.verbs:
+            body = b"" if verb in ("GET", "HEAD") else b"{}"
+            answer = await site.caller.send(verb, path, body, headers)
+            assert answer.status == status, (verb, path)
+            if verb != "HEAD":
+                assert answer.reason == reason, (verb, path)
+        assert site.log.of("rpc")[-1]["method"] == route.rpc.name
+
+
 class TestUrls:
     """URLs are kept in logs and histories, so credentials in them are refused, whether they are needed or not."""
 
     @pytest.mark.parametrize("name", ["access_token", "token", "key", "api_key", "authorization", "Bearer", "TOKEN"])
     @pytest.mark.parametrize("bearer", ["", "reader"])
-    async def test_parameters(self, site: Site, name: str, bearer: str) -> None:
-        for query in (f"{name}={SECRET}", f"page_size=1&{name}={SECRET}", f"{name}={SECRET}&page_size=1"):
-            answer = await site.get(f"/v1/students?{query}", bearer)
+    @paths
+    async def test_parameters(self, site: Site, name: str, bearer: str, path: str) -> None:
+        """A page that watches cannot set headers with the EventSource of browsers."""
+        for query in (f"{name}={SECRET}", f"actor=x&{name}={SECRET}", f"{name}={SECRET}&page_size=1"):
+            answer = await site.get(f"{path}?{query}", bearer)
             assert (answer.status, answer.reason) == (400, "INVALID_FIELD")
             assert "URL" in answer.faults[name]
             assert SECRET not in answer.body.decode()

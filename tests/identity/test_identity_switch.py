@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from registrar_server import identity_sources
 from registrar_server.app import StartError, start
 from registrar_server.first_calls import try_next
-from tests.support.api_keys import ACCEPTED, add, answer_to
+from tests.support.api_keys import ACCEPTED, add, answer_to, id_of, revoke
 from tests.support.databases import execute
 from tests.support.http_calls import HttpCaller
 from tests.support.outages import database_outage
@@ -87,6 +88,17 @@ class TestNotice:
             await log.several(2, "identity_on")
             assert await answer_to(first) == await answer_to(second) == MISSING
             assert await answer_to(first, key) == await answer_to(second, key) == ACCEPTED
+
+    async def test_last_key_ends(self, database_url: str, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that runs stays closed, however often it looks, and so does one that has noticed the first key."""
+        monkeypatch.setattr(identity_sources, "POLL_S", 0.01)
+        async with serving(database_url) as noticing, calling(noticing.address) as first:
+            key = add(database_url)
+            async with serving(database_url) as knowing, calling(knowing.address) as second:
+                await log.one("identity_on")
+                revoke(database_url, id_of(key))
+                await asyncio.sleep(0.1)
+                assert await answer_to(first) == await answer_to(second) == MISSING
 
     async def test_outage(
         self, database_url: str, log: Log, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest

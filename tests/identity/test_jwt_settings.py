@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from registrar_server import settings
+from registrar_server.identity.key_sources import MAX_BYTES, KeyServer, key_source
 from registrar_server.jwt_settings import ASYMMETRIC
 from registrar_server.settings import SettingsError
 
@@ -85,6 +86,22 @@ def test_the_message_says_what_keys_may_be(monkeypatch: pytest.MonkeyPatch, valu
     assert message.startswith("REGISTRAR_JWT_KEYS: must be ")
     assert expected in message
     assert "hunter2" not in message
+
+
+def test_the_query_of_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have a secret of the identity provider."""
+    monkeypatch.setenv("REGISTRAR_JWT_KEYS", f"{URL}?key=hunter2")
+    found = settings.load()
+    source = key_source(found.jwt_keys)
+    assert "hunter2" not in f"{found!r} {found} {source!r} {source}"
+    assert URL in repr(source)
+
+
+def test_reading_keys_has_the_limits_of_the_documents() -> None:
+    server, file = key_source(URL), key_source("keys.json")
+    assert (server.interval, file.interval, MAX_BYTES) == (300.0, 5.0, 1024 * 1024)
+    assert isinstance(server, KeyServer)
+    assert server.max_seconds == 5.0
 
 
 @pytest.mark.parametrize("missing", ["REGISTRAR_JWT_ISSUER", "REGISTRAR_JWT_AUDIENCE"])

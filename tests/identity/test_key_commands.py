@@ -143,8 +143,8 @@ def test_a_database_without_the_table_says_what_to_do(
         assert "Traceback" not in result.stderr
 
 
-def test_an_unreachable_database_is_reported_without_its_password(sqlite_shell: Shell) -> None:
-    result = sqlite_shell.run(*CREATE, "--database-url", "postgresql://ada:hunter2@127.0.0.1:1/registrar")
+def test_an_unreachable_database_is_reported_without_its_password(tmp_path: Path) -> None:
+    result = Shell(tmp_path, "postgresql://ada:hunter2@127.0.0.1:1/registrar").run(*CREATE)
     assert (result.returncode, result.stdout) == (1, "")
     assert "127.0.0.1" in result.stderr
     assert not [word for word in ("hunter2", "Traceback") if word in result.stderr]

@@ -248,14 +248,6 @@ class TestSource:
         assert isinstance(refusal, CredentialsRefused)
         assert refusal.cause.endswith("has expired")
 
-    async def test_permission_of_a_later_version(self, database_url: str, source: ApiKeys) -> None:
-        """A permission that this version does not know is ignored."""
-        key = add(database_url)
-        execute(database_url, """UPDATE api_keys SET permissions = '["fly", "override"]'""")
-        caller = (await source.verify(key, 0.0)).caller
-        assert not isinstance(caller, CredentialsRefused)
-        assert caller.permissions == {Permission.OVERRIDE}
-
     async def test_last_use(self, database_url: str, database: Database, source: ApiKeys, wall_clock: Clock) -> None:
         """The hour of the last use is written once per hour, and never set back."""
         key = add(database_url)

@@ -68,9 +68,8 @@ def test_an_invalid_setting_is_reported_without_a_traceback(sqlite_shell: Shell)
     "command",
     ["serve", "serve --migrate", "verify", "migrate", "migrate current", "migrate check", "migrate downgrade -1"],
 )
-def test_an_unreachable_database_is_reported_without_a_traceback(sqlite_shell: Shell, command: str) -> None:
-    url = "postgresql://ada:hunter2@127.0.0.1:1/registrar"
-    result = sqlite_shell.run(*command.split(), "--database-url", url)
+def test_an_unreachable_database_is_reported_without_a_traceback(tmp_path: Path, command: str) -> None:
+    result = Shell(tmp_path, "postgresql://ada:hunter2@127.0.0.1:1/registrar").run(*command.split())
     assert result.returncode == 1
     assert "127.0.0.1" in result.stderr
     assert "hunter2" not in result.stderr

@@ -20,6 +20,7 @@ from grpc.aio import AioRpcError, Channel, secure_channel
 
 from registrar.v1.course_service_pb2 import SearchCoursesRequest
 from registrar_server.app import Server
+from registrar_server.rpc.tls_files import TlsFiles
 from tests.support.certificates import Authority, Pair
 from tests.support.raw_connections import GET, connected, serving_http
 from tests.support.servers import OPTIONS, Log, Registrar, calling, over, server_process
@@ -133,6 +134,26 @@ async def test_a_broken_file_keeps_the_old_certificate(server: Server, files: Fi
     assert DAMAGES[damage].variable in line["failed"]
     assert "PRIVATE" not in str(log.lines)
     files.renew()
+    await server.reload()
+    assert await files.is_served(server, files.authority) == (True, True)
+
+
+async def test_files_that_change_while_they_are_read_keep_the_old_certificate(
+    server: Server, files: Files, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise gRPC and HTTP could serve different ones. The log warns, and the next reading takes the new pair."""
+    old, read = files.authority, TlsFiles._context
+
+    def renew_first(tls: TlsFiles) -> ssl.SSLContext:
+        files.renew()
+        return read(tls)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(TlsFiles, "_context", renew_first)
+        await server.reload()
+    assert await files.is_served(server, old) == (True, True)
+    (line,) = log.of("files_read_again", level="warning", read="")
+    assert line["failed"] == "certificates: the TLS files changed while they were read"
     await server.reload()
     assert await files.is_served(server, files.authority) == (True, True)
 

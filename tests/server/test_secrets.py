@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from registrar_server.cli import main
 from registrar_server.settings import Settings
 from tests.support.certificates import Authority
 from tests.support.servers import environment, server_process
@@ -18,23 +19,71 @@ URL = "postgresql://ada:hunter2@127.0.0.1:1/registrar"
 """Nobody listens at this address."""
 
 
-def run(folder: Path, *arguments: str, **variables: str) -> str:
-    """Run a command that fails, and return all that it prints."""
+COMMANDS = ["serve", "migrate", "verify", "keys create --name sis --role reader", "keys list", "keys revoke sis"]
+
+
+def run(folder: Path, *arguments: str, status: int = 1, **variables: str) -> str:
+    """Run a command that ends with a status, and return all that it prints."""
     command = [sys.executable, "-m", "registrar_server", *arguments]
     ended = subprocess.run(command, cwd=folder, env=environment(**variables), capture_output=True, text=True)
-    assert ended.returncode == 1, ended
+    assert ended.returncode == status, ended
     return ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "verify"])
-@pytest.mark.parametrize("by_flag", [False, True], ids=["environment", "flag"])
-def test_no_command_shows_the_password_of_a_database_that_it_cannot_reach(
-    tmp_path: Path, command: str, by_flag: bool
-) -> None:
-    flag = ["--database-url", URL] if by_flag else []
-    printed = run(tmp_path, command, *flag, database_url="sqlite:///x.db" if by_flag else URL, LOG_LEVEL="debug")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_shows_the_password_of_a_database_that_it_cannot_reach(tmp_path: Path, command: str) -> None:
+    printed = run(tmp_path, *command.split(), database_url=URL, LOG_LEVEL="debug")
     assert "registrar-server: " in printed
+    assert "127.0.0.1" in printed
     assert "hunter2" not in printed
+
+
+class TestFlags:
+    """Other users of the machine can read the flags of a process, so no flag takes a password."""
+
+    REFUSED = "registrar-server: error: a flag must not contain a password"
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_command_refuses_a_password(self, tmp_path: Path, command: str) -> None:
+        """The refusal says where the URL belongs, and nothing has happened to the database that is set there."""
+        given = [*command.split(), "--database-url", URL]
+        printed = run(tmp_path, *given, status=2, database_url="sqlite:///registrar.db")
+        assert self.REFUSED in printed
+        assert "REGISTRAR_DATABASE_URL" in printed
+        assert "hunter2" not in printed
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["verify", f"--database-url={URL}"],
+            ["verify", "--database-url", "postgresql://127.0.0.1/registrar?sslmode=require&password=hunter2"],
+            ["verify", "--database-url", "postgresql://127.0.0.1/registrar?pass%77ord=hunter2"],
+            ["verify", "--database-url", "postgresql://127.0.0.1/registrar?sslkey=a.key&sslpassword=hunter2"],
+            ["verify", URL],
+            ["--database-url", URL, "verify"],
+        ],
+        ids=["one word", "parameter", "escaped", "of a key", "no flag", "before the command"],
+    )
+    def test_in_any_form(self, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+        """A password is found in each part of a URL that may have one, and not shown if the flag is misplaced."""
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        printed = capsys.readouterr().err
+        assert self.REFUSED in printed
+        assert "hunter2" not in printed
+
+    @pytest.mark.parametrize("url", ["postgresql://ada@127.0.0.1:1/registrar?passfile=none", URL.replace("1/", "x/")])
+    def test_other_urls_are_no_flag_with_a_password(self, tmp_path: Path, url: str) -> None:
+        """A URL may name the file of the password. One that is invalid is refused as such, and not shown either."""
+        printed = run(tmp_path, "verify", "--database-url", url, database_url="sqlite:///registrar.db")
+        assert self.REFUSED not in printed
+        assert "hunter2" not in printed
+
+    def test_a_flag_overrides_a_url_with_a_password(self, sqlite_url: str, tmp_path: Path) -> None:
+        """Only flags are checked."""
+        printed = run(tmp_path, "verify", "--database-url", sqlite_url, status=0, database_url=URL)
+        assert "agree" in printed
 
 
 async def test_a_server_that_cannot_listen_does_not_show_the_password_of_the_direct_url(

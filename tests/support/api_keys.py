@@ -44,7 +44,7 @@ def add(
     now = microseconds_now()
     expires = None if lifetime is None else now + lifetime
     known = KnownKey(
-        presented.key_id, name, role, frozenset(permissions), presented.secret_hash, now, expire_time=expires
+        presented.key_id, name, role.value, frozenset(permissions), presented.secret_hash, now, expire_time=expires
     )
     database = Database(database_url)
     add_key(database, known)

@@ -138,7 +138,12 @@ async def opened(kind: str, server: Server) -> AsyncIterator[Door]:
         yield Door(_Http(server.http_address), server)
         return
     async with grpc.aio.insecure_channel(server.address, OPTIONS) as channel:
-        yield Door(_Grpc(channel), server)
+        yield over_grpc(channel, server)
+
+
+def over_grpc(channel: grpc.aio.Channel, server: Server) -> Door:
+    """Return the door that is a connection of gRPC."""
+    return Door(_Grpc(channel), server)
 
 
 def _headers(bearer: str, behalf: str) -> Headers:

@@ -35,7 +35,8 @@ class KnownKey(NamedTuple):
 
     key_id: str
     name: str
-    role: Role
+    role: str
+    """One of ``ROLES``, or a role of a later version."""
     permissions: frozenset[Permission]
     secret_hash: bytes
     create_time: int
@@ -45,8 +46,8 @@ class KnownKey(NamedTuple):
 
     @property
     def caller(self) -> Caller:
-        """The caller whom the key stands for."""
-        return Caller(f"key:{self.name}", with_contained([self.role]), self.permissions)
+        """The caller whom the key stands for, if this version knows the role."""
+        return Caller(f"key:{self.name}", with_contained([Role(self.role)]), self.permissions)
 
     def is_expired(self, now: int) -> bool:
         """Return whether the key has expired."""
@@ -76,6 +77,8 @@ def caller_of(presented: Presented, known: KnownKey | None, now: int) -> Caller 
         return CredentialsRefused(f"{named} is revoked")
     if known.is_expired(now):
         return CredentialsRefused(f"{named} has expired")
+    if known.role not in ROLES:
+        return CredentialsRefused(f"{named} has the role {known.role}, which this version does not know")
     return known.caller
 
 

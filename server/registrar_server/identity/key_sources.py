@@ -65,6 +65,10 @@ class KeyServer(NamedTuple):
         """Return the URL without its query, which may contain a secret."""
         return self.url.partition("?")[0]
 
+    def __repr__(self) -> str:
+        """Return what may be shown: no query."""
+        return f"KeyServer({str(self)!r})"
+
     def read(self) -> bytes:
         """Return the body of the answer. Raises ``KeySetError``."""
         due = time.monotonic() + self.max_seconds

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, insert, or_, select, update
 
-from registrar_server.identity.callers import Permission, Role
+from registrar_server.identity.callers import Permission
 from registrar_server.identity.key_format import KnownKey
 from registrar_server.storage.database import Database
 from registrar_server.storage.models import ApiKey
@@ -21,7 +21,7 @@ _KNOWN_PERMISSIONS = frozenset(Permission)
 
 def add_key(database: Database, key: KnownKey) -> None:
     """Store a new key."""
-    values = key._asdict() | {"role": key.role.value, "permissions": sorted(key.permissions)}
+    values = key._asdict() | {"permissions": sorted(key.permissions)}
     _write(database, insert(ApiKey).values(values))
 
 
@@ -61,7 +61,7 @@ def _keys(database: Database, query: Select[*tuple[Any, ...]], *, calls: int = 1
     for key_id, name, role, permissions, *others in database.rows(query, calls=calls):
         # A later version may know more permissions.
         known = frozenset(map(Permission, _KNOWN_PERMISSIONS.intersection(permissions)))
-        yield KnownKey(key_id, name, Role(role), known, *others)
+        yield KnownKey(key_id, name, role, known, *others)
 
 
 def _write(database: Database, statement: Any) -> int:

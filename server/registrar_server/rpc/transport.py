@@ -9,6 +9,8 @@ from registrar_server.addresses import is_loopback
 from registrar_server.settings import Settings
 
 MAX_PENDING = 20_000
+MAX_METADATA_BYTES = 16_384
+"""The most metadata of a call, with 32 bytes more for each value: twice the longest token."""
 
 log = structlog.get_logger()
 
@@ -28,6 +30,10 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests_hard_limit", 2 * max_pending),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        # By default gRPC refuses some of the calls with more than 8 KiB, at random, so that a long token gets through
+        # now and then.
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         # By default a server disconnects clients that ping every few seconds.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.http2.max_ping_strikes", 0),
