@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from registrar_server import logs
 from registrar_server.core.records import Event
 
 _log = structlog.get_logger()
@@ -16,11 +17,13 @@ def log_events(events: Sequence[Event], log: Any = _log) -> None:
     """Log the events that are about an enrollment."""
     for event in events:
         if event.enrollment_id:
-            log.info(
-                event.type.lower(),
-                student_id=event.student_id,
-                course_id=event.course_id,
-                enrollment_id=event.enrollment_id,
-                **({"actor": event.actor} if event.actor else {}),
-                **({"on_behalf_of": event.on_behalf_of} if event.on_behalf_of else {}),
-            )
+            line = {
+                "student_id": event.student_id,
+                "course_id": event.course_id,
+                "enrollment_id": event.enrollment_id,
+            }
+            if event.actor:
+                line["actor"] = event.actor
+            if event.on_behalf_of:
+                line["on_behalf_of"] = event.on_behalf_of
+            logs.add(log, "info", event.type.lower(), line)
