@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -11,6 +11,26 @@ from registrar_server import logs
 from registrar_server.core.records import Event
 
 _log = structlog.get_logger()
+
+
+class Acting(Protocol):
+    """A caller, or the event of a change that a caller made."""
+
+    @property
+    def actor(self) -> str:
+        """The caller."""
+
+    @property
+    def on_behalf_of(self) -> str:
+        """The person for whom the caller acts."""
+
+
+def add_names(acting: Acting, line: dict[str, Any]) -> None:
+    """Add to a line who acts, and for whom, if they are known."""
+    if acting.actor:
+        line["actor"] = acting.actor
+    if acting.on_behalf_of:
+        line["on_behalf_of"] = acting.on_behalf_of
 
 
 def log_events(events: Sequence[Event], log: Any = _log) -> None:
@@ -22,8 +42,5 @@ def log_events(events: Sequence[Event], log: Any = _log) -> None:
                 "course_id": event.course_id,
                 "enrollment_id": event.enrollment_id,
             }
-            if event.actor:
-                line["actor"] = event.actor
-            if event.on_behalf_of:
-                line["on_behalf_of"] = event.on_behalf_of
+            add_names(event, line)
             logs.add(log, "info", event.type.lower(), line)

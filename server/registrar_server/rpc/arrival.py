@@ -14,7 +14,7 @@ from registrar_server import logs
 from registrar_server.errors import Reason, Refusal, drop_frames
 from registrar_server.identity.callers import ANYONE, Caller
 from registrar_server.identity.rejections import CredentialsRefused
-from registrar_server.ledger.event_lines import log_events
+from registrar_server.ledger.event_lines import add_names, log_events
 from registrar_server.ledger.ledger import Answer, Outcome
 from registrar_server.rpc import status
 from registrar_server.rpc.methods import Method
@@ -212,8 +212,7 @@ class Arrival:
     def _begin_line(self) -> dict[str, Any]:
         """Return what the log says of the call before its outcome is known."""
         line: dict[str, Any] = {"method": self.method.name, "status": "OK"}
-        if self.caller is not ANYONE:
-            line.update(names_of(self.caller))
+        add_names(self.caller, line)
         if self._place is not None:
             line["write"] = self._place
         if self.request is not None:
@@ -241,8 +240,9 @@ class Arrival:
 
 def names_of(caller: Caller) -> dict[str, str]:
     """Return what log lines say of a caller."""
-    names = {"actor": caller.actor, "on_behalf_of": caller.on_behalf_of}
-    return {name: value for name, value in names.items() if value}
+    names: dict[str, str] = {}
+    add_names(caller, names)
+    return names
 
 
 def _log_crash(error: Exception, method: str, caller: Caller) -> str:
