@@ -22,6 +22,8 @@ Record = tuple[int, str, str, dict[str, Any]]
 # These keys come first. A value of the same name never replaces the time, the level or the event.
 _HEAD = {"time": None, "level": None, "event": None}
 
+_THOUSANDTHS = tuple(f"{number:03}" for number in range(1000))
+
 
 class Format(Protocol):
     """How records become lines."""
@@ -102,11 +104,18 @@ def _with_care(line: Callable[[Record], str], record: Record) -> str:
 
 
 def _as_text(nanoseconds: int) -> str:
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{_as_text_without_fraction(seconds)}.{rest // 1000:06}Z"
+    milliseconds, rest = divmod(nanoseconds, 1_000_000)
+    return f"{_until_milliseconds(milliseconds)}{_THOUSANDTHS[rest // 1000]}Z"
 
 
 @lru_cache(maxsize=1)
-def _as_text_without_fraction(seconds: int) -> str:
+def _until_milliseconds(milliseconds: int) -> str:
+    """Return the millisecond in ISO format; many records of a batch share it."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_until_seconds(seconds)}.{_THOUSANDTHS[rest]}"
+
+
+@lru_cache(maxsize=1)
+def _until_seconds(seconds: int) -> str:
     """Return the second in ISO format; the records of one flush most often share it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -61,6 +61,17 @@ def stay_quiet() -> None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS["error"]))
 
 
+def add(log: Any, level: str, event: str, values: dict[str, Any]) -> None:
+    """Log an event with values that the log keeps, so they must not change afterwards. Keywords would be copied twice.
+
+    ``log`` should be bound: a logger of ``get_logger`` finds its configuration again for each line.
+    """
+    if level == "info" and isinstance(log, _CollectingInfo):
+        log.add_info(event, values)
+    else:
+        getattr(log, level)(event, **values)
+
+
 class _Collecting(structlog.BoundLoggerBase):
     """Adds records to ``LogRecords``. structlog's own way copies the values twice and runs processors.
 
@@ -79,8 +90,15 @@ class _CollectingInfo(_Collecting):
 
     def info(self, event: str, *args: Any, **values: Any) -> None:
         """Log an event at info level."""
-        if args or self._context or self._processors:
+        if args:
             cast("FilteringBoundLogger", super()).info(event, *args, **values)
+        else:
+            self.add_info(event, values)
+
+    def add_info(self, event: str, values: dict[str, Any]) -> None:
+        """Log an event at info level, and keep its values."""
+        if self._context or self._processors:
+            self._proxy_to_logger("info", event, **values)
         else:
             self._logger.add("info", event, values)
 

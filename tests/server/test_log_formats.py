@@ -6,6 +6,7 @@ import enum
 import json
 import uuid
 from collections import UserString
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,9 +110,14 @@ def test_values_never_replace_the_head_of_a_line() -> None:
     assert line == in_python({"method": "x"})
 
 
-def test_a_time_always_has_six_decimals() -> None:
-    line = JsonFormat().lines([(1_700_000_000_000_000_999, "info", "rpc", {})])
-    assert json.loads(line)["time"] == "2023-11-14T22:13:20.000000Z"
+@pytest.mark.parametrize("step", [1, 999, 1_000, 999_999, 1_000_000], ids=lambda step: f"{step} µs")
+def test_a_time_always_has_six_decimals(step: int) -> None:
+    """The lines of one flush share the second or the millisecond, or are just beyond it."""
+    begun = datetime(2023, 11, 14, 23, 59, 59, 998_000, UTC)
+    times = [begun + step * number * timedelta(microseconds=1) for number in range(5)]
+    nanoseconds = [(time - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1) * 1000 + 999 for time in times]
+    written = JsonFormat().lines([(time, "info", "rpc", {}) for time in nanoseconds]).splitlines()
+    assert [json.loads(line)["time"] for line in written] == [f"{time:%Y-%m-%dT%H:%M:%S.%f}Z" for time in times]
 
 
 def test_the_lines_of_one_flush_keep_their_order_across_seconds() -> None:

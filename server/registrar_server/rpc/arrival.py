@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 import structlog
 
+from registrar_server import logs
 from registrar_server.errors import Reason, Refusal, drop_frames
 from registrar_server.identity.callers import ANYONE, Caller
 from registrar_server.identity.rejections import CredentialsRefused
 from registrar_server.ledger.calls import Answer, Outcome
-from registrar_server.ledger.event_lines import log_events
+from registrar_server.ledger.event_lines import add_names, log_events
 from registrar_server.rpc import status
 from registrar_server.rpc.methods import Method
 from registrar_server.rpc.status import RpcStatus
@@ -85,7 +86,7 @@ class Arrival:
         """Make a call, or the write at this ``place`` of a batch."""
         self._begun = time.perf_counter()
         self._context = context
-        self._log = log
+        self._log = log.bind()
         self._peer = ""
         self._slow_call = slow_call
         self._place = place
@@ -104,12 +105,6 @@ class Arrival:
         """What else the log says of the call."""
         self.is_over = False
         self._ended: asyncio.Future[None] | None = None
-
-    def _bound_log(self) -> Any:
-        """Return a logger that does not have to find its configuration for each line."""
-        if self._log is log:
-            self._log = log.bind()
-        return self._log
 
     @property
     def peer(self) -> str:
@@ -141,7 +136,7 @@ class Arrival:
         context = self._context if timeout is None else _Limited(self._context, self._begun + timeout)
         write = Arrival(method, b"", context, float("inf"), place=place)
         write.request = request
-        write._log, write._peer = self._bound_log(), self.peer
+        write._peer = self.peer
         write.caller = self.caller
         return write
 
@@ -217,8 +212,7 @@ class Arrival:
     def _begin_line(self) -> dict[str, Any]:
         """Return what the log says of the call before its outcome is known."""
         line: dict[str, Any] = {"method": self.method.name, "status": "OK"}
-        if self.caller is not ANYONE:
-            line.update(names_of(self.caller))
+        add_names(self.caller, line)
         if self._place is not None:
             line["write"] = self._place
         if self.request is not None:
@@ -231,22 +225,24 @@ class Arrival:
         """Log the call: one that failed through a fault of the server or was slow is a warning, a crash is an error."""
         ended = time.perf_counter()
         line["duration_ms"] = round((ended - self._begun) * 1000, 3)
-        write = self._log.info
+        level = "info"
         if ended - self._begun > self._slow_call:
             line.update(spent(self.entry.stopwatch if self.entry else None, self._begun, ended))
-            write = self._log.warning
+            level = "warning"
         if line["status"] != "OK":
             if line.get("reason") in _FAULTS:
-                write = self._log.warning
+                level = "warning"
             elif line["status"] == "INTERNAL":
-                write = self._log.error
-        write("rpc", **line, peer=self.peer)
+                level = "error"
+        line["peer"] = self.peer
+        logs.add(self._log, level, "rpc", line)
 
 
 def names_of(caller: Caller) -> dict[str, str]:
     """Return what log lines say of a caller."""
-    names = {"actor": caller.actor, "on_behalf_of": caller.on_behalf_of}
-    return {name: value for name, value in names.items() if value}
+    names: dict[str, str] = {}
+    add_names(caller, names)
+    return names
 
 
 def _log_crash(error: Exception, method: str, caller: Caller) -> str:
