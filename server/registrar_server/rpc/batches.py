@@ -149,10 +149,11 @@ class Batches:
             await self._carry_out_unordered(running)
         else:
             await self._carry_out_in_order(running)
-        message = self._answers.response(running.writes, errors_only=running.options.errors_only)
+        packed, summary = self._answers.results(running.writes, errors_only=running.options.errors_only)
         if not running.options.validate_only:
-            message.revision = await self._revision()
-        return Answer(message.SerializeToString(), message=message)
+            summary.revision = await self._revision()
+        # The log line of a batch needs only the summary.
+        return Answer(packed + summary.SerializeToString(), message=summary)
 
     async def _revision(self) -> int:
         try:
