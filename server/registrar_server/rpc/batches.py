@@ -195,13 +195,13 @@ class Batches:
         def end(outcomes: Sequence[Any]) -> None:
             for one, outcome in zip(opened, outcomes, strict=True):
                 if not is_interruption(outcome):
-                    give(one.then, outcome)
+                    give(one.end, outcome)
 
         try:
             await self._twins.carry_out(self._lane, block, end, timeout=running.time_remaining())
         except Refusal as refusal:
             for place, one in refusal.refused.items():
-                give(opened[place].then, one)
+                give(opened[place].end, one)
             raise
 
     async def _carry_out_unordered(self, running: _Running) -> None:
@@ -213,25 +213,23 @@ class Batches:
         opened = await self._open_all(running, places)
         running.has_begun = True
         # All at once, so that the lanes gather them.
-        waiting = [write for write in running.writes if not write.is_over]
-        for write, one in zip(waiting, opened, strict=True):
-            enter_change(self._twins, write, one)
-        for write in waiting:
-            await write.wait()
+        for one in opened:
+            enter_change(self._twins, one)
+        for one in opened:
+            await one.arrival.wait()
 
     async def _preview(self, running: _Running) -> None:
         """Answer the writes in order, on one state; nothing is changed."""
         opened = await self._open_all(running, range(len(running.arrival.request.writes)))
-        waiting = [write for write in running.writes if not write.is_over]
         outcomes = await self._preview_all([one.call for one in opened])
         refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Refusal)}
         for place, refusal in refused.items():
-            give(waiting[place].end, refusal)
+            give(opened[place].arrival.end, refusal)
         if running.options.atomic and refused:
             raise batch_refused(refused)
-        for write, outcome in zip(waiting, outcomes, strict=True):
+        for one, outcome in zip(opened, outcomes, strict=True):
             if not isinstance(outcome, Refusal):
-                give(write.end, Answer(outcome.SerializeToString(), message=outcome))
+                give(one.arrival.end, Answer(outcome.SerializeToString(), message=outcome))
 
     async def _open_all(self, running: _Running, places: range) -> list[Opened]:
         """Read writes. One that cannot be read ends with its refusal, and an atomic batch with it."""
