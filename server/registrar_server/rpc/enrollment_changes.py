@@ -108,7 +108,7 @@ def _passed(request: pb.CompleteEnrollmentRequest | pb.RecordCompletionRequest) 
 
 def _enrolled(result: Enrolled) -> pb.EnrollStudentResponse:
     response = pb.EnrollStudentResponse()
-    convert.set_enrollment(response.enrollment, result.enrollment)
+    convert.set_new_enrollment(response.enrollment, result.enrollment)
     _set_promoted(response, result.promoted)
     return response
 
