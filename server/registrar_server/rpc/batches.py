@@ -251,20 +251,20 @@ class Batches:
 
 def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str] | None) -> Opened:
     """Read a write and add it to those of the batch. ``id_of`` makes the ids of writes that have none."""
-    asked = asked_by(write)
-    arrival = running.arrival.write(asked.change or NO_WRITE, asked.request, place, asked.timeout)
+    change, request, timeout = asked_by(write)
+    arrival = running.arrival.write(change or NO_WRITE, request, place, timeout)
     running.writes.append(arrival)
-    if asked.timeout is not None:
+    if timeout is not None:
         running.limited.append(arrival)
-    if asked.change is None:
+    if change is None:
         raise no_change()
     admit(arrival)
     given = Fields()
-    note_faults(given, asked)
+    note_faults(given, change, request, timeout)
     request_id = ""
-    if id_of and not asked.request.request_id:
-        request_id = asked.request.request_id = id_of(place)
-    return open_change(arrival, asked.change, given, request_id)
+    if id_of and not request.request_id:
+        request_id = request.request_id = id_of(place)
+    return open_change(arrival, change, given, request_id)
 
 
 def _stopped(error: Refusal | TimeoutError, place: int) -> Refusal | TimeoutError:
