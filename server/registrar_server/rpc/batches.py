@@ -261,10 +261,8 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
     admit(arrival)
     given = Fields()
     note_faults(given, change, request, timeout)
-    request_id = ""
-    if id_of and not request.request_id:
-        request_id = request.request_id = id_of(place)
-    return open_change(arrival, change, given, request_id)
+    new_id = id_of(place) if id_of and not request.request_id else ""
+    return open_change(arrival, change, given, new_id)
 
 
 def _stopped(error: Refusal | TimeoutError, place: int) -> Refusal | TimeoutError:

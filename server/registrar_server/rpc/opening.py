@@ -34,17 +34,17 @@ class Opened(NamedTuple):
         self.arrival.end(outcome)
 
 
-def open_change(arrival: Arrival, change: Change, given: Fields, request_id: str = "") -> Opened:
+def open_change(arrival: Arrival, change: Change, given: Fields, new_id: str = "") -> Opened:
     """Read the request of a change. Raises INVALID_FIELD with the wrong fields, and those that ``given`` has noted.
 
-    ``request_id`` is the id of the request if the server has made it.
+    ``new_id`` is an id that the server has made for a request without a ``request_id``.
     """
     request = arrival.request
-    request_id = request_id or given.request_id(request.request_id)
+    actor, on_behalf_of = arrival.caller.actor, arrival.caller.on_behalf_of
+    request_id = new_id or given.request_id(request.request_id)
+    fingerprint = change.identify(request, new_id or request.request_id, on_behalf_of)
     command = change.command(given, request)
     given.check()
-    actor, on_behalf_of = arrival.caller.actor, arrival.caller.on_behalf_of
-    fingerprint = change.fingerprint(request, on_behalf_of)
     call = Call(command, change.pack, request_id, fingerprint, actor, on_behalf_of)
     return Opened(arrival, call, change.refused_event)
 
