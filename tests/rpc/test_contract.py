@@ -6,6 +6,7 @@ A field, command, event type or state that is added in one place and forgotten i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -95,6 +96,15 @@ def test_every_field_of_a_response_is_written(method: Change) -> None:
     response = method.pack(result_of(method.response))
     assert type(response) is method.response
     assert [field.name for field, _ in response.ListFields()] == field_names_of(method.response)
+
+
+@pytest.mark.parametrize("record", [WAITING, COMPLETED, replace(WAITING, version=0, create_time=0, update_time=0)])
+def test_new_enrollments_are_written_as_all_others(record: records.Enrollment) -> None:
+    """Also those of previews, which have no times."""
+    for _ in range(2):
+        message = enrollment_pb2.Enrollment()
+        convert.set_new_enrollment(message, record)
+        assert message == convert.enrollment(record)
 
 
 def field_names_of(message: type[Message]) -> list[str]:

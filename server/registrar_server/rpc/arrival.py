@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Mapping
@@ -134,7 +135,7 @@ class Arrival:
     def write(self, method: Method, request: Any, place: int, timeout: float | None) -> Arrival:
         """Return a write of this call as a call of its own, with a deadline ``timeout`` seconds after this arrival."""
         context = self._context if timeout is None else _Limited(self._context, self._begun + timeout)
-        write = Arrival(method, b"", context, float("inf"), place=place)
+        write = Arrival(method, b"", context, math.inf, place=place)
         write.request = request
         write._peer = self.peer
         write.caller = self.caller

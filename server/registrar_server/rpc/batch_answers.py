@@ -1,8 +1,15 @@
-"""Makes the response of a batch from the outcomes of its writes, and makes it fit into a message."""
+"""Makes the response of a batch from the outcomes of its writes, and makes it fit into a message.
+
+The response of a write is bytes already. In the bytes of a message, each field is a tag, and those of messages have a
+size and the bytes of the message behind it (https://protobuf.dev/programming-guides/encoding). So the results are
+written around these bytes, and nothing is parsed unless the results are too large.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -18,7 +25,20 @@ MAX_ERROR_BYTES = 4_000
 MIN_ERROR_BYTES = 128
 """The code and the reason of an error."""
 
-_RESULT_FIELDS = {change: name for name, change in CHANGES.items()}
+_FIELDS = pb.WriteResult.DESCRIPTOR.fields_by_name
+_RESPONSES = {change: _FIELDS[name].number for name, change in CHANGES.items()}
+"""The number of the field with the response of a change."""
+_ERROR = _FIELDS["error"].number
+_RESULTS = pb.BatchWriteResponse.RESULTS_FIELD_NUMBER
+
+
+class Results(NamedTuple):
+    """The response of a batch in two parts, whose bytes follow each other."""
+
+    packed: bytes
+    """The bytes of the results."""
+    summary: pb.BatchWriteResponse
+    """The other fields."""
 
 
 class BatchAnswers:
@@ -29,40 +49,63 @@ class BatchAnswers:
         self._max_errors = max_bytes // 2
         self._max_response = max_bytes * 3 // 4
 
-    def response(self, writes: Sequence[Arrival], *, errors_only: bool) -> pb.BatchWriteResponse:
+    def results(self, writes: Sequence[Arrival], *, errors_only: bool) -> Results:
         """Return the results of writes, which have ended.
 
         Errors together take at most half of a message. If the response would take more than three quarters, the
         responses of the writes are abridged, and left out if that is not enough.
         """
-        response = pb.BatchWriteResponse()
-        for write in writes:
-            _add(response, write, errors_only=errors_only)
-        self._shorten_errors(response)
+        refused = sum(write.refused is not None for write in writes)
+        budget = max(min(MAX_ERROR_BYTES, self._max_errors // max(refused, 1)), MIN_ERROR_BYTES)
+        packed = b"".join([part for write in writes for part in _parts(write, budget, errors_only=errors_only)])
+        summary = pb.BatchWriteResponse(refused_count=refused)
         for reduce in (_abridge, _leave_out):
-            if response.ByteSize() > self._max_response:
-                response.abridged = True
-                for result in response.results:
-                    reduce(result)
-        return response
-
-    def _shorten_errors(self, response: pb.BatchWriteResponse) -> None:
-        if response.refused_count:
-            budget = max(min(MAX_ERROR_BYTES, self._max_errors // response.refused_count), MIN_ERROR_BYTES)
-            for result in response.results:
-                if result.HasField("error"):
-                    status.shorten(result.error, budget)
+            if len(packed) + summary.ByteSize() > self._max_response:
+                summary.abridged = True
+                packed = _reduced(packed, reduce)
+        return Results(packed, summary)
 
 
-def _add(response: pb.BatchWriteResponse, write: Arrival, *, errors_only: bool) -> None:
-    result = response.results.add()
+def _parts(write: Arrival, error_bytes: int, *, errors_only: bool) -> tuple[bytes, bytes]:
+    """Return the bytes of the result of a write, in two parts; an error takes at most so many bytes."""
     if write.refused is not None:
-        response.refused_count += 1
-        result.error.CopyFrom(write.refused.message)
-    elif not errors_only:
-        answer = getattr(result, _RESULT_FIELDS[write.method])  # type: ignore[index]  # Only changes have a response.
-        answer.SetInParent()
-        answer.MergeFromString(write.response)
+        error = write.refused.message
+        status.shorten(error, error_bytes)
+        content = error.SerializeToString()
+        return _head(_ERROR, len(content)), content
+    if errors_only:
+        return _NO_RESULT, b""
+    return _head(_RESPONSES[write.method], len(write.response)), write.response  # type: ignore[index]  # Only changes have a response.
+
+
+@lru_cache(maxsize=1024)
+def _head(number: int, size: int) -> bytes:
+    """Return the first bytes of a result, in front of a message of this size in the field of this number."""
+    in_result = _tag(number) + _varint(size)
+    return _tag(_RESULTS) + _varint(len(in_result) + size) + in_result
+
+
+def _tag(number: int) -> bytes:
+    """Return the tag of a field with a message."""
+    return _varint(number << 3 | 2)
+
+
+def _varint(number: int) -> bytes:
+    """Return a number in groups of seven bits, the lowest first; all but the last byte have the highest bit."""
+    groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
+
+
+_NO_RESULT = _tag(_RESULTS) + _varint(0)
+"""The bytes of a result without a response and without an error."""
+
+
+def _reduced(packed: bytes, reduce: Callable[[pb.WriteResult], None]) -> bytes:
+    """Return the bytes of reduced results."""
+    response = pb.BatchWriteResponse.FromString(packed)
+    for result in response.results:
+        reduce(result)
+    return response.SerializeToString()
 
 
 def _abridge(result: pb.WriteResult) -> None:

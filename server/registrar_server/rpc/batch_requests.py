@@ -113,11 +113,11 @@ def asked_by(write: pb.Write) -> Asked:
     return Asked(CHANGES[name], getattr(write, name), timeout)
 
 
-def note_faults(given: Fields, asked: Asked) -> None:
+def note_faults(given: Fields, change: Change, request: Any, timeout: float | None) -> None:
     """Note what is wrong with a write that its change does not check."""
-    if asked.change and asked.change.takes_validate_only and asked.request.validate_only:
+    if change.takes_validate_only and request.validate_only:
         given.wrong("validate_only", "must not be set in a write; the batch has a validate_only of its own")
-    if asked.timeout is not None and asked.timeout <= 0:
+    if timeout is not None and timeout <= 0:
         given.wrong("timeout", "must be a positive duration, such as 1.5s")
 
 

@@ -149,10 +149,11 @@ class Batches:
             await self._carry_out_unordered(running)
         else:
             await self._carry_out_in_order(running)
-        message = self._answers.response(running.writes, errors_only=running.options.errors_only)
+        packed, summary = self._answers.results(running.writes, errors_only=running.options.errors_only)
         if not running.options.validate_only:
-            message.revision = self._latest_revision()
-        return Answer(message.SerializeToString(), message=message)
+            summary.revision = self._latest_revision()
+        # The log line of a batch needs only the summary.
+        return Answer(packed + summary.SerializeToString(), message=summary)
 
     async def _carry_out_in_order(self, running: _Running) -> None:
         """Carry out a block in pieces. If one is interrupted, none of the later ones begins."""
@@ -184,13 +185,13 @@ class Batches:
         def end(outcomes: Sequence[Any]) -> None:
             for one, outcome in zip(opened, outcomes, strict=True):
                 if not is_interruption(outcome):
-                    give(one.then, outcome)
+                    give(one.end, outcome)
 
         try:
             await self._twins.carry_out(self._lane, block, end, timeout=running.time_remaining())
         except Refusal as refusal:
             for place, one in refusal.refused.items():
-                give(opened[place].then, one)
+                give(opened[place].end, one)
             raise
 
     async def _carry_out_unordered(self, running: _Running) -> None:
@@ -202,25 +203,23 @@ class Batches:
         opened = await self._open_all(running, places)
         running.has_begun = True
         # All at once, so that the lanes gather them.
-        waiting = [write for write in running.writes if not write.is_over]
-        for write, one in zip(waiting, opened, strict=True):
-            enter_change(self._twins, write, one)
-        for write in waiting:
-            await write.wait()
+        for one in opened:
+            enter_change(self._twins, one)
+        for one in opened:
+            await one.arrival.wait()
 
     async def _preview(self, running: _Running) -> None:
         """Answer the writes in order, on one state; nothing is changed."""
         opened = await self._open_all(running, range(len(running.arrival.request.writes)))
-        waiting = [write for write in running.writes if not write.is_over]
         outcomes = await self._preview_all([one.call for one in opened])
         refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Refusal)}
         for place, refusal in refused.items():
-            give(waiting[place].end, refusal)
+            give(opened[place].arrival.end, refusal)
         if running.options.atomic and refused:
             raise batch_refused(refused)
-        for write, outcome in zip(waiting, outcomes, strict=True):
+        for one, outcome in zip(opened, outcomes, strict=True):
             if not isinstance(outcome, Refusal):
-                give(write.end, Answer(outcome.SerializeToString(), message=outcome))
+                give(one.arrival.end, Answer(outcome.SerializeToString(), message=outcome))
 
     async def _open_all(self, running: _Running, places: range) -> list[Opened]:
         """Read writes. One that cannot be read ends with its refusal, and an atomic batch with it."""
@@ -242,20 +241,18 @@ class Batches:
 
 def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str] | None) -> Opened:
     """Read a write and add it to those of the batch. ``id_of`` makes the ids of writes that have none."""
-    asked = asked_by(write)
-    arrival = running.arrival.write(asked.change or NO_WRITE, asked.request, place, asked.timeout)
+    change, request, timeout = asked_by(write)
+    arrival = running.arrival.write(change or NO_WRITE, request, place, timeout)
     running.writes.append(arrival)
-    if asked.timeout is not None:
+    if timeout is not None:
         running.limited.append(arrival)
-    if asked.change is None:
+    if change is None:
         raise no_change()
     admit(arrival)
     given = Fields()
-    note_faults(given, asked)
-    request_id = ""
-    if id_of and not asked.request.request_id:
-        request_id = asked.request.request_id = id_of(place)
-    return open_change(arrival, asked.change, given, request_id)
+    note_faults(given, change, request, timeout)
+    new_id = id_of(place) if id_of and not request.request_id else ""
+    return open_change(arrival, change, given, new_id)
 
 
 def _stopped(error: Refusal | TimeoutError, place: int) -> Refusal | TimeoutError:

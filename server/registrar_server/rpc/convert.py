@@ -51,6 +51,27 @@ def listed(records: Sequence[Enrollment]) -> Iterator[enrollment_pb2.Enrollment]
 
 def set_enrollment(message: enrollment_pb2.Enrollment, record: Enrollment) -> None:
     """Fill in the message of an enrollment, in place within a response: lists are long, and copies are expensive."""
+    _set_all_but_times(message, record)
+    set_generated_time(message.create_time, record.create_time)
+    set_generated_time(message.update_time, record.update_time)
+
+
+def set_new_enrollment(message: enrollment_pb2.Enrollment, record: Enrollment) -> None:
+    """Fill in the message of an enrollment that was just made, often at the same time as many others."""
+    _set_all_but_times(message, record)
+    message.MergeFromString(_packed_times(record.create_time, record.update_time))
+
+
+@lru_cache(maxsize=1)
+def _packed_times(create_time: int, update_time: int) -> bytes:
+    """Return the bytes of the times of an enrollment; those of one batch share them."""
+    message = enrollment_pb2.Enrollment()
+    set_generated_time(message.create_time, create_time)
+    set_generated_time(message.update_time, update_time)
+    return message.SerializeToString()
+
+
+def _set_all_but_times(message: enrollment_pb2.Enrollment, record: Enrollment) -> None:
     message.enrollment_id = record.enrollment_id
     message.student_id = record.student_id
     message.course_id = record.course_id
@@ -58,8 +79,6 @@ def set_enrollment(message: enrollment_pb2.Enrollment, record: Enrollment) -> No
     message.waitlist_position = record.waitlist_position
     message.attempt = record.attempt
     message.etag = format_etag(record.enrollment_id, record.version)
-    set_generated_time(message.create_time, record.create_time)
-    set_generated_time(message.update_time, record.update_time)
     if not record.live:
         _set_end(message, record)
     if record.bypassed_rules:

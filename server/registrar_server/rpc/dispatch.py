@@ -72,7 +72,7 @@ class Dispatcher:
             arrival.entry = self._queries.enter(partial(self._preview, opened.call), arrival.end)
         else:
             self._batches.make_way()
-            enter_change(self._twins, arrival, opened)
+            enter_change(self._twins, opened)
 
     def _preview(self, call: Call) -> Answer:
         message = self._previews.preview(call)

@@ -7,9 +7,11 @@ from functools import partial
 
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar_server.core.commands import (
+    NO_OVERRIDE,
     Complete,
     CompleteById,
     Enroll,
+    Override,
     RecordCompletion,
     Swap,
     Unenroll,
@@ -21,26 +23,29 @@ from registrar_server.rpc import convert
 from registrar_server.rpc.methods import Change
 from registrar_server.rpc.validation import Fields
 
+Overriding = pb.EnrollStudentRequest | pb.UnenrollRequest | pb.SwapEnrollmentRequest
+"""A request that may set rules aside."""
+
 
 def _enroll(fields: Fields, request: pb.EnrollStudentRequest) -> Enroll:
     return Enroll(
-        student_id=fields.id("student_id", request.student_id),
-        course_id=fields.id("course_id", request.course_id),
-        allow_existing=request.allow_existing,
-        no_waitlist=request.no_waitlist,
-        override=fields.override(request.override, given=request.HasField("override")),
-        comment=fields.long_text("comment", request.comment, 1000),
+        fields.id("student_id", request.student_id),
+        fields.id("course_id", request.course_id),
+        request.allow_existing,
+        request.no_waitlist,
+        _override(fields, request),
+        fields.long_text("comment", request.comment, 1000),
     )
 
 
 def _unenroll(fields: Fields, request: pb.UnenrollRequest) -> Unenroll:
     return Unenroll(
-        student_id=fields.id("student_id", request.student_id),
-        course_id=fields.id("course_id", request.course_id),
-        allow_missing=request.allow_missing,
-        override=fields.override(request.override, given=request.HasField("override")),
-        reason=fields.text("reason", request.reason, 200),
-        comment=fields.long_text("comment", request.comment, 1000),
+        fields.id("student_id", request.student_id),
+        fields.id("course_id", request.course_id),
+        request.allow_missing,
+        _override(fields, request),
+        fields.text("reason", request.reason, 200),
+        fields.long_text("comment", request.comment, 1000),
     )
 
 
@@ -49,7 +54,7 @@ def _swap(fields: Fields, request: pb.SwapEnrollmentRequest) -> Swap:
         student_id=fields.id("student_id", request.student_id),
         from_course_id=fields.id("from_course_id", request.from_course_id),
         to_course_id=fields.id("to_course_id", request.to_course_id),
-        override=fields.override(request.override, given=request.HasField("override")),
+        override=_override(fields, request),
         comment=fields.long_text("comment", request.comment, 1000),
     )
     if command.from_course_id == command.to_course_id:
@@ -93,13 +98,17 @@ def _complete(fields: Fields, request: pb.CompleteEnrollmentRequest) -> Complete
     return CompleteById(enrollment_id, grade, passed, etag)
 
 
+def _override(fields: Fields, request: Overriding) -> Override:
+    return fields.override(request.override) if request.HasField("override") else NO_OVERRIDE
+
+
 def _passed(request: pb.CompleteEnrollmentRequest | pb.RecordCompletionRequest) -> bool:
     return request.passed if request.HasField("passed") else True
 
 
 def _enrolled(result: Enrolled) -> pb.EnrollStudentResponse:
     response = pb.EnrollStudentResponse()
-    convert.set_enrollment(response.enrollment, result.enrollment)
+    convert.set_new_enrollment(response.enrollment, result.enrollment)
     _set_promoted(response, result.promoted)
     return response
 

@@ -19,6 +19,7 @@ from registrar_server.reading.reader import Reader
 from registrar_server.rpc.validation import Fields
 
 MAX_LOGGED_CHARACTERS = 128
+DIGEST_BYTES = 32
 
 Parsed = TypeVar("Parsed", bound=Message)
 
@@ -89,23 +90,23 @@ class Change(Method):
     refused_event: str = ""
     """The log line of a refusal, besides that of the call; empty if it has none."""
 
-    def fingerprint(self, request: Any, on_behalf_of: str = "") -> bytes:
-        """Return a digest of a request without its ``request_id``; empty if it has none.
+    def identify(self, request: Any, request_id: str, on_behalf_of: str = "") -> bytes:
+        """Give a request its ``request_id``, and return a digest of the rest of it; empty if the id is empty.
 
-        It distinguishes a retry from a different request with the same ``request_id``, also from one that is made on
-        behalf of somebody else.
+        The digest distinguishes a retry from a different request with the same ``request_id``, also from one that is
+        made on behalf of somebody else.
         """
-        request_id = request.request_id
         if not request_id:
             return b""
         request.request_id = ""
-        content = request.SerializeToString(deterministic=True)
+        digest = self._digest_of_type.copy()
+        digest.update(request.SerializeToString(deterministic=True))
         request.request_id = request_id
-        return digest_of(self._type + content, on_behalf_of)
+        return _for_person(digest.digest(), on_behalf_of)
 
     @cached_property
-    def _type(self) -> bytes:
-        return self.request.DESCRIPTOR.full_name.encode() + b"\0"
+    def _digest_of_type(self) -> blake2b:
+        return blake2b(self.request.DESCRIPTOR.full_name.encode() + b"\0", digest_size=DIGEST_BYTES)
 
     @cached_property
     def takes_validate_only(self) -> bool:
@@ -139,8 +140,11 @@ class Watch(Method):
 
 def digest_of(content: bytes, on_behalf_of: str) -> bytes:
     """Return a digest of what a call asks for and on behalf of whom."""
-    digest = blake2b(content, digest_size=32).digest()
-    return blake2b(digest + on_behalf_of.encode(), digest_size=32).digest() if on_behalf_of else digest
+    return _for_person(blake2b(content, digest_size=DIGEST_BYTES).digest(), on_behalf_of)
+
+
+def _for_person(digest: bytes, on_behalf_of: str) -> bytes:
+    return digest_of(digest + on_behalf_of.encode(), "") if on_behalf_of else digest
 
 
 def parse(kind: type[Parsed], data: bytes) -> Parsed | None:

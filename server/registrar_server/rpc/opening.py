@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields
-from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -23,27 +21,32 @@ log = structlog.get_logger()
 
 
 class Opened(NamedTuple):
-    """A change that was read: what to carry out, and what gets the outcome."""
+    """A change that was read: its call at the caller, and what to carry out."""
 
+    arrival: Arrival
     call: Call
-    then: Callable[[Outcome], None]
+    refused_event: str
+
+    def end(self, outcome: Outcome) -> None:
+        """Give the caller the outcome, and log it; ``Arrival.end`` does not log the refusal of an enrollment."""
+        if self.refused_event and isinstance(outcome, Refusal):
+            _log_refusal(self.refused_event, self.call.command, outcome, self.arrival.caller)
+        self.arrival.end(outcome)
 
 
-def open_change(arrival: Arrival, change: Change, given: Fields, request_id: str = "") -> Opened:
+def open_change(arrival: Arrival, change: Change, given: Fields, new_id: str = "") -> Opened:
     """Read the request of a change. Raises INVALID_FIELD with the wrong fields, and those that ``given`` has noted.
 
-    ``request_id`` is the id of the request if the server has made it.
+    ``new_id`` is an id that the server has made for a request without a ``request_id``.
     """
     request = arrival.request
-    request_id = request_id or given.request_id(request.request_id)
+    actor, on_behalf_of = arrival.caller.actor, arrival.caller.on_behalf_of
+    request_id = new_id or given.request_id(request.request_id)
+    fingerprint = change.identify(request, new_id or request.request_id, on_behalf_of)
     command = change.command(given, request)
     given.check()
-    actor, on_behalf_of = arrival.caller.actor, arrival.caller.on_behalf_of
-    fingerprint = change.fingerprint(request, on_behalf_of)
     call = Call(command, change.pack, request_id, fingerprint, actor, on_behalf_of)
-    if not change.refused_event:
-        return Opened(call, arrival.end)
-    return Opened(call, partial(_end_change, arrival, change.refused_event, command))
+    return Opened(arrival, call, change.refused_event)
 
 
 def admit(arrival: Arrival) -> None:
@@ -52,18 +55,13 @@ def admit(arrival: Arrival) -> None:
         arrival.as_student = check_request(arrival.caller, arrival.method.name, arrival.request)
 
 
-def enter_change(twins: Twins, arrival: Arrival, opened: Opened) -> None:
+def enter_change(twins: Twins, opened: Opened) -> None:
     """Put a change into its lane."""
+    arrival = opened.arrival
     try:
-        arrival.entry = twins.enter(opened.call, opened.then, timeout=arrival.time_remaining())
+        arrival.entry = twins.enter(opened.call, opened.end, timeout=arrival.time_remaining())
     except Refusal as refusal:
-        opened.then(refusal)
-
-
-def _end_change(arrival: Arrival, refused_event: str, command: Command, outcome: Outcome) -> None:
-    if isinstance(outcome, Refusal):
-        _log_refusal(refused_event, command, outcome, arrival.caller)
-    arrival.end(outcome)
+        opened.end(refusal)
 
 
 def _log_refusal(event: str, command: Command, refusal: Refusal, caller: Caller) -> None:

@@ -70,7 +70,8 @@ class _BlockEntry:
     """A block in its lane."""
 
     twins: Twins
-    block: Block
+    keys: Sequence[Key | None]
+    """The keys of the calls; None for those without a ``request_id``."""
     then: Callable[[Sequence[Outcome]], None]
     ended: Callable[[Exception | None], None]
     submission: Submission[Block, Sequence[Outcome]] | None = None
@@ -80,18 +81,18 @@ class _BlockEntry:
         self.submission = None
         if isinstance(outcome, Exception):
             give(self.ended, outcome)
-            self.twins.end_block(self.block, [outcome] * len(self.block.calls))
+            self.twins.end_block(self.keys, [outcome] * len(self.keys))
         else:
             give(lambda _none: self.then(outcome), None)
             give(self.ended, interruption_of(outcome))
-            self.twins.end_block(self.block, outcome)
+            self.twins.end_block(self.keys, outcome)
 
     def leave(self) -> bool:
         """Give the block up, and return whether it may have begun."""
         if self.submission is None or self.submission.leave():
             return True
         self.submission = None
-        self.twins.end_block(self.block, [TimeoutError()] * len(self.block.calls))
+        self.twins.end_block(self.keys, [TimeoutError()] * len(self.keys))
         return False
 
 
@@ -137,36 +138,36 @@ class Twins:
         of the whole block.
         """
         deadline = None if timeout is None else self._clock() + timeout
-        keys = [_key(call) for call in block.calls if call.request_id]
+        keys = [_key(call) if call.request_id else None for call in block.calls]
         while key := next((key for key in keys if key in self._under_way), None):
             cleared = self._cleared.setdefault(key, asyncio.get_running_loop().create_future())
             async with asyncio.timeout(None if deadline is None else deadline - self._clock()):
                 await asyncio.shield(cleared)
         left = None if deadline is None else deadline - self._clock()
-        await outcome_of(partial(self._enter_block, lane, block, then, timeout=left))
+        await outcome_of(partial(self._enter_block, lane, block, keys, then, timeout=left))
 
     def _enter_block(
         self,
         lane: BlockLane,
         block: Block,
+        keys: Sequence[Key | None],
         then: Callable[[Sequence[Outcome]], None],
         ended: Callable[[Exception | None], None],
         *,
         timeout: float | None,
     ) -> _BlockEntry:
-        entry = _BlockEntry(self, block, then, ended)
+        entry = _BlockEntry(self, keys, then, ended)
         entry.submission = lane.enter(block, entry.end, timeout=timeout, behind=True)
-        for call in block.calls:
-            if call.request_id:
-                self._under_way[_key(call)] = None
+        self._under_way.update((key, None) for key in keys if key)
         return entry
 
-    def end_block(self, block: Block, outcomes: Sequence[Outcome]) -> None:
+    def end_block(self, keys: Sequence[Key | None], outcomes: Sequence[Outcome]) -> None:
         """Share the outcomes of a block that is no longer under way, as those of single calls."""
         # Calls of a block can be twins of each other. If one of them is answered, so are all that come after it.
-        last = {_key(call): outcome for call, outcome in zip(block.calls, outcomes, strict=True) if call.request_id}
+        last = dict(zip(keys, outcomes, strict=True))
         for key, outcome in last.items():
-            self._pass_on(key, outcome)
+            if key:
+                self._pass_on(key, outcome)
 
     def _carry_out(self, twin: _Twin, timeout: float | None) -> None:
         twin.submission = self._lanes.enter(twin.call, partial(self._end, twin), timeout=timeout)
@@ -219,7 +220,9 @@ class Twins:
 
     def _pass_on(self, key: Key, outcome: Outcome) -> None:
         """Share an answer or an uncertain outcome with all twins; after any other end, give the next one its turn."""
-        if isinstance(outcome, Answer):
+        if not self._under_way[key]:  # Few calls have twins.
+            self._clear(key)
+        elif isinstance(outcome, Answer):
             self._share(key, lambda: outcome._replace(events=()))
         elif isinstance(outcome, Refusal) and outcome.uncertain:
             # An error keeps the traceback of the caller that raises it, so each twin gets an error of its own.

@@ -15,7 +15,7 @@ from registrar.v1.course_pb2 import Meeting as MeetingMessage
 from registrar.v1.enrollment_pb2 import Override as OverrideMessage
 from registrar.v1.error_reason_pb2 import ErrorReason
 from registrar_server.core import texts
-from registrar_server.core.commands import NO_OVERRIDE, Override
+from registrar_server.core.commands import Override
 from registrar_server.core.records import Meeting
 from registrar_server.errors import OVERRIDABLE, FieldViolation, Reason, invalid_fields
 from registrar_server.ids import match_id
@@ -210,10 +210,8 @@ class Fields:
             self.wrong(path, "must be a whole date: year, month and day")
             return ""
 
-    def override(self, message: OverrideMessage, *, given: bool) -> Override:
+    def override(self, message: OverrideMessage) -> Override:
         """Return the rules to set aside, which must be overridable, and the reason, which is required."""
-        if not given:
-            return NO_OVERRIDE
         allowed = ", ".join(sorted(OVERRIDABLE))
         if not message.rules:
             self.wrong("override.rules", f"must name at least one of {allowed}")
