@@ -14,7 +14,8 @@ from registrar_server.core.attempts import Attempts
 from registrar_server.core.commands import Command, Enroll
 from registrar_server.core.decide import decide
 from registrar_server.core.queue import Queue, Queues
-from registrar_server.core.records import Commitment, Course, Enrollment, Meeting, Passed, Student
+from registrar_server.core.records import Commitment, Course, Enrollment, Passed, Student
+from registrar_server.core.schedule import Meeting
 from registrar_server.core.seats import Enrolled
 from registrar_server.core.state import State
 from registrar_server.core.transcripts import Transcripts

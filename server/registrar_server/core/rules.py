@@ -12,7 +12,7 @@ from typing import NamedTuple
 from registrar_server.core.formats import format_credits, format_time
 from registrar_server.core.keys import code_key, text_key
 from registrar_server.core.records import Commitment, Course, Enrollment, Student, Subject
-from registrar_server.core.schedule import WEEKDAYS, Overlap, has_dates, overlap
+from registrar_server.core.schedule import WEEKDAYS, Overlap, has_dates, hours_of, overlap
 from registrar_server.core.vocabulary import CourseState, StudentState
 from registrar_server.errors import Reason, Violation
 
@@ -143,14 +143,10 @@ def prerequisites_are_met(case: Case) -> Violations:
 
 def schedule_is_free(case: Case) -> Violations:
     """No meeting overlaps one of another course in which the student has a seat; each such course is a violation."""
-    own = [(one.start, one.end) for one in case.course.meetings if one.start is not None and one.end is not None]
-    # Most meetings are at other hours of the day, and students have many, so their dates are compared afterwards.
+    own = hours_of(case.course.meetings)
+    # Most meetings are at other hours of the week, so their minutes and dates are compared afterwards.
     at_same_hours = {
-        other.course_id: other
-        for other in case.commitments
-        for theirs in other.meetings
-        for start, end in own
-        if theirs.start is not None and theirs.end is not None and start < theirs.end and theirs.start < end
+        other.course_id: other for other in case.commitments for theirs in other.meetings if own & theirs.hours
     }
     if not at_same_hours:
         return NONE
