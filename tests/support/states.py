@@ -6,6 +6,7 @@ import copy
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def set_positions(enrollments: Iterable[Enrollment]) -> Mapping[str, list[Enroll
 
 def _load_transcript(state: State, enrollment: Enrollment, course: Course) -> None:
     if enrollment.state == EnrollmentState.ENROLLED:
-        names = (name for name in Commitment._fields if name != "student_id")
+        names = (field.name for field in fields(Commitment) if field.name != "student_id")
         seat = Commitment(enrollment.student_id, **{name: getattr(course, name) for name in names})
         state.load_transcripts([seat])
     elif enrollment.state == EnrollmentState.COMPLETED and enrollment.passed:

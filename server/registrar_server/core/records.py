@@ -198,7 +198,8 @@ class EnrollmentKey(NamedTuple):
     course_id: str
 
 
-class Commitment(NamedTuple):
+@dataclass(slots=True)
+class Commitment:
     """A student's seat: the fields of its course that the rules need."""
 
     student_id: str

@@ -7,7 +7,7 @@ violations are returned, in the order of ``Reason``. ``docs/domain.md`` explains
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from registrar_server.core.formats import format_credits, format_time
 from registrar_server.core.keys import code_key, text_key
@@ -23,7 +23,8 @@ NONE: Violations = ()
 _ACTIVE, _OPEN = StudentState.ACTIVE, CourseState.OPEN
 
 
-class Case(NamedTuple):
+@dataclass(slots=True)
+class Case:
     """The input of the rules: a student who asks for a seat in a course at ``now`` (microseconds since 1970 UTC)."""
 
     student: Student
@@ -47,6 +48,8 @@ def student_is_active(case: Case) -> Violations:
 
 def student_has_no_hold(case: Case) -> Violations:
     """The student has no hold; each hold is a violation of its own."""
+    if not case.student.holds:
+        return NONE
     return [
         Violation(
             Reason.STUDENT_HOLD,
@@ -99,6 +102,8 @@ def subject_is_new(case: Case) -> Violations:
         return NONE
     # Few courses share a code, so the other keys are seldom needed.
     same_code = [other for other in case.commitments if code_key(other.code) == code]
+    if not same_code:
+        return NONE
     duplicates = [
         _duplicate(case, other)
         for other in same_code
@@ -233,7 +238,11 @@ RULES: tuple[Callable[[Case], Violations], ...] = (
 
 def violations(case: Case) -> list[Violation]:
     """Return the rules that a seat for this student would violate, apart from the number of seats."""
-    return [violation for rule in RULES for violation in rule(case)]
+    found: list[Violation] = []
+    for rule in RULES:
+        if broken := rule(case):
+            found += broken
+    return found
 
 
 def no_seat(course: Course) -> Violation:
