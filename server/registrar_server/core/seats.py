@@ -175,7 +175,7 @@ def _answer(state: State, bid: Bid) -> _Answer:
 def _standing(state: State, bid: Bid, promotions: int) -> tuple[EnrollmentState, rules.Violations]:
     """Return the state that a bid gets after the course has settled, and what that violates.
 
-    ``promotions`` is the number of waiters whom the settlement gives a seat.
+    ``promotions`` is the number of waiters who get a seat when the course settles.
     """
     course = bid.course
     if course.seats_left(promotions) != 0 and not _needs_turn(state, bid):
