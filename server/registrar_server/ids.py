@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha1
 from uuid import UUID
@@ -16,34 +15,16 @@ match_id = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~@+:-]{0,127}").fullmatch
 RANDOM_BYTES = 10
 IDS_PER_READ = 1024
 
-_DIGITS = 2 * RANDOM_BYTES
 _VARIANT = {f"{digit:x}": f"{0x8 | digit & 0x3:x}" for digit in range(16)}
 """The digit with the variant of RFC 9562, by a random digit."""
+_VERSION_BYTE = bytes(0x70 | byte & 0x0F for byte in range(256))
+_VARIANT_BYTE = bytes(0x80 | byte & 0x3F for byte in range(256))
+"""The bytes with the version 7 and with the variant, by a random byte."""
 
-
-class _Randomness(threading.local):
-    """Random bytes from the operating system, read for many ids at once because each read releases the GIL."""
-
-    def __init__(self) -> None:
-        self._unused: Iterator[str] = iter(())
-
-    def take(self) -> str:
-        """Return the random hexadecimal digits for one id; no digits are returned twice."""
-        taken = next(self._unused, "")
-        if not taken:
-            digits = os.urandom(RANDOM_BYTES * IDS_PER_READ).hex()
-            self._unused = iter([digits[first : first + _DIGITS] for first in range(0, len(digits), _DIGITS)])
-            taken = next(self._unused)
-        return taken
-
-    def discard(self) -> None:
-        """Discard the unused digits."""
-        self._unused = iter(())
-
-
-_randomness = _Randomness()
-# Otherwise a forked process would use the same digits as its parent.
-os.register_at_fork(after_in_child=_randomness.discard)
+_tails: list[str] = []
+"""The random parts of the next ids, from the version on. Popping is atomic, so threads share them without a lock."""
+# Otherwise a forked process would use the same ones as its parent.
+os.register_at_fork(after_in_child=_tails.clear)
 
 
 def new_id(now: int) -> str:
@@ -51,8 +32,22 @@ def new_id(now: int) -> str:
 
     ``now`` is in microseconds since 1970 UTC; the id carries its milliseconds.
     """
-    random = _randomness.take()
-    return f"{_time_digits(now // 1000)}-7{random[1:4]}-{_VARIANT[random[4]]}{random[5:8]}-{random[8:]}"
+    try:
+        return _time_digits(now // 1000) + _tails.pop()
+    except IndexError:
+        first, *others = _read_tails()
+        _tails.extend(others)
+        return _time_digits(now // 1000) + first
+
+
+def _read_tails() -> list[str]:
+    """Return the random parts of many ids, since each read from the operating system releases the GIL."""
+    random = bytearray(os.urandom(RANDOM_BYTES * IDS_PER_READ))
+    random[0::RANDOM_BYTES] = random[0::RANDOM_BYTES].translate(_VERSION_BYTE)
+    random[2::RANDOM_BYTES] = random[2::RANDOM_BYTES].translate(_VARIANT_BYTE)
+    digits = random.hex()
+    starts = range(0, len(digits), 2 * RANDOM_BYTES)
+    return [f"-{digits[at : at + 4]}-{digits[at + 4 : at + 8]}-{digits[at + 8 : at + 20]}" for at in starts]
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,8 @@ from registrar_server.core.commands import (
     UpdateStudent,
 )
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Course, Enrollment, Hold, Meeting, Student
+from registrar_server.core.records import Course, Enrollment, Hold, Student
+from registrar_server.core.schedule import Meeting
 from registrar_server.core.state import State
 from registrar_server.errors import FieldViolation, Reason
 from tests.support.states import EARLIER, NOW, contents, enrollment, event_types, loaded_state, refusal

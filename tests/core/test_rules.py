@@ -9,8 +9,9 @@ import pytest
 
 from registrar_server.core.commands import DeleteCourse, Enroll, Override, Swap, Unenroll, UpdateCourse
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Course, Enrollment, Hold, Meeting, Student, Subject
+from registrar_server.core.records import Course, Enrollment, Hold, Student, Subject
 from registrar_server.core.rules import Case, violations
+from registrar_server.core.schedule import Meeting
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import CourseState, StudentState
 from registrar_server.errors import Reason, Violation

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registrar_server.core.commands import Enroll, UpdateCourse
 from registrar_server.core.decide import decide
-from registrar_server.core.records import Commitment, Course, Meeting, Student
+from registrar_server.core.records import Commitment, Course, Student
 from registrar_server.core.rules import Case, violations
+from registrar_server.core.schedule import Meeting, hours_of
+from registrar_server.core.schedule import overlap as overlap_in
 from registrar_server.errors import Reason, Violation
 from tests.support.states import NOW, enrolled, enrollment, loaded_state, refusal
 
 MON, TUE, WED, SUN = 1, 2, 3, 7
 FALL = {"first": "2026-09-01", "last": "2026-12-18"}
 TO_BE_ANNOUNCED = Meeting((), None, None, "", "", "")
+
+
+MEETINGS = st.builds(
+    lambda weekdays, times: Meeting(tuple(sorted(weekdays)), min(times), max(times), "", "", ""),
+    st.frozensets(st.integers(MON, SUN)),
+    st.frozensets(st.integers(0, 24 * 3600), min_size=2, max_size=2),
+)
+"""Meetings at any times, without dates."""
 
 
 def at(*weekdays: int, start: str = "09:00", end: str = "10:00", first: str = "", last: str = "") -> Meeting:
@@ -108,6 +120,37 @@ class TestWeekdays:
         """A meeting without weekdays or times overlaps nothing, not even itself."""
         assert not overlap(open_meeting, at(MON))
         assert not overlap(open_meeting, open_meeting)
+
+
+class TestHours:
+    """The hours of the week in which a meeting takes place tell early that two meetings do not overlap."""
+
+    @pytest.mark.parametrize(
+        ("start", "end", "hours"),
+        [
+            ("00:00", "01:00", [0]),
+            ("09:00", "10:00:01", [9, 10]),
+            ("09:59:59", "12:00", [9, 10, 11]),
+            ("23:00", "24:00", [23]),
+        ],
+    )
+    def test_times(self, start: str, end: str, hours: list[int]) -> None:
+        """A meeting touches an hour if at least a second of it belongs to the meeting."""
+        every_hour = [at(MON, start=f"{hour:02}:00", end=f"{hour + 1:02}:00") for hour in range(24)]
+        touched = at(MON, start=start, end=end).hours
+        assert [hour for hour, meeting in enumerate(every_hour) if touched & meeting.hours] == hours
+
+    def test_a_whole_week(self) -> None:
+        """Each hour of each weekday differs from all others."""
+        every_hour = [
+            at(day, start=f"{hour:02}:00", end=f"{hour + 1:02}:00") for day in range(MON, SUN + 1) for hour in range(24)
+        ]
+        assert hours_of(every_hour).bit_count() == len(every_hour)
+
+    @given(MEETINGS, MEETINGS)
+    def test_overlapping_meetings(self, mine: Meeting, theirs: Meeting) -> None:
+        """Two meetings that overlap share an hour."""
+        assert overlap_in(mine, theirs) is None or mine.hours & theirs.hours
 
 
 class TestDates:

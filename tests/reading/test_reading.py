@@ -19,7 +19,8 @@ from registrar_server.core.commands import (
     Unenroll,
     UpdateCourse,
 )
-from registrar_server.core.records import Course, Meeting, Student
+from registrar_server.core.records import Course, Student
+from registrar_server.core.schedule import Meeting
 from registrar_server.errors import Reason, Refusal
 from registrar_server.immediate import complete
 from registrar_server.reading.lists import CourseSearch, RosterFilter, StudentCourseFilter, StudentSearch

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +45,21 @@ def test_known_time() -> None:
 def test_uniqueness() -> None:
     """Ids generated at the same time differ, because 74 of their bits are random."""
     assert len({new_id(1_645_557_742_000_000) for _ in range(10_000)}) == 10_000
+
+
+def test_threads() -> None:
+    """Threads that generate ids at the same time generate different ones."""
+    with ThreadPoolExecutor(4) as pool:
+        made = pool.map(lambda _thread: [new_id(1_645_557_742_000_000) for _ in range(10_000)], range(4))
+        assert len({one for ids in made for one in ids}) == 40_000
+
+
+def test_fork() -> None:
+    """A forked process does not generate the ids that its parent generates next."""
+    script = "import os; from registrar_server.ids import new_id; new_id(0); os.fork(); os.write(1, new_id(0).encode())"
+    made = subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert made[:36] != made[36:]
+    assert len(made) == 72
 
 
 @given(st.uuids(), st.integers(0, 10**9))

@@ -16,11 +16,11 @@ from registrar_server.core.records import (
     EnrollmentKey,
     Event,
     Hold,
-    Meeting,
     Passed,
     Student,
     Subject,
 )
+from registrar_server.core.schedule import Meeting
 from registrar_server.core.vocabulary import CourseState, EnrollmentState
 from registrar_server.errors import Violation
 from registrar_server.storage.rows import Selection, field_names, read_side_by_side, row_reader, row_writer

@@ -32,7 +32,7 @@ from registrar_server.core.commands import (
     UpdateStudent,
     VoidCompletion,
 )
-from registrar_server.core.records import Meeting
+from registrar_server.core.schedule import Meeting
 from registrar_server.errors import OVERRIDABLE, Refusal
 from tests.support.reference_rules import Result
 from tests.support.states import NOW

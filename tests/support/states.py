@@ -6,6 +6,7 @@ import copy
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from registrar_server.core.attempts import Attempts
 from registrar_server.core.commands import Command, Enroll
 from registrar_server.core.decide import decide
 from registrar_server.core.queue import Queue, Queues
-from registrar_server.core.records import Commitment, Course, Enrollment, Meeting, Passed, Student
+from registrar_server.core.records import Commitment, Course, Enrollment, Passed, Student
+from registrar_server.core.schedule import Meeting
 from registrar_server.core.seats import Enrolled
 from registrar_server.core.state import State
 from registrar_server.core.transcripts import Transcripts
@@ -76,7 +78,7 @@ def set_positions(enrollments: Iterable[Enrollment]) -> Mapping[str, list[Enroll
 
 def _load_transcript(state: State, enrollment: Enrollment, course: Course) -> None:
     if enrollment.state == EnrollmentState.ENROLLED:
-        names = (name for name in Commitment._fields if name != "student_id")
+        names = (field.name for field in fields(Commitment) if field.name != "student_id")
         seat = Commitment(enrollment.student_id, **{name: getattr(course, name) for name in names})
         state.load_transcripts([seat])
     elif enrollment.state == EnrollmentState.COMPLETED and enrollment.passed:

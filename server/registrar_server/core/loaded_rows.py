@@ -5,7 +5,7 @@ Later commands of a batch see what earlier ones decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from registrar_server.core.attempts import Attempts
 from registrar_server.core.queue import Queues
@@ -40,8 +40,10 @@ class LoadedRows:
         for enrollment in enrollments:
             self._load_enrollment(enrollment)
 
-    def load_queue(self, course: Course, waiters: Iterable[Enrollment]) -> None:
+    def load_queue(self, course: Course, waiters: Collection[Enrollment]) -> None:
         """Add the first waiters of a course, or all of them, in the order of the queue."""
+        if not waiters and not course.waitlisted_count:
+            return  # Most courses have no waiters, and an empty queue is whole when the first one joins.
         queue = self._queues.of(course.course_id)
         queue.load([self._known_waiter(waiter) for waiter in waiters], course.waitlisted_count)
 

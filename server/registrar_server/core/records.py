@@ -26,6 +26,7 @@ from registrar_server.core.kinds import (
     Time,
     kinds_of,
 )
+from registrar_server.core.schedule import Meeting
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
 from registrar_server.errors import Violation
 
@@ -39,21 +40,6 @@ class Hold(NamedTuple):
     code: str
     reason: str
     place_time: int
-
-
-class Meeting(NamedTuple):
-    """When and where a course meets, in campus wall-clock time.
-
-    ``weekdays`` are ISO numbers (Monday is 1), ``start`` and ``end`` whole seconds of the day (24:00 is 86,400) or
-    absent, the dates ISO 8601 or empty.
-    """
-
-    weekdays: tuple[int, ...]
-    start: int | None
-    end: int | None
-    start_date: str
-    end_date: str
-    location: str
 
 
 @dataclass(slots=True)
@@ -212,7 +198,8 @@ class EnrollmentKey(NamedTuple):
     course_id: str
 
 
-class Commitment(NamedTuple):
+@dataclass(slots=True)
+class Commitment:
     """A student's seat: the fields of its course that the rules need."""
 
     student_id: str

@@ -7,12 +7,12 @@ violations are returned, in the order of ``Reason``. ``docs/domain.md`` explains
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from registrar_server.core.formats import format_credits, format_time
 from registrar_server.core.keys import code_key, text_key
 from registrar_server.core.records import Commitment, Course, Enrollment, Student, Subject
-from registrar_server.core.schedule import WEEKDAYS, Overlap, has_dates, overlap
+from registrar_server.core.schedule import WEEKDAYS, Overlap, has_dates, hours_of, overlap
 from registrar_server.core.vocabulary import CourseState, StudentState
 from registrar_server.errors import Reason, Violation
 
@@ -23,7 +23,8 @@ NONE: Violations = ()
 _ACTIVE, _OPEN = StudentState.ACTIVE, CourseState.OPEN
 
 
-class Case(NamedTuple):
+@dataclass(slots=True)
+class Case:
     """The input of the rules: a student who asks for a seat in a course at ``now`` (microseconds since 1970 UTC)."""
 
     student: Student
@@ -47,6 +48,8 @@ def student_is_active(case: Case) -> Violations:
 
 def student_has_no_hold(case: Case) -> Violations:
     """The student has no hold; each hold is a violation of its own."""
+    if not case.student.holds:
+        return NONE
     return [
         Violation(
             Reason.STUDENT_HOLD,
@@ -99,6 +102,8 @@ def subject_is_new(case: Case) -> Violations:
         return NONE
     # Few courses share a code, so the other keys are seldom needed.
     same_code = [other for other in case.commitments if code_key(other.code) == code]
+    if not same_code:
+        return NONE
     duplicates = [
         _duplicate(case, other)
         for other in same_code
@@ -143,14 +148,10 @@ def prerequisites_are_met(case: Case) -> Violations:
 
 def schedule_is_free(case: Case) -> Violations:
     """No meeting overlaps one of another course in which the student has a seat; each such course is a violation."""
-    own = [(one.start, one.end) for one in case.course.meetings if one.start is not None and one.end is not None]
-    # Most meetings are at other hours of the day, and students have many, so their dates are compared afterwards.
+    own = hours_of(case.course.meetings)
+    # Most meetings are at other hours of the week, so their minutes and dates are compared afterwards.
     at_same_hours = {
-        other.course_id: other
-        for other in case.commitments
-        for theirs in other.meetings
-        for start, end in own
-        if theirs.start is not None and theirs.end is not None and start < theirs.end and theirs.start < end
+        other.course_id: other for other in case.commitments for theirs in other.meetings if own & theirs.hours
     }
     if not at_same_hours:
         return NONE
@@ -237,7 +238,11 @@ RULES: tuple[Callable[[Case], Violations], ...] = (
 
 def violations(case: Case) -> list[Violation]:
     """Return the rules that a seat for this student would violate, apart from the number of seats."""
-    return [violation for rule in RULES for violation in rule(case)]
+    found: list[Violation] = []
+    for rule in RULES:
+        if broken := rule(case):
+            found += broken
+    return found
 
 
 def no_seat(course: Course) -> Violation:

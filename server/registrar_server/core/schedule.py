@@ -6,12 +6,41 @@ an end date is unbounded there. A meeting without weekdays or times is yet to be
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, timedelta
+from functools import cached_property, reduce
+from operator import or_
 from typing import NamedTuple
 
-from registrar_server.core.records import Meeting
-
 WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+
+
+class _MeetingFields(NamedTuple):
+    weekdays: tuple[int, ...]
+    start: int | None
+    end: int | None
+    start_date: str
+    end_date: str
+    location: str
+
+
+class Meeting(_MeetingFields):
+    """When and where a course meets, in campus wall-clock time.
+
+    ``weekdays`` are ISO numbers (Monday is 1), ``start`` and ``end`` whole seconds of the day (24:00 is 86,400) or
+    absent, the dates ISO 8601 or empty.
+    """
+
+    @cached_property
+    def hours(self) -> int:
+        """The hours of the week that the meeting touches, one bit for each; meetings overlap only if they share one.
+
+        They are computed once: meetings are kept decoded, and many decisions look at them.
+        """
+        if self.start is None or self.end is None:
+            return 0
+        of_day = (1 << -(-self.end // 3600)) - (1 << self.start // 3600)
+        return reduce(or_, (of_day << 24 * weekday for weekday in self.weekdays), 0)
 
 
 class Overlap(NamedTuple):
@@ -28,7 +57,7 @@ def overlap(one: Meeting, other: Meeting) -> Overlap | None:
     """Return the common part of two meetings, or None."""
     if one.start is None or one.end is None or other.start is None or other.end is None:
         return None
-    if one.start >= other.end or other.start >= one.end:  # Most meetings end here.
+    if one.start >= other.end or other.start >= one.end:
         return None
     start, end = max(one.start, other.start), min(one.end, other.end)
     weekdays = tuple(weekday for weekday in one.weekdays if weekday in other.weekdays)
@@ -39,6 +68,14 @@ def overlap(one: Meeting, other: Meeting) -> Overlap | None:
     last = min(one.end_date, other.end_date) or max(one.end_date, other.end_date)
     common = _within(weekdays, first, last)
     return Overlap(common, start, end, first, last) if common else None
+
+
+def hours_of(meetings: Iterable[Meeting]) -> int:
+    """Return the hours of the week that any of the meetings touches, as ``Meeting.hours``."""
+    hours = 0
+    for meeting in meetings:
+        hours |= meeting.hours
+    return hours
 
 
 def has_dates(meeting: Meeting) -> bool:

@@ -7,6 +7,7 @@ anything changes. A refused command changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from registrar_server.core import rules, waitlist
@@ -15,7 +16,7 @@ from registrar_server.core.overrides import NO_OVERRIDE, NO_VIOLATIONS, Override
 from registrar_server.core.records import Course, Enrollment
 from registrar_server.core.state import State
 from registrar_server.core.vocabulary import DropReason, EnrollmentState
-from registrar_server.core.waitlist import Bid, Settlement
+from registrar_server.core.waitlist import Bid, Turns
 from registrar_server.errors import Reason, Refusal, Violation, rules_violated
 
 
@@ -41,10 +42,12 @@ class Enrolled(NamedTuple):
     promoted: tuple[Enrollment, ...]
 
 
-class _Answer(NamedTuple):
+@dataclass(slots=True)
+class _Answer:
     """What a bid would get: the state of the enrollment after the course has settled, and the verdict on it."""
 
-    settlement: Settlement
+    turns: Turns
+    """What settling the course would do."""
     standing: EnrollmentState
     """ENROLLED or WAITLISTED."""
     verdict: Verdict
@@ -68,7 +71,7 @@ def enroll(state: State, command: Enroll) -> Enrolled:
     if current is not None and _stays(bid, answer):
         if not command.allow_existing:
             raise _already_live(current, answer.verdict.refusing)
-        promoted = waitlist.carry_out(state, answer.settlement)
+        promoted = waitlist.carry_out(state, answer.turns)
         current.waitlist_position = state.position(current)
         return Enrolled(current, promoted)
     _refuse(answer.verdict.refusing, student_id=command.student_id, course_id=command.course_id)
@@ -162,20 +165,23 @@ def _already_live(current: Enrollment, obstacles: Iterable[Violation] = ()) -> R
 
 def _answer(state: State, bid: Bid) -> _Answer:
     """Return what a bid would get, without changing anything."""
-    settlement = waitlist.plan(state, bid.course, bid)
-    if bid.waiter is not None and (turn := settlement.turn_of(bid)):
-        return _Answer(settlement, EnrollmentState.ENROLLED, turn.verdict)
-    standing, no_seat = _standing(state, bid, settlement)
-    return _Answer(settlement, standing, bid.verdict(state, no_seat))
+    turns = waitlist.plan(state, bid.course, bid)
+    if bid.waiter is not None and (turn := waitlist.turn_of(bid, turns)):
+        return _Answer(turns, EnrollmentState.ENROLLED, turn.verdict)
+    standing, no_seat = _standing(state, bid, waitlist.promotions(turns))
+    return _Answer(turns, standing, bid.verdict(state, no_seat))
 
 
-def _standing(state: State, bid: Bid, settlement: Settlement) -> tuple[EnrollmentState, rules.Violations]:
-    """Return the state that a bid gets after the course has settled, and what that violates."""
-    if settlement.free != 0 and not _needs_turn(state, bid):
-        return EnrollmentState.ENROLLED, rules.NONE
+def _standing(state: State, bid: Bid, promotions: int) -> tuple[EnrollmentState, rules.Violations]:
+    """Return the state that a bid gets after the course has settled, and what that violates.
+
+    ``promotions`` is the number of waiters who get a seat when the course settles.
+    """
     course = bid.course
+    if course.seats_left(promotions) != 0 and not _needs_turn(state, bid):
+        return EnrollmentState.ENROLLED, rules.NONE
     places = course.waitlist_capacity or 0
-    has_place = course.waitlisted_count - len(settlement.promoted) < places
+    has_place = course.waitlisted_count - promotions < places
     if Reason.COURSE_FULL not in bid.override.rules and bid.may_wait and has_place:
         return EnrollmentState.WAITLISTED, rules.NONE
     waitlist_full = bid.may_wait and places > 0 and not has_place
@@ -193,7 +199,9 @@ def _needs_turn(state: State, bid: Bid) -> bool:
 
     An override of the window takes a free seat ahead of the queue, but one that is kept from an earlier call does not.
     """
-    outside = rules.outside_window(bid.course, state.now) if bid.waiter else rules.NONE
+    if bid.waiter is None:
+        return False
+    outside = rules.outside_window(bid.course, state.now)
     return any(violation.override_rule not in bid.override.rules for violation in outside)
 
 
@@ -205,7 +213,7 @@ def _refuse(found: Iterable[Violation], **ids: str) -> None:
 
 def _grant(state: State, bid: Bid, answer: _Answer) -> Enrolled:
     """Settle the course, then carry out the bid, unless the settlement did."""
-    promoted = waitlist.carry_out(state, answer.settlement)
+    promoted = waitlist.carry_out(state, answer.turns)
     waiter, verdict = bid.waiter, answer.verdict
     if waiter is None:
         reason = bid.reason(verdict)

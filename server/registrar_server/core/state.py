@@ -172,12 +172,12 @@ class State(LoadedRows):
     def _new_enrollment(self, student: Student, course: Course, state: EnrollmentState) -> Enrollment:
         course.last_number += 1
         enrollment = Enrollment(
-            course_id=course.course_id,
-            enrollment_id=self.journal.new_id(self.now),
-            student_id=student.student_id,
-            number=course.last_number,
-            attempt=self._attempts.next_number(student.student_id, course.course_id),
-            state=state,
+            course.course_id,
+            self.journal.new_id(self.now),
+            student.student_id,
+            course.last_number,
+            self._attempts.next_number(student.student_id, course.course_id),
+            state,
             create_time=self.now,
             update_time=self.now,
         )

@@ -59,12 +59,11 @@ class Transcripts:
         """Return the input of the rules; the seat in the course ``without`` counts as given up."""
         # A course that the batch has loaded is newer than the commitment that was read with the seat, and the batch may
         # have cancelled or reopened it. A cancelled course does not bind its students.
-        newest = self._courses.get
-        commitments = [
-            other
-            for course_id, held in self._commitments[student.student_id].items()
-            if course_id != without and (other := newest(course_id, held)).state != _CANCELLED
-        ]
+        commitments = []
+        for course_id, held in self._commitments[student.student_id].items():
+            newest = self._courses.get(course_id, held)
+            if course_id != without and newest.state != _CANCELLED:
+                commitments.append(newest)
         if not course.prerequisite_course_ids:
             return Case(student, course, now, commitments)
         prerequisites = tuple(map(self._subject, course.prerequisite_course_ids))

@@ -8,6 +8,7 @@ waiter's turn is a bid. The student who makes the call bids on the terms of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from registrar_server.core.overrides import NO_OVERRIDE, Override, Verdict, judge
@@ -18,7 +19,8 @@ from registrar_server.core.vocabulary import CourseState
 from registrar_server.errors import Violation
 
 
-class Bid(NamedTuple):
+@dataclass(slots=True)
+class Bid:
     """A student's request for a seat: by a call, with its override and comment, or in the turn of a waiter."""
 
     student: Student
@@ -50,26 +52,22 @@ class Turn(NamedTuple):
     verdict: Verdict
 
 
-class Settlement(NamedTuple):
-    """What settling would do: the turns that the history reports, and the seats still free afterwards.
-
-    ``free`` is None if seats are unlimited.
-    """
-
-    turns: tuple[Turn, ...]
-    free: int | None
-
-    @property
-    def promoted(self) -> tuple[Enrollment, ...]:
-        """The waiters who get a seat, in the order of the queue."""
-        return tuple(turn.waiter for turn in self.turns if not turn.verdict.refusing)
-
-    def turn_of(self, bid: Bid) -> Turn | None:
-        """Return the turn in which the bid of the call gets a seat, if it does."""
-        return next((turn for turn in self.turns if turn.bid is bid), None)
+Turns = Sequence[Turn]
+"""What settling a course would do: the turns that the history reports, in the order of the queue."""
+NO_TURNS: Turns = ()
 
 
-def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int = 0) -> Settlement:
+def turn_of(bid: Bid, turns: Turns) -> Turn | None:
+    """Return the turn in which the bid of the call gets a seat, if it does."""
+    return next((turn for turn in turns if turn.bid is bid), None)
+
+
+def promotions(turns: Turns) -> int:
+    """Return the number of waiters who get a seat."""
+    return sum(not turn.verdict.refusing for turn in turns) if turns else 0
+
+
+def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int = 0) -> Turns:
     """Return what settling the course would do. Nothing changes, since the command may still be refused.
 
     ``call`` is the bid of the student who makes the call; it replaces this student's bid as a waiter. The ``reserved``
@@ -77,7 +75,7 @@ def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int
     """
     free = course.seats_left(reserved)
     if not course.waitlisted_count or free == 0 or not _promotes(state, course):
-        return Settlement((), free)
+        return NO_TURNS
     caller = call.waiter if call else None
     if caller is not None:
         state.unblock(caller.student_id)
@@ -99,7 +97,7 @@ def plan(state: State, course: Course, call: Bid | None = None, *, reserved: int
         else:
             blocked.append(waiter)
     state.block(blocked)
-    return Settlement(tuple(turns), free)
+    return turns
 
 
 def _promotes(state: State, course: Course) -> bool:
@@ -119,14 +117,16 @@ def _alike(some: Sequence[Violation], others: Sequence[Violation]) -> bool:
     return True
 
 
-def carry_out(state: State, settlement: Settlement) -> tuple[Enrollment, ...]:
+def carry_out(state: State, turns: Turns) -> tuple[Enrollment, ...]:
     """Promote and skip as planned, each with its event, and return the promoted enrollments."""
-    for bid, waiter, verdict in settlement.turns:
+    promoted = []
+    for bid, waiter, verdict in turns:
         if verdict.refusing:
             state.skip(bid.course, waiter, verdict.refusing)
         else:
             promote(state, bid, waiter, verdict)
-    return settlement.promoted
+            promoted.append(waiter)
+    return tuple(promoted)
 
 
 def promote(state: State, bid: Bid, waiter: Enrollment, verdict: Verdict) -> None:

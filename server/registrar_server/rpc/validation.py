@@ -16,7 +16,7 @@ from registrar.v1.enrollment_pb2 import Override as OverrideMessage
 from registrar.v1.error_reason_pb2 import ErrorReason
 from registrar_server.core import texts
 from registrar_server.core.commands import Override
-from registrar_server.core.records import Meeting
+from registrar_server.core.schedule import Meeting
 from registrar_server.errors import OVERRIDABLE, FieldViolation, Reason, invalid_fields
 from registrar_server.ids import match_id
 from registrar_server.rpc.id_rule import id_fault, shown

@@ -13,7 +13,7 @@ from google.type.dayofweek_pb2 import DayOfWeek
 from google.type.timeofday_pb2 import TimeOfDay
 
 from registrar.v1 import course_pb2, enrollment_pb2, event_pb2, student_pb2
-from registrar_server.core.records import Meeting
+from registrar_server.core.schedule import Meeting
 from registrar_server.core.vocabulary import CourseState, EnrollmentState, EventType, StudentState
 
 Member = TypeVar("Member", bound=StrEnum)

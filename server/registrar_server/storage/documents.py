@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from registrar_server.core.records import Change, Hold, Meeting
+from registrar_server.core.records import Change, Hold
+from registrar_server.core.schedule import Meeting
 from registrar_server.errors import Reason, Violation
 
 EMPTY = "[]"
