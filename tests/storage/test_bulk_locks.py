@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from registrar_server.storage.bulk import Rows, SQLite
 from tests.support.drivers import (
     FIRST_WAITERS,
     INSERT_ENROLLMENTS,
@@ -15,6 +16,7 @@ from tests.support.drivers import (
     LOCK_FIRST_WAITERS,
     LOCK_STUDENTS,
     SELECT_STUDENTS,
+    UPDATE_STUDENTS,
     Driver,
     enrollment_row,
     insert_courses_and_students,
@@ -144,6 +146,29 @@ class TestLock:
         first.connection.close()
         second.connection.close()
 
+    def test_returns_what_it_waited_for(self, postgresql_url: str) -> None:
+        """A lock that waits returns the row as the transaction before has left it, whoever made which change."""
+        first, second = postgresql_driver(postgresql_url), postgresql_driver(postgresql_url)
+        first.write((INSERT_STUDENTS, [student_row(key) for key in "abc"]))
+        first.dialect.read(first.connection, [(LOCK_STUDENTS, [("b",)])])
+        found: list[Rows] = []
+        waiting = threading.Thread(
+            target=lambda: found.extend(
+                second.dialect.read(second.connection, [(LOCK_STUDENTS, [("c",), ("b",), ("a",)])])
+            )
+        )
+        waiting.start()
+        with psycopg.connect(postgresql_url, autocommit=True) as other:
+            while other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
+                pass
+            other.execute("UPDATE students SET given_name = 'Cleo' WHERE student_id = 'c'")
+        update = (UPDATE_STUDENTS, [("b", "Bea", 7, "[]", None)])
+        first.dialect.write(first.connection, [update, update])
+        waiting.join()
+        assert [row[:3] for row in found[0]] == [("a", "", None), ("b", "Bea", 7), ("c", "Cleo", None)]
+        first.connection.close()
+        second.connection.close()
+
 
 class TestLockOfHeads:
     """Lock rows by key together with the first rows of groups."""
@@ -153,9 +178,17 @@ class TestLockOfHeads:
         insert_courses_and_students(driver, {"c-1": {"capacity": 0, "waitlisted_count": 2}})
         insert_enrollments(driver, "c-1", waiting="ba")
         lock = (LOCK_FIRST_WAITERS, [("c", "", 0), ("", "c-1", 0)])
-        _, waiters, students = driver.read(lock, (FIRST_WAITERS, [("c-1", 0)]), (SELECT_STUDENTS, [("c",)]))
+        locked, waiters, students = driver.read(lock, (FIRST_WAITERS, [("c-1", 0)]), (SELECT_STUDENTS, [("c",)]))
+        assert [row[0] for row in locked] == (["c"] if isinstance(driver.dialect, SQLite) else ["a", "b", "c"])
         assert [row[1] for row in waiters] == ["a", "b"]
         assert [row[0] for row in students] == ["c"]
+
+    def test_without_a_row(self, driver: Driver) -> None:
+        """If only groups are named, SQLite returns nothing."""
+        insert_courses_and_students(driver, {"c-1": {"capacity": 0, "waitlisted_count": 2}})
+        insert_enrollments(driver, "c-1", waiting="ba")
+        (locked,) = driver.read((LOCK_FIRST_WAITERS, [("", "c-1", 0)]))
+        assert [row[0] for row in locked] == ([] if isinstance(driver.dialect, SQLite) else ["a", "b"])
 
     @pytest.fixture
     def course_with_waiters(self, postgresql_url: str) -> Iterator[Driver]:

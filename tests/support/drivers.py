@@ -32,7 +32,7 @@ DEFAULTS = ("", "", "ACTIVE", 1, 0, 0, "")
 INSERT_STUDENTS = Insert("students", (), ("student_id", *STUDENT_VALUES, *STUDENT_DEFAULTS))
 SELECT_STUDENTS = Select("students", ("student_id",), ("student_id", *STUDENT_VALUES), read=tuple)
 UPDATE_STUDENTS = Update("students", ("student_id",), STUDENT_VALUES)
-LOCK_STUDENTS = Lock("students", ("student_id",))
+LOCK_STUDENTS = Lock("students", ("student_id",), ("student_id", *STUDENT_VALUES), read=tuple)
 
 RESPONSE = ("caller", "request_id", "fingerprint", "response", "create_time")
 INSERT_RESPONSES = Insert("request_ids", (), RESPONSE)
@@ -79,7 +79,7 @@ FIRST_WAITERS = Heads(
     limit="courses.waitlisted_count - courses.capacity + given.number",
     read=tuple,
 )
-LOCK_FIRST_WAITERS = Lock("students", ("student_id",), heads=FIRST_WAITERS)
+LOCK_FIRST_WAITERS = Lock("students", ("student_id",), ("student_id",), heads=FIRST_WAITERS, read=tuple)
 
 
 def student_row(student_id: str, name: str = "", max_credits: int | None = None, **fields: Any) -> tuple[Any, ...]:

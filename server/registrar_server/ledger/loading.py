@@ -1,9 +1,10 @@
 """Locks and loads the rows of a batch, and makes the state that decisions work on.
 
-Locks are taken in one order everywhere: courses by id, then students by id. Rows are read by later statements than the
-locks, so that a batch sees what it waited for. The waiters of a course are known only after the course is locked, so
-the statement that locks the students of the commands also finds and locks the waiters that may get a seat. All of this
-is one round trip. A second one follows only if students wait or a course has prerequisites.
+Locks are taken in one order everywhere: courses by id, then students by id. The statements that lock courses and
+students return them, and later statements read the other rows, so that a batch sees what it waited for. The waiters of
+a course are known only after the course is locked, so the statement that locks the students of the commands also finds
+and locks the waiters that may get a seat. All of this is one round trip. A second one follows only if students wait or
+a course has prerequisites.
 
 Some commands imply courses and students that they do not name. These are read ahead, without locks.
 
@@ -126,14 +127,14 @@ async def lock_and_load(
 ) -> tuple[State, Responses]:
     """Lock and load a batch's rows, and the responses that are stored for the request ids in ``asked``.
 
-    Raises ``Unlocked`` if a row was added meanwhile: an enrollment that a deletion has to end, before the locks, or a
-    course or student that did not exist yet when the locks were taken.
+    Raises ``Unlocked`` if an enrollment that a deletion has to end was added before the locks were taken.
     """
     await _look_ahead(transaction, scope)
     found = await transaction.read(_locks(scope) | _queries(scope) | {statements.RESPONSES: list(asked)})
     _check_locks(found, scope)
     # Read the clock after taking the locks, so that a batch that waited gets the later time.
     state = State(clock(), new_id)
+    state.load(found[statements.LOCK_STUDENTS], found[statements.LOCK_COURSES])
     await _fill(state, store, transaction, scope, found)
     return state, Responses(found[statements.RESPONSES])
 
@@ -141,9 +142,12 @@ async def lock_and_load(
 async def load_without_locks(store: Store, transaction: Exchanges, scope: Scope, *, clock: Callable[[], int]) -> State:
     """Load the rows of a preview, without locks. Generated ids only distinguish records; callers do not see them."""
     await _look_ahead(transaction, scope)
-    found = await transaction.read(_queries(scope))
+    courses, students = id_rows(scope.courses), id_rows(scope.students)
+    rows: dict[Query[Any], Rows] = {statements.COURSES: courses, statements.STUDENTS: students}
+    found = await transaction.read(rows | _queries(scope))
     places = count(1)
     state = State(clock(), lambda now: f"preview-{next(places)}")
+    state.load(found[statements.STUDENTS], found[statements.COURSES])
     await _fill(state, store, transaction, scope, found)
     return state
 
@@ -179,8 +183,6 @@ def _locks(scope: Scope) -> dict[Query[Any], Rows]:
 
 def _queries(scope: Scope) -> dict[Query[Any], Rows]:
     return {
-        statements.COURSES: id_rows(scope.courses),
-        statements.STUDENTS: id_rows(scope.students),
         statements.ATTEMPTS: list(scope.pairs),
         statements.LIVE_OF_STUDENTS: id_rows(scope.emptied_students),
         statements.LIVE_OF_COURSES: id_rows(scope.emptied_courses),
@@ -192,12 +194,7 @@ def _queries(scope: Scope) -> dict[Query[Any], Rows]:
 def _check_locks(found: QueryResults, scope: Scope) -> None:
     courses = {live.course_id for live in found[statements.LIVE_OF_STUDENTS]} - scope.courses
     students = {live.student_id for live in found[statements.LIVE_OF_COURSES]} - scope.students
-    loaded_courses = {course.course_id for course in found[statements.COURSES]}
-    loaded_students = {student.student_id for student in found[statements.STUDENTS]}
-    all_locked = loaded_courses <= set(found[statements.LOCK_COURSES]) and loaded_students <= set(
-        found[statements.LOCK_STUDENTS]
-    )
-    if courses or students or not all_locked:
+    if courses or students:
         raise Unlocked(courses, students)
 
 
@@ -215,7 +212,7 @@ def _load(state: State, scope: Scope, found: QueryResults) -> None:
     enrollments = (*found[statements.LIVE_OF_COURSES], *of_students, *found[statements.ATTEMPTS])
     # Several queries may return the same row, and one row must be one record.
     distinct = {(enrollment.course_id, enrollment.enrollment_id): enrollment for enrollment in enrollments}
-    state.load(found[statements.STUDENTS], found[statements.COURSES], distinct.values())
+    state.load(enrollments=distinct.values())
     if scope.enrollments:
         named = (one for one in distinct.values() if one.enrollment_id in scope.enrollments)
         state.enrollments.update((one.enrollment_id, one) for one in named)
@@ -244,7 +241,7 @@ async def _load_more(
     others = waiting - scope.seekers
     found = await transaction.read(
         {
-            statements.STUDENTS: id_rows(others - scope.students),
+            statements.STUDENTS: id_rows(others - state.students.keys()),
             statements.COMMITMENTS: id_rows(others),
             statements.PASSED: id_rows(waiting | scope.seekers if prerequisites else ()),
             statements.SUBJECTS: id_rows(prerequisites),

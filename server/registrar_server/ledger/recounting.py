@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 
 from registrar_server.storage import statements
-from registrar_server.storage.bulk import Query, Rows, id_rows
+from registrar_server.storage.bulk import id_rows
 from registrar_server.storage.database import Database
 from registrar_server.storage.models import AWAITS_COUNT, Course, Enrollment
 
@@ -45,8 +45,8 @@ def _count(database: Database, rows: Sequence[Sequence[Any]]) -> None:
     course_ids = id_rows({course_id for course_id, _ in rows})
     enrollment_ids = id_rows(enrollment_id for _, enrollment_id in rows)
     with database.transaction() as transaction:
-        found = transaction.read(_locked(course_ids) | {statements.AWAITING_COUNT: enrollment_ids})
-        courses = {course.course_id: course for course in found[statements.COURSES]}
+        found = transaction.read({statements.LOCK_COURSES: course_ids, statements.AWAITING_COUNT: enrollment_ids})
+        courses = {course.course_id: course for course in found[statements.LOCK_COURSES]}
         completions = found[statements.AWAITING_COUNT]
         for completion in completions:
             courses[completion.course_id].completed_count += completion.counts - bool(completion.counted)
@@ -59,10 +59,5 @@ def _count(database: Database, rows: Sequence[Sequence[Any]]) -> None:
 def _flag(database: Database, rows: Sequence[Sequence[Any]]) -> None:
     """Set the flags of courses, which follow from their counters."""
     with database.transaction() as transaction:
-        found = transaction.read(_locked(rows))
-        courses = found[statements.COURSES]
+        courses = transaction.read({statements.LOCK_COURSES: rows})[statements.LOCK_COURSES]
         transaction.commit((statements.COUNT_COURSES, list(map(statements.counters_row, courses))))
-
-
-def _locked(course_ids: Rows) -> dict[Query[Any], Rows]:
-    return {statements.LOCK_COURSES: course_ids, statements.COURSES: course_ids}

@@ -37,13 +37,13 @@ def rekey(database: Database, chunk: int = CHUNK, *, may_continue: Callable[[], 
 def _rekey_students(database: Database, ids: Rows) -> None:
     locks = statements.student_locks(row[0] for row in ids)
     with database.transaction() as transaction:
-        found = transaction.read({statements.LOCK_STUDENTS: locks, statements.STUDENTS: ids})
-        rows = list(map(statements.student_keys_row, found[statements.STUDENTS]))
+        found = transaction.read({statements.LOCK_STUDENTS: locks})
+        rows = list(map(statements.student_keys_row, found[statements.LOCK_STUDENTS]))
         transaction.commit((statements.KEY_STUDENTS, rows))
 
 
 def _rekey_courses(database: Database, ids: Rows) -> None:
     with database.transaction() as transaction:
-        found = transaction.read({statements.LOCK_COURSES: ids, statements.COURSES: ids})
-        rows = list(map(statements.course_keys_row, found[statements.COURSES]))
+        found = transaction.read({statements.LOCK_COURSES: ids})
+        rows = list(map(statements.course_keys_row, found[statements.LOCK_COURSES]))
         transaction.commit((statements.KEY_COURSES, rows))

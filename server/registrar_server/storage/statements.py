@@ -128,8 +128,10 @@ WAITERS = Heads(
 the number of seats that the batch may free or add there, and that of waiters to spare. Seats that stay free for
 completed students are not left out, since only the decision knows whether they do."""
 
-LOCK_COURSES = Lock("courses", ("course_id",))
-LOCK_STUDENTS = Lock("students", ("student_id",), heads=WAITERS)
+LOCK_COURSES = Lock("courses", ("course_id",), COURSE_COLUMNS, read=row_reader(Course, COURSE_COLUMNS))
+LOCK_STUDENTS = Lock(
+    "students", ("student_id",), STUDENT_COLUMNS, heads=WAITERS, read=row_reader(Student, STUDENT_COLUMNS)
+)
 
 STUDENTS = _select_records(Student, "students", "student_id")
 COURSES = _select_records(Course, "courses", "course_id")

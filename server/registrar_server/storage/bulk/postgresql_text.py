@@ -39,9 +39,13 @@ def _render(statement: Statement) -> str:
 
 @_render.register(Select)
 def _select(select: Select[Any]) -> str:
-    shown = ", ".join(_shown(select.column(column)) for column in select.columns)
     computed = "".join(f", {expression}" for expression in select.computed.values())
-    return f"SELECT {shown}{computed} FROM {select.table}{_joined(select)} WHERE {_key(select)} AND {select.where}"
+    found = f"SELECT {_columns(select)}{computed} FROM {select.table}{_joined(select)}"
+    return f"{found} WHERE {_key(select)} AND {select.where}"
+
+
+def _columns(select: Select[Any]) -> str:
+    return ", ".join(_shown(select.column(column)) for column in select.columns)
 
 
 def _joined(select: Select[Any]) -> str:
@@ -69,14 +73,14 @@ def _heads_of(heads: Heads[Any], shown: str, first: int) -> str:
 
 
 @_render.register(Lock)
-def _lock(lock: Lock) -> str:
+def _lock(lock: Lock[Any]) -> str:
     key = ", ".join(lock.key)
     condition = _key(lock)
     if lock.heads is not None:
         heads = _heads_of(lock.heads, f"head.{key}", first=2)
         # As one array, all keys are known before the first lock is taken, and the planner looks them up by index.
         condition = f"{key} = ANY(ARRAY(SELECT unnest({_arrays(lock.model, lock.key)}) UNION ALL {heads}))"
-    return f"SELECT {key} FROM {lock.table} WHERE {condition} ORDER BY {key} FOR NO KEY UPDATE"
+    return f"SELECT {_columns(lock)} FROM {lock.table} WHERE {condition} ORDER BY {key} FOR NO KEY UPDATE"
 
 
 @_render.register(Insert)

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Column, Table
@@ -86,17 +85,18 @@ class Heads(Query[Found]):
 
 
 @dataclass(frozen=True, eq=False)
-class Lock(Query[str]):
-    """Lock rows by key, in the order of the key, and return the keys of the locked rows.
+class Lock(Select[Found]):
+    """Lock rows by key, in the order of the key, and return them as the last transaction that had the lock left them.
 
-    The lock is a statement of its own. Under READ COMMITTED, a statement that locks and loads at once would wait for
-    the lock and then return what it saw before the wait. FOR NO KEY UPDATE does not block foreign-key checks.
+    A row that was added while the statement waited is neither locked nor returned. FOR NO KEY UPDATE does not block
+    foreign-key checks. The row itself is current after the wait, but under READ COMMITTED nothing else that the same
+    statement reads is: what depends on the lock needs a later statement.
 
     With ``heads``, the rows that the heads refer to are locked too, all in one order. Each row of parameters then has
-    the key of a row, the key of a group, and the group's numbers; one of the two keys is empty.
+    the key of a row, the key of a group, and the group's numbers; one of the two keys is empty. SQLite returns only the
+    rows that are named by their keys, since it needs no locks.
     """
 
-    read: Callable[[Sequence[Any]], str] = field(default=itemgetter(0), kw_only=True)
     heads: Heads[Any] | None = None
 
 

@@ -24,7 +24,7 @@ from registrar_server.storage.bulk.shapes import (
 class SQLite(Dialect):
     """The sqlite3 module. Several keys are passed as one JSON array, rows are written with ``executemany``.
 
-    A write transaction locks the whole database, so a lock of rows runs nothing and returns the given keys.
+    A write transaction locks the whole database, so a lock of rows only returns them.
     """
 
     def read(self, connection: Any, requests: Sequence[tuple[Query[Any], Rows]]) -> list[Rows]:
@@ -32,11 +32,11 @@ class SQLite(Dialect):
         return [self._fetch(connection, *request) for request in requests]
 
     def _fetch(self, connection: Any, statement: Query[Any], rows: Rows) -> Rows:
-        if isinstance(statement, Lock):
-            return rows
         if isinstance(statement, Heads):
             return self._heads(connection, statement, rows)
         assert isinstance(statement, Select)
+        if isinstance(statement, Lock) and statement.heads:
+            rows = [(key,) for key, *_ in rows if key]
         found: Rows
         if len(rows) == 1:  # Reading one key from an array takes longer than the rest of the statement.
             found = connection.execute(_text_of_one(statement), rows[0]).fetchall()
