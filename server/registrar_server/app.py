@@ -33,7 +33,6 @@ from registrar_server.rpc.transport import ListenError, bind, server_options
 from registrar_server.rpc.watchers import WATCH_TIMES, Watchers, WatchTimes
 from registrar_server.settings import Settings, SettingsError
 from registrar_server.storage.database import Database
-from registrar_server.storage.listening import listen
 from registrar_server.watched_files import Watched, WatchedFiles
 
 LOOK_INTERVAL_S = 2.0
@@ -86,7 +85,6 @@ class Server:
         self._grpc = grpc.aio.server(options=server_options(settings))
         self._grpc_log = CallerFaultFilter(settings.max_message_bytes)
         self._tasks: list[asyncio.Task[None]] = []
-        self._listening: asyncio.Task[None] | None = None
         self._http: HttpListener | None = None
         self.address = ""
         """The address that the server listens on for gRPC, host:port."""
@@ -113,8 +111,6 @@ class Server:
             *(asyncio.create_task(repeat(INTERVAL_S, work)) for work in self._housekeeping.works),
             asyncio.create_task(repeat(LOOK_INTERVAL_S, self._files.look)),
         ]
-        if not self._database.is_sqlite:
-            self._listening = asyncio.create_task(listen(self._settings.direct_url, self._queues.feed.notice))
         if self._settings.settle_interval:
             self._tasks.append(asyncio.create_task(repeat(self._settings.settle_interval, self.sweep)))
         log.info(
@@ -167,8 +163,6 @@ class Server:
             self._http.close()
         for task in self._tasks:
             task.cancel()
-        if self._listening:
-            self._listening.cancel()  # A database that does not answer can delay its end by seconds.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._health.end()
         seconds = self._settings.shutdown_grace if grace is None else grace
@@ -185,8 +179,6 @@ class Server:
         finished = finished or await self._finish_calls(OVERTIME_S)
         if finished:
             await self._disconnect()
-        if self._listening:
-            await asyncio.wait([self._listening], timeout=OVERTIME_S)
         self._grpc_log.remove()
         log.info("server_stopped", finished=finished)
         return finished

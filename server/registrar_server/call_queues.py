@@ -29,6 +29,7 @@ from registrar_server.rpc.watch_forms import pack
 from registrar_server.rpc.watchers import WATCH_TIMES, WatchTimes
 from registrar_server.settings import Settings
 from registrar_server.storage.database import Database
+from registrar_server.storage.listening import Listener
 from registrar_server.storage.loop_store import LoopStore
 from registrar_server.storage.stores import BlockingStore
 
@@ -82,7 +83,11 @@ class CallQueues:
             partial(self._revisions.submit, None),
             interval=times.poll,
             max_watchers=settings.max_watchers,
-            poll=CommitPoll(database, times.poll_sqlite, self._notice) if database.is_sqlite else None,
+            lookout=(
+                CommitPoll(database, times.poll_sqlite, self._notice)
+                if database.is_sqlite
+                else Listener(settings.direct_url, self._notice)
+            ),
         )
         self.dispatcher = Dispatcher(twins, self.batches, self.lookups, previews, reads, self.queries)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def test_no_thread_outlives_the_poll(database: Database, monkeypatch: pytest.Mon
     poll.stop()
     poll.start()
     poll.stop()
-    closing = threading.Thread(target=poll.close)
+    closing = threading.Thread(target=lambda: asyncio.run(poll.close()))
     closing.start()
     closing.join(0.2)
     assert closing.is_alive(), "the first thread still waits for an answer"

@@ -50,8 +50,37 @@ async def table() -> AsyncIterator[Table]:
     table.flows.set()
 
 
-def feed_of(table: Table, max_watchers: int = 10) -> Feed:
-    return Feed(table.read, table.history.latest, interval=NEVER_S, max_watchers=max_watchers)
+class Lookout:
+    """Looks for nothing, and notes whether it runs."""
+
+    runs = False
+
+    def start(self) -> None:
+        self.runs = True
+
+    def stop(self) -> None:
+        self.runs = False
+
+    async def close(self) -> None:
+        self.runs = False
+
+
+def feed_of(table: Table, max_watchers: int = 10, lookout: Lookout | None = None) -> Feed:
+    return Feed(
+        table.read, table.history.latest, interval=NEVER_S, max_watchers=max_watchers, lookout=lookout or Lookout()
+    )
+
+
+async def test_the_lookout_runs_while_anybody_watches(table: Table) -> None:
+    """It begins when the first watcher has caught up, and ends with the last one."""
+    lookout = Lookout()
+    feed = feed_of(table, lookout=lookout)
+    assert not lookout.runs
+    await feed.next(ALL, 0)
+    assert lookout.runs
+    feed.rest()
+    assert not lookout.runs
+    await feed.close()
 
 
 async def test_watchers_who_have_caught_up_read_the_table_no_more(table: Table) -> None:

@@ -173,17 +173,28 @@ class TestServers:
     """Servers with a listener."""
 
     async def test_one_connection(self, postgresql_url: str) -> None:
-        """A server has one connection that listens, which it closes when it stops."""
-        async with (
-            registrar_on(postgresql_url, times=NO_POLL) as registrar,
-            registrar_on(postgresql_url) as other,
-            watching_live(registrar) as one,
-            watching_live(registrar, student_id="s-1") as another,
-        ):
-            await other.add_student("s-1")
-            await one.reach(1)
-            await another.reach(1)
-            assert len(listeners(postgresql_url)) == 2
+        """A server has one connection that listens, while anybody watches."""
+        async with registrar_on(postgresql_url, times=NO_POLL) as registrar, registrar_on(postgresql_url) as other:
+            for student_id in ("s-1", "s-2"):
+                assert not await asyncio.to_thread(listeners, postgresql_url)
+                async with (
+                    watching_live(registrar) as one,
+                    watching_live(registrar, student_id=student_id) as another,
+                ):
+                    await other.add_student(student_id)
+                    await one.reach(1)
+                    await another.reach(1)
+                    assert len(listeners(postgresql_url)) == 1
+                async with asyncio.timeout(30):
+                    while await asyncio.to_thread(listeners, postgresql_url):
+                        pass
+
+    async def test_a_stop(self, postgresql_url: str) -> None:
+        """A server that has stopped has closed the connection."""
+        async with registrar_on(postgresql_url) as registrar, watching_live(registrar) as stream:
+            await registrar.add_student("s-1")
+            await stream.reach(1)
+            assert len(listeners(postgresql_url)) == 1
         assert not listeners(postgresql_url)
 
     async def test_missed_announcements(self, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
@@ -232,6 +243,8 @@ class TestServers:
 
 async def test_sqlite_has_no_listener(sqlite_url: str) -> None:
     """A server on SQLite starts no such task."""
-    async with registrar_on(sqlite_url):
+    async with registrar_on(sqlite_url) as registrar, watching_live(registrar) as stream:
+        await registrar.add_student("s-1")
+        await stream.reach(1)
         running = {task.get_coro().__qualname__ for task in asyncio.all_tasks()}  # type: ignore[union-attr]
     assert "listen" not in running

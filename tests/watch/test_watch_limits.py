@@ -18,6 +18,7 @@ import registrar_server
 from registrar.v1.history_service_pb2 import WatchEventsRequest
 from registrar_server.app import Server
 from registrar_server.errors import Reason, Refusal
+from registrar_server.reading.commit_poll import CommitPoll
 from registrar_server.reading.feed import Feed
 from registrar_server.reading.spans import Span, WatchedEvent
 from registrar_server.rpc.arrival import Arrival
@@ -143,8 +144,8 @@ class TestRest:
 
 async def _ended_poll(server: Server) -> None:
     """Wait for the end of the thread that looks for commits of other processes."""
-    poll = server._queues.feed._poll
-    assert poll is not None
+    poll = server._queues.feed._lookout
+    assert isinstance(poll, CommitPoll)
     assert poll._thread is not None
     await asyncio.to_thread(poll._thread.join, 30)
     assert not poll._thread.is_alive()

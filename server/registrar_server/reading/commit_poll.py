@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 
@@ -36,11 +37,11 @@ class CommitPoll:
         """Stop asking. The thread may still wait for an answer."""
         self._ended.set()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop asking, and wait for the thread."""
         self.stop()
         if self._thread:
-            self._thread.join()
+            await asyncio.to_thread(self._thread.join)
 
     def _ask(self, ended: threading.Event, before: threading.Thread | None) -> None:
         if before:

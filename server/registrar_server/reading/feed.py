@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-from registrar_server.reading.commit_poll import CommitPoll
 from registrar_server.reading.history import EventSearch
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.shared_reads import SharedReads
@@ -16,11 +15,24 @@ TABLE_THREADS = 2
 """How many watchers read the table at the same time. The tail has one more thread, since it must not wait for them."""
 
 
+class Lookout(Protocol):
+    """Learns of the commits of other processes while it runs."""
+
+    def start(self) -> None:
+        """Begin, unless it has begun."""
+
+    def stop(self) -> None:
+        """End soon."""
+
+    async def close(self) -> None:
+        """End now."""
+
+
 class Feed:
     """Gives watchers the events after any revision. It keeps no place for them: each watcher has its own.
 
-    ``read`` blocks while it reads a span. ``latest`` returns the revision of the newest event. ``poll`` runs while
-    anybody watches, if the database does not announce commits.
+    ``read`` blocks while it reads a span. ``latest`` returns the revision of the newest event. ``lookout`` runs while
+    anybody watches, and calls ``notice``.
     """
 
     def __init__(
@@ -30,9 +42,9 @@ class Feed:
         *,
         interval: float,
         max_watchers: int,
-        poll: CommitPoll | None = None,
+        lookout: Lookout,
     ) -> None:
-        self._poll = poll
+        self._lookout = lookout
         self.latest = latest
         # Each watcher has one read under way at most. One who leaves does not end it, and the next one has another.
         max_reads = 2 * max_watchers
@@ -48,8 +60,7 @@ class Feed:
             span = await self._table.read(search._replace(after=after))
             if span.is_last:
                 self._tail.begin(span.upto)
-                if self._poll:
-                    self._poll.start()
+                self._lookout.start()
         return span
 
     async def wait(self, search: EventSearch, after: int, seconds: float) -> int:
@@ -67,13 +78,11 @@ class Feed:
         """Stop reading and keep nothing, because nobody watches any more."""
         self._tail.end()
         self._table.forget()
-        if self._poll:
-            self._poll.stop()
+        self._lookout.stop()
 
     async def close(self) -> None:
         """End the threads."""
         self.rest()
         await self._table_threads.close()
         await self._tail_thread.close()
-        if self._poll:
-            await asyncio.to_thread(self._poll.close)
+        await self._lookout.close()
