@@ -99,8 +99,14 @@ def _decimal_or_zero(text: str) -> Decimal:
 
 
 def _instant(stamp: Timestamp) -> dt.datetime:
+    return _instant_at(stamp.seconds, stamp.nanos)
+
+
+# Changes that were made together have the same time.
+@functools.lru_cache(maxsize=32)
+def _instant_at(seconds: int, nanos: int) -> dt.datetime:
     # Adding to the epoch is exact. A float of seconds would round microseconds.
-    return _EPOCH + dt.timedelta(0, stamp.seconds, stamp.nanos // 1000)
+    return _EPOCH + dt.timedelta(0, seconds, nanos // 1000)
 
 
 def _time(clock: TimeOfDay) -> dt.time:
