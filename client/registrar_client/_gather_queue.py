@@ -81,11 +81,12 @@ class GatheringQueue:
         taken: list[GatheredCall] = []
         size = 0
         while self._waiting and len(taken) < MAX_WRITES:
-            if self._waiting[0].is_open:
-                size += self._waiting[0].request.ByteSize()
+            call = self._waiting[0]
+            if call.is_open:
+                size += call.request.ByteSize()
                 if taken and size > MAX_BYTES:
                     break
-                taken.append(self._waiting[0])
+                taken.append(call)
             self._waiting.popleft()
         return taken
 

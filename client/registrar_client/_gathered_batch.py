@@ -105,8 +105,9 @@ class GatheredBatch:
 
     def _request(self) -> pb.BatchWriteRequest:
         request = pb.BatchWriteRequest(unordered=True)
+        writes = request.writes
         for call in self.calls:
-            write = request.writes.add()
+            write = writes.add()
             getattr(write, call.field).CopyFrom(call.request)
             # A timeout must be positive. The server drops a write with the shortest one.
             write.timeout.FromNanoseconds(max(1, round((call.due - self._now) * 1e9)))

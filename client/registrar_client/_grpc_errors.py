@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -21,6 +21,9 @@ from registrar_client._wire_enums import enum_table
 from registrar_client.errors import FieldViolation, RegistrarError, Violation
 
 Detail = TypeVar("Detail", bound=Message)
+
+_Details = Mapping[str, AnyMessage]
+"""The details of a status by the names of their types."""
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _DOMAIN = "registrar"
@@ -49,7 +52,8 @@ def from_rpc_error(error: grpc.RpcError, request: Message) -> RegistrarError:
 
 def from_status(status: status_pb2.Status, request_id: str) -> RegistrarError:
     """Return the error of a write of a batch."""
-    return _failure(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status.details, request_id)
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _failure(code, status.message, _by_type(status), request_id)
 
 
 def as_rpc_error(status: status_pb2.Status) -> grpc.aio.AioRpcError:
@@ -63,9 +67,7 @@ def rpc_error(code: grpc.StatusCode, message: str, *trailers: tuple[str, bytes])
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailers), message)
 
 
-def _failure(
-    code: grpc.StatusCode, message: str | None, details: Sequence[AnyMessage], request_id: str
-) -> RegistrarError:
+def _failure(code: grpc.StatusCode, message: str | None, details: _Details, request_id: str) -> RegistrarError:
     info = _find(details, error_details_pb2.ErrorInfo)
     reason = info.reason if info.domain == _DOMAIN else ""
     return _class_for(code, reason)(
@@ -99,23 +101,26 @@ def _known(reason: str) -> str:
     return ErrorReason(reason) if reason in _BY_REASON else reason
 
 
-def _details(trailers: Iterable[tuple[str, str | bytes]] | None) -> list[AnyMessage]:
+def _details(trailers: Iterable[tuple[str, str | bytes]] | None) -> _Details:
     for key, value in trailers or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
             try:
-                return list(status_pb2.Status.FromString(value).details)
+                return _by_type(status_pb2.Status.FromString(value))
             except DecodeError:
                 # A proxy may truncate the details. The status and the message are still valid.
-                return []
-    return []
+                return {}
+    return {}
 
 
-def _find(details: Iterable[AnyMessage], kind: type[Detail]) -> Detail:
+def _by_type(status: status_pb2.Status) -> _Details:
+    # Of several details of a type, the first counts.
+    return {detail.TypeName(): detail for detail in reversed(status.details)}
+
+
+def _find(details: _Details, kind: type[Detail]) -> Detail:
     found = kind()
-    for detail in details:
-        if detail.TypeName() == kind.DESCRIPTOR.full_name:
-            detail.Unpack(found)
-            break
+    if (detail := details.get(kind.DESCRIPTOR.full_name)) is not None:
+        detail.Unpack(found)
     return found
 
 
@@ -123,7 +128,7 @@ def _field_violations(bad_request: error_details_pb2.BadRequest) -> list[FieldVi
     return [FieldViolation(field=each.field, description=each.description) for each in bad_request.field_violations]
 
 
-def _retry_after(details: Iterable[AnyMessage]) -> float | None:
+def _retry_after(details: _Details) -> float | None:
     info = _find(details, error_details_pb2.RetryInfo)
     if not info.HasField("retry_delay"):
         return None

@@ -10,7 +10,7 @@ import functools
 import uuid
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -44,14 +44,15 @@ from registrar_client.reasons import InvalidField
 Sent = TypeVar("Sent", bound=Message)
 # These fields say which version of which resource an update changes.
 _IDENTIFYING = ("student_id", "course_id", "etag")
+_NO_VALUE = object()
 
 
 def message(kind: type[Sent], /, **values: Any) -> Sent:
     """Return a request; raise InvalidField that lists every value that cannot be sent."""
     # To mypy, a class of messages is not hashable.
-    converters = _request_converters(cast(type, kind))
+    parameters = _request_parameters(cast(type, kind))
     try:
-        return kind(**_fields("", converters, values))
+        return kind(**_fields("", parameters, values))
     except Unfit as unfit:
         raise invalid_fields(unfit.violations) from None
 
@@ -95,13 +96,24 @@ def request_id(value: str | uuid.UUID | None) -> str | uuid.UUID:
 # Messages
 
 
-def _fields(path: str, converters: Mapping[str, Convert], values: Mapping[str, Any]) -> dict[str, Any]:
+class _Parameter(NamedTuple):
+    """How callers pass the value of a field."""
+
+    convert: Convert
+    absent: Any
+    """The value that is sent by leaving the field out. Most arguments of a call have it."""
+
+
+def _fields(path: str, parameters: Mapping[str, _Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the fields of a message; raise Unfit that lists all that do not fit."""
     converted: dict[str, Any] = {}
     violations: list[FieldViolation] = []
     for name, value in values.items():
+        parameter = parameters[name]
+        if value is parameter.absent:
+            continue
         try:
-            converted[name] = converters[name](path + name, value)
+            converted[name] = parameter.convert(path + name, value)
         except Unfit as unfit:
             violations += unfit.violations
     if violations:
@@ -109,28 +121,38 @@ def _fields(path: str, converters: Mapping[str, Convert], values: Mapping[str, A
     return converted
 
 
-class _Converters(dict[str, Convert]):
-    """The converters of the fields of a request that calls pass."""
+class _RequestParameters(dict[str, _Parameter]):
+    """The fields of a request that calls pass."""
 
     def __init__(self, kind: Any) -> None:
         super().__init__()
         self._fields: Mapping[str, FieldDescriptor] = kind.DESCRIPTOR.fields_by_name
 
-    def __missing__(self, name: str) -> Convert:
+    def __missing__(self, name: str) -> _Parameter:
         field = self._fields[name]
-        self[name] = convert = _filter(field) or _converter(field)
-        return convert
+        self[name] = parameter = _Parameter(_filter(field) or _converter(field), _absent(field))
+        return parameter
 
 
 @functools.cache
-def _request_converters(kind: type) -> Mapping[str, Convert]:
-    return _Converters(kind)
+def _request_parameters(kind: type) -> Mapping[str, _Parameter]:
+    return _RequestParameters(kind)
 
 
 @functools.cache
-def _resource_converters(message: type, kind: type) -> Mapping[str, Convert]:
+def _resource_parameters(message: type, kind: type) -> Mapping[str, _Parameter]:
     named: Any = message.DESCRIPTOR.fields_by_name  # type: ignore[attr-defined]
-    return {name: _converter(named[name], each.annotation) for name, each in field_types(kind).items()}
+    return {
+        name: _Parameter(_converter(named[name], each.annotation), _absent(named[name]))
+        for name, each in field_types(kind).items()
+    }
+
+
+def _absent(field: FieldDescriptor) -> Any:
+    if field.has_presence:
+        return None
+    # Callers pass members of enums, never numbers.
+    return _NO_VALUE if field.enum_type is not None else field.default_value
 
 
 def _resource(message: type[Message], kind: type) -> Convert:
@@ -139,7 +161,7 @@ def _resource(message: type[Message], kind: type) -> Convert:
     def convert(path: str, passed: Mapping[str, Any]) -> Message:
         # None clears a field, which is then absent from the message. An id or etag cannot be cleared.
         present = {name: value for name, value in passed.items() if value is not None or name in _IDENTIFYING}
-        return message(**_fields(f"{path}.", _resource_converters(cast(type, message), kind), present))
+        return message(**_fields(f"{path}.", _resource_parameters(cast(type, message), kind), present))
 
     return convert
 
@@ -153,7 +175,7 @@ def _dataclass(message: type[Message], kind: type) -> Convert:
         if not isinstance(value, kind):
             wrong_type(path, expected, value)
         values = {name: getattr(value, name) for name in field_types(kind)}
-        return message(**_fields(f"{path}.", _resource_converters(cast(type, message), kind), values))
+        return message(**_fields(f"{path}.", _resource_parameters(cast(type, message), kind), values))
 
     return convert
 
@@ -190,7 +212,7 @@ def _sequence(convert: Convert, items: str) -> Convert:
     def converted(path: str, values: Any) -> list[Any]:
         found = _items(path, values, items)
         paths = {f"{path}[{place}]": value for place, value in enumerate(found)}
-        return list(_fields("", dict.fromkeys(paths, convert), paths).values())
+        return list(_fields("", dict.fromkeys(paths, _Parameter(convert, _NO_VALUE)), paths).values())
 
     return converted
 

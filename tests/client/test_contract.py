@@ -79,6 +79,14 @@ def test_a_dataclass_has_every_field_of_its_message_and_no_other(kind: Any, mess
     assert kind.__dataclass_params__.frozen
 
 
+@pytest.mark.parametrize("kind", MESSAGES)
+def test_reading_a_message_makes_what_the_constructor_makes(kind: Any) -> None:
+    """Reading fills the slots without ``__init__``."""
+    made = read(kind, filled(MESSAGES[kind]))
+    assert made == kind(**{field.name: getattr(made, field.name) for field in dataclasses.fields(kind)})
+    assert not hasattr(kind, "__post_init__")
+
+
 @pytest.mark.parametrize(("kind", "message"), MESSAGES.items())
 def test_every_field_that_is_set_is_read(kind: Any, message: Any) -> None:
     empty = dataclasses.asdict(read(kind, message()))

@@ -78,6 +78,7 @@ NUMBERS = [
     ("list_roster", {"course_id": "c", "page_size": None}, "page_size", "must be an int, not None"),
     ("courses.create", {"capacity": "30"}, "course.capacity", "must be an int, not str"),
     ("courses.create", {"capacity": True}, "course.capacity", "must be an int, not bool"),
+    ("courses.create", {"waitlist_capacity": False}, "course.waitlist_capacity", "must be an int, not bool"),
     ("courses.create", {"capacity": -1}, "course.capacity", "must be from 0 to 1000000"),
     ("courses.create", {"waitlist_capacity": 1_000_001}, "course.waitlist_capacity", "must be from 0 to 1000000"),
     ("courses.create", {"capacity": 2**40}, "course.capacity", "must be from 0 to 1000000"),
@@ -107,6 +108,7 @@ NUMBERS = [
     ),
 ]
 BOOLEANS = [
+    ("enroll", {**SEAT, "no_waitlist": 0}, "no_waitlist", "must be a bool, not int"),
     ("enroll", {**SEAT, "no_waitlist": "yes"}, "no_waitlist", "must be a bool, not str"),
     ("students.get", {"student_id": "s", "show_deleted": 1}, "show_deleted", "must be a bool, not int"),
     ("students.delete", {"student_id": "s", "force": None}, "force", "must be a bool, not None"),
@@ -162,6 +164,7 @@ MEMBERS = [
         "course.state",
         "must be one of OPEN, CANCELLED, not 'UNKNOWN'",
     ),
+    ("courses.update", {"course_id": "c", "state": 0}, "course.state", "must be one of OPEN, CANCELLED, not 0"),
     (
         "courses.create",
         meeting(weekdays=["NODAY"]),

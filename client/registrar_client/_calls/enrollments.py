@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 from uuid import UUID
 
 from registrar.v1 import enrollment_service_pb2 as pb
 from registrar.v1.enrollment_service_pb2_grpc import EnrollmentServiceStub
 from registrar_client import _to_wire as to_wire
 from registrar_client._call import Call, CallOptions, Rpc
-from registrar_client._field_types import field_types
 from registrar_client._from_wire import reader
 from registrar_client._results import Enrolled, Swapped, Unenrolled
-from registrar_client._types import Enrollment, Override
+from registrar_client._types import Override
 
 ENROLL_STUDENT = Rpc(EnrollmentServiceStub, "EnrollStudent")
 UNENROLL = Rpc(EnrollmentServiceStub, "Unenroll")
 SWAP_ENROLLMENT = Rpc(EnrollmentServiceStub, "SwapEnrollment")
 
-
-_read_enrollment = reader(Enrollment)
-
-
-def _read_enrolled(response: Any) -> Enrolled:
-    enrollment = _read_enrollment(response.enrollment)
-    values = {name: getattr(enrollment, name) for name in field_types(Enrollment)}
-    promoted = tuple(map(_read_enrollment, response.promoted))
-    return Enrolled(**values, promoted=promoted, promoted_count=response.promoted_count)
+_read_enrolled = reader(Enrolled, inherited="enrollment")
 
 
 def enroll(
