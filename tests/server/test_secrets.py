@@ -13,7 +13,8 @@ import pytest
 from registrar_server.cli import main
 from registrar_server.settings import Settings
 from tests.support.certificates import Authority
-from tests.support.servers import environment, server_process
+from tests.support.servers import calling, environment, server_process
+from tests.support.watching import watching_live
 
 URL = "postgresql://ada:hunter2@127.0.0.1:1/registrar"
 """Nobody listens at this address."""
@@ -90,7 +91,8 @@ async def test_a_server_that_cannot_listen_does_not_show_the_password_of_the_dir
     postgresql_url: str, tmp_path: Path
 ) -> None:
     async with server_process(postgresql_url, tmp_path, DATABASE_DIRECT_URL=URL, LOG_LEVEL="debug") as server:
-        line = await server.logged("listening_interrupted")
+        async with calling(await server.address()) as registrar, watching_live(registrar):
+            line = await server.logged("listening_interrupted")
         assert "127.0.0.1" in line["error"]
         server.signal(signal.SIGTERM)
         assert await server.wait() == 0
