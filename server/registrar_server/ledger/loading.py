@@ -205,7 +205,8 @@ def _check_locks(found: QueryResults) -> None:
 
 async def _fill(state: State, store: Store, transaction: Exchanges, scope: Scope, found: QueryResults) -> None:
     await store.compute(found.row_count() * LOADING_US, _load, state, scope, found)
-    waiting = {waiter.student_id for waiter in found[statements.WAITERS]}
+    # A course that was added while the locks were taken is not locked, and neither are its waiters.
+    waiting = {waiter.student_id for waiter in found[statements.WAITERS] if waiter.course_id in state.courses}
     prerequisites = _prerequisites(state, scope)
     if waiting or prerequisites:
         await _load_more(state, transaction, scope, waiting, prerequisites)
