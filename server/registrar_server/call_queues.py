@@ -14,7 +14,7 @@ from registrar_server.ledger.ledger import Ledger
 from registrar_server.ledger.loading import ExpectedWaiters
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.commit_poll import CommitPoll
-from registrar_server.reading.feed import Feed
+from registrar_server.reading.feed import Feed, Lookout
 from registrar_server.reading.lookups import latest_revisions, look_up
 from registrar_server.reading.query_threads import QueryThreads
 from registrar_server.reading.reader import Reader
@@ -83,13 +83,15 @@ class CallQueues:
             partial(self._revisions.submit, None),
             interval=times.poll,
             max_watchers=settings.max_watchers,
-            lookout=(
-                CommitPoll(database, times.poll_sqlite, self._notice)
-                if database.is_sqlite
-                else Listener(settings.direct_url, self._notice)
-            ),
+            lookout=self._lookout(database, settings, times),
         )
         self.dispatcher = Dispatcher(twins, self.batches, self.lookups, previews, reads, self.queries)
+
+    def _lookout(self, database: Database, settings: Settings, times: WatchTimes) -> Lookout:
+        """Return what tells the feed of the commits of other processes."""
+        if database.is_sqlite:
+            return CommitPoll(database, times.poll_sqlite, self._notice)
+        return Listener(settings.direct_url, self._notice)
 
     def _notice(self) -> None:
         """Tell the feed of a commit, from the thread or the event loop that made it."""

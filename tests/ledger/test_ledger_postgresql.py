@@ -17,6 +17,7 @@ from registrar_server.core.commands import (
     DeleteStudent,
     Enroll,
     Unenroll,
+    UpdateStudent,
 )
 from registrar_server.core.decide import decide
 from registrar_server.errors import Reason, Refusal
@@ -329,3 +330,49 @@ def test_a_student_created_while_the_batch_waits_for_its_locks(url: str, other_e
     assert reasons(outcomes) == [None, Reason.STUDENT_NOT_FOUND]
     assert steps == ["begin", "read", "commit"]
     carry_out_on(url, Enroll("s-9", "c-1"))
+
+
+def test_a_course_created_with_a_seat_of_a_student_to_delete(url: str, other_engine: Engine) -> None:
+    """If a course of a student to delete did not exist when the locks were taken, the batch restarts and locks it."""
+    steps: list[str] = []
+    database = Database(url)
+    holder = create_engine(url)
+    with ThreadPoolExecutor(1) as thread, holder.connect() as other:
+        other.execute(text("SELECT 1 FROM students WHERE student_id = 's-1' FOR NO KEY UPDATE"))
+        batch = [call(Enroll("s-1", "c-9")), call(DeleteStudent("s-2", force=True))]
+        running = thread.submit(Ledger(database, before_step=steps.append).run, batch)
+        wait_for_a_lock(other)
+        carry_out_on(url, CreateCourse("c-9"), Enroll("s-2", "c-9"))
+        other.rollback()
+        outcomes = running.result(10)
+    holder.dispose()
+    database.close()
+    assert reasons(outcomes) == [None, None]
+    assert steps == ["begin", "read", "read"] * 2 + ["commit"]
+
+
+def test_a_student_who_came_with_a_course_while_the_batch_waits_for_its_locks(url: str, other_engine: Engine) -> None:
+    """A waiter of a course that is not locked is not locked either, so no call of the batch finds the student."""
+    database = Database(url)
+    holder = create_engine(url)
+    with ThreadPoolExecutor(1) as thread, holder.connect() as other:
+        other.execute(text("SELECT 1 FROM students WHERE student_id = 's-1' FOR NO KEY UPDATE"))
+        commands: list[Command] = [
+            Enroll("s-1", "c-1"),
+            UpdateStudent("s-9", {"email": "late@b.edu"}),
+            Unenroll("s-2", "c-9"),
+        ]
+        running = thread.submit(Ledger(database).run, [call(command) for command in commands])
+        wait_for_a_lock(other)
+        carry_out_on(
+            url,
+            CreateStudent("s-9"),
+            CreateCourse("c-9", {"capacity": 1, "waitlist_capacity": 1}),
+            Enroll("s-2", "c-9"),
+            Enroll("s-9", "c-9"),
+        )
+        other.rollback()
+        outcomes = running.result(10)
+    holder.dispose()
+    database.close()
+    assert reasons(outcomes) == [None, Reason.STUDENT_NOT_FOUND, Reason.COURSE_NOT_FOUND]

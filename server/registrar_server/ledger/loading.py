@@ -127,11 +127,12 @@ async def lock_and_load(
 ) -> tuple[State, Responses]:
     """Lock and load a batch's rows, and the responses that are stored for the request ids in ``asked``.
 
-    Raises ``Unlocked`` if an enrollment that a deletion has to end was added before the locks were taken.
+    Raises ``Unlocked`` if an enrollment that a deletion has to end was added, perhaps with its course, before the locks
+    were taken.
     """
     await _look_ahead(transaction, scope)
     found = await transaction.read(_locks(scope) | _queries(scope) | {statements.RESPONSES: list(asked)})
-    _check_locks(found, scope)
+    _check_locks(found)
     # Read the clock after taking the locks, so that a batch that waited gets the later time.
     state = State(clock(), new_id)
     state.load(found[statements.LOCK_STUDENTS], found[statements.LOCK_COURSES])
@@ -191,16 +192,21 @@ def _queries(scope: Scope) -> dict[Query[Any], Rows]:
     }
 
 
-def _check_locks(found: QueryResults, scope: Scope) -> None:
-    courses = {live.course_id for live in found[statements.LIVE_OF_STUDENTS]} - scope.courses
-    students = {live.student_id for live in found[statements.LIVE_OF_COURSES]} - scope.students
+def _check_locks(found: QueryResults) -> None:
+    # A course that was added while the locks were taken is not locked, even if a command names it.
+    courses = {live.course_id for live in found[statements.LIVE_OF_STUDENTS]}
+    students = {live.student_id for live in found[statements.LIVE_OF_COURSES]}
     if courses or students:
-        raise Unlocked(courses, students)
+        courses.difference_update(course.course_id for course in found[statements.LOCK_COURSES])
+        students.difference_update(student.student_id for student in found[statements.LOCK_STUDENTS])
+        if courses or students:
+            raise Unlocked(courses, students)
 
 
 async def _fill(state: State, store: Store, transaction: Exchanges, scope: Scope, found: QueryResults) -> None:
     await store.compute(found.row_count() * LOADING_US, _load, state, scope, found)
-    waiting = {waiter.student_id for waiter in found[statements.WAITERS]}
+    # A course that was added while the locks were taken is not locked, and neither are its waiters.
+    waiting = {waiter.student_id for waiter in found[statements.WAITERS] if waiter.course_id in state.courses}
     prerequisites = _prerequisites(state, scope)
     if waiting or prerequisites:
         await _load_more(state, transaction, scope, waiting, prerequisites)
