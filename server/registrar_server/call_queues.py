@@ -33,15 +33,13 @@ from registrar_server.storage.listening import Listener
 from registrar_server.storage.loop_store import LoopStore
 from registrar_server.storage.stores import BlockingStore
 
-LANE_DEPTH = 2
-"""The number of batches of single calls that each lane has at work on PostgreSQL."""
 BLOCK_DEPTH = 3
 """The number of blocks at work on PostgreSQL: while the database carries out one, the server decides another."""
 
 
 def writers(lanes: int) -> int:
     """Return how many transactions this number of lanes writes at once on PostgreSQL."""
-    return lanes * LANE_DEPTH + BLOCK_DEPTH
+    return lanes + BLOCK_DEPTH
 
 
 class CallQueues:
@@ -57,9 +55,8 @@ class CallQueues:
         max_page_bytes = settings.max_message_bytes * 3 // 4  # The rest of a message is for its envelope.
         reader = Reader(database)
         reads = PackedReads(partial(look_up, self._store), self._store.pause, reader, max_page_bytes)
-        count, depth = (1, 1) if database.is_sqlite else (settings.write_lanes, LANE_DEPTH)
-        runs = [self._lane(ledger.work, f"write-{lane}") for lane in range(count)]
-        lanes = [Batcher[Any, Any](run, limits, depth=depth) for run in runs]
+        count = 1 if database.is_sqlite else settings.write_lanes
+        lanes = [Batcher[Any, Any](self._lane(ledger.work, f"write-{lane}"), limits) for lane in range(count)]
         self.changes = Lanes[Call, Answer](lanes, key=lambda call: call.command.lane_key)
         # On PostgreSQL blocks have a lane of their own. On SQLite, which has one writer, single calls go before them.
         of_blocks = Batcher[Any, Any](ledger.work, limits, depth=BLOCK_DEPTH)

@@ -133,8 +133,8 @@ class Settings(DatabaseSettings, JwtSettings):
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 256
     """The largest number of calls, or of ordered writes of a BatchWrite, in one transaction."""
     write_lanes: Annotated[int, Field(ge=1, le=64)] = 2
-    """The number of lanes for single calls on PostgreSQL. Each has up to two write transactions at once, and blocks
-    have three more; SQLite always has one."""
+    """The number of concurrent write transactions of single calls on PostgreSQL, where blocks have three more; SQLite
+    always has one."""
     read_lanes: Annotated[int, Field(ge=1, le=64)] = 4
     """The number of concurrent queries."""
     max_message_bytes: Annotated[int, Field(ge=262_144)] = 4 * 1024 * 1024

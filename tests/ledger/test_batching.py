@@ -403,8 +403,9 @@ class TestReceivers:
         assert await asyncio.gather(*others) == ["D", "E", "F"]
         assert last.outcomes == ["AGAIN"] * 2
 
-    async def test_one_that_leaves_another_item(self, batcher: Batcher[str, str], work: Work) -> None:
+    async def test_one_that_leaves_another_item(self, work: Work) -> None:
         """Of one batch all items have begun, so they keep their outcomes; an item that waits is dropped."""
+        batcher = Batcher[str, str](work, Limits(max_batch=8))
         receivers = {item: Receiver() for item in "bc"}
         batcher.enter("a", Receiver(lambda _outcome: [one.leave() for one in entered]))
         entered = [batcher.enter("b", receivers["b"])]
@@ -523,65 +524,91 @@ class TestBehind:
         assert await last == "A"
 
 
+class TestManyWait:
+    """If many items wait at the end of a batch, the next one begins before the outcomes are given."""
+
+    @pytest.fixture
+    async def order(self) -> AsyncIterator[tuple[Batcher[str, str], list[str], asyncio.Event]]:
+        """A lane whose batches of up to 8 items wait for the event, and the order in which things happen."""
+        happened: list[str] = []
+        ends = asyncio.Event()
+
+        async def work(batch: Sequence[str]) -> Outcomes:
+            happened.append(f"begin {''.join(batch)}")
+            await ends.wait()
+            return list(batch)
+
+        batcher = Batcher[str, str](work, Limits(max_batch=8, max_waiting=20))
+        yield batcher, happened, ends
+        ends.set()
+        await batcher.close()
+
+    @pytest.mark.parametrize(
+        ("waiting", "expected"),
+        [("ab", ["begin x", "begin ab", "end x"]), ("a", ["begin x", "end x", "begin a"])],
+        ids=["many", "few"],
+    )
+    async def test_order(
+        self, order: tuple[Batcher[str, str], list[str], asyncio.Event], waiting: str, expected: list[str]
+    ) -> None:
+        """So the database works while the callers get their answers. Fewer items wait for those that come after."""
+        batcher, happened, ends = order
+        batcher.enter("x", lambda outcome: happened.append(f"end {outcome}"))
+        while not happened:  # noqa: ASYNC110  # The batch begins in one of the next turns.
+            await asyncio.sleep(0)
+        others = await submit(batcher, waiting)
+        ends.set()
+        assert await asyncio.gather(*others) == list(waiting)
+        assert happened == expected
+
+    async def test_one_batch_at_a_time(self, work: Work) -> None:
+        """The next batch begins when the work on the one before has ended."""
+        batcher = Batcher[str, str](work, Limits(max_batch=4, max_waiting=20))
+        await occupy(batcher, work)
+        others = await submit(batcher, "abcdefgh")
+        assert await work.is_idle()
+        for expected in ("abcd", "efgh"):
+            work.end()
+            assert await work.begun() == list(expected)
+            assert await work.is_idle()
+        work.end()
+        assert await asyncio.gather(*others) == list("ABCDEFGH")
+        await batcher.close()
+
+
 class TestDepth:
-    """A lane with a depth has several batches at work, if they are large."""
+    """A lane with a depth has several batches at work."""
 
     @pytest.fixture
     async def deep(self, work: Work) -> AsyncIterator[Batcher[str, str]]:
-        """A lane with two batches of up to 8 items at work; from 2 items on, a batch is large."""
+        """A lane with two batches at work."""
         batcher = Batcher[str, str](work, Limits(max_batch=8, max_waiting=20), depth=2)
         yield batcher
         work.end_all()
         work.end()
         await batcher.close()
 
-    async def test_a_large_batch(self, deep: Batcher[str, str], work: Work) -> None:
-        """It begins beside another one."""
+    async def test_beside_another_one(self, deep: Batcher[str, str], work: Work) -> None:
+        """A batch begins while another one is at work."""
         first = await occupy(deep, work)
-        second = await submit(deep, "ab")
-        assert await work.begun() == ["a", "b"]
+        second = await submit(deep, "a")
+        assert await work.begun() == ["a"]
         work.end_all()
         work.end()
-        assert await asyncio.gather(*first, *second) == ["X", "A", "B"]
-
-    async def test_a_small_batch(self, deep: Batcher[str, str], work: Work) -> None:
-        """It gathers until the lane is idle, or until it is large."""
-        await occupy(deep, work)
-        await submit(deep, "a")
-        assert await work.is_idle()
-        await submit(deep, "b")
-        assert await work.begun() == ["a", "b"]
-        await submit(deep, "c")
-        work.end()
-        assert await work.is_idle()
-        work.end()
-        assert await work.begun() == ["c"]
+        assert await asyncio.gather(*first, *second) == ["X", "A"]
 
     async def test_no_more_than_the_depth(self, deep: Batcher[str, str], work: Work) -> None:
         """Others gather until one of them ends."""
         await occupy(deep, work)
-        await submit(deep, "ab")
-        assert await work.begun() == ["a", "b"]
-        await submit(deep, "cdef")
+        await submit(deep, "a")
+        assert await work.begun() == ["a"]
+        await submit(deep, "bc")
         assert await work.is_idle()
         work.end()
-        assert await work.begun() == ["c", "d", "e", "f"]
-
-    async def test_all_that_wait(self, deep: Batcher[str, str], work: Work) -> None:
-        """If more wait than a batch takes, the next one begins at once."""
-        await submit(deep, "abcdefghij")
-        assert [await work.begun(), await work.begun()] == [list("abcdefgh"), ["i", "j"]]
-
-    async def test_items_that_nobody_waits_for(self, deep: Batcher[str, str], work: Work) -> None:
-        """They make no batch large."""
-        await occupy(deep, work)
-        (left,) = await submit(deep, "a")
-        left.cancel()
-        await submit(deep, "b")
-        assert await work.is_idle()
+        assert await work.begun() == ["b", "c"]
 
     async def test_items_behind_others(self, deep: Batcher[str, str], work: Work) -> None:
-        """Each is a batch of its own, and does not wait for others while the lane has room."""
+        """Each is a batch of its own."""
         await submit(deep, "abc", behind=True)
         assert [await work.begun(), await work.begun()] == [["a"], ["b"]]
         assert await work.is_idle()
@@ -591,7 +618,7 @@ class TestDepth:
     async def test_close(self, deep: Batcher[str, str], work: Work) -> None:
         """It returns when all batches have ended."""
         await occupy(deep, work)
-        await submit(deep, "ab")
+        await submit(deep, "a")
         await work.begun()
         closing = asyncio.create_task(deep.close())
         work.end()

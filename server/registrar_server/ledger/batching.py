@@ -2,8 +2,8 @@
 
 While a lane carries out one batch, the next one gathers; an idle lane starts at once. Nothing ever waits for a timer,
 so a single call is as fast as it can be, and under load the batches grow by themselves (group commit; the DataLoader
-pattern for reads). A lane with a depth also begins a large batch while others are at work: it waits for their locks in
-the database, so that the database goes on with it as soon as they commit.
+pattern for reads). If many wait at the end of a batch, the next one is sent to the database before the outcomes go to
+their callers, so that the database goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from registrar_server.stopwatch import Stopwatch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-LARGE = 4
-"""A batch is large from this part of the largest size on."""
+MANY = 4
+"""Many items wait if they fill this part of the largest batch."""
 SEARCH_PAUSE_S = 0.02
 """How long a full lane waits before it searches its queue again for items whose deadline has passed."""
 
@@ -107,17 +107,10 @@ class Batcher(Generic[Item, Result]):
 
     def _begin_soon(self) -> None:
         """Begin a batch in the next turn of the loop, so that the items that enter in this turn are one batch."""
-        if not self._will_begin and self._has_room():
+        if not self._will_begin and self._at_work < self._depth:
             self._will_begin = True
             self._idle.clear()
             asyncio.get_running_loop().call_soon(self._begin)
-
-    def _has_room(self) -> bool:
-        """Return whether to begin a batch now. Beside others, only a large one is worth its cost."""
-        if not self._at_work:
-            return True
-        is_large = self._behind or self._count() * LARGE >= self._limits.max_batch
-        return self._at_work < self._depth and bool(is_large)
 
     def _admit(self, waiting: Submission[Item, Result], *, behind: bool) -> None:
         if self._closing:
@@ -164,7 +157,7 @@ class Batcher(Generic[Item, Result]):
     def _go_on(self) -> None:
         """Note that a batch has ended, and begin the next one."""
         self._at_work -= 1
-        if not self._will_begin and self._has_room():
+        if not self._will_begin and self._at_work < self._depth:
             self._begin()
 
     def _take(self) -> list[Submission[Item, Result]]:
@@ -194,6 +187,13 @@ class Batcher(Generic[Item, Result]):
             self._go_on()
             raise
         self._seconds_per_item = (self._clock() - begun) / len(batch)
+        if self._count() * MANY >= self._limits.max_batch and not self._will_begin:
+            self._begin()
+            asyncio.get_running_loop().call_soon(self._end, batch, outcomes)
+        else:
+            self._end(batch, outcomes)
+
+    def _end(self, batch: Sequence[Submission[Item, Result]], outcomes: Sequence[Result | Exception]) -> None:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.end(outcome)
         # Two turns of the loop allow the finished calls to send their responses, and new calls to join the queue. This

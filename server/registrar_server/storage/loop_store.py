@@ -28,8 +28,8 @@ Result = TypeVar("Result")
 LONG_US = 5_000
 """How many microseconds a computation may keep the event loop; a longer one runs in a thread. A shorter one would wait
 there for the interpreter, up to 5 ms, while the locks of its transaction are held."""
-CONVERSION_US = 1
-"""How long it takes to convert a row to parameters or from a result."""
+CONVERSION_US = 2
+"""How long it takes at most to convert a row to parameters or from a result, unless it has long documents."""
 
 SPARE_THREADS = 4
 """How many threads there are beside one for each lane of changes: for lookups, and to close connections meanwhile."""
