@@ -11,7 +11,7 @@ from bench import batches, messages
 from bench.driving import connect, drive, sample
 from bench.meters import Meter
 
-MOST_PER_SECOND = 16_000
+MOST_PER_SECOND = 24_000
 """More writes than any server here can answer. A run prepares this many per second."""
 
 

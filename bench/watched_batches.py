@@ -16,7 +16,7 @@ from bench.measurements import Sample
 from bench.meters import Meter, Usage
 
 WATCHERS = 10
-MOST_PER_SECOND = 16_000
+MOST_PER_SECOND = 24_000
 """More writes than any server here can answer. A run prepares this many per second."""
 TURNS = (False, True, True, False)
 """Whether somebody watches, in the order of a run. So neither case has the larger tables."""

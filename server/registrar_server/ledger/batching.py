@@ -188,6 +188,7 @@ class Batcher(Generic[Item, Result]):
             raise
         self._seconds_per_item = (self._clock() - begun) / len(batch)
         if self._count() * MANY >= self._limits.max_batch and not self._will_begin:
+            # The next batch sends its statements first, and the database works while the calls of this one end.
             self._begin()
             asyncio.get_running_loop().call_soon(self._end, batch, outcomes)
         else:
