@@ -135,7 +135,7 @@ class Server:
         """Free what a server has that could not start."""
         self._health.end()
         if self._http:
-            self._http.close()
+            await self._http.close()
             self._http.end()
         if await self._finish_calls(OVERTIME_S):
             await self._disconnect()
@@ -160,7 +160,7 @@ class Server:
         # another server at once.
         await self._watchers.close()
         if self._http:
-            self._http.close()
+            await self._http.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

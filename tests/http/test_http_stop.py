@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from registrar_server.app import Server, start
+from registrar_server.http.listener import HttpListener
 from tests.support.databases import execute, holding_the_courses
-from tests.support.raw_connections import ENDLESS, GET, connected, open_connection, patient, request
+from tests.support.raw_connections import ENDLESS, GET, RawConnection, connected, open_connection, patient, request
 from tests.support.servers import FREE_PORT, Gate, Log, calling, server_process, settings
 
 CREATE = request("POST", "/v1/students", {"student_id": "s-1"})
 READY = request("GET", "/readyz")
+
+
+async def no_app(_scope: object, _receive: object, _send: object) -> None:
+    """Answer nothing."""
 
 
 class TestGracefulStop:
@@ -65,6 +71,13 @@ class TestGracefulStop:
                 assert answer.headers["connection"] == "close"
                 assert await client.rest() == b""
             assert await stopping
+
+    @pytest.mark.parametrize("steps", range(6))
+    async def test_connection_that_meets_the_stop(self, sqlite_url: str, steps: int) -> None:
+        """A connection that the listener is accepting when it closes is refused, with an answer or without one."""
+        async with asyncio.timeout(10):
+            received = await received_at_a_stop(sqlite_url, steps)
+        assert received.split(b"\r\n")[0] in (b"", b"HTTP/1.1 503 Service Unavailable")
 
     @pytest.mark.parametrize("part", [CREATE[:20], CREATE[:-1]], ids=["head", "body"])
     async def test_request_that_still_arrives(self, server: Server, part: bytes, log: Log) -> None:
@@ -122,6 +135,22 @@ class TestGracefulStop:
         found = [len(json.loads(answer.body).get("courses", [])) for answer in answers if answer.status == 200]
         assert found == [250] * len(found) != []
         assert {answer.reason for answer in answers[len(found) :]} <= {"SHUTTING_DOWN"}
+
+
+async def received_at_a_stop(url: str, steps: int) -> bytes:
+    """Return what a client receives if the listener closes so many steps of the event loop after it has connected."""
+    listener = HttpListener(no_app, settings(url, http_listen=FREE_PORT), None, patient())
+    host, _, port = (await listener.start()).rpartition(":")
+    connection = socket.create_connection((host, int(port)))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await listener.close()
+    listener.end()
+    client = RawConnection(*await asyncio.open_connection(sock=connection))
+    try:
+        return await client.rest()
+    finally:
+        await client.leave()
 
 
 async def refuses_connections(server: Server) -> None:

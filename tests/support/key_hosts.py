@@ -7,6 +7,8 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from registrar_server.http.listener import stop_listening
+
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -106,5 +108,5 @@ async def key_host(tls: ssl.SSLContext | None = None) -> AsyncIterator[KeyHost]:
     try:
         yield host
     finally:
-        server.close()
+        await stop_listening(server)
         await host.end()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from registrar_server.http.listener import stop_listening
+
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 END_OF_ANSWER = b"Z\x00\x00\x00\x05"
 """The message ReadyForQuery, without its last byte."""
@@ -37,7 +39,7 @@ class Network:
         self.url = url.set(query={"sslmode": "require"} if self._encryption else {}).render_as_string(False)
         ready.set()
         self._loop.run_forever()
-        server.close()
+        self._loop.run_until_complete(stop_listening(server))
         self._flows.set()
         self._close_all()
         self._loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(self._loop)))

@@ -18,6 +18,7 @@ from google.protobuf import json_format
 from registrar.v1.event_pb2 import Event
 from registrar.v1.history_service_pb2 import WatchEventsRequest, WatchEventsResponse
 from registrar_server.app import Server
+from registrar_server.http.listener import stop_listening
 from tests.support.servers import calling
 from tests.support.sse_parser import Message, SseParser
 
@@ -90,18 +91,20 @@ async def lost_after(size: int | None, address: str) -> AsyncIterator[str]:
     if size is None:
         yield address
         return
-    connections: list[asyncio.Task[None]] = []
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(asyncio.create_task(_join(reader, writer, address, size)))
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections[asyncio.create_task(_join(reader, writer, address, size))] = writer
 
-    async with await asyncio.start_server(accept, "127.0.0.1", 0) as listener:
-        try:
-            yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-        finally:
-            for connection in connections:
-                connection.cancel()
-            await asyncio.gather(*connections, return_exceptions=True)
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    finally:
+        await stop_listening(listener)
+        for connection, writer in connections.items():
+            connection.cancel()
+            writer.transport.abort()  # A task that is cancelled before it has begun closes nothing.
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str, size: int) -> None:

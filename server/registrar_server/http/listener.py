@@ -54,7 +54,7 @@ class HttpListener:
         try:
             await self._listen(host.strip("[]"), int(port), self._encryption)
         except (OSError, UnicodeError) as error:  # A host such as a..b cannot be looked up.
-            self.close()
+            await self.close()
             raise ListenError(
                 f"REGISTRAR_HTTP_LISTEN={self._settings.http_listen}: the address is taken or is not this machine's."
                 " A second server on this machine needs its own: choose another, or set it empty to serve no HTTP."
@@ -106,14 +106,13 @@ class HttpListener:
         # In place: a request that is under way keeps this list, and its answer has the time of the answer.
         self._connections.default_headers[:] = [(b"date", formatdate(usegmt=True).encode())]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Accept no more connections, and close the others after their answers.
 
         Idle ones stay open for a moment: a request may be on its way, and its client must learn what becomes of it.
         """
-        for server in self._servers:
-            server.close()
         self._connections.is_stopping = True
+        await stop_listening(*self._servers)
         for connection in self._open():
             if not connection.is_idle:
                 connection.shutdown()
@@ -139,6 +138,20 @@ class HttpListener:
             self._farewell.cancel()
         for connection in self._open():
             connection.abort()
+
+
+async def stop_listening(*servers: asyncio.Server) -> None:
+    """Accept no more connections, and close the sockets that listen.
+
+    asyncio accepts a connection in two steps of its event loop. If the server is closed between them, asyncio drops the
+    connection without closing it, and the client waits.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in (one for server in servers for one in server.sockets):
+        loop.remove_reader(listening.fileno())
+    await asyncio.sleep(0)
+    for server in servers:
+        server.close()
 
 
 async def _addresses(host: str) -> list[str]:
