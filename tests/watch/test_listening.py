@@ -60,6 +60,13 @@ def listeners(url: str) -> list[int]:
     return [pid for (pid,) in execute(url, LISTENERS, query=LISTEN)]
 
 
+async def until_listening(url: str, count: int) -> None:
+    """Wait until so many sessions listen."""
+    async with asyncio.timeout(30):
+        while len(await asyncio.to_thread(listeners, url)) != count:
+            pass
+
+
 def end_listeners(url: str) -> int:
     """Terminate the sessions that listen, and return how many these were."""
     found = listeners(url)
@@ -129,9 +136,7 @@ class TestListen:
                 assert len(listeners(postgresql_url)) == 1
                 network.stop()
             network.resume()
-            async with asyncio.timeout(30):
-                while await asyncio.to_thread(listeners, postgresql_url):
-                    pass
+            await until_listening(postgresql_url, 0)
 
     async def test_end_while_connecting(self, postgresql_url: str) -> None:
         """A listener can be cancelled before it is connected."""
@@ -175,8 +180,8 @@ class TestServers:
     async def test_one_connection(self, postgresql_url: str) -> None:
         """A server has one connection that listens, while anybody watches."""
         async with registrar_on(postgresql_url, times=NO_POLL) as registrar, registrar_on(postgresql_url) as other:
+            assert not await asyncio.to_thread(listeners, postgresql_url)
             for student_id in ("s-1", "s-2"):
-                assert not await asyncio.to_thread(listeners, postgresql_url)
                 async with (
                     watching_live(registrar) as one,
                     watching_live(registrar, student_id=student_id) as another,
@@ -184,17 +189,15 @@ class TestServers:
                     await other.add_student(student_id)
                     await one.reach(1)
                     await another.reach(1)
-                    assert len(listeners(postgresql_url)) == 1
-                async with asyncio.timeout(30):
-                    while await asyncio.to_thread(listeners, postgresql_url):
-                        pass
+                    await until_listening(postgresql_url, 1)
+                await until_listening(postgresql_url, 0)
 
     async def test_a_stop(self, postgresql_url: str) -> None:
         """A server that has stopped has closed the connection."""
         async with registrar_on(postgresql_url) as registrar, watching_live(registrar) as stream:
             await registrar.add_student("s-1")
             await stream.reach(1)
-            assert len(listeners(postgresql_url)) == 1
+            await until_listening(postgresql_url, 1)
         assert not listeners(postgresql_url)
 
     async def test_missed_announcements(self, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
