@@ -54,8 +54,8 @@ def has_password(text: str) -> bool:
     """Return whether a text is a database URL with a password, before the host or as a parameter."""
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError):
-        return False
+    except (ArgumentError, ValueError):  # A URL whose port is no number, for example, may still have one.
+        return ":" in text.partition("://")[2].rpartition("@")[0]
     return bool(url.password) or not _SECRET_PARAMETERS.isdisjoint(url.query)
 
 

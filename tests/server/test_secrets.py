@@ -63,8 +63,10 @@ class TestFlags:
             ["verify", "--database-url", "postgresql://127.0.0.1/registrar?sslkey=a.key&sslpassword=hunter2"],
             ["verify", URL],
             ["--database-url", URL, "verify"],
+            ["verify", "--database-url", URL.replace("1/", "x/")],
+            ["verify", URL.replace("1/", "x/")],
         ],
-        ids=["one word", "parameter", "escaped", "of a key", "no flag", "before the command"],
+        ids=["one word", "parameter", "escaped", "of a key", "no flag", "before the command", "invalid", "no URL"],
     )
     def test_in_any_form(self, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
         """A password is found in each part of a URL that may have one, and not shown if the flag is misplaced."""
@@ -74,12 +76,11 @@ class TestFlags:
         assert self.REFUSED in printed
         assert "hunter2" not in printed
 
-    @pytest.mark.parametrize("url", ["postgresql://ada@127.0.0.1:1/registrar?passfile=none", URL.replace("1/", "x/")])
+    @pytest.mark.parametrize("url", ["postgresql://ada@127.0.0.1:1/r?passfile=none", "postgresql://ada@127.0.0.1:x/r"])
     def test_other_urls_are_no_flag_with_a_password(self, tmp_path: Path, url: str) -> None:
-        """A URL may name the file of the password. One that is invalid is refused as such, and not shown either."""
+        """A URL may name the file of the password. One that is invalid is refused as such."""
         printed = run(tmp_path, "verify", "--database-url", url, database_url="sqlite:///registrar.db")
         assert self.REFUSED not in printed
-        assert "hunter2" not in printed
 
     def test_a_flag_overrides_a_url_with_a_password(self, sqlite_url: str, tmp_path: Path) -> None:
         """Only flags are checked."""
