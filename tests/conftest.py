@@ -20,6 +20,7 @@ from registrar_server.storage.database import Database
 from tests.support import memory, postgres
 from tests.support.certificates import Certificates
 from tests.support.certificates import make as make_certificates
+from tests.support.garbage import Garbage, collecting_by_hand
 from tests.support.running_stores import BLOCKING, LOOP, RunningStore, close_loops
 from tests.support.servers import Gate, Log, Registrar, gate_before_ledgers, registrar_on
 
@@ -64,6 +65,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"Databases: SQLite and {postgres.version(binaries)} from {binaries}")
     except LookupError as missing:
         terminalreporter.write_line(str(missing))
+
+
+@pytest.fixture
+def garbage() -> Iterator[Garbage]:
+    """Collect no garbage during the test; return the function that collects it."""
+    with collecting_by_hand() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

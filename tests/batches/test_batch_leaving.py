@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,12 +11,9 @@ from sqlalchemy import Engine
 from registrar.v1.batch_service_pb2 import BatchWriteRequest, Write
 from registrar.v1.course_service_pb2 import SearchCoursesRequest
 from registrar_server.call_queues import BLOCK_DEPTH
-from registrar_server.errors import Refusal
-from registrar_server.ledger.calls import Block, Call
-from registrar_server.rpc.arrival import Arrival
-from registrar_server.rpc.opening import Opened
 from tests.support.batches import ID, Blocks, batch, carried_out, create_course, create_student, enroll, sent, write
 from tests.support.consistency import assert_consistent
+from tests.support.garbage import Garbage
 from tests.support.history_calls import history
 from tests.support.servers import Gate, Log, Registrar, registrar_on
 
@@ -119,24 +114,6 @@ class TestLeaving:
             assert await created(registrar) == ["s-9"]
 
 
-@pytest.fixture
-def garbage() -> Iterator[Callable[[], list[Any]]]:
-    """Collect no garbage during the test, and return a function that says what a collection finds."""
-    gc.collect()
-    gc.disable()
-
-    def found() -> list[Any]:
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        kinds = Arrival | Refusal | Call | Block | BatchWriteRequest | Opened
-        return [one for one in gc.garbage if isinstance(one, kinds)]
-
-    yield found
-    gc.set_debug(0)
-    gc.garbage.clear()
-    gc.enable()
-
-
 WRONG = [enroll("/"), Write(), write(enroll("s-1"), timeout=0)]
 KINDS: dict[str, BatchWriteRequest] = {
     "ordered": batch(create_student("s-1"), enroll("s-9"), *WRONG, request_id=ID),
@@ -156,7 +133,7 @@ class TestMemory:
     """A batch that is over leaves no circle of objects that would keep its request."""
 
     @pytest.mark.parametrize("kind", KINDS)
-    async def test_each_end(self, registrar: Registrar, garbage: Callable[[], list[Any]], kind: str) -> None:
+    async def test_each_end(self, registrar: Registrar, garbage: Garbage, kind: str) -> None:
         await carried_out(registrar, create_student("s-8"), request_id=ID)
         for _ in range(3):
             await done(sent(registrar, KINDS[kind]))
@@ -166,7 +143,7 @@ class TestMemory:
     @pytest.mark.parametrize("kind", ["ordered", "unordered", "atomic", "preview"])
     @pytest.mark.parametrize("begins", [True, False])
     async def test_leaving(
-        self, gate: Gate, database_url: str, log: Log, garbage: Callable[[], list[Any]], kind: str, begins: bool
+        self, gate: Gate, database_url: str, log: Log, garbage: Garbage, kind: str, begins: bool
     ) -> None:
         async with registrar_on(database_url) as registrar:
             with gate.closed():

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import gc
-from types import FrameType
 from typing import Any
 
 import pytest
 from google.rpc import status_pb2
 from google.rpc.code_pb2 import Code
 
-import registrar_server
 from registrar_server.errors import Reason, Refusal, contention, database_unavailable, overloaded, shutting_down
 from registrar_server.http import answers
 from registrar_server.http.bodies import check_content_type
 from registrar_server.http.refusals import STATUSES, HttpReason, HttpRefusal
 from registrar_server.ledger.ledger import Ledger
 from registrar_server.rpc import status
+from tests.support.garbage import collecting_by_hand
 from tests.support.http_calls import HttpCaller
 from tests.support.servers import FREE_PORT, Log, Registrar, serving
 
@@ -207,24 +205,11 @@ async def test_a_refused_call_leaves_no_garbage(http: HttpCaller, path: str, bod
     """A refused call leaves nothing that only a garbage collection would free."""
     for _ in range(3):
         await http.send("POST", path, body)
-    gc.collect()
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
+    with collecting_by_hand() as garbage:
         for _ in range(10):
             assert (await http.send("POST", path, body)).status >= 400
         await http.call("GET", "/v1/courses")
-        gc.collect()
-        assert not [found for found in gc.garbage if isinstance(found, Refusal | HttpRefusal) or is_of_server(found)]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
-
-
-def is_of_server(found: Any) -> bool:
-    """Return whether an object is a frame of a function of the server."""
-    return isinstance(found, FrameType) and registrar_server.__path__[0] in found.f_code.co_filename
+        assert garbage() == []
 
 
 async def test_crash_outside_of_a_call(http: HttpCaller, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from types import FrameType
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-import registrar_server
 from registrar_server.app import Server
-from registrar_server.errors import Refusal
-from registrar_server.http.connections import Connection
-from registrar_server.http.event_streams import EventStream
-from registrar_server.http.refusals import HttpRefusal
 from registrar_server.http.transcoder import Transcoder
-from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.watchers import WatchTimes
+from tests.support.garbage import Garbage
 from tests.support.raw_connections import GET, connected, patient, request, serving_http
 from tests.support.server_sent import WATCH
 from tests.support.servers import Gate, Log
@@ -49,34 +41,24 @@ SENT: Mapping[str, bytes] = {
 
 
 @pytest.fixture
-def collected_by_hand() -> Iterator[None]:
-    """Collect no garbage during the test, and keep what a collection finds."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.set_debug(0)
-    gc.garbage.clear()
-    gc.enable()
-
-
-@pytest.fixture
-async def server(sqlite_url: str, log: Log, collected_by_hand: None) -> AsyncIterator[Server]:
+async def server(sqlite_url: str, log: Log, garbage: Garbage) -> AsyncIterator[Server]:
     """A server that closes a connection soon after its answer."""
     async with serving_http(sqlite_url, patient(linger=0.05, idle=0.05)) as server:
         yield server
 
 
 @pytest.mark.parametrize("sent", SENT.values(), ids=SENT)
-async def test_an_answered_request_leaves_no_garbage(server: Server, sent: bytes) -> None:
+async def test_an_answered_request_leaves_no_garbage(server: Server, garbage: Garbage, sent: bytes) -> None:
     async def attempt() -> None:
         async with connected(server) as client:
             await client.send(sent)
             assert await client.rest()
 
-    assert await garbage_of(attempt) == []
+    await repeat(attempt)
+    assert garbage() == []
 
 
-async def test_a_crash_leaves_no_garbage(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crash_leaves_no_garbage(server: Server, garbage: Garbage, monkeypatch: pytest.MonkeyPatch) -> None:
     async def crash(*_: Any) -> None:
         raise RuntimeError("broken")
 
@@ -86,22 +68,24 @@ async def test_a_crash_leaves_no_garbage(server: Server, monkeypatch: pytest.Mon
         async with connected(server) as client:
             assert (await client.ask(request("GET", "/v1/courses"))).status == 500
 
-    assert await garbage_of(attempt) == []
+    await repeat(attempt)
+    assert garbage() == []
 
 
 @pytest.mark.parametrize("part", [b"", CREATE[:20], CREATE[:-1], CHUNKED], ids=["nothing", "head", "body", "chunks"])
-async def test_a_request_that_breaks_off_leaves_no_garbage(server: Server, part: bytes) -> None:
+async def test_a_request_that_breaks_off_leaves_no_garbage(server: Server, garbage: Garbage, part: bytes) -> None:
     async def attempt() -> None:
         async with connected(server) as client:
             await client.send(part)
             await other_request(server)
         await other_request(server)
 
-    assert await garbage_of(attempt) == []
+    await repeat(attempt)
+    assert garbage() == []
 
 
 async def test_a_call_without_its_caller_leaves_no_garbage(
-    sqlite_url: str, gate: Gate, log: Log, collected_by_hand: None
+    sqlite_url: str, gate: Gate, log: Log, garbage: Garbage
 ) -> None:
     async with serving_http(sqlite_url) as server:
 
@@ -115,12 +99,13 @@ async def test_a_call_without_its_caller_leaves_no_garbage(
                 await client.ask(request("GET", "/v1/students/s-1"))
                 await client.ask(CREATE)
 
-        assert await garbage_of(attempt) == []
+        await repeat(attempt)
+        assert garbage() == []
 
 
 @pytest.mark.parametrize("behind", [b"", GET], ids=["alone", "with a request behind"])
 async def test_a_stream_without_its_reader_leaves_no_garbage(
-    sqlite_url: str, log: Log, collected_by_hand: None, behind: bytes
+    sqlite_url: str, log: Log, garbage: Garbage, behind: bytes
 ) -> None:
     async with serving_http(sqlite_url, times=WatchTimes(heartbeat=0.01)) as server:
 
@@ -132,7 +117,8 @@ async def test_a_stream_without_its_reader_leaves_no_garbage(
             await log.several(before + 1, "rpc")
             await other_request(server)
 
-        assert await garbage_of(attempt) == []
+        await repeat(attempt)
+        assert garbage() == []
         assert log.of("rpc", method="WatchEvents", status="CANCELLED")
 
 
@@ -142,18 +128,8 @@ async def other_request(server: Server) -> None:
         await client.ask(GET)
 
 
-async def garbage_of(attempt: Callable[[], Awaitable[None]]) -> list[Any]:
-    """Return what attempts left in cycles on the server: connections, requests, calls, errors and frames."""
+async def repeat(attempt: Callable[[], Awaitable[None]]) -> None:
+    """Make some attempts, and let what they began end."""
     for _ in range(5):
         await attempt()
     await asyncio.sleep(0)
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    gc.collect()
-    return [found for found in gc.garbage if isinstance(found, OWN) or _is_frame_of_server(found)]
-
-
-OWN = (Arrival, Connection, EventStream, HttpRefusal, Refusal, RequestResponseCycle)
-
-
-def _is_frame_of_server(found: Any) -> bool:
-    return isinstance(found, FrameType) and registrar_server.__path__[0] in found.f_code.co_filename

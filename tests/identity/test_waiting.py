@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from types import FrameType
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import psycopg
 import pytest
 
-import registrar_server
 from registrar_server.app import start
-from registrar_server.errors import Refusal
 from registrar_server.identity import key_store
 from registrar_server.identity.api_keys import REMEMBERED_S
 from registrar_server.identity.key_format import KnownKey
-from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.watchers import WATCH_TIMES
 from tests.support.api_keys import Clock, add, id_of, revoke
 from tests.support.doors import DOORS, Answered, entering, opened
+from tests.support.garbage import Garbage
 from tests.support.key_hosts import KeyHost, answering, key_host
 from tests.support.servers import FREE_PORT, Log, settings
 from tests.support.tokens import Issuer
@@ -29,28 +25,9 @@ CAMPUS = Issuer()
 NEXT = Issuer("next")
 
 
-@pytest.fixture
-def garbage() -> Iterator[Callable[[], list[object]]]:
-    """Return the calls, refusals and frames of the server that only a garbage collection would free."""
-
-    def found() -> list[object]:
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        return [one for one in gc.garbage if isinstance(one, Arrival | Refusal) or _is_of_server(one)]
-
-    yield found
-    gc.set_debug(0)
-    gc.garbage.clear()
-    gc.enable()
-
-
-def _is_of_server(one: object) -> bool:
-    return isinstance(one, FrameType) and one.f_code.co_filename.startswith(registrar_server.__path__[0])
-
-
 @pytest.mark.parametrize("kind", DOORS)
 async def test_a_failing_look_up_leaves_no_circle_that_keeps_its_calls(
-    sqlite_url: str, kind: str, garbage: Callable[[], list[object]], monkeypatch: pytest.MonkeyPatch, log: Log
+    sqlite_url: str, kind: str, garbage: Garbage, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
     """An outage meets all callers, and each call would stay in memory with its request."""
 
@@ -59,8 +36,6 @@ async def test_a_failing_look_up_leaves_no_circle_that_keeps_its_calls(
 
     monkeypatch.setattr(key_store, "find_keys", fail)
     async with entering(kind, sqlite_url) as door:
-        gc.collect()
-        gc.disable()
         for _ in range(3):
             calls = (door.refused(key, "GetStudent", student_id="s-1") for key in [add(sqlite_url)] * 2)
             assert [answered.reason for answered in await asyncio.gather(*calls)] == ["DATABASE_UNAVAILABLE"] * 2
@@ -70,13 +45,11 @@ async def test_a_failing_look_up_leaves_no_circle_that_keeps_its_calls(
 
 @pytest.mark.parametrize("kind", DOORS)
 async def test_a_stream_that_loses_its_key_leaves_no_circle_that_keeps_it(
-    sqlite_url: str, kind: str, garbage: Callable[[], list[object]], log: Log
+    sqlite_url: str, kind: str, garbage: Garbage, log: Log
 ) -> None:
     """Neither the call nor the error that ended it waits for a garbage collection."""
     clock, key = Clock(), add(sqlite_url)
     async with entering(kind, sqlite_url, clock=clock, times=WATCH_TIMES._replace(credentials=0.005)) as door:
-        gc.collect()
-        gc.disable()
         async with door.watch(key) as stream:
             assert (await stream.next()).response.checkpoint
             revoke(sqlite_url, id_of(key))

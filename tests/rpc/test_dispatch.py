@@ -6,8 +6,7 @@ Handlers, intake, twins and lanes are real. The test ends each batch of the ledg
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -22,7 +21,6 @@ from registrar_server.ledger.batching import Batcher, Lanes, Limits
 from registrar_server.ledger.calls import Answer, Call, Outcome
 from registrar_server.ledger.previews import Previews
 from registrar_server.reading.query_threads import QueryThreads
-from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batches import Batches
 from registrar_server.rpc.dispatch import Dispatcher
 from registrar_server.rpc.endpoint import QUIET_TURNS, Context, Endpoints, Entrance, Intake
@@ -30,6 +28,7 @@ from registrar_server.rpc.methods import LookupPlan
 from registrar_server.rpc.packed_reads import PackedReads
 from registrar_server.rpc.table import METHODS
 from registrar_server.rpc.twins import Twins
+from tests.support.garbage import Garbage
 from tests.support.servers import Log
 
 PATIENCE_S = 10
@@ -423,23 +422,6 @@ class TestSlowCalls:
         assert line["locked_ms"] > 0
 
 
-@pytest.fixture
-def garbage() -> Iterator[Callable[[], list[Any]]]:
-    """Return the calls and refusals that only a garbage collection would free."""
-    gc.collect()
-    gc.disable()
-
-    def found() -> list[Any]:
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        return [one for one in gc.garbage if isinstance(one, Arrival | Refusal | Call)]
-
-    yield found
-    gc.set_debug(0)
-    gc.garbage.clear()
-    gc.enable()
-
-
 @pytest.mark.usefixtures("log")
 class TestMemory:
     """A call that is over leaves no circle of objects that would keep its request."""
@@ -450,9 +432,7 @@ class TestMemory:
         ids=lambda outcome: type(outcome).__name__,
     )
     @pytest.mark.parametrize("request_id", ["", ID], ids=["alone", "twins"])
-    async def test_each_end(
-        self, office: Office, garbage: Callable[[], list[Any]], outcome: Outcome, request_id: str
-    ) -> None:
+    async def test_each_end(self, office: Office, garbage: Garbage, outcome: Outcome, request_id: str) -> None:
         twins = [office.call(enroll(request_id=request_id)) for _ in range(2)]
         for _ in twins:
             office.end(*[outcome] * (1 if request_id else 2))
@@ -461,7 +441,7 @@ class TestMemory:
         del twins
         assert garbage() == []
 
-    async def test_a_crash_and_broken_bytes(self, office: Office, garbage: Callable[[], list[Any]]) -> None:
+    async def test_a_crash_and_broken_bytes(self, office: Office, garbage: Garbage) -> None:
         calls = [office.call(enroll()), office.call(enroll()), office.call(b"\xff"), office.call(LIST)]
         office.crash(full())
         await asyncio.wait(calls)
@@ -470,9 +450,7 @@ class TestMemory:
 
     @pytest.mark.parametrize("request_id", ["", ID], ids=["alone", "twins"])
     @pytest.mark.parametrize("begins", [True, False])
-    async def test_leaving(
-        self, office: Office, garbage: Callable[[], list[Any]], request_id: str, begins: bool
-    ) -> None:
+    async def test_leaving(self, office: Office, garbage: Garbage, request_id: str, begins: bool) -> None:
         calls = [office.call(enroll(request_id=request_id)) for _ in range(2)]
         if begins:
             await office.begun()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +17,6 @@ from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-import registrar_server
 from registrar.v1.course_pb2 import Course
 from registrar.v1.course_service_pb2 import CreateCourseRequest, GetCourseRequest, SearchCoursesRequest
 from registrar.v1.enrollment_pb2 import EnrollmentState
@@ -32,9 +29,9 @@ from registrar.v1.enrollment_service_pb2 import (
 from registrar.v1.history_service_pb2 import WatchEventsRequest
 from registrar.v1.student_pb2 import Student
 from registrar.v1.student_service_pb2 import UpdateStudentRequest
-from registrar_server.errors import Refusal
 from registrar_server.ledger import ledger
 from registrar_server.reading import lookups
+from tests.support.garbage import Garbage
 from tests.support.properties import scaled
 from tests.support.raw_calls import HEALTH, OWN, RAW_METHODS, REFLECTION, RawMethod
 from tests.support.servers import Registrar, ServerProcess, calling, server_process
@@ -102,50 +99,35 @@ def _crash_or(function: Callable[[Any, Any], Any], state: Any, asked: Any) -> An
     return function(state, asked)
 
 
-@pytest.fixture
-def collected_by_hand() -> Iterator[None]:
-    """Collect no garbage during the test, and keep what a collection finds."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.set_debug(0)
-    gc.garbage.clear()
-    gc.enable()
-
-
 @pytest.mark.parametrize("kind", REFUSED)
-@pytest.mark.usefixtures("log", "collected_by_hand")
-async def test_a_refused_call_leaves_no_garbage(registrar: Registrar, kind: str) -> None:
+@pytest.mark.usefixtures("log")
+async def test_a_refused_call_leaves_no_garbage(registrar: Registrar, garbage: Garbage, kind: str) -> None:
     await registrar.add_student("s-1")
     await registrar.add_course("c-1", capacity=0)
-    assert await garbage_of(REFUSED[kind], registrar) == []
+    await fail_repeatedly(REFUSED[kind], registrar)
+    assert garbage() == []
 
 
 @pytest.mark.parametrize("kind", CRASHING)
-@pytest.mark.usefixtures("log", "collected_by_hand", "crashing")
-async def test_a_crashed_call_leaves_no_garbage(registrar: Registrar, kind: str) -> None:
-    assert await garbage_of(CRASHING[kind], registrar) == []
+@pytest.mark.usefixtures("log", "crashing")
+async def test_a_crashed_call_leaves_no_garbage(registrar: Registrar, garbage: Garbage, kind: str) -> None:
+    await fail_repeatedly(CRASHING[kind], registrar)
+    assert garbage() == []
 
 
 @pytest.mark.parametrize("method", RAW_METHODS, ids=lambda method: method.path)
-@pytest.mark.usefixtures("log", "collected_by_hand")
-async def test_broken_bytes_leave_no_garbage(sqlite_registrar: Registrar, method: RawMethod) -> None:
-    assert await garbage_of(lambda registrar: method.send(registrar.channel, b"\xff"), sqlite_registrar) == []
+@pytest.mark.usefixtures("log")
+async def test_broken_bytes_leave_no_garbage(sqlite_registrar: Registrar, garbage: Garbage, method: RawMethod) -> None:
+    await fail_repeatedly(lambda registrar: method.send(registrar.channel, b"\xff"), sqlite_registrar)
+    assert garbage() == []
 
 
-async def garbage_of(attempt: Attempt, registrar: Registrar) -> list[Any]:
-    """Return what failed calls left in cycles on the server: refusals, and the frames of its functions."""
+async def fail_repeatedly(attempt: Attempt, registrar: Registrar) -> None:
+    """Make ten calls that fail, and give the server the time to end them."""
     for _ in range(10):
         await failed(lambda: attempt(registrar))
-    # One more call gives the server the time to end the others. It succeeds, so it leaves no error.
+    # This call succeeds, so it leaves no error.
     await registrar.courses.SearchCourses(SearchCoursesRequest())
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    gc.collect()
-    return [found for found in gc.garbage if isinstance(found, Refusal) or _is_frame_of_server(found)]
-
-
-def _is_frame_of_server(found: Any) -> bool:
-    return isinstance(found, FrameType) and registrar_server.__path__[0] in found.f_code.co_filename
 
 
 async def failed(send: Callable[[], Awaitable[Any]]) -> grpc.StatusCode:

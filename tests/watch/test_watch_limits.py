@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from types import FrameType
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -14,7 +13,6 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc import StatusCode
 
-import registrar_server
 from registrar.v1.history_service_pb2 import WatchEventsRequest
 from registrar_server.app import Server
 from registrar_server.errors import Reason, Refusal
@@ -23,6 +21,7 @@ from registrar_server.reading.feed import Feed
 from registrar_server.reading.spans import Span, WatchedEvent
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.watchers import WatchTimes
+from tests.support.garbage import Garbage
 from tests.support.servers import OPTIONS, Log, Registrar, calling, over, registrar_on, serving
 from tests.support.watching import Stream, revisions, watching, watching_live
 
@@ -192,18 +191,8 @@ def _count_polls(server: Server) -> _Polls:
 class TestMemory:
     """Streams leave nothing in memory that waits for a garbage collection."""
 
-    @pytest.fixture
-    def collected_by_hand(self) -> Iterator[None]:
-        """Collect no garbage during the test, and keep what a collection finds."""
-        gc.collect()
-        gc.disable()
-        yield
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
-
     @pytest.mark.parametrize("fields", [{"after_revision": -1}, {"after_revision": 9}], ids=["invalid", "ahead"])
-    async def test_refused(self, sqlite_url: str, fields: dict[str, int], collected_by_hand: None, log: Log) -> None:
+    async def test_refused(self, sqlite_url: str, fields: dict[str, int], garbage: Garbage, log: Log) -> None:
         """A refused stream."""
         async with registrar_on(sqlite_url) as registrar:
 
@@ -211,9 +200,10 @@ class TestMemory:
                 async with watching(registrar, **fields) as stream:
                     await stream.failure()
 
-            assert await _garbage_of(attempt) == []
+            await _repeat(attempt)
+            assert garbage() == []
 
-    async def test_cancelled(self, sqlite_url: str, collected_by_hand: None, log: Log) -> None:
+    async def test_cancelled(self, sqlite_url: str, garbage: Garbage, log: Log) -> None:
         """A stream that was left while it waited for an event."""
         numbers = itertools.count()
         async with registrar_on(sqlite_url) as registrar:
@@ -224,7 +214,8 @@ class TestMemory:
                 await log.one("rpc", method="WatchEvents")
                 log.lines.clear()
 
-            assert await _garbage_of(attempt) == []
+            await _repeat(attempt)
+            assert garbage() == []
 
     @pytest.mark.parametrize(
         ("error_type", "arguments", "code"),
@@ -240,7 +231,7 @@ class TestMemory:
         error_type: type[Exception],
         arguments: tuple[Any, ...],
         code: StatusCode,
-        collected_by_hand: None,
+        garbage: Garbage,
         log: Log,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -260,9 +251,10 @@ class TestMemory:
                         async with watching(registrar, after_revision=0) as three:
                             assert {(await each.failure()).code for each in (one, two, three)} == {code}
 
-            assert await _garbage_of(attempt) == []
+            await _repeat(attempt)
+            assert garbage() == []
 
-    async def test_calls(self, sqlite_url: str, collected_by_hand: None, log: Log) -> None:
+    async def test_calls(self, sqlite_url: str, garbage: Garbage, log: Log) -> None:
         """The call of a stream is gone when the stream has ended."""
         async with registrar_on(sqlite_url) as registrar:
             async with watching_live(registrar):
@@ -277,15 +269,7 @@ def _calls() -> list[Arrival]:
     return [found for found in gc.get_objects() if isinstance(found, Arrival)]
 
 
-async def _garbage_of(attempt: Callable[[], Awaitable[None]]) -> list[Any]:
-    """Return what attempts left in cycles on the server: calls, refusals, spans and frames."""
+async def _repeat(attempt: Callable[[], Awaitable[None]]) -> None:
     for _ in range(5):
         await attempt()
     await asyncio.sleep(0)
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    gc.collect()
-    return [found for found in gc.garbage if isinstance(found, (Arrival, Refusal, Span)) or _is_of_server(found)]
-
-
-def _is_of_server(found: Any) -> bool:
-    return isinstance(found, FrameType) and registrar_server.__path__[0] in found.f_code.co_filename
