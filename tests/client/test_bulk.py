@@ -144,6 +144,8 @@ class TestChunks:
             driver.call("bulk", writes=source, timeout=0)
         with pytest.raises(InvalidField, match="writes: must be an iterable of writes, not Call"):
             driver.call("bulk", writes=next(source))
+        with pytest.raises(InvalidField, match="on_progress: must be a function, not 7; on_result: must be a function"):
+            driver.call("bulk", writes=source, on_progress=7, on_result="print")
         assert len(list(source)) == 1
 
 
@@ -359,6 +361,16 @@ def test_only_the_client_for_asyncio_reads_async_iterables() -> None:
 
     with RegistrarClient() as client, pytest.raises(InvalidField, match="must be an iterable of writes, not async_gen"):
         client.bulk(source())  # type: ignore[arg-type]
+
+
+def test_only_the_client_for_asyncio_calls_coroutine_functions() -> None:
+    """The other client could not await them, so that no result would arrive."""
+
+    async def on_result(*_: object) -> None:
+        raise AssertionError
+
+    with RegistrarClient() as client, pytest.raises(InvalidField, match="on_result: must not be a coroutine function"):
+        client.bulk(students(1), on_result=on_result)
 
 
 class TestAsyncio:
