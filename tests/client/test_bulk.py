@@ -300,6 +300,11 @@ class TestStops:
         assert (error.report.answered, error.report.revision) == (2, 7)
         assert len(driver.script.requests) == 2
 
+    def test_the_text_says_what_to_do_about_the_cause(self, driver: Driver) -> None:
+        driver.script.answers.append(Failure(StatusCode.UNIMPLEMENTED, message="Method not found!"))
+        with pytest.raises(BulkStopped, match=r"Unimplemented: Method not found! The server .* too old"):
+            driver.call("bulk", writes=students(1))
+
     def test_a_signal_to_end_stays_what_it_is(self, driver: Driver) -> None:
         class Ended(BaseException):
             """Stands for Ctrl-C, which would end the tests."""
