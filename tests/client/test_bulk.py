@@ -470,9 +470,9 @@ class TestAsyncio:
 
 
 @pytest.fixture
-async def asynchronous() -> AsyncIterator[AsyncRegistrarClient]:
+async def asynchronous(gather: bool) -> AsyncIterator[AsyncRegistrarClient]:
     """A client of a real server, both on the test's event loop."""
-    async with testing.async_server() as address, AsyncRegistrarClient(address) as client:
+    async with testing.async_server() as address, AsyncRegistrarClient(address, gather=gather) as client:
         yield client
 
 

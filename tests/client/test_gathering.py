@@ -367,8 +367,14 @@ class TestABatchThatFails:
             del campus.relay.answers[BATCH]
             await context.abort(StatusCode.UNAVAILABLE, "lost")
 
-        campus.relay.answers[BATCH] = lose
+        async def note(pause: float) -> None:
+            pauses.append(pause)
+            await asyncio.sleep(pause)
+
+        pauses: list[float] = []
+        campus.relay.answers[BATCH], campus.client._runner.sleep = lose, note
         results = await asyncio.gather(*enrolls(campus.client, range(10)))
+        assert len(set(pauses)) == 10  # So a server that is in trouble does not get all calls at once.
         assert [result.student_id for result in results] == [f"s-{n}" for n in range(10)]
         assert await enrolled_count(campus) == 10
         assert_consistent(engine)

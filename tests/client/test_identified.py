@@ -51,7 +51,7 @@ def staff() -> Staff:
 
 @pytest.fixture(params=CALLERS)
 async def connect(request: pytest.FixtureRequest, staff: Staff, sqlite_url: str) -> AsyncIterator[Connect]:
-    """Opens clients of one kind to a server that identifies its callers. The test runs once for each kind."""
+    """Opens clients of one kind to a server that identifies its callers. The test runs once for each."""
     async with serving(sqlite_url, identity="required") as server:
         server._sources.identity._bearers.append(staff)
         async with CALLERS[request.param](server.address, token="sis") as calling:
