@@ -65,13 +65,15 @@ class Term:
         for name, change in FILES.items():
             with (self._folder / name).open(encoding="utf-8-sig", newline="") as file:
                 rows = csv.DictReader(file)
-                for row in rows:
-                    try:
+                try:
+                    for row in rows:
                         made = change(**{key: COLUMNS.get(key, str)(cell) for key, cell in row.items() if cell})
-                    except (RegistrarError, TypeError, ValueError) as error:
-                        raise ValueError(f"{name}, line {rows.line_num}: {error}") from error
-                    self._places.append((name, rows.line_num))
-                    yield made
+                        self._places.append((name, rows.line_num))
+                        yield made
+                except (UnicodeDecodeError, csv.Error) as error:
+                    raise ValueError(f"{name}, after line {rows.line_num}: {error}") from error
+                except (RegistrarError, TypeError, ValueError) as error:
+                    raise ValueError(f"{name}, line {rows.line_num}: {error}") from error
 
     def note(self, _index: int, _change: writes.Write[Any], outcome: object) -> None:
         """Note the answer to the next row, which is its result or its error."""

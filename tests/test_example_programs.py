@@ -174,6 +174,26 @@ async def test_a_row_that_cannot_be_read_stops_the_load(
         assert "4 rows done" in continued.stdout
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"student_id,given_name\nt-1,Andr\xe9\n",
+            "students.csv, after line 0: 'utf-8' codec can't decode byte 0xe9",
+        ),
+        (b"student_id\nt-1\n" + b"x" * 200_000, "students.csv, after line 2: field larger than field limit"),
+    ],
+    ids=["another encoding", "no table"],
+)
+async def test_a_file_that_cannot_be_read_is_named(content: bytes, said: str, sqlite_url: str, tmp_path: Path) -> None:
+    write_term(tmp_path)
+    (tmp_path / "students.csv").write_bytes(content)
+    async with serving(sqlite_url) as server:
+        loading = await asyncio.to_thread(run, server.address, "load_term.py", tmp_path)
+    assert loading.returncode == 1
+    assert said in loading.stderr
+
+
 async def test_a_load_reads_limits_and_meetings(sqlite_url: str, tmp_path: Path) -> None:
     write_term(tmp_path)
     (tmp_path / "courses.csv").write_text(

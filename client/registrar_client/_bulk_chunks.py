@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -61,14 +62,14 @@ def options(
     chunk_size: int,
     in_flight: int,
     max_errors: int | None,
+    on_progress: object,
+    on_result: object,
     timeout: float | None,
     on_behalf_of: str | None,
 ) -> Options:
     """Check the arguments of ``bulk``, whose client can read these kinds of sources; raise InvalidField."""
-    wrong: list[FieldViolation] = []
-    if not isinstance(writes, sources):
-        description = f"must be an iterable of writes, not {type(writes).__name__}"
-        wrong.append(FieldViolation(field="writes", description=description))
+    callbacks = {"on_progress": on_progress, "on_result": on_result}
+    wrong = [*_wrong_source(writes, sources), *_wrong_callbacks(callbacks, can_await=AsyncIterable in sources)]
 
     def check(name: str, convert: Callable[[Any], Any], value: object, requirement: str) -> Any:
         try:
@@ -94,6 +95,21 @@ def options(
     if on_behalf_of is not None:
         person(on_behalf_of)
     return found
+
+
+def _wrong_source(writes: object, sources: tuple[type, ...]) -> Iterator[FieldViolation]:
+    if not isinstance(writes, sources):
+        description = f"must be an iterable of writes, not {type(writes).__name__}"
+        yield FieldViolation(field="writes", description=description)
+
+
+def _wrong_callbacks(callbacks: Mapping[str, object], *, can_await: bool) -> Iterator[FieldViolation]:
+    for name, callback in callbacks.items():
+        if callback is not None and not callable(callback):
+            yield FieldViolation(field=name, description=f"must be a function, not {callback!r}")
+        elif inspect.iscoroutinefunction(callback) and not can_await:
+            description = "must not be a coroutine function: only AsyncRegistrarClient awaits it"
+            yield FieldViolation(field=name, description=description)
 
 
 def _uuid(value: Any) -> uuid.UUID:

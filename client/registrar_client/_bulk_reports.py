@@ -115,7 +115,8 @@ class Tally:
         except TooManyRefused as limit:
             raise self._stopped(str(limit), limit.last) from limit.last
         except Exception as error:
-            raise self._stopped(f"{type(error).__name__}: {error}", error) from error
+            notes = getattr(error, "__notes__", ())  # They say what to do.
+            raise self._stopped(" ".join([f"{type(error).__name__}: {error}", *notes]), error) from error
         except BaseException as error:
             error.add_note(f"{self._so_far()}.{self._advice()}")
             raise

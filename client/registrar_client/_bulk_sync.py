@@ -85,6 +85,8 @@ def bulk(  # noqa: D417  # It is a method of the client.
         chunk_size=chunk_size,
         in_flight=in_flight,
         max_errors=max_errors,
+        on_progress=on_progress,
+        on_result=on_result,
         timeout=timeout,
         on_behalf_of=on_behalf_of,
     )

@@ -37,6 +37,7 @@ _ADVICE: Mapping[str, str] = {
         "Pass another token= to the client. If its tokens expire, pass a callable that returns the newest one."
     ),
 }
+_TOO_OLD = "The server does not have this call, so it is probably too old for this client."
 
 
 class _Hint(NamedTuple):
@@ -99,8 +100,8 @@ _HINTS = (
 
 
 def advise(failure: RegistrarError) -> None:
-    """Add a note that says what to change if the server does not accept the caller."""
-    advice = _ADVICE.get(failure.reason)
+    """Add a note that says what to change if the server does not accept the caller or does not have the call."""
+    advice = _TOO_OLD if failure.status is grpc.StatusCode.UNIMPLEMENTED else _ADVICE.get(failure.reason)
     if advice is not None:
         failure.add_note(advice)
 

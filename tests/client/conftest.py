@@ -27,7 +27,7 @@ def driver(make_driver: Callable[..., Driver]) -> Driver:
 
 @pytest.fixture(params=CALLERS)
 async def caller(request: pytest.FixtureRequest) -> AsyncIterator[Caller]:
-    """A client of a real server, which is empty. The test runs once for each kind of client."""
+    """A client of a real server, which is empty. The test runs once for each kind of client, and with gathering."""
     async with testing.async_server() as address, CALLERS[request.param](address) as calling:
         yield calling
 

@@ -144,6 +144,8 @@ class TestChunks:
             driver.call("bulk", writes=source, timeout=0)
         with pytest.raises(InvalidField, match="writes: must be an iterable of writes, not Call"):
             driver.call("bulk", writes=next(source))
+        with pytest.raises(InvalidField, match="on_progress: must be a function, not 7; on_result: must be a function"):
+            driver.call("bulk", writes=source, on_progress=7, on_result="print")
         assert len(list(source)) == 1
 
 
@@ -298,6 +300,11 @@ class TestStops:
         assert (error.report.answered, error.report.revision) == (2, 7)
         assert len(driver.script.requests) == 2
 
+    def test_the_text_says_what_to_do_about_the_cause(self, driver: Driver) -> None:
+        driver.script.answers.append(Failure(StatusCode.UNIMPLEMENTED, message="Method not found!"))
+        with pytest.raises(BulkStopped, match=r"Unimplemented: Method not found! The server .* too old"):
+            driver.call("bulk", writes=students(1))
+
     def test_a_signal_to_end_stays_what_it_is(self, driver: Driver) -> None:
         class Ended(BaseException):
             """Stands for Ctrl-C, which would end the tests."""
@@ -359,6 +366,16 @@ def test_only_the_client_for_asyncio_reads_async_iterables() -> None:
 
     with RegistrarClient() as client, pytest.raises(InvalidField, match="must be an iterable of writes, not async_gen"):
         client.bulk(source())  # type: ignore[arg-type]
+
+
+def test_only_the_client_for_asyncio_calls_coroutine_functions() -> None:
+    """The other client could not await them, so that no result would arrive."""
+
+    async def on_result(*_: object) -> None:
+        raise AssertionError
+
+    with RegistrarClient() as client, pytest.raises(InvalidField, match="on_result: must not be a coroutine function"):
+        client.bulk(students(1), on_result=on_result)
 
 
 class TestAsyncio:
@@ -453,9 +470,9 @@ class TestAsyncio:
 
 
 @pytest.fixture
-async def asynchronous() -> AsyncIterator[AsyncRegistrarClient]:
+async def asynchronous(gather: bool) -> AsyncIterator[AsyncRegistrarClient]:
     """A client of a real server, both on the test's event loop."""
-    async with testing.async_server() as address, AsyncRegistrarClient(address) as client:
+    async with testing.async_server() as address, AsyncRegistrarClient(address, gather=gather) as client:
         yield client
 
 

@@ -218,6 +218,12 @@ def test_the_error_has_the_request_id_of_the_call(driver: Driver) -> None:
     assert error.request_id == driver.script.requests[0].request_id != ""
 
 
+def test_a_note_says_that_a_server_is_too_old(driver: Driver) -> None:
+    """The message of gRPC does not say what to do."""
+    error = failed(driver, Failure(StatusCode.UNIMPLEMENTED, message="Method not found!"))
+    assert error.__notes__ == ["The server does not have this call, so it is probably too old for this client."]
+
+
 def test_truncated_details_do_not_hide_the_failure(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Failure, "trailers", lambda failure: (("grpc-status-details-bin", b"\xff\xff"),))
     error = failed(driver, Failure(StatusCode.NOT_FOUND, message="no such student"))

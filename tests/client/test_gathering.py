@@ -367,8 +367,14 @@ class TestABatchThatFails:
             del campus.relay.answers[BATCH]
             await context.abort(StatusCode.UNAVAILABLE, "lost")
 
-        campus.relay.answers[BATCH] = lose
+        async def note(pause: float) -> None:
+            pauses.append(pause)
+            await asyncio.sleep(pause)
+
+        pauses: list[float] = []
+        campus.relay.answers[BATCH], campus.client._runner.sleep = lose, note
         results = await asyncio.gather(*enrolls(campus.client, range(10)))
+        assert len(set(pauses)) == 10  # So a server that is in trouble does not get all calls at once.
         assert [result.student_id for result in results] == [f"s-{n}" for n in range(10)]
         assert await enrolled_count(campus) == 10
         assert_consistent(engine)
@@ -413,6 +419,16 @@ class TestABatchThatFails:
         await asyncio.gather(*enrolls(sqlite_campus.client, range(4)))
         await asyncio.gather(*enrolls(sqlite_campus.client, range(4, 8)))
         assert sqlite_campus.relay.calls == [BATCH, *["EnrollStudent"] * 8]
+
+    async def test_on_an_older_server_lets_the_calls_that_wait_travel_alone(self, sqlite_campus: Campus) -> None:
+        """Two batches are under way when more calls wait. They do not become a batch, which would fail too."""
+
+        async def unknown(_forward: Forward, context: Context) -> bytes:
+            await context.abort(StatusCode.UNIMPLEMENTED, "Method not found!")
+
+        sqlite_campus.relay.answers[BATCH] = unknown
+        await outcomes(enrolls(sqlite_campus.client, range(300)))
+        assert sorted(sqlite_campus.relay.calls) == [*[BATCH] * 2, *["EnrollStudent"] * 300]
 
     async def test_because_of_an_answer_that_makes_no_sense_ends_its_calls(self, sqlite_campus: Campus) -> None:
         async def too_few(_forward: Forward, _context: Context) -> bytes:

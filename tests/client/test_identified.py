@@ -28,12 +28,13 @@ Connect = Callable[..., contextlib.AbstractAsyncContextManager[Caller]]
 
 
 class Staff:
-    """Knows three tokens. They are never remembered, so that a revoked one is refused at once."""
+    """Knows some tokens. They are never remembered, so that a revoked one is refused at once."""
 
     def __init__(self) -> None:
         on_behalf = frozenset([Permission.ON_BEHALF_OF])
         self.callers = {
             "sis": Identified("key:sis", with_contained([Role.ADMIN]), on_behalf),
+            "registry": Identified("key:registry", with_contained([Role.ADMIN]), on_behalf),
             "portal": Identified("key:portal", with_contained([Role.READER])),
         }
 
@@ -51,7 +52,7 @@ def staff() -> Staff:
 
 @pytest.fixture(params=CALLERS)
 async def connect(request: pytest.FixtureRequest, staff: Staff, sqlite_url: str) -> AsyncIterator[Connect]:
-    """Opens clients of one kind to a server that identifies its callers. The test runs once for each kind."""
+    """Opens clients of one kind to a server that identifies its callers. The test runs once for each."""
     async with serving(sqlite_url, identity="required") as server:
         server._sources.identity._bearers.append(staff)
         async with CALLERS[request.param](server.address, token="sis") as calling:
@@ -134,3 +135,16 @@ async def test_a_request_id_belongs_to_the_person_too(connect: Connect) -> None:
         assert await calling("enroll", **same, on_behalf_of="dean") == enrolled
         with pytest.raises(RequestIdReused):
             await calling("enroll", **same, on_behalf_of="advisor")
+
+
+async def test_a_load_is_continued_by_the_same_caller(connect: Connect) -> None:
+    """Another caller knows nothing of what was made."""
+    source = [writes.students.create(given_name="Ada")]
+    for token, created in (("sis", 1), ("sis", 1), ("registry", 2)):
+        async with connect(token=token) as calling:
+            report = await calling("bulk", source, operation_id=REQUEST_ID)
+            assert (report.done, report.refused) == (1, {})
+            assert len(await calling("students.list", query="Ada")) == created
+    async with connect(token="sis") as calling:
+        report = await calling("bulk", source, operation_id=REQUEST_ID, on_behalf_of="dean")
+    assert report.refused == {"REQUEST_ID_REUSED": 1}

@@ -73,7 +73,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, _migrated_sqlite_file:
     return found(f"sqlite:///{file}")
 
 
-@pytest.fixture(params=CALLERS)
+@pytest.fixture(params=["sync", "async"])
 def kind(request: pytest.FixtureRequest) -> str:
     """The kind of the client."""
     return str(request.param)

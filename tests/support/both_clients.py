@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from registrar_client import AsyncPager, AsyncRegistrarClient, Pager, RegistrarClient
@@ -57,4 +58,9 @@ async def task_caller(address: str, **options: Any) -> AsyncIterator[Caller]:
         yield TaskCaller(client)
 
 
-CALLERS: Mapping[str, Any] = {"sync": thread_caller, "async": task_caller}
+CALLERS: Mapping[str, Any] = {
+    "sync": thread_caller,
+    "async": task_caller,
+    "gathering": partial(task_caller, gather=True),
+}
+"""The kinds of clients. Each takes an address and the options of a client."""

@@ -7,8 +7,9 @@ Each function has the arguments of the client's method of the same name, and ret
         writes.enroll(student_id="s-1", course_id="CS-101"),
     ])
 
-The ``timeout`` of a write says how long it may wait for its turn after the call has arrived at the server. A write has
-no ``on_behalf_of``: that of ``batch`` or ``bulk`` is for all of its writes.
+The ``timeout`` of a write says how long it may wait for its turn after the call has arrived at the server. If the time
+is over, the write is not made, and the call fails with DeadlineExceeded; with ``unordered``, only the write is refused.
+A write has no ``on_behalf_of``: that of ``batch`` or ``bulk`` is for all of its writes.
 """
 
 from registrar_client._call import Call as Write
