@@ -142,9 +142,9 @@ class AsyncRegistrarClient:
     list_enrollments = async_paged(enrollment_reads.list_enrollments)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Return a client with arguments from the environment. See ``RegistrarClient.from_env``."""
-        return cls(**arguments(os.environ if environ is None else environ))
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, gather: bool = False) -> Self:
+        """Return a client with arguments from the environment, see ``RegistrarClient.from_env``, and ``gather``."""
+        return cls(**arguments(os.environ if environ is None else environ), gather=gather)
 
     async def close(self) -> None:
         """Close the connection. Active calls in other tasks are cancelled."""

@@ -20,10 +20,9 @@ from registrar_client.errors import FieldViolation, RegistrarError
 
 Result = TypeVar("Result")
 
-MAX_WRITES = 1_000
-"""The server takes no more in one call."""
 MAX_BYTES = 2 * 1024 * 1024
 """By default, a server takes messages of 4 MiB. The last write of a chunk may exceed the limit."""
+_CHUNK_SIZE = f"must be an integer from 1 to {batches.MAX_WRITES}"
 
 
 class Answer(NamedTuple, Generic[Result]):
@@ -80,7 +79,7 @@ def options(
 
     found = Options(
         check("operation_id", _uuid, operation_id, "must be a UUID"),
-        check("chunk_size", _integer(1, MAX_WRITES), chunk_size, f"must be an integer from 1 to {MAX_WRITES}"),
+        check("chunk_size", _integer(1, batches.MAX_WRITES), chunk_size, _CHUNK_SIZE),
         check("in_flight", _integer(1), in_flight, "must be an integer of at least 1"),
         None
         if max_errors is None

@@ -125,6 +125,12 @@ class TestWhatTravelsTogether:
         assert student == await campus.plain.students.get(student_id="s-new")
         assert [each.code for each in hold.holds] == ["BURSAR"]
 
+    async def test_calls_of_a_client_from_the_environment(self, sqlite_campus: Campus) -> None:
+        environ = {"REGISTRAR_TARGET": sqlite_campus.relay.address}
+        async with AsyncRegistrarClient.from_env(environ, gather=True) as client:
+            await asyncio.gather(*enrolls(client, range(3)))
+        assert sqlite_campus.relay.calls == [BATCH]
+
     async def test_reads_previews_and_batches_do_not(self, sqlite_campus: Campus) -> None:
         client = sqlite_campus.client
         await asyncio.gather(

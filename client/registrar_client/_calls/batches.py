@@ -21,6 +21,8 @@ from registrar_client.errors import FieldViolation, RegistrarError
 Result = TypeVar("Result")
 
 BATCH_WRITE = Rpc(BatchServiceStub, "BatchWrite")
+MAX_WRITES = 1_000
+"""The server takes no more in one call."""
 
 _FIELDS: Mapping[object, str] = {
     field.message_type: field.name for field in pb.Write.DESCRIPTOR.oneofs_by_name["write"].fields
@@ -60,6 +62,8 @@ def batch(
             ``request_id`` to make the others.
     """
     listed: list[Call[Result]] = to_wire.items("writes", writes, "writes")
+    if len(listed) > MAX_WRITES:  # Otherwise a very large message would be refused before the server counts its writes.
+        raise _too_many(len(listed))
     request = to_wire.message(
         pb.BatchWriteRequest,
         atomic=atomic,
@@ -100,6 +104,11 @@ def add_to(batch: pb.BatchWriteRequest, call: Call[Any]) -> Any:
     request.SetInParent()  # A request without any field would otherwise be absent.
     request.MergeFrom(call.request)
     return request
+
+
+def _too_many(count: int) -> RegistrarError:
+    description = f"must be at most {MAX_WRITES:,}, not {count:,}: bulk makes any number of changes"
+    return to_wire.invalid_fields([FieldViolation(field="writes", description=description)])
 
 
 def _not_a_change(name: str) -> RegistrarError:
