@@ -16,6 +16,7 @@ from registrar.v1.batch_service_pb2 import BatchWriteRequest
 from registrar_server.app import Server, start
 from registrar_server.ledger.calls import Block, Outcome
 from registrar_server.ledger.ledger import Ledger
+from registrar_server.rpc.arrival import Arrival
 from registrar_server.storage import engines
 from tests.support.batches import ID, Blocks, batch, carried_out, create_student, enroll, reasons, sent
 from tests.support.consistency import assert_consistent
@@ -186,6 +187,21 @@ class TestInterruptions:
                 await asyncio.sleep(0.06)  # Not to wait for the server: this much time passes.
             assert await call is StatusCode.DEADLINE_EXCEEDED
             assert blocks.sizes == [2, 2]
+
+    async def test_the_deadline_of_the_call(
+        self, database_url: str, blocks: Blocks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If it passes during a piece, the next one does not begin, also before the client cancels the call."""
+        left = [600.0]
+        monkeypatch.setattr(Arrival, "time_remaining", lambda _arrival: left[0])
+        blocks.before(1, lambda: left.append(left.pop() - 601))
+        async with registrar_on(database_url, max_batch=2) as registrar:
+            failure = await refused(sent(registrar, OF_STUDENTS))
+            assert failure.code is StatusCode.DEADLINE_EXCEEDED
+            assert failure.message.startswith("The batch stopped at writes[2]; the writes before it were answered.")
+            assert blocks.sizes == [2]
+            left[0] = 600.0
+            await assert_repeated(registrar)
 
     async def test_a_server_that_stops(self, database_url: str, engine: Engine, gate: Gate) -> None:
         """The piece that has begun is finished. The next one is refused with SHUTTING_DOWN."""
