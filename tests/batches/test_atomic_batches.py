@@ -79,6 +79,13 @@ class TestNone:
         assert all_refused(failure) == {6: ["COURSE_FULL"], 7: ["STUDENT_NOT_FOUND"]}
         assert await history(registrar) == []
 
+    @pytest.mark.parametrize("validate_only", [False, True])
+    async def test_a_refusal_of_the_first_write(self, registrar: Registrar, validate_only: bool) -> None:
+        """The message is that of the write. It does not say that the batch stopped after it."""
+        failure = await fails(registrar, enroll("s-9"), *TERM, request_id=ID, validate_only=validate_only)
+        assert failure.message == 'writes[0]: There is no student "s-9".'
+        assert all_refused(failure) == {0: ["STUDENT_NOT_FOUND"]}
+
     async def test_all_reasons_of_a_write(self, registrar: Registrar) -> None:
         """``BatchRefusals`` has every violated rule of each write."""
         await carried_out(registrar, create_course("CS-100"), create_student("s-1"))

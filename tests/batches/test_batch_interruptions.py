@@ -16,6 +16,7 @@ from registrar.v1.batch_service_pb2 import BatchWriteRequest
 from registrar_server.app import Server, start
 from registrar_server.ledger.calls import Block, Outcome
 from registrar_server.ledger.ledger import Ledger
+from registrar_server.rpc.arrival import Arrival
 from registrar_server.storage import engines
 from tests.support.batches import ID, Blocks, batch, carried_out, create_student, enroll, reasons, sent
 from tests.support.consistency import assert_consistent
@@ -26,6 +27,7 @@ from tests.support.servers import Gate, Log, Registrar, calling, registrar_on, s
 
 STUDENTS = [f"s-{number}" for number in range(1, 7)]
 OF_STUDENTS = batch(*map(create_student, STUDENTS), request_id=ID)
+WITHOUT_ID = batch(*map(create_student, STUDENTS))
 
 
 async def created(registrar: Registrar) -> list[str]:
@@ -79,6 +81,47 @@ class TestInterruptions:
             assert [line["status"] for line in log.of("rpc", method="CreateStudent")] == ["OK"] * 2
             await assert_repeated(registrar)
         assert_consistent(engine)
+
+    @pytest.mark.parametrize(
+        ("request_", "hint"),
+        [
+            (OF_STUDENTS, "Repeat the call with the same request_id to make the other writes and to get all results."),
+            (WITHOUT_ID, "The call has no request_id, so read what was made before you send the other writes."),
+        ],
+        ids=["with_an_id", "without_one"],
+    )
+    async def test_the_message(
+        self,
+        database_url: str,
+        engine: Engine,
+        blocks: Blocks,
+        monkeypatch: pytest.MonkeyPatch,
+        request_: BatchWriteRequest,
+        hint: str,
+    ) -> None:
+        """It says where the batch stopped, that the cause is that of the rest, and how to go on."""
+        monkeypatch.setattr(engines, "LOCK_TIMEOUT_MS", 50)
+        held = Held(engine)
+        blocks.before(2, held.take)
+        async with registrar_on(database_url, max_batch=2) as registrar:
+            failure = await refused(sent(registrar, request_))
+            held.release()
+        assert failure.message == (
+            "The batch stopped at writes[2]; the writes before it were answered. From there on: Other transactions"
+            f" held the same rows for too long; nothing was changed. Try again. {hint}"
+        )
+
+    async def test_a_batch_that_has_made_nothing(
+        self, database_url: str, engine: Engine, blocks: Blocks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If every write before was refused, the message is that of a call that has changed nothing."""
+        monkeypatch.setattr(engines, "LOCK_TIMEOUT_MS", 50)
+        held = Held(engine)
+        blocks.before(2, held.take)
+        async with registrar_on(database_url, max_batch=2) as registrar:
+            failure = await refused(carried_out(registrar, enroll("/"), enroll("s-9"), create_student("s-1")))
+            held.release()
+        assert failure.message.startswith("Other transactions held the same rows for too long; nothing was changed.")
 
     async def test_a_halved_piece(self, database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         """If only a part of the first piece was made, the message does not say that nothing was."""
@@ -144,6 +187,21 @@ class TestInterruptions:
                 await asyncio.sleep(0.06)  # Not to wait for the server: this much time passes.
             assert await call is StatusCode.DEADLINE_EXCEEDED
             assert blocks.sizes == [2, 2]
+
+    async def test_the_deadline_of_the_call(
+        self, database_url: str, blocks: Blocks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If it passes during a piece, the next one does not begin, also before the client cancels the call."""
+        left = [600.0]
+        monkeypatch.setattr(Arrival, "time_remaining", lambda _arrival: left[0])
+        blocks.before(1, lambda: left.append(left.pop() - 601))
+        async with registrar_on(database_url, max_batch=2) as registrar:
+            failure = await refused(sent(registrar, OF_STUDENTS))
+            assert failure.code is StatusCode.DEADLINE_EXCEEDED
+            assert failure.message.startswith("The batch stopped at writes[2]; the writes before it were answered.")
+            assert blocks.sizes == [2]
+            left[0] = 600.0
+            await assert_repeated(registrar)
 
     async def test_a_server_that_stops(self, database_url: str, engine: Engine, gate: Gate) -> None:
         """The piece that has begun is finished. The next one is refused with SHUTTING_DOWN."""

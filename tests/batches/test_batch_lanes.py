@@ -61,6 +61,20 @@ class TestBulkYields:
             await asyncio.gather(long, single)
             assert await created(registrar) == ["s-0", "s-1", "single", "s-2", "s-3", "s-4", "s-5"]
 
+    async def test_single_calls_overtake_a_piece_that_waits(self, gate: Gate, sqlite_url: str) -> None:
+        """On SQLite, calls that arrive after a batch that waits go first, in one transaction without it."""
+        async with registrar_on(sqlite_url) as registrar:
+            with gate.closed():
+                first = asyncio.ensure_future(carried_out(registrar, create_student("first")))
+                await gate.holds_one()
+                waiting = asyncio.ensure_future(carried_out(registrar, create_student("waiting")))
+                await registrar.history.ListEvents(PAGE)  # Afterwards the server has the batch.
+                singles = [asyncio.ensure_future(registrar.add_student(f"single-{at}")) for at in (1, 2)]
+                await registrar.history.ListEvents(PAGE)
+            await asyncio.gather(first, waiting, *singles)
+            found = await created(registrar)
+            assert (found[0], sorted(found[1:3]), found[3]) == ("first", ["single-1", "single-2"], "waiting")
+
     async def test_pieces_are_small_while_single_calls_arrive(self, blocks: Blocks, database_url: str) -> None:
         """A single call may have to wait for the locks of a whole piece, so a short piece is a short wait."""
         async with registrar_on(database_url) as registrar:

@@ -140,6 +140,12 @@ class TestRepeated:
         assert ID in failure.message
         assert len(await history(registrar)) == count
 
+    async def test_the_message_after_a_write_that_cannot_be_read(self, registrar: Registrar) -> None:
+        """The call asks for a new id, and not for a repetition with this one."""
+        await carried_out(registrar, create_student("s-1"), request_id=ID, unordered=True)
+        failure = await refused(sent(registrar, batch(enroll("/"), create_student("s-2"), request_id=ID)))
+        assert failure.message == f'request_id "{ID}" was already used for another request; use a new one.'
+
     async def test_another_write(self, registrar: Registrar) -> None:
         """A write that differs from the one that was made with its id is refused, and no other one."""
         await prepared(registrar)

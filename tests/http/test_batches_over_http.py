@@ -265,14 +265,15 @@ async def test_a_large_batch(database_url: str, monkeypatch: pytest.MonkeyPatch)
     assert small.status == 200
 
 
-async def test_deadline_of_a_batch_that_has_begun(gate: Gate, database_url: str, log: Log) -> None:
+@pytest.mark.parametrize("options", [{}, {"atomic": True}, {"unordered": True}], ids=str)
+async def test_deadline_of_a_batch_that_has_begun(gate: Gate, database_url: str, log: Log, options: Json) -> None:
     """A batch whose work has begun when its deadline passes may have made changes, and the answer says so."""
     async with serving(database_url, http_listen=FREE_PORT) as server, calling(server.address) as registrar:
         await registrar.add_student("s-1")
         await registrar.add_course("CS-101")
         http = HttpCaller(server.http_address)
         with gate.closed():
-            answer = await batch(http, [ENROLL], unordered=True, headers={"registrar_timeout": "50ms"})
+            answer = await batch(http, [ENROLL], **options, headers={"registrar_timeout": "50ms"})
         assert (answer.status, answer.json["code"]) == (504, 4)
         assert answer.json["message"].startswith("The deadline passed before the answer. A change may have been made")
         for name in ("BatchWrite", "EnrollStudent"):

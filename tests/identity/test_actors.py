@@ -86,12 +86,14 @@ class TestRequestIds:
 
     @pytest.mark.parametrize("options", [{}, {"atomic": True}, {"unordered": True}], ids=str)
     async def test_of_two_actors_in_batches(self, door: Door, options: dict[str, Any]) -> None:
+        """The second actor may send the id with other options, too."""
         request_id = str(uuid.uuid4())
-        for bearer, one in ((ANN, "s-1"), (BOB, "s-2")):
+        others: dict[str, Any] = {} if options else {"unordered": True}
+        for bearer, one, chosen in ((ANN, "s-1", options), (BOB, "s-2", others)):
             batch: dict[str, Any] = {"request_id": request_id, "writes": [{"create_student": student(one)}]}
-            response = await door.made(bearer, "BatchWrite", **batch, **options)
+            response = await door.made(bearer, "BatchWrite", **batch, **chosen)
             assert response.refused_count == 0
-            answered = await door.refused(bearer, "BatchWrite", **batch, atomic=not options.get("atomic"))
+            answered = await door.refused(bearer, "BatchWrite", **batch, atomic=not chosen.get("atomic"))
             assert answered.reason == "REQUEST_ID_REUSED"
         assert len(await events(door)) == 2
 

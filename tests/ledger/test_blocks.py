@@ -160,6 +160,18 @@ class TestHalving:
         assert reason in (Reason.CONTENTION, Reason.DATABASE_UNAVAILABLE)
         assert seated_students(engine) == [f"s-{at + 1}" for at in range(done)]
 
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_nothing_begins_after_an_interruption_that_is_over(self, url: str, engine: Engine, place: int) -> None:
+        """The second half does not begin if the first one was interrupted, even if it could be carried out."""
+        # The commits are of the calls 1 to 8, 1 to 4, 1 and 2, 1, 2, 3 and 4. The last one is interrupted.
+        hook = OnceBefore("commit", raising(psycopg.errors.LockNotAvailable()), skip=5)
+        calls = enroll_calls(*range(1, 9))
+        calls[place] = poison(place + 1)
+        with blocks_on(url, hook) as blocks:
+            outcomes = blocks.run(calls)
+        assert reasons(outcomes[2:]) == [Reason.CONTENTION] * 6
+        assert seated_students(engine) == [f"s-{at + 1}" for at in (0, 1) if at != place]
+
 
 class TestInterruptions:
     """A block that cannot be carried out raises, and has changed nothing."""

@@ -272,6 +272,22 @@ class TestACallFirst:
         await block.ended()
         assert [type(one[0]) for one in singles] == [Refusal, Answer, Answer]
 
+    async def test_waits_for_a_later_call_too(self, office: Office) -> None:
+        """When the twin of its first call has ended, that of its second call may still be under way."""
+        for one in (FIRST, SECOND):
+            office.call(one)
+        block = office.block()
+        assert await office.begun() is FIRST
+        await turns()
+        office.end_call()
+        assert await office.begun() is SECOND
+        await turns()
+        assert office.nothing_begins()
+        office.end_call()
+        assert await office.begun() is BLOCK
+        office.end_block(SHARED, SHARED)
+        assert await block.ended() == [SHARED, SHARED]
+
     async def test_waits_for_another_block(self, office: Office) -> None:
         """A batch that is sent again while the first attempt is under way begins after that."""
         first, again = office.block(), office.block()

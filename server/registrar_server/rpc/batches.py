@@ -70,6 +70,10 @@ class _Running:
         """Return the place of the first write without an outcome, or the first place if all have one."""
         return next((place for place in places if not self.writes[place].is_over), places.start)
 
+    def has_made_any(self) -> bool:
+        """Return whether any write has succeeded."""
+        return any(write.is_over and write.refused is None for write in self.writes)
+
     def time_remaining(self) -> float | None:
         """Return the seconds until the first deadline of the batch and of its writes that have no outcome."""
         waiting = (self.arrival, *(write for write in self.limited if not write.is_over))
@@ -169,7 +173,10 @@ class Batches:
                 try:
                     await self._carry_out(running, block, opened)
                 except (Refusal, TimeoutError) as error:
-                    raise _stopped(error, running.first_open(places)) from None
+                    if running.has_made_any():
+                        is_repeatable = all(call.request_id for call in block.calls)
+                        error = _stopped(error, running.first_open(places), is_repeatable=is_repeatable)
+                    raise error from None
             mark, first = None, places.stop
 
     def make_way(self) -> None:
@@ -255,15 +262,15 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
     return open_change(arrival, change, given, new_id)
 
 
-def _stopped(error: Refusal | TimeoutError, place: int) -> Refusal | TimeoutError:
-    """Return the error of a batch that stopped at a place. Some of the changes before it may have been made."""
-    if place == 0:
-        return error
-    cause = error.message if isinstance(error, Refusal) else "The deadline passed before the work on them began."
-    message = (
-        f"The batch stopped at writes[{place}]; the writes before it were answered. {cause}"
-        " Repeat the call with its request_id to make the other writes and to get all results."
+def _stopped(error: Refusal | TimeoutError, place: int, *, is_repeatable: bool) -> Refusal | TimeoutError:
+    """Return the error of a batch that stopped at a place, after some of its writes were made."""
+    cause = error.message if isinstance(error, Refusal) else "The deadline passed before the work began."
+    hint = (
+        "Repeat the call with the same request_id to make the other writes and to get all results."
+        if is_repeatable
+        else "The call has no request_id, so read what was made before you send the other writes."
     )
+    message = f"The batch stopped at writes[{place}]; the writes before it were answered. From there on: {cause} {hint}"
     if not isinstance(error, Refusal):
         return TimeoutError(message)
     error.message = message
