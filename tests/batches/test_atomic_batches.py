@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -11,6 +12,7 @@ from grpc import StatusCode
 from sqlalchemy import Engine, text
 
 from registrar.v1.batch_service_pb2 import BatchWriteResponse, Write
+from registrar.v1.course_service_pb2 import SearchCoursesRequest
 from registrar.v1.error_reason_pb2 import BatchRefusals, RuleViolations
 from tests.support.batches import (
     ID,
@@ -30,7 +32,7 @@ from tests.support.batches import (
 from tests.support.consistency import assert_consistent
 from tests.support.history_calls import history
 from tests.support.refusals import Failure, refused
-from tests.support.servers import Log, Registrar, registrar_on
+from tests.support.servers import Gate, Log, Registrar, registrar_on
 
 TERM = [create_course("CS-101", capacity=2), *(create_student(f"s-{number}") for number in (1, 2, 3))]
 
@@ -94,14 +96,42 @@ class TestNone:
         assert all_refused(failure) == {1: ["PREREQUISITE_UNMET", "COURSE_FULL"]}
 
     @pytest.mark.parametrize("wrong", [enroll("/"), Write(), write(enroll("s-1"), timeout=0)], ids=str)
-    async def test_a_write_that_cannot_be_read(self, blocks: Blocks, registrar: Registrar, wrong: Message) -> None:
-        """No transaction begins."""
-        failure = await fails(registrar, *TERM, wrong, wrong, request_id=ID)
+    @pytest.mark.parametrize("validate_only", [False, True])
+    async def test_a_write_that_cannot_be_read(self, registrar: Registrar, wrong: Message, validate_only: bool) -> None:
+        """It is one of the refused writes, and the others are decided nevertheless."""
+        writes = [*TERM, wrong, enroll("s-9"), enroll("s-1"), wrong]
+        failure = await fails(registrar, *writes, request_id=ID, validate_only=validate_only)
         assert (failure.code, failure.reason) == (StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+        assert failure.message.startswith("writes[4]: ")
         assert failure.the(BadRequest).field_violations
-        assert all_refused(failure) == {4: ["INVALID_FIELD"], 5: ["INVALID_FIELD"]}
+        assert all_refused(failure) == {4: ["INVALID_FIELD"], 5: ["STUDENT_NOT_FOUND"], 7: ["INVALID_FIELD"]}
         assert await history(registrar) == []
+
+    async def test_a_refusal_before_a_write_that_cannot_be_read(self, registrar: Registrar, log: Log) -> None:
+        """The first refused write counts, whatever the reason is; the log has each refused write once."""
+        failure = await fails(registrar, *TERM, enroll("s-9"), enroll("/"))
+        assert failure.message == 'writes[4]: There is no student "s-9".'
+        assert all_refused(failure) == {4: ["STUDENT_NOT_FOUND"], 5: ["INVALID_FIELD"]}
+        assert sorted(line["write"] for line in log.of("rpc") if "write" in line) == [4, 5]
+
+    async def test_no_write_that_can_be_read(self, blocks: Blocks, registrar: Registrar) -> None:
+        """No transaction begins."""
+        failure = await fails(registrar, enroll("/"), Write(), request_id=ID)
+        assert all_refused(failure) == {0: ["INVALID_FIELD"], 1: ["INVALID_FIELD"]}
         assert blocks.sizes == []
+
+    async def test_a_twin_of_a_write_beside_one_that_cannot_be_read(self, gate: Gate, registrar: Registrar) -> None:
+        """A single call that waits for its twin in the batch is made, since nothing of the batch is."""
+        twin = create_student("s-1")
+        twin.request_id = id_of(0)
+        with gate.closed():
+            batched = asyncio.ensure_future(fails(registrar, create_student("s-1"), enroll("/"), request_id=ID))
+            await gate.holds_one()
+            single = asyncio.ensure_future(registrar.students.CreateStudent(twin))
+            await registrar.courses.SearchCourses(SearchCoursesRequest())  # Afterwards the server has the call.
+        assert all_refused(await batched) == {1: ["INVALID_FIELD"]}
+        assert (await single).student.student_id == "s-1"
+        assert [event.student_id for event in await history(registrar)] == ["s-1"]
 
     async def test_as_many_refusals_as_fit(self, registrar: Registrar) -> None:
         """A thousand refusals do not fit. The first ones are listed, and the metadata has the number of the others."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from registrar_server.core.commands import Command
@@ -58,6 +58,11 @@ class Block:
     atomic: bool = False
     """Carry out all calls or none."""
     mark: Mark | None = None
+    unread: Mapping[int, Refusal] = field(default_factory=dict)
+    """The refusals of the writes that could not be read, which are no calls, by their places among all writes.
+
+    An atomic block with such a write is decided, so that all refusals are known, and then refused.
+    """
 
 
 class Answer(NamedTuple):
@@ -81,3 +86,13 @@ def interruption_of(outcomes: Sequence[Outcome]) -> Refusal | None:
     """Return what interrupted a block, if anything did; then the last call was not carried out."""
     last = outcomes[-1] if outcomes else None
     return last if isinstance(last, Refusal) and is_interruption(last) else None
+
+
+def all_refused(outcomes: Sequence[object], unread: Mapping[int, Refusal]) -> dict[int, Refusal]:
+    """Return the refusals among the outcomes of calls, and those of the writes between them that could not be read.
+
+    They are in order, by their places among all writes.
+    """
+    read = iter(outcomes)
+    of_all = {place: unread.get(place) or next(read) for place in range(len(outcomes) + len(unread))}
+    return {place: outcome for place, outcome in of_all.items() if isinstance(outcome, Refusal)}

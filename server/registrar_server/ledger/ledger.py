@@ -19,7 +19,7 @@ from registrar_server.core.journal import Journal
 from registrar_server.core.queue import OutOfWaiters
 from registrar_server.core.state import State
 from registrar_server.errors import Refusal, batch_refused, contention, database_unavailable, request_id_reused
-from registrar_server.ledger.calls import Answer, Block, Call, Mark, Outcome, interruption_of
+from registrar_server.ledger.calls import Answer, Block, Call, Mark, Outcome, all_refused, interruption_of
 from registrar_server.ledger.loading import ExpectedWaiters, Unlocked, Widened, lock_and_load
 from registrar_server.ledger.request_ids import Responses
 from registrar_server.storage import statements
@@ -161,7 +161,7 @@ class Ledger:
                 _keep(mark, responses, state.now)
             outcomes = await self._carry_out_all(state, responses, calls)
             if block.atomic:
-                _check(outcomes)
+                _check(block, outcomes)
             stopwatch.enter("database")
             found = await transaction.commit(*await self._writes(state.journal, responses), reads=statements.LATEST)
         stopwatch.enter("packed")
@@ -189,10 +189,9 @@ class Ledger:
         return outcomes
 
 
-def _check(outcomes: Sequence[Outcome]) -> None:
-    """Refuse an atomic block with a refused call. Without a commit, its transaction is rolled back."""
-    refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Refusal)}
-    if refused:
+def _check(block: Block, outcomes: Sequence[Outcome]) -> None:
+    """Refuse an atomic block with a refused write. Without a commit, its transaction is rolled back."""
+    if refused := all_refused(outcomes, block.unread):
         raise batch_refused(refused)
 
 

@@ -67,7 +67,6 @@ class Arrival:
         "_ended",
         "_log",
         "_peer",
-        "_place",
         "_slow_call",
         "as_student",
         "caller",
@@ -76,6 +75,7 @@ class Arrival:
         "is_over",
         "method",
         "noted",
+        "place",
         "refused",
         "request",
         "response",
@@ -90,7 +90,7 @@ class Arrival:
         self._log = log.bind()
         self._peer = ""
         self._slow_call = slow_call
-        self._place = place
+        self.place = place
         self.method = method
         self.data = data
         self.request: Any = None
@@ -214,8 +214,8 @@ class Arrival:
         """Return what the log says of the call before its outcome is known."""
         line: dict[str, Any] = {"method": self.method.name, "status": "OK"}
         add_names(self.caller, line)
-        if self._place is not None:
-            line["write"] = self._place
+        if self.place is not None:
+            line["write"] = self.place
         if self.request is not None:
             self.method.ids_of_request(self.request, line)
         if self.noted:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 from registrar_server.errors import Refusal, batch_refused, overloaded
 from registrar_server.ids import numbered_ids
-from registrar_server.ledger.calls import Answer, Block, Call, Message, is_interruption
+from registrar_server.ledger.calls import Answer, Block, Call, Message, all_refused, is_interruption
 from registrar_server.ledger.submissions import give
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batch_answers import BatchAnswers
@@ -56,6 +56,8 @@ class _Running:
     writes: list[Arrival] = field(default_factory=list)
     limited: list[Arrival] = field(default_factory=list)
     """The writes with a timeout of their own."""
+    unread: dict[int, Refusal] = field(default_factory=dict)
+    """The refusals of the writes that could not be read, by their places."""
     task: asyncio.Task[None] | None = None
     has_begun: bool = False
     stopwatch: Stopwatch | None = None
@@ -151,6 +153,8 @@ class Batches:
             await self._preview(running)
         elif running.options.unordered:
             await self._carry_out_unordered(running)
+        elif running.options.atomic:
+            await self._carry_out_at_once(running)
         else:
             await self._carry_out_in_order(running)
         packed, summary = self._answers.results(running.writes, errors_only=running.options.errors_only)
@@ -161,15 +165,15 @@ class Batches:
 
     async def _carry_out_in_order(self, running: _Running) -> None:
         """Carry out a block in pieces. If one is interrupted, none of the later ones begins."""
-        atomic, mark = running.options.atomic, running.options.mark(running.arrival.caller)
+        mark = running.options.mark(running.arrival.caller)
         count = len(running.arrival.request.writes)
         first = 0
         while first < count:
-            places = range(first, min(first + (count if atomic else self._piece()), count))
+            places = range(first, min(first + self._piece(), count))
             opened = await self._open_all(running, places)
             running.has_begun = True
             if opened or mark:
-                block = Block([one.call for one in opened], atomic, mark)
+                block = Block([one.call for one in opened], mark=mark)
                 try:
                     await self._carry_out(running, block, opened)
                 except (Refusal, TimeoutError) as error:
@@ -178,6 +182,15 @@ class Batches:
                         error = _stopped(error, running.first_open(places), is_repeatable=is_repeatable)
                     raise error from None
             mark, first = None, places.stop
+
+    async def _carry_out_at_once(self, running: _Running) -> None:
+        """Carry out an atomic batch as one block."""
+        opened = await self._open_all(running, range(len(running.arrival.request.writes)))
+        running.has_begun = True
+        if not opened:
+            raise batch_refused(running.unread)
+        mark = running.options.mark(running.arrival.caller)
+        await self._carry_out(running, Block([one.call for one in opened], True, mark, running.unread), opened)
 
     def make_way(self) -> None:
         """Note a single call: for a while, pieces are smaller, since a call may wait for the locks of a whole piece."""
@@ -197,8 +210,10 @@ class Batches:
         try:
             await self._twins.carry_out(self._lane, block, end, timeout=running.time_remaining())
         except Refusal as refusal:
+            by_place = {one.arrival.place: one for one in opened}
             for place, one in refusal.refused.items():
-                give(opened[place].end, one)
+                if place in by_place:  # Otherwise the write could not be read, and has ended already.
+                    give(by_place[place].end, one)
             raise
 
     async def _carry_out_unordered(self, running: _Running) -> None:
@@ -219,30 +234,31 @@ class Batches:
         """Answer the writes in order, on one state; nothing is changed."""
         opened = await self._open_all(running, range(len(running.arrival.request.writes)))
         outcomes = await self._preview_all([one.call for one in opened])
-        refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Refusal)}
-        for place, refusal in refused.items():
-            give(opened[place].arrival.end, refusal)
-        if running.options.atomic and refused:
+        for one, outcome in zip(opened, outcomes, strict=True):
+            if isinstance(outcome, Refusal):
+                give(one.arrival.end, outcome)
+        if running.options.atomic and (refused := all_refused(outcomes, running.unread)):
             raise batch_refused(refused)
         for one, outcome in zip(opened, outcomes, strict=True):
             if not isinstance(outcome, Refusal):
                 give(one.arrival.end, Answer(outcome.SerializeToString(), message=outcome))
 
     async def _open_all(self, running: _Running, places: range) -> list[Opened]:
-        """Read writes. One that cannot be read ends with its refusal, and an atomic batch with it."""
+        """Read writes. One that cannot be read ends with its refusal. A fault of the server ends an atomic batch."""
         opened: list[Opened] = []
-        refused: dict[int, Any] = {}
         id_of = numbered_ids(running.options.request_id) if running.options.request_id else None
         for place, write in zip(places, running.arrival.request.writes[places.start : places.stop], strict=True):
             if place % PIECE == 0:
                 await asyncio.sleep(0)
             try:
                 opened.append(_open(running, write, place, id_of))
+            except Refusal as refusal:
+                give(running.writes[-1].end, refusal)
+                running.unread[place] = refusal.with_traceback(None)  # The traceback keeps this frame.
             except Exception as error:
                 give(running.writes[-1].end, error)
-                refused[place] = error.with_traceback(None)  # The traceback keeps this frame.
-        if running.options.atomic:
-            _check_all(refused)
+                if running.options.atomic:
+                    raise
         return opened
 
 
@@ -275,16 +291,6 @@ def _stopped(error: Refusal | TimeoutError, place: int, *, is_repeatable: bool) 
         return TimeoutError(message)
     error.message = message
     return error
-
-
-def _check_all(outcomes: Mapping[int, Any]) -> None:
-    """Refuse an atomic batch if any of its writes is refused, and fail it if one cannot be read."""
-    for outcome in outcomes.values():
-        if isinstance(outcome, Exception) and not isinstance(outcome, Refusal):
-            raise outcome
-    refused = {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, Refusal)}
-    if refused:
-        raise batch_refused(refused)
 
 
 def _ignore(_outcomes: Sequence[Any]) -> None:
