@@ -88,7 +88,7 @@ def _refusal(refusal: BatchRefusal, first: RegistrarError) -> RegistrarError:
     reasons = [enum_table(ErrorReason).member(number) for number in refusal.reasons]
     kind = _BY_REASON.get(reasons[0], RegistrarError)
     violations = [Violation(reason=ErrorReason(reason)) for reason in reasons]
-    return kind(", ".join(reasons), reason=reasons[0], violations=violations)
+    return kind(refusal.description or ", ".join(reasons), reason=reasons[0], violations=violations)
 
 
 def _class_for(code: grpc.StatusCode, reason: str) -> type[RegistrarError]:

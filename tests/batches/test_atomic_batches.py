@@ -112,6 +112,9 @@ class TestNone:
         failure = await fails(registrar, *TERM, enroll("s-9"), enroll("/"))
         assert failure.message == 'writes[4]: There is no student "s-9".'
         assert all_refused(failure) == {4: ["STUDENT_NOT_FOUND"], 5: ["INVALID_FIELD"]}
+        one, other = failure.the(BatchRefusals).refusals
+        assert one.description == 'There is no student "s-9".'
+        assert other.description.startswith("student_id: must match ")
         assert sorted(line["write"] for line in log.of("rpc") if "write" in line) == [4, 5]
 
     async def test_no_write_that_can_be_read(self, blocks: Blocks, registrar: Registrar) -> None:
@@ -134,10 +137,14 @@ class TestNone:
         assert [event.student_id for event in await history(registrar)] == ["s-1"]
 
     async def test_as_many_refusals_as_fit(self, registrar: Registrar) -> None:
-        """A thousand refusals do not fit. The first ones are listed, and the metadata has the number of the others."""
+        """A thousand refusals do not fit, even without their descriptions. The first ones are listed.
+
+        The metadata has the number of the others.
+        """
         failure = await fails(registrar, *[enroll("s-9")] * 1000)
         listed = failure.the(BatchRefusals).refusals
         assert [one.index for one in listed] == list(range(len(listed)))
+        assert not any(one.description for one in listed)
         assert len(listed) > 200
         assert failure.details[0].metadata["left_out"] == str(1000 - len(listed))  # type: ignore[attr-defined]
 

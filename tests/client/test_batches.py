@@ -295,6 +295,14 @@ class TestResults:
         assert type(failed.value.errors[0]) is FailedPrecondition
         assert failed.value.reason == "MOON_IN_WRONG_PHASE"
 
+    async def test_an_atomic_batch_says_what_is_wrong_with_each_write(self, caller: Caller) -> None:
+        with pytest.raises(BatchFailed) as failed:
+            await caller("batch", enroll("s-1", "/", "s-3"), atomic=True)
+        first, second, third = failed.value.errors.values()
+        assert str(first) == 'writes[0]: There is no student "s-1".'
+        assert str(second).startswith("student_id: must match")
+        assert str(third) == 'There is no student "s-3".'
+
     def test_an_atomic_batch_lists_reasons_that_only_newer_servers_know(self, driver: Driver) -> None:
         refusals = error_reason_pb2.BatchRefusals(
             refusals=[

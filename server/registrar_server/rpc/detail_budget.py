@@ -66,9 +66,7 @@ def _texts(details: Sequence[Any]) -> Iterator[_Text]:
 
 
 def _described(detail: Any) -> Any:
-    if isinstance(detail, ResourceInfo):
-        return [detail]
-    return [] if isinstance(detail, BatchRefusals) else _entries(detail)
+    return [detail] if isinstance(detail, ResourceInfo) else _entries(detail)
 
 
 def _entries(detail: Any) -> Any:

@@ -104,7 +104,7 @@ def _details(refusal: Refusal) -> Iterable[Any]:
     if refusal.refused:
         yield BatchRefusals(
             refusals=[
-                BatchRefusal(index=index, reasons=map(reason_number, one.reasons))
+                BatchRefusal(index=index, reasons=map(reason_number, one.reasons), description=one.message)
                 for index, one in refusal.refused.items()
             ]
         )
