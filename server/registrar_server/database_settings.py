@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs
 
 from pydantic import SecretStr, field_validator
 from pydantic_settings import BaseSettings
@@ -55,7 +56,8 @@ def has_password(text: str) -> bool:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):  # A URL whose port is no number, for example, may still have one.
-        return ":" in text.partition("://")[2].rpartition("@")[0]
+        rest = text.partition("://")[2]
+        return ":" in rest.rpartition("@")[0] or not _SECRET_PARAMETERS.isdisjoint(parse_qs(rest.partition("?")[2]))
     return bool(url.password) or not _SECRET_PARAMETERS.isdisjoint(url.query)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from registrar_server.ledger.calls import Block, Outcome
 from registrar_server.ledger.ledger import Ledger
 from registrar_server.rpc.arrival import Arrival
 from registrar_server.storage import engines
-from tests.support.batches import ID, Blocks, batch, carried_out, create_student, enroll, reasons, sent
+from tests.support.batches import ID, Blocks, batch, carried_out, create_student, enroll, id_of, reasons, sent
 from tests.support.consistency import assert_consistent
 from tests.support.history_calls import history
 from tests.support.outages import database_outage
@@ -28,6 +29,16 @@ from tests.support.servers import Gate, Log, Registrar, calling, registrar_on, s
 STUDENTS = [f"s-{number}" for number in range(1, 7)]
 OF_STUDENTS = batch(*map(create_student, STUDENTS), request_id=ID)
 WITHOUT_ID = batch(*map(create_student, STUDENTS))
+REPEATABLE = "Repeat the call with the same request_id to make the other writes and to get all results."
+NOT_REPEATABLE = "The call has no request_id, so read what was made before you send the other writes."
+
+
+def with_own_ids(places: Collection[int]) -> BatchWriteRequest:
+    """Return a batch without a ``request_id``, whose writes at these places have one of their own."""
+    requests = [create_student(student_id) for student_id in STUDENTS]
+    for place in places:
+        requests[place].request_id = id_of(place)
+    return batch(*requests)
 
 
 async def created(registrar: Registrar) -> list[str]:
@@ -85,10 +96,12 @@ class TestInterruptions:
     @pytest.mark.parametrize(
         ("request_", "hint"),
         [
-            (OF_STUDENTS, "Repeat the call with the same request_id to make the other writes and to get all results."),
-            (WITHOUT_ID, "The call has no request_id, so read what was made before you send the other writes."),
+            (OF_STUDENTS, REPEATABLE),
+            (WITHOUT_ID, NOT_REPEATABLE),
+            (with_own_ids(range(6)), REPEATABLE),
+            (with_own_ids(range(1, 6)), NOT_REPEATABLE),
         ],
-        ids=["with_an_id", "without_one"],
+        ids=["with_an_id", "without_one", "of_each_write", "not_of_the_first_write"],
     )
     async def test_the_message(
         self,

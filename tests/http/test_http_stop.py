@@ -79,6 +79,19 @@ class TestGracefulStop:
             received = await received_at_a_stop(sqlite_url, steps)
         assert received.split(b"\r\n")[0] in (b"", b"HTTP/1.1 503 Service Unavailable")
 
+    async def test_stop_that_is_cancelled(self, sqlite_url: str) -> None:
+        """It leaves no socket that listens and accepts nothing, at which clients would wait."""
+        listener = HttpListener(no_app, settings(sqlite_url, http_listen=FREE_PORT), None, patient())
+        host, _, port = (await listener.start()).rpartition(":")
+        closing = asyncio.create_task(listener.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        listener.end()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, int(port)), timeout=5).close()
+
     @pytest.mark.parametrize("part", [CREATE[:20], CREATE[:-1]], ids=["head", "body"])
     async def test_request_that_still_arrives(self, server: Server, part: bytes, log: Log) -> None:
         """A request that has not arrived completely is refused, so that slow clients do not hold up the stop."""

@@ -65,8 +65,19 @@ class TestFlags:
             ["--database-url", URL, "verify"],
             ["verify", "--database-url", URL.replace("1/", "x/")],
             ["verify", URL.replace("1/", "x/")],
+            ["verify", "--database-url", "postgresql://127.0.0.1:x/registrar?user=ada&password=hunter2"],
         ],
-        ids=["one word", "parameter", "escaped", "of a key", "no flag", "before the command", "invalid", "no URL"],
+        ids=[
+            "one word",
+            "parameter",
+            "escaped",
+            "of a key",
+            "no flag",
+            "before the command",
+            "invalid",
+            "invalid and no flag",
+            "parameter of an invalid URL",
+        ],
     )
     def test_in_any_form(self, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
         """A password is found in each part of a URL that may have one, and not shown if the flag is misplaced."""

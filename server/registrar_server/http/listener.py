@@ -149,9 +149,11 @@ async def stop_listening(*servers: asyncio.Server) -> None:
     loop = asyncio.get_running_loop()
     for listening in (one for server in servers for one in server.sockets):
         loop.remove_reader(listening.fileno())
-    await asyncio.sleep(0)
-    for server in servers:
-        server.close()
+    try:
+        await asyncio.sleep(0)
+    finally:
+        for server in servers:
+            server.close()
 
 
 async def _addresses(host: str) -> list[str]:

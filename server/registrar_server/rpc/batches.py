@@ -76,6 +76,11 @@ class _Running:
         """Return whether any write has succeeded."""
         return any(write.is_over and write.refused is None for write in self.writes)
 
+    def is_repeatable(self) -> bool:
+        """Return whether a repetition makes no write again that was made or may have been made."""
+        of_all = self.options.request_id
+        return all(of_all or write.request.request_id for write in self.writes if write.refused is None)
+
     def time_remaining(self) -> float | None:
         """Return the seconds until the first deadline of the batch and of its writes that have no outcome."""
         waiting = (self.arrival, *(write for write in self.limited if not write.is_over))
@@ -178,8 +183,7 @@ class Batches:
                     await self._carry_out(running, block, opened)
                 except (Refusal, TimeoutError) as error:
                     if running.has_made_any():
-                        is_repeatable = all(call.request_id for call in block.calls)
-                        error = _stopped(error, running.first_open(places), is_repeatable=is_repeatable)
+                        error = _stopped(error, running.first_open(places), is_repeatable=running.is_repeatable())
                     raise error from None
             mark, first = None, places.stop
 
