@@ -59,7 +59,7 @@ class Block:
     """Carry out all calls or none."""
     mark: Mark | None = None
     unread: Mapping[int, Refusal] = field(default_factory=dict)
-    """The refusals of the writes that could not be read, which are no calls, by their places among all writes.
+    """The refusals of the writes that could not be read, by their places among all writes. They are not in ``calls``.
 
     An atomic block with such a write is decided, so that all refusals are known, and then refused.
     """

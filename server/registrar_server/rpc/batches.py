@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,16 +16,15 @@ from registrar_server.rpc.arrival import Arrival
 from registrar_server.rpc.batch_answers import BatchAnswers
 from registrar_server.rpc.batch_requests import (
     NO_WRITE,
-    Options,
     asked_by,
     no_change,
     note_faults,
     read_options,
 )
 from registrar_server.rpc.opening import Opened, admit, enter_change, open_change
+from registrar_server.rpc.running_batch import RunningBatch, stopped
 from registrar_server.rpc.twins import BlockLane, Twins
 from registrar_server.rpc.validation import Fields
-from registrar_server.stopwatch import Stopwatch
 
 PIECE = 16
 """After so many writes, other work in the event loop gets a turn."""
@@ -45,51 +43,6 @@ class BatchLimits(NamedTuple):
     """The number of ordered writes in one transaction."""
     max_waiting: int
     """The number of writes that batches may have under way."""
-
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    """A batch under way: the entry of its call."""
-
-    arrival: Arrival
-    options: Options
-    writes: list[Arrival] = field(default_factory=list)
-    limited: list[Arrival] = field(default_factory=list)
-    """The writes with a timeout of their own."""
-    unread: dict[int, Refusal] = field(default_factory=dict)
-    """The refusals of the writes that could not be read, by their places."""
-    task: asyncio.Task[None] | None = None
-    has_begun: bool = False
-    stopwatch: Stopwatch | None = None
-
-    def leave(self) -> bool:
-        """Give the batch up, and return whether a part of it may have begun. What has begun is carried out."""
-        if self.task:
-            self.task.cancel()
-        return self.has_begun
-
-    def first_open(self, places: range) -> int:
-        """Return the place of the first write without an outcome, or the first place if all have one."""
-        return next((place for place in places if not self.writes[place].is_over), places.start)
-
-    def has_made_any(self) -> bool:
-        """Return whether any write has succeeded."""
-        return any(write.is_over and write.refused is None for write in self.writes)
-
-    def is_repeatable(self) -> bool:
-        """Return whether a repetition makes no write again that was made or may have been made."""
-        of_all = self.options.request_id
-        return all(of_all or write.request.request_id for write in self.writes if write.refused is None)
-
-    def time_remaining(self) -> float | None:
-        """Return the seconds until the first deadline of the batch and of its writes that have no outcome."""
-        waiting = (self.arrival, *(write for write in self.limited if not write.is_over))
-        return min((left for one in waiting if (left := one.time_remaining()) is not None), default=None)
-
-    def leave_writes(self) -> None:
-        """Give up the writes that have no outcome yet."""
-        for write in self.writes:
-            write.leave()
 
 
 class Batches:
@@ -117,12 +70,12 @@ class Batches:
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def enter(self, arrival: Arrival) -> _Running:
+    def enter(self, arrival: Arrival) -> RunningBatch:
         """Begin a batch, and return at once; the outcome goes to ``arrival.end``.
 
         Raises INVALID_FIELD if the batch itself is wrong, and OVERLOADED if too many writes are under way.
         """
-        running = _Running(arrival, read_options(arrival.request))
+        running = RunningBatch(arrival, read_options(arrival.request))
         count = len(arrival.request.writes)
         if self._waiting and self._waiting + count > self._limits.max_waiting:
             raise overloaded(self._waiting, 1.0)
@@ -141,7 +94,7 @@ class Batches:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _run(self, running: _Running) -> None:
+    async def _run(self, running: RunningBatch) -> None:
         arrival = running.arrival
         try:
             give(arrival.end, await self._answer(running))
@@ -152,7 +105,7 @@ class Batches:
         except Exception as error:
             give(arrival.end, error)
 
-    async def _answer(self, running: _Running) -> Answer:
+    async def _answer(self, running: RunningBatch) -> Answer:
         """Carry a batch out and return its answer, or raise the refusal of the whole batch."""
         if running.options.validate_only:
             await self._preview(running)
@@ -168,7 +121,7 @@ class Batches:
         # The log line of a batch needs only the summary.
         return Answer(packed + summary.SerializeToString(), message=summary)
 
-    async def _carry_out_in_order(self, running: _Running) -> None:
+    async def _carry_out_in_order(self, running: RunningBatch) -> None:
         """Carry out a block in pieces. If one is interrupted, none of the later ones begins."""
         mark = running.options.mark(running.arrival.caller)
         count = len(running.arrival.request.writes)
@@ -183,11 +136,11 @@ class Batches:
                     await self._carry_out(running, block, opened)
                 except (Refusal, TimeoutError) as error:
                     if running.has_made_any():
-                        error = _stopped(error, running.first_open(places), is_repeatable=running.is_repeatable())
+                        error = stopped(error, running.first_open(places), is_repeatable=running.is_repeatable())
                     raise error from None
             mark, first = None, places.stop
 
-    async def _carry_out_at_once(self, running: _Running) -> None:
+    async def _carry_out_at_once(self, running: RunningBatch) -> None:
         """Carry out an atomic batch as one block."""
         opened = await self._open_all(running, range(len(running.arrival.request.writes)))
         running.has_begun = True
@@ -205,7 +158,7 @@ class Batches:
         is_alone = self._clock() - self._last_single_call > MAKES_WAY_S
         return self._limits.piece if is_alone else min(self._limits.piece, SMALL_PIECE)
 
-    async def _carry_out(self, running: _Running, block: Block, opened: Sequence[Opened]) -> None:
+    async def _carry_out(self, running: RunningBatch, block: Block, opened: Sequence[Opened]) -> None:
         def end(outcomes: Sequence[Any]) -> None:
             for one, outcome in zip(opened, outcomes, strict=True):
                 if not is_interruption(outcome):
@@ -220,7 +173,7 @@ class Batches:
                     give(by_place[place].end, one)
             raise
 
-    async def _carry_out_unordered(self, running: _Running) -> None:
+    async def _carry_out_unordered(self, running: RunningBatch) -> None:
         """Carry out each write in the lane of its own."""
         if mark := running.options.mark(running.arrival.caller):
             timeout = running.arrival.time_remaining()
@@ -234,7 +187,7 @@ class Batches:
         for one in opened:
             await one.arrival.wait()
 
-    async def _preview(self, running: _Running) -> None:
+    async def _preview(self, running: RunningBatch) -> None:
         """Answer the writes in order, on one state; nothing is changed."""
         opened = await self._open_all(running, range(len(running.arrival.request.writes)))
         outcomes = await self._preview_all([one.call for one in opened])
@@ -247,7 +200,7 @@ class Batches:
             if not isinstance(outcome, Refusal):
                 give(one.arrival.end, Answer(outcome.SerializeToString(), message=outcome))
 
-    async def _open_all(self, running: _Running, places: range) -> list[Opened]:
+    async def _open_all(self, running: RunningBatch, places: range) -> list[Opened]:
         """Read writes. One that cannot be read ends with its refusal. A fault of the server ends an atomic batch."""
         opened: list[Opened] = []
         id_of = numbered_ids(running.options.request_id) if running.options.request_id else None
@@ -266,7 +219,7 @@ class Batches:
         return opened
 
 
-def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str] | None) -> Opened:
+def _open(running: RunningBatch, write: Any, place: int, id_of: Callable[[int], str] | None) -> Opened:
     """Read a write and add it to those of the batch. ``id_of`` makes the ids of writes that have none."""
     change, request, timeout = asked_by(write)
     arrival = running.arrival.write(change or NO_WRITE, request, place, timeout)
@@ -280,21 +233,6 @@ def _open(running: _Running, write: Any, place: int, id_of: Callable[[int], str]
     note_faults(given, change, request, timeout)
     new_id = id_of(place) if id_of and not request.request_id else ""
     return open_change(arrival, change, given, new_id)
-
-
-def _stopped(error: Refusal | TimeoutError, place: int, *, is_repeatable: bool) -> Refusal | TimeoutError:
-    """Return the error of a batch that stopped at a place, after some of its writes were made."""
-    cause = error.message if isinstance(error, Refusal) else "The deadline passed before the work began."
-    hint = (
-        "Repeat the call with the same request_id to make the other writes and to get all results."
-        if is_repeatable
-        else "The call has no request_id, so read what was made before you send the other writes."
-    )
-    message = f"The batch stopped at writes[{place}]; the writes before it were answered. From there on: {cause} {hint}"
-    if not isinstance(error, Refusal):
-        return TimeoutError(message)
-    error.message = message
-    return error
 
 
 def _ignore(_outcomes: Sequence[Any]) -> None:
