@@ -56,7 +56,7 @@ class TestBulkYields:
             with gate.closed():
                 long = asyncio.ensure_future(carried_out(registrar, *(create_student(f"s-{at}") for at in range(6))))
                 await gate.holds_one()
-                single = asyncio.ensure_future(registrar.add_student("single"))
+                single = registrar.students.CreateStudent(create_student("single"))
                 await registrar.history.ListEvents(PAGE)  # Afterwards the server has the call.
             await asyncio.gather(long, single)
             assert await created(registrar) == ["s-0", "s-1", "single", "s-2", "s-3", "s-4", "s-5"]
@@ -67,9 +67,9 @@ class TestBulkYields:
             with gate.closed():
                 first = asyncio.ensure_future(carried_out(registrar, create_student("first")))
                 await gate.holds_one()
-                waiting = asyncio.ensure_future(carried_out(registrar, create_student("waiting")))
+                waiting = sent(registrar, batch(create_student("waiting")))
                 await registrar.history.ListEvents(PAGE)  # Afterwards the server has the batch.
-                singles = [asyncio.ensure_future(registrar.add_student(f"single-{at}")) for at in (1, 2)]
+                singles = [registrar.students.CreateStudent(create_student(f"single-{at}")) for at in (1, 2)]
                 await registrar.history.ListEvents(PAGE)
             await asyncio.gather(first, waiting, *singles)
             found = await created(registrar)

@@ -208,8 +208,16 @@ async def test_an_atomic_batch_that_is_refused(both: tuple[HttpCaller, Registrar
     assert answer.json["details"][0]["metadata"] == {"student_id": "nobody", "index": "1"}
     (refusals,) = (one for one in answer.json["details"] if one["@type"].endswith(BatchRefusals.DESCRIPTOR.full_name))
     assert refusals["refusals"] == [
-        {"index": 1, "reasons": ["ERROR_REASON_STUDENT_NOT_FOUND"]},
-        {"index": 3, "reasons": ["ERROR_REASON_NOT_ENROLLED"]},
+        {
+            "index": 1,
+            "reasons": ["ERROR_REASON_STUDENT_NOT_FOUND"],
+            "description": 'There is no student "nobody".',
+        },
+        {
+            "index": 3,
+            "reasons": ["ERROR_REASON_NOT_ENROLLED"],
+            "description": 'Student "s-1" has no live enrollment in "CS-101".',
+        },
     ]
     assert await history(registrar) == before
 
